@@ -1,0 +1,73 @@
+# Everything a person does with the project. `make help` lists it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+DATA ?= demo
+PRESET ?= quick
+RUN ?=
+ARGS ?=
+MODEL ?=
+HOST ?= 127.0.0.1
+# PyTorch's own index of CPU builds, for machines without a GPU (PyPI's Linux build brings CUDA along):
+#   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SERIES = $(BIN)/python run_all.py --data $(DATA) --preset $(PRESET) $(if $(RUN),--run $(RUN)) $(ARGS)
+
+.PHONY: help setup reports test browser app widget lab lint soak bench clean
+
+help:  ## list what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1|/' | column -t -s '|'
+
+setup: $(STAMP)  ## .venv with everything in it, at the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no python3 found; install Python 3.11 or newer"; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11; install a newer one or name it: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "== setup: $(VENV) (a few minutes, once)"
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[app,lab,test]'
+	@touch $@
+	@echo "== setup: made $(VENV)"
+
+reports: $(STAMP)  ## run the series into HTML: [DATA=demo|path] [PRESET=smoke|quick|full] [RUN=name] [ARGS=...]
+	@echo "== reports: the series on $(DATA), preset $(PRESET)"
+	@$(SERIES)
+
+test: $(STAMP) browser  ## run every test
+	@echo "== test: ruff"
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "== test: pytest"
+	@$(BIN)/python -m pytest
+
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "== browser: installing Debian's chromium"; \
+	    { apt-get update && apt-get install -y --no-install-recommends chromium; } >/dev/null; \
+	  else echo "== browser: none found; the browser tests are skipped (install chromium to run them)"; fi
+
+app: $(STAMP)  ## the Flask page: [PORT=5000] [MODEL=dir]
+	@$(BIN)/python -m app --host $(HOST) --port $(or $(PORT),5000) $(if $(MODEL),--model $(MODEL))
+
+widget: $(STAMP)  ## the Voila view: [PORT=8866] [MODEL=dir]
+	@echo "== widget: http://$(HOST):$(or $(PORT),8866)/"
+	@SKINLESION_MODEL=$(MODEL) $(BIN)/voila app/widget.ipynb --port $(or $(PORT),8866) --Voila.ip=$(HOST) --no-browser
+
+lab: $(STAMP)  ## the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir notebooks
+
+lint: $(STAMP)  ## format the code and show what ruff finds
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+soak: $(STAMP)  ## the long fault runs at full counts
+	@$(BIN)/python -m pytest -m soak -o addopts="-ra --strict-markers" --timeout 7200
+
+bench: $(STAMP)  ## how fast we are, against something run beside it
+	@$(BIN)/python benchmarks/bench.py
+
+clean:  ## remove what setup made; reports and caches stay
+	rm -rf $(VENV) build lib/*.egg-info

@@ -1,0 +1,175 @@
+"""One configuration: a frozen dataclass, validated, written as JSON beside every run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from skinlesion.errors import ConfigError
+from skinlesion.images import FITS
+
+BALANCES = ("none", "classic", "sqrt", "weighted", "loss")
+OPTIMIZERS = ("adam", "adamw")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run depends on. The comments give unit and meaning; the ``parameters`` cells show the same."""
+
+    # data
+    data: str = "demo"  # "demo", or the place of a data set: folder, .csv or .npz
+    labels: int = 7  # 7 HAM10000 codes, or 8 ISIC Archive labels
+    max_images: int = 0  # keep about this many images, whole lesions of every class; 0 = all
+    exclude_official_test: bool = True  # leave out the ids of the ISIC 2018 test set
+    seed: int = 0  # of split, balancing, augmentation and initial weights
+    split_file: str = ""  # CSV with image_id and split, used instead of a new split
+    fold: int = 0  # which of the five folds validates; the sixth part is always the test set
+
+    # preprocessing
+    image_size: int = 128  # side of the network's square input, pixels
+    fit: str = "squash"  # how a frame becomes a square: squash, center_crop, random_crop
+    balance: str = "classic"  # none, classic, sqrt, weighted, loss
+    target_count: int = 0  # images a class after `classic` balancing; 0 = the training split's mean
+
+    # augmentation, drawn anew for every sample in every epoch
+    rotation: float = 180.0  # at most this many degrees either way
+    flip: bool = True  # mirror left-right and top-bottom, each with probability 1/2
+    scale: float = 0.2  # zoom between 1 - scale and 1 + scale
+    shift: float = 0.0  # at most this fraction of the side, either way
+    shear: float = 0.0  # at most this many degrees either way
+    color: float = 0.0  # brightness, contrast and saturation between 1 - color and 1 + color
+
+    # model and training
+    model: str = "classic"  # "classic", or any timm model with a classifier
+    pretrained: bool = False  # start from ImageNet weights
+    epochs: int = 30  # passes over the balanced training split
+    batch_size: int = 64  # samples a step, over all processes
+    optimizer: str = "adam"  # adam, adamw
+    learning_rate: float = 1e-3  # peak
+    weight_decay: float = 0.0  # of adamw; L2 penalty for adam
+    warmup: float = 0.0  # fraction of all steps with rising learning rate
+    cosine: bool = False  # let the learning rate fall to zero along a cosine
+    label_smoothing: float = 0.0  # of the cross-entropy
+    average: float = 0.0  # decay a step of the exponential moving average of weights; 0 = none
+    patience: int = 8  # stop after this many epochs without a better validation score; 0 = never
+    checkpoint_every: int = 0  # steps between checkpoints; 0 = once an epoch
+
+    # evaluation
+    replicates: int = 2000  # bootstrap replicates behind every interval
+    referral_sensitivity: float = 0.9  # for malignant lesions, on validation: where "refer" begins
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _has_type(value, field.type):
+                raise ConfigError(f"{field.name} must be {field.type}, not {value!r}")
+        rules = {
+            "labels": self.labels in (7, 8),
+            "fold": 0 <= self.fold <= 4,
+            "max_images": self.max_images >= 0,
+            "image_size": 16 <= self.image_size <= 1024,
+            "fit": self.fit in FITS,
+            "balance": self.balance in BALANCES,
+            "target_count": self.target_count >= 0,
+            "rotation": 0 <= self.rotation <= 180,
+            "scale": 0 <= self.scale < 1,
+            "shift": 0 <= self.shift < 1,
+            "shear": 0 <= self.shear < 90,
+            "color": 0 <= self.color < 1,
+            "epochs": self.epochs >= 1,
+            "batch_size": self.batch_size >= 2,
+            "optimizer": self.optimizer in OPTIMIZERS,
+            "learning_rate": self.learning_rate > 0,
+            "weight_decay": self.weight_decay >= 0,
+            "warmup": 0 <= self.warmup < 1,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "average": 0 <= self.average < 1,
+            "patience": self.patience >= 0,
+            "checkpoint_every": self.checkpoint_every >= 0,
+            "replicates": self.replicates >= 0,
+            "referral_sensitivity": 0 < self.referral_sensitivity <= 1,
+        }
+        allowed = {"fit": FITS, "balance": BALANCES, "optimizer": OPTIMIZERS, "labels": (7, 8), "fold": "0 to 4"}
+        for name, holds in rules.items():
+            if not holds:
+                hint = f"; it must be one of {allowed[name]}" if name in allowed else ""
+                raise ConfigError(f"{name}={getattr(self, name)!r} is out of range{hint}")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def check_names(cls, names) -> None:
+        """Raise ConfigError where a name is none of ours, with the nearest one as a hint."""
+        from difflib import get_close_matches
+
+        for name in names:
+            if name not in cls.names():
+                near = get_close_matches(name, cls.names(), 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(cls.names())}"
+                raise ConfigError(f"unknown parameter {name!r}; {hint}")
+
+    def but(self, **changes) -> Config:
+        """This configuration with some values changed; whole numbers are accepted for fractions."""
+        self.check_names(changes)
+        types_ = {field.name: field.type for field in fields(self)}
+        changes = {
+            name: float(value) if types_[name] == "float" and type(value) is int else value
+            for name, value in changes.items()
+        }
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Config:
+        """Read a JSON file; names it leaves out keep their defaults.
+
+        Raises
+        ------
+        ConfigError
+            If it is missing, no JSON object, or holds an unknown name or a wrong type.
+        """
+        try:
+            values = json.loads(Path(path).read_text())
+        except FileNotFoundError:
+            raise ConfigError(f"there is no configuration at {path}") from None
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is not readable JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path} must hold one JSON object")
+        values.pop("about", None)  # what the recipe is for, in words
+        try:
+            return cls().but(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+
+def _has_type(value: object, name: str) -> bool:
+    wanted = {"str": str, "int": int, "bool": bool, "float": (float, int)}[name]
+    return isinstance(value, wanted) and (name == "bool" or not isinstance(value, bool))
+
+
+def parse_setting(text: str) -> tuple[str, object]:
+    """``"epochs=3"`` -> ``("epochs", 3)``, by the field's type.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name or a value of another type.
+    """
+    name, mark, value = text.partition("=")
+    name = name.strip()
+    if not mark:
+        raise ConfigError(f"{text!r} must be written name=value")
+    Config.check_names([name])
+    kind = next(field.type for field in fields(Config) if field.name == name)
+    try:
+        if kind == "bool":
+            return name, {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[value.lower()]
+        return name, {"int": int, "float": float, "str": str}[kind](value)
+    except (KeyError, ValueError):
+        raise ConfigError(f"{name} must be {kind}, not {value!r}") from None

@@ -1,0 +1,1 @@
+"""Files -> table -> split -> pixels."""

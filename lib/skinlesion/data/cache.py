@@ -1,0 +1,175 @@
+"""Decoded pixels: every image read once, fitted, and kept as uint8 in a memory-mapped array.
+
+A cache is named by what it was made from and how: the rows' images (a zip member's size and CRC, a file's size and
+time), the frame fitting, the side and this module's version. Building it can be interrupted at any moment: finished
+blocks are counted in a file that is written after their pixels are on disk, and the next call goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from skinlesion import images
+from skinlesion.data.table import LesionTable
+from skinlesion.errors import DataError, ImageError, SkinLesionError
+from skinlesion.runs import Run, cache_folder, write_json
+
+VERSION = 1
+BLOCK = 256  # images between two saved counts
+MARGIN = 1.125  # the frames that random crops are cut from are this much larger than the network's input
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """Memory-mapped pixels of a table's rows, in the table's order.
+
+    Attributes
+    ----------
+    pixels : uint8 [N, size, size, 3]
+        What the network sees at prediction.
+    frames : uint8 [N, height, width, 3]
+        What training cuts its crops from; the same array as ``pixels`` unless the fit is ``random_crop``.
+    content : str
+        SHA-256 over the decoded pixels.
+    """
+
+    pixels: np.ndarray
+    frames: np.ndarray
+    fit: str
+    folder: Path
+    content: str
+
+    @property
+    def size(self) -> int:
+        return self.pixels.shape[1]
+
+
+def frame_shape(size: int, fit: str) -> tuple[int, int]:
+    """Height and width of the frames kept for training, pixels; 4:3 as HAM10000's for random crops."""
+    if fit != "random_crop":
+        return size, size
+    height = 2 * round(size * MARGIN / 2)
+    return height, 4 * height // 3
+
+
+def fit_frame(frame: np.ndarray, size: int, fit: str) -> np.ndarray:
+    """The frame that training crops from: landscape, cut or mirrored to 4:3, for ``random_crop``.
+
+    Dermatoscopic images have no up or down, so a portrait one is turned.
+    """
+    if fit != "random_crop":
+        return images.fit(frame, size, fit)
+    if frame.shape[0] > frame.shape[1]:
+        frame = np.rot90(frame)
+    height, width = frame.shape[:2]
+    wanted = round(height * 4 / 3)
+    if width < wanted:  # narrower than 4:3: mirror the sides
+        left = (wanted - width) // 2
+        frame = np.pad(frame, ((0, 0), (left, wanted - width - left), (0, 0)), mode="symmetric")
+        width = wanted
+    left = (width - wanted) / 2
+    return images.resize(frame, frame_shape(size, fit), (0.0, left, float(height), left + wanted))
+
+
+def cache_key(table: LesionTable, size: int, fit: str) -> str:
+    """Hexadecimal name of the cache for these images and settings."""
+    state = hashlib.sha256(f"{VERSION} {size} {fit}".encode())
+    for path in table.frame["path"]:
+        state.update(images.stamp(path).encode())
+    return state.hexdigest()[:24]
+
+
+def build_cache(table: LesionTable, *, size: int, fit: str, workers: int | None = None, progress: bool = False):
+    """Return the :class:`PixelCache` of a table, decoding only what is not there yet.
+
+    Raises
+    ------
+    DataError
+        Where an image cannot be read: the data check should have set it aside.
+    SkinLesionError
+        Where the disk is full or read-only; finished blocks are kept.
+    """
+    folder = cache_folder() / "pixels" / cache_key(table, size, fit)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):  # a second process waits, then finds the work done
+            if not (folder / "cache.json").exists():
+                _fill(table, folder, size, fit, workers or os.cpu_count() or 1, progress)
+        return open_cache(folder)
+    except OSError as error:
+        raise SkinLesionError(
+            f"the pixel cache {folder} cannot be written ({error.strerror or error}); free some space, "
+            "or name another folder in SKINLESION_CACHE"
+        ) from None
+
+
+def open_cache(folder: str | Path) -> PixelCache:
+    """Open a finished cache. Raises DataError where it is missing or cut short."""
+    folder = Path(folder)
+    try:
+        facts = json.loads((folder / "cache.json").read_text())
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+        frames = pixels
+        if facts["fit"] == "random_crop":
+            frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"the pixel cache {folder} is missing or damaged ({error}); delete it and run again") from None
+    return PixelCache(pixels, frames, facts["fit"], folder, facts["content"])
+
+
+def link_cache(run: Run, cache: PixelCache) -> None:
+    """Note in the run's folder where its pixels lie."""
+    write_json(run.pixels, {"folder": str(cache.folder), "content": cache.content})
+
+
+def linked_cache(run: Run) -> PixelCache:
+    facts = json.loads(run.need(run.pixels, "02_preprocessing").read_text())
+    return open_cache(facts["folder"])
+
+
+def _fill(table: LesionTable, folder: Path, size: int, fit: str, workers: int, progress: bool) -> None:
+    paths = list(table.frame["path"])
+    shapes = {"pixels.npy": (size, size)}
+    if fit == "random_crop":
+        shapes["frames.npy"] = frame_shape(size, fit)
+    done_file = folder / "done.json"
+    done = json.loads(done_file.read_text())["images"] if done_file.exists() else 0
+    arrays = [_open_array(folder / name, (len(paths), *shape, 3), done) for name, shape in shapes.items()]
+
+    def one(i: int) -> None:
+        try:
+            frame = images.read(paths[i])
+        except ImageError as error:
+            raise DataError(f"{table.frame['image_id'][i]}: {error}. Run the data check again.") from None
+        arrays[0][i] = images.fit(frame, size, fit)
+        if len(arrays) > 1:
+            arrays[1][i] = fit_frame(frame, size, fit)
+
+    # Pillow and NumPy release the interpreter lock; BLAS threads inside ours would only queue up
+    bar = tqdm(total=len(paths), initial=done, desc="decode", unit="image", disable=not progress)
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool, bar:
+        for start in range(done, len(paths), BLOCK):
+            block = range(start, min(start + BLOCK, len(paths)))
+            list(pool.map(one, block))
+            for array in arrays:
+                array.flush()
+            write_json(done_file, {"images": block.stop})
+            bar.update(len(block))
+    content = hashlib.sha256(arrays[0]).hexdigest()
+    write_json(folder / "cache.json", {"version": VERSION, "images": len(paths), "fit": fit, "content": content})
+
+
+def _open_array(path: Path, shape: tuple[int, ...], done: int) -> np.ndarray:
+    if done:
+        return np.lib.format.open_memmap(path, mode="r+")
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)

@@ -1,0 +1,174 @@
+"""Splits by lesion: all images of one lesion, and of its near-duplicates, stay together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from skinlesion.data.table import LesionTable
+from skinlesion.errors import DataError
+from skinlesion.runs import atomic
+
+SPLITS = ("train", "validation", "test")
+FOLDS = 5  # besides the test part, which is as large as one of them
+TEST_FOLD = -1
+_WORDS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
+          "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
+
+
+def lesion_groups(table: LesionTable) -> np.ndarray:
+    """One group number a row, int64 [N]: lesions that a near-duplicate pair connects share theirs."""
+    lesion, names = pd.factorize(table.frame["lesion_id"])
+    parent = np.arange(len(names))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            i = parent[i]
+        return i
+
+    of_image = dict(zip(table.frame["image_id"], lesion, strict=True))
+    for a, b in table.near_duplicates:
+        if a in of_image and b in of_image:
+            parent[root(of_image[a])] = root(of_image[b])
+    return np.array([root(i) for i in range(len(names))], dtype=np.int64)[lesion]
+
+
+def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0) -> pd.DataFrame:
+    """Deal whole lesions into six stratified parts: a test set and five folds, one of which validates.
+
+    Parameters
+    ----------
+    table : LesionTable
+    seed : int
+    fold : int
+        The fold (0 to 4) that validates; the other four train.
+
+    Returns
+    -------
+    DataFrame with ``image_id, lesion_id, group, label, fold, split``; ``fold`` is -1 in the test set.
+
+    Raises
+    ------
+    DataError
+        Where a class has too few lesions to appear in every split.
+    """
+    groups = lesion_groups(table)
+    lesions = pd.Series(groups).groupby(table.frame["label"].to_numpy()).nunique()
+    few = lesions[lesions < FOLDS + 1]
+    if len(few):
+        raise DataError(
+            f"a split by lesion needs {FOLDS + 1} lesions of every class; "
+            + ", ".join(f"{code} has {count}" for code, count in few.items())
+            + ". Add images or leave the class out."
+        )
+    dealer = StratifiedGroupKFold(n_splits=FOLDS + 1, shuffle=True, random_state=seed)
+    part = np.empty(len(table), dtype=np.int64)
+    for number, (_, chosen) in enumerate(dealer.split(groups, table.frame["label"], groups)):
+        part[chosen] = number
+    part[part == FOLDS] = TEST_FOLD
+    return assign(table, groups, part, fold)
+
+
+def assign(table: LesionTable, groups: np.ndarray, part: np.ndarray, fold: int) -> pd.DataFrame:
+    """The split's table from fold numbers (int [N], -1 = test) and the fold that validates."""
+    split = np.where(part == TEST_FOLD, "test", np.where(part == fold, "validation", "train"))
+    result = table.frame[["image_id", "lesion_id", "label"]].copy()
+    result.insert(2, "group", groups)
+    return result.assign(fold=part, split=split)
+
+
+def read_split(table: LesionTable, path: str | Path) -> pd.DataFrame:
+    """A split that the user gives: a CSV with ``image_id`` and ``split`` (train, validation, test), perhaps ``fold``.
+
+    Raises
+    ------
+    DataError
+        Where images are missing from it, words are unknown, a split is empty, or a lesion stands in two splits.
+    """
+    try:
+        given = pd.read_csv(path, dtype={"image_id": str, "split": str})
+    except (OSError, ValueError) as error:
+        raise DataError(f"the split file {path} cannot be read ({error})") from None
+    lacking = [column for column in ("image_id", "split") if column not in given]
+    if lacking:
+        raise DataError(f"the split file {path} lacks the column {' and '.join(lacking)}")
+    if given["image_id"].duplicated().any():
+        raise DataError(
+            f"the split file {path} names {given['image_id'][given['image_id'].duplicated()].iloc[0]} twice"
+        )
+    given = given.set_index("image_id").reindex(table.frame["image_id"])
+    unnamed = given.index[given["split"].isna()]
+    if len(unnamed):
+        raise DataError(f"the split file {path} leaves out {len(unnamed)} images, {unnamed[0]} among them; add them")
+    split = given["split"].str.strip().str.lower().map(_WORDS)
+    if split.isna().any():
+        raise DataError(f"unknown split {given['split'][split.isna()].iloc[0]!r} in {path}; use {', '.join(SPLITS)}")
+    fold = given["fold"] if "fold" in given else split.map({"train": 1, "validation": 0, "test": TEST_FOLD})
+    result = table.frame[["image_id", "lesion_id", "label"]].copy()
+    result.insert(2, "group", lesion_groups(table))
+    result = result.assign(fold=fold.to_numpy("int64"), split=split.to_numpy())
+    check_split(result)
+    return result
+
+
+def check_split(split: pd.DataFrame) -> None:
+    """Raise DataError unless every split has images and every lesion lies in one split alone."""
+    empty = [name for name in SPLITS if name not in set(split["split"])]
+    if empty:
+        raise DataError(f"the {' and '.join(empty)} split is empty; give each of {', '.join(SPLITS)} some images")
+    for column in ("lesion_id", "group"):
+        spread = split.groupby(column)["split"].nunique()
+        if (spread > 1).any():
+            name = split.loc[split[column] == spread.idxmax(), "lesion_id"].iloc[0]
+            raise DataError(
+                f"{(spread > 1).sum()} lesions lie in two splits (or their near-duplicates do), {name} among them; "
+                "give all images of a lesion the same split"
+            )
+
+
+def write_split(split: pd.DataFrame, path: str | Path) -> None:
+    with atomic(path) as temporary:
+        split.to_csv(temporary, index=False)
+
+
+def load_split(path: str | Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "label": str, "split": str})
+
+
+def per_image_leak(table: LesionTable, *, seed: int = 0) -> dict[str, float]:
+    """What a split that deals images, not lesions, would leak.
+
+    Returns
+    -------
+    dict
+        ``test_images``: images in the test part; ``leaked``: those whose lesion also has a training image;
+        ``share``: their ratio.
+    """
+    groups = lesion_groups(table)
+    dealer = StratifiedKFold(n_splits=FOLDS + 1, shuffle=True, random_state=seed)
+    folds = [chosen for _, chosen in dealer.split(groups, table.frame["label"])]
+    test, train = folds[-1], np.concatenate(folds[1:-1])  # fold 0 validates, as in make_split
+    leaked = int(np.isin(groups[test], groups[train]).sum())
+    return {"test_images": len(test), "leaked": leaked, "share": leaked / len(test)}
+
+
+def take_subset(table: LesionTable, count: int, *, seed: int = 0) -> LesionTable:
+    """About ``count`` images in whole lesions, every class kept with at least nine lesions where it has them."""
+    if not count or count >= len(table):
+        return table
+    rng = np.random.default_rng(seed)
+    groups = lesion_groups(table)
+    label = table.frame["label"].to_numpy()
+    chosen: list[int] = []
+    for code in table.labels.codes:
+        ids, sizes = np.unique(groups[label == code], return_counts=True)
+        if not len(ids):
+            continue
+        order = rng.permutation(len(ids))
+        wanted = count * sizes.sum() / len(table)
+        enough = int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1
+        chosen.extend(ids[order[: max(enough, 9)]])
+    return table.keep(np.isin(groups, chosen))

@@ -1,0 +1,34 @@
+"""Errors meant for people: the message says what is wrong and what to do about it."""
+
+
+class SkinLesionError(Exception):
+    """Base of every error that the user can mend. Front ends print the message, never a traceback."""
+
+
+class DataError(SkinLesionError):
+    """A data source is missing, unreadable, or unfit for what was asked of it."""
+
+
+class ConfigError(SkinLesionError):
+    """A parameter has an unknown name, a wrong type or an impossible value."""
+
+
+class ModelError(SkinLesionError):
+    """A model cannot be created, loaded, resumed or trusted."""
+
+
+class ImageError(SkinLesionError):
+    """An image cannot be used.
+
+    Parameters
+    ----------
+    code : str
+        Stable and machine-readable: ``too-large``, ``unsupported-format``, ``unreadable``, ``too-many-pixels``,
+        ``too-small``, ``animated``, ``missing``.
+    message : str
+        What is wrong and what to do, for a person.
+    """
+
+    def __init__(self, code: str, message: str):
+        super().__init__(message)
+        self.code = code

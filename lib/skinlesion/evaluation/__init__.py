@@ -1,0 +1,1 @@
+"""Predictions -> figures and numbers."""

@@ -1,0 +1,216 @@
+"""A trained network -> model/: one ONNX file with the preprocessing inside, its manifest and its model card."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import platform
+import shutil
+import tempfile
+import warnings
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+import skinlesion
+from skinlesion.config import Config
+from skinlesion.errors import ModelError
+from skinlesion.images import ROUND
+from skinlesion.runs import Run, write_json, write_text
+from skinlesion.serving.card import model_card
+from skinlesion.taxonomy import LabelSet
+from skinlesion.training.models import Classifier
+
+TOLERANCE = 1e-3  # largest difference between torch and ONNX Runtime in a logit, relative to 1 + its size
+LICENCES = {
+    "demo": "Apache-2.0 (trained on synthetic images only)",
+    "ham10000": "CC BY-NC 4.0: trained on HAM10000, for non-commercial use",
+    "isic-archive": "CC BY-NC 4.0: trained on images of the ISIC Archive, for non-commercial use",
+    "dermamnist": "CC BY-NC 4.0: trained on DermaMNIST (from HAM10000), for non-commercial use",
+}
+CITATIONS = {
+    "demo": "Skin Lesion Lab's synthetic demo set",
+    "ham10000": "Tschandl, Rosendahl, Kittler: The HAM10000 dataset. Sci. Data 5:180161 (2018), "
+    "doi:10.1038/sdata.2018.161",
+    "isic-archive": "ISIC Archive, collection 212 (HAM10000): doi:10.1038/sdata.2018.161",
+    "dermamnist": "MedMNIST v2, doi:10.1038/s41597-022-01721-8, from HAM10000, doi:10.1038/sdata.2018.161",
+}
+
+
+def _weights(positions: torch.Tensor, target: int, start: torch.Tensor, stop: torch.Tensor) -> torch.Tensor:
+    """``images.resize_matrix`` in operations that ONNX has: float32 [target, source]."""
+    scale = (stop - start) / target
+    centers = start + (torch.arange(target, dtype=torch.float32) + 0.5) * scale
+    distance = torch.abs(positions[None, :] + 0.5 - centers[:, None]) / torch.clamp(scale, min=1.0)
+    weights = torch.relu(1.0 - distance)
+    return weights / weights.sum(1, keepdim=True)
+
+
+class Exported(nn.Module):
+    """The network as it is shipped: frames of any size in; logits, features and perhaps activation maps out."""
+
+    def __init__(self, model: Classifier, image_size: int, fit: str):
+        super().__init__()
+        self.model, self.image_size, self.squash = model, image_size, fit == "squash"
+        self.has_map = ends_in_pooling(model, image_size)
+
+    def frame(self, image: torch.Tensor) -> torch.Tensor:
+        """uint8 [N, H, W, 3] -> float32 [N, 3, S, S] in 0-1, as :func:`skinlesion.images.fit`."""
+        n, h, w, _ = image.shape
+        rows, columns = torch.arange(h, dtype=torch.float32), torch.arange(w, dtype=torch.float32)
+        height, width = rows[-1] + 1, columns[-1] + 1
+        side_h, side_w = (height, width) if self.squash else (torch.minimum(height, width),) * 2
+        top, left = (height - side_h) / 2, (width - side_w) / 2
+        vertical = _weights(rows, self.image_size, top, top + side_h)
+        horizontal = _weights(columns, self.image_size, left, left + side_w)
+        x = torch.matmul(vertical, image.to(torch.float32).reshape(n, h, w * 3))
+        x = torch.matmul(horizontal, x.reshape(n, self.image_size, w, 3))
+        return torch.clamp(torch.floor(x + ROUND), 0.0, 255.0).permute(0, 3, 1, 2) / 255.0
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        logits, features, maps = self.model.answer(self.frame(image))
+        if not self.has_map:
+            return logits, features
+        classifier = self.model.backbone.get_classifier()
+        return logits, features, torch.einsum("kc,nchw->nkhw", classifier.weight, maps)
+
+
+@torch.inference_mode()
+def ends_in_pooling(model: Classifier, image_size: int) -> bool:
+    """Whether the network ends in global average pooling and one linear layer, so that class activation maps exist.
+
+    Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, equation 2.
+    """
+    classifier = model.backbone.get_classifier()
+    if not isinstance(classifier, nn.Linear):
+        return False
+    probe = torch.rand(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    logits, features, maps = model.answer(probe)
+    if maps.dim() != 4 or features.shape[1] != maps.shape[1]:
+        return False
+    pooled = maps.mean((2, 3))
+    return bool(torch.allclose(pooled, features, atol=1e-4) and torch.allclose(classifier(pooled), logits, atol=1e-3))
+
+
+def write_onnx(model: Classifier, path: Path, *, image_size: int, fit: str) -> Exported:
+    """Write ``model.onnx`` (opset 18, dynamic batch and frame size); returns the torch module it was made from."""
+    exported = Exported(model.to("cpu", memory_format=torch.contiguous_format), image_size, fit).eval()
+    names = ["logits", "features"] + ["map"] * exported.has_map
+    example = (torch.randint(0, 256, (2, 150, 200, 3), dtype=torch.uint8),)
+    dynamic = {"image": {0: torch.export.Dim("n"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # deprecations inside torch's own exporter
+        program = torch.onnx.export(
+            exported, example, dynamo=True, input_names=["image"], output_names=names,
+            dynamic_shapes=dynamic, opset_version=18, external_data=False, verbose=False,
+        )  # fmt: skip
+    program.save(path, external_data=False)
+    return exported
+
+
+@torch.inference_mode()
+def parity(exported: Exported, path: Path, frames: list[np.ndarray]) -> float:
+    """Largest difference in a logit, relative to 1 + its size, between torch and ONNX Runtime; frames of any sizes."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for frame in frames:
+        ours = exported(torch.from_numpy(frame.copy())[None])[0].numpy()
+        theirs = session.run(["logits"], {"image": frame[None]})[0]
+        worst = max(worst, float((np.abs(ours - theirs) / (1 + np.abs(ours))).max()))
+    return worst
+
+
+def export_model(
+    model: Classifier,
+    run: Run,
+    config: Config,
+    labels: LabelSet,
+    *,
+    decision: dict,
+    data: dict,
+    metrics: dict,
+    frames: list[np.ndarray],
+    name: str | None = None,
+) -> dict:
+    """Write the run's ``model/`` folder, whole or not at all, and return its manifest.
+
+    Parameters
+    ----------
+    model : Classifier
+    run : Run
+    config : Config
+    labels : LabelSet
+    decision : dict
+        What 04_evaluation chose on validation: temperature, prior_shift, prior, decision_weights, referral, domain.
+    data : dict
+        ``source``, ``fingerprint``, ``synthetic``, ``images``, ``lesions``.
+    metrics : dict
+        The run's ``metrics.json``.
+    frames : list of uint8 [H, W, 3]
+        Images that parity between torch and ONNX Runtime is proved on.
+    name : str
+        Of the model; the run's name by default.
+
+    Raises
+    ------
+    ModelError
+        Where torch and ONNX Runtime disagree by more than :data:`TOLERANCE`.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".model-") as scratch:
+        folder = Path(scratch) / "model"
+        folder.mkdir()
+        exported = write_onnx(model, folder / "model.onnx", image_size=config.image_size, fit=config.fit)
+        worst = parity(exported, folder / "model.onnx", frames)
+        if worst > TOLERANCE:
+            raise ModelError(f"ONNX Runtime and torch differ by {worst:.2g} in a logit; this model cannot be exported")
+        content = (folder / "model.onnx").read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        now = datetime.now(UTC)
+        manifest = {
+            "format": 1,
+            "name": name or run.folder.name,
+            "version": f"{now:%Y.%m.%d}-{digest[:8]}",
+            "created": now.isoformat(timespec="seconds"),
+            "file": "model.onnx",
+            "sha256": digest,
+            "bytes": len(content),
+            "labels": list(labels.codes),
+            "architecture": config.model,
+            "image_size": config.image_size,
+            "fit": config.fit,
+            "outputs": ["logits", "features"] + ["map"] * exported.has_map,
+            "parity": {"largest_logit_difference": worst, "images": len(frames)},
+            **decision,
+            "data": data | {"citation": CITATIONS.get(data["source"], "the user's own data")},
+            "metrics": metrics,
+            "config": config.to_dict(),
+            "versions": versions(),
+            "licence": LICENCES.get(data["source"], "as the training data allow"),
+        }
+        write_json(folder / "manifest.json", manifest)
+        write_text(folder / "MODEL_CARD.md", model_card(manifest))
+        replace_folder(folder, run.model)
+    return manifest
+
+
+def replace_folder(new: Path, place: Path) -> None:
+    """Move a finished folder to its place, over an older one, which stays until the new one is there."""
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made the model."""
+    names = ("torch", "timm", "onnx", "onnxruntime", "numpy", "pillow")
+    return {"skinlesion": skinlesion.__version__, "python": platform.python_version()} | {n: version(n) for n in names}

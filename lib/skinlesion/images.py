@@ -1,0 +1,234 @@
+"""The one door for image bytes, and the one resize.
+
+Everything that reads an image (training, apps, batch scoring) goes through :func:`decode`; everything that resizes one
+goes through :func:`resize`, whose two matrices the exported model computes for itself.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from skinlesion.errors import ImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
+MAX_BYTES = 20 * 1024 * 1024  # of one encoded image
+MAX_PIXELS = 40_000_000  # of one decoded image; a 4000x3000 photograph has 12 million
+MIN_SIDE = 16  # pixels
+
+#: Rounding to whole grey levels is floor(x + ROUND). Resizing by simple ratios lands on exact halves often; a border
+#: just beside them keeps float noise from deciding differently in NumPy, torch and ONNX Runtime.
+ROUND = 0.5013
+
+#: How a frame is fitted into the network's square. ``random_crop`` trains on squares cut anywhere from the frame and
+#: predicts on the centre square.
+FITS = ("squash", "center_crop", "random_crop")
+
+
+def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode an encoded image into RGB, upright and without its metadata.
+
+    The format is told from the content (JPEG, PNG, WebP or TIFF), sizes are checked before anything is decoded,
+    the EXIF orientation is applied, transparency is laid over white, 16-bit and CMYK are converted.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    max_bytes, max_pixels : int
+        Refuse files with more bytes, or pictures with more pixels (width x height), than this.
+
+    Returns
+    -------
+    ndarray, uint8 [H, W, 3]
+
+    Raises
+    ------
+    ImageError
+        With a ``code`` that says which promise the file breaks.
+    """
+    if len(data) > max_bytes:
+        raise ImageError("too-large", f"the file has {len(data):,} bytes; at most {max_bytes:,} are accepted")
+    if not data:
+        raise ImageError("unreadable", "the file is empty; choose another one")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's bomb and EXIF warnings; our own limits decide
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_header(image, max_pixels)
+                image.load()
+                return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)))
+    except ImageError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise ImageError(
+            "unsupported-format", f"this is not a readable {', '.join(FORMATS)} image; save it as JPEG or PNG"
+        ) from None
+    except Exception as error:  # Pillow raises many kinds on broken files; none may reach a user as a traceback
+        raise ImageError(
+            "unreadable", f"the image is damaged or incomplete ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _check_header(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            "too-many-pixels", f"the image has {width} x {height} pixels; at most {max_pixels:,} are accepted"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise ImageError("too-small", f"the image has {width} x {height} pixels; each side needs {MIN_SIDE} or more")
+    if getattr(image, "n_frames", 1) > 1:
+        raise ImageError("animated", "the file holds several frames; save the one you mean as a single image")
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits of grey
+        grey = np.asarray(image, dtype=np.float32)
+        top = 65535.0 if image.mode.startswith("I") and grey.max(initial=0) > 255 else max(255.0, float(grey.max()))
+        grey = np.clip(grey * (255.0 / top), 0, 255).round().astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+    return np.asarray(image.convert("RGB"))
+
+
+# A zip stays open per process: opening one means reading its whole directory.
+@lru_cache(maxsize=8)
+def _open_zip(path: str, _stamp: int) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The encoded bytes behind a table's ``path``: a file, or ``archive.zip!member``.
+
+    Raises
+    ------
+    ImageError
+        Code ``missing`` where there is nothing at that path, ``unreadable`` where the archive is damaged.
+    """
+    archive, mark, member = str(path).partition(".zip!")
+    try:
+        if not mark:
+            return Path(path).read_bytes()
+        archive += ".zip"
+        return _open_zip(archive, Path(archive).stat().st_mtime_ns).read(member)
+    except (FileNotFoundError, KeyError, IsADirectoryError):
+        raise ImageError("missing", f"there is no image at {path}") from None
+    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+        raise ImageError("unreadable", f"{path} cannot be read ({error})") from None
+
+
+def read(path: str | Path) -> np.ndarray:
+    """Read and decode a table's ``path``, uint8 [H, W, 3]. ``set.npz!split/3`` takes image 3 of a MedMNIST array."""
+    archive, mark, member = str(path).partition(".npz!")
+    if not mark:
+        return decode(read_bytes(path))
+    split, _, index = member.partition("/")
+    try:
+        frame = _open_npz(archive + ".npz", Path(archive + ".npz").stat().st_mtime_ns, split)[int(index)]
+    except (OSError, KeyError, IndexError, ValueError):
+        raise ImageError("missing", f"there is no image at {path}") from None
+    return np.ascontiguousarray(np.broadcast_to(frame if frame.ndim == 3 else frame[..., None], (*frame.shape[:2], 3)))
+
+
+@lru_cache(maxsize=4)
+def _open_npz(path: str, _stamp: int, split: str) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays[f"{split}_images"]
+
+
+@lru_cache(maxsize=256)
+def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | None = None) -> np.ndarray:
+    """Weights of the antialiased linear (triangle) filter that maps ``source`` pixels onto ``target``.
+
+    As Pillow's ``BILINEAR`` with ``reducing_gap=None``: the triangle is as wide as the reduction factor, is cut at the
+    image's border and sums to one.
+
+    Parameters
+    ----------
+    source, target : int
+        Pixels along this side before and after.
+    start, stop : float
+        The part of the side to take, in source pixels; the whole of it by default.
+
+    Returns
+    -------
+    ndarray, float32 [target, source]
+    """
+    stop = float(source) if stop is None else stop
+    scale = (stop - start) / target
+    centers = start + (np.arange(target) + 0.5) * scale
+    distance = np.abs(np.arange(source)[None, :] + 0.5 - centers[:, None]) / max(scale, 1.0)
+    weights = np.maximum(0.0, 1.0 - distance)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def resize(
+    frame: np.ndarray, shape: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """Resize ``box`` of a frame to ``shape``, antialiased, as two matrix products.
+
+    Parameters
+    ----------
+    frame : uint8 [H, W, 3]
+    shape : (height, width) of the result, in pixels
+    box : (top, left, bottom, right) in source pixels; the whole frame by default
+
+    Returns
+    -------
+    ndarray, uint8 [height, width, 3]
+    """
+    h, w, _ = frame.shape
+    top, left, bottom, right = box or (0.0, 0.0, float(h), float(w))
+    rows = resize_matrix(h, shape[0], top, bottom)
+    columns = resize_matrix(w, shape[1], left, right)
+    vertical = (rows @ frame.reshape(h, w * 3).astype(np.float32)).reshape(shape[0], w, 3)
+    result = columns @ vertical  # [W', W] @ [H', W, 3]
+    return np.clip(np.floor(result + ROUND), 0, 255).astype(np.uint8)
+
+
+def center_square(height: int, width: int) -> tuple[float, float, float, float]:
+    """The largest centred square of a frame as a box (top, left, bottom, right), in pixels."""
+    side = min(height, width)
+    top, left = (height - side) / 2, (width - side) / 2
+    return top, left, top + side, left + side
+
+
+def fit(frame: np.ndarray, size: int, how: str) -> np.ndarray:
+    """Fit a frame into the network's square: ``squash`` all of it, or cut out the centre square (the other two).
+
+    Returns
+    -------
+    ndarray, uint8 [size, size, 3]
+    """
+    if how not in FITS:
+        raise ValueError(f"fit must be one of {', '.join(FITS)}, not {how!r}")
+    box = None if how == "squash" else center_square(*frame.shape[:2])
+    return resize(frame, (size, size), box)
+
+
+def stamp(path: str | Path) -> str:
+    """A short text that changes when the image behind a table's ``path`` does, found without reading it.
+
+    A zip member's size and CRC-32; a file's size and modification time; a MedMNIST array's likewise.
+    """
+    archive, mark, member = str(path).partition(".zip!")
+    try:
+        if mark:
+            archive += ".zip"
+            info = _open_zip(archive, Path(archive).stat().st_mtime_ns).getinfo(member)
+            return f"{member} {info.file_size} {info.CRC}"
+        file, _, member = str(path).partition("!")
+        status = Path(file).stat()
+        return f"{Path(file).name} {member} {status.st_size} {status.st_mtime_ns}"
+    except (OSError, KeyError, zipfile.BadZipFile):
+        raise ImageError("missing", f"there is no image at {path}") from None

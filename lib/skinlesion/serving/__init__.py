@@ -1,0 +1,1 @@
+"""Weights -> answers. Imports no torch."""

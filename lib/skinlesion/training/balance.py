@@ -1,0 +1,93 @@
+"""Balancing the classes of the training split, after splitting and on nothing else.
+
+Every strategy answers one question, which rows an epoch trains on, as a pure function of (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skinlesion.config import BALANCES
+from skinlesion.errors import ConfigError
+from skinlesion.training.chance import generator
+
+
+def class_targets(counts: np.ndarray, strategy: str, target_count: int = 0) -> np.ndarray:
+    """Images a class that one epoch draws.
+
+    Parameters
+    ----------
+    counts : int [K]
+        Training images a class.
+    strategy : str
+        ``none`` and ``loss`` leave the counts; ``classic`` gives every class ``target_count`` (0: the mean count),
+        undersampling the larger and oversampling the smaller; ``sqrt`` shares the same total in proportion to the
+        square root of the counts; ``weighted`` shares it evenly, in expectation.
+    target_count : int
+
+    Returns
+    -------
+    int64 [K]
+    """
+    if strategy not in BALANCES:
+        raise ConfigError(f"balance must be one of {', '.join(BALANCES)}, not {strategy!r}")
+    counts = np.asarray(counts, dtype=np.int64)
+    present = counts > 0
+    if strategy == "classic":
+        return np.where(present, target_count or round(counts.sum() / present.sum()), 0)
+    if strategy in ("sqrt", "weighted"):
+        share = np.sqrt(counts) if strategy == "sqrt" else present.astype(float)
+        return np.rint(counts.sum() * share / share.sum()).astype(np.int64)
+    return counts.copy()
+
+
+def epoch_rows(
+    targets: np.ndarray, strategy: str, *, classes: int, seed: int, epoch: int, target_count: int = 0
+) -> np.ndarray:
+    """The training rows of one epoch, shuffled.
+
+    A class drawn more often than it has images shows every image equally often before any is shown once more; one drawn
+    less often shows a fresh subset every epoch. ``weighted`` draws independently, as a weighted random sampler does.
+
+    Parameters
+    ----------
+    targets : int [N]
+        Class of every training row.
+
+    Returns
+    -------
+    int64 [M], positions in ``targets``
+    """
+    rng = generator(seed, epoch, stream="order")
+    counts = np.bincount(targets, minlength=classes)
+    if strategy == "weighted":
+        weight = 1.0 / counts[targets]
+        return rng.choice(len(targets), len(targets), p=weight / weight.sum())
+    chosen = []
+    for label, wanted in enumerate(class_targets(counts, strategy, target_count)):
+        rows = np.flatnonzero(targets == label)
+        if len(rows):
+            whole, rest = divmod(int(wanted), len(rows))
+            chosen += [np.tile(rows, whole), rng.permutation(rows)[:rest]]
+    return rng.permutation(np.concatenate(chosen))
+
+
+def loss_weights(counts: np.ndarray) -> np.ndarray:
+    """Class weights for the cross-entropy, inversely proportional to the counts; the mean over images is one.
+
+    Returns
+    -------
+    float32 [K]; zero for a class without images
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    weights = np.divide(counts.sum() / (counts > 0).sum(), counts, out=np.zeros_like(counts), where=counts > 0)
+    return weights.astype(np.float32)
+
+
+def training_prior(counts: np.ndarray, strategy: str, target_count: int = 0) -> np.ndarray:
+    """The class prior that a network trained with this strategy has seen, float64 [K]."""
+    if strategy == "loss":
+        seen = (np.asarray(counts) > 0).astype(float)
+    else:
+        seen = class_targets(counts, strategy, target_count).astype(float)
+    return seen / seen.sum()

@@ -1,0 +1,27 @@
+"""Fixtures that several test modules share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Keep the tests out of the user's cache, unless CI shares one between the processes of a run."""
+    os.environ["SKINLESION_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def ham10000_dir() -> Path:
+    """The real data set. Skips where the machine has none; fails where one is named but is not there."""
+    place = os.environ.get("HAM10000_DIR")
+    if not place:
+        pytest.skip("set HAM10000_DIR to the folder of the HAM10000 download to run the tests on real data")
+    folder = Path(place).resolve()
+    assert (folder / "HAM10000_metadata.csv").exists() or (folder / "HAM10000_metadata").exists(), (
+        f"HAM10000_DIR={place} holds no HAM10000_metadata"
+    )
+    return folder
