@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, distribution
 from itertools import pairwise
 from pathlib import Path
@@ -99,8 +100,8 @@ def create_model(name: str, *, classes: int, image_size: int = 128, pretrained: 
             raise ConfigError(f"the classic CNN needs image_size >= 16, not {image_size}")
         return Classifier(ClassicCNN(classes, image_size), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "timm.list_models() names them all"
-        raise ConfigError(f"unknown model {name!r}; use 'classic' or a timm model, such as {near}")
+        near = get_close_matches(name, timm.list_models(), 3) or ["resnet18", "tf_efficientnet_lite0"]
+        raise ConfigError(f"unknown model {name!r}; use 'classic' or a timm model, such as {', '.join(near)}")
     wheel = _WHEELS.get(name)
     if pretrained and wheel and wheel.path():
         backbone = timm.create_model(name, num_classes=IMAGENET_CLASSES)

@@ -1,0 +1,97 @@
+import hashlib
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from skinlesion import export, images
+from skinlesion.config import Config
+from skinlesion.errors import ModelError
+from skinlesion.runs import Run
+from skinlesion.taxonomy import HAM7
+from skinlesion.training.augment import plain
+from skinlesion.training.models import create_model
+
+SHAPES = [(100, 80), (150, 200), (451, 601), (129, 64), (3000, 4000)]
+METRIC = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
+
+
+@pytest.fixture(scope="module")
+def frames():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in SHAPES]
+
+
+def model(name="classic"):
+    torch.manual_seed(0)
+    return create_model(name, classes=7, image_size=64).eval()
+
+
+@pytest.mark.parametrize("fit", images.FITS)
+def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
+    network = model()
+    export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit=fit)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    for frame in frames:
+        with torch.inference_mode():
+            ours = network(plain(torch.from_numpy(images.fit(frame, 64, fit))[None])).numpy()
+        theirs = session.run(["logits"], {"image": frame[None]})[0]
+        assert np.abs(ours - theirs).max() < 1e-4
+    pair = np.stack([frames[1], frames[1][::-1]])
+    both = session.run(["logits"], {"image": pair})[0]
+    assert np.allclose(both[0], session.run(["logits"], {"image": pair[:1]})[0][0], atol=1e-5)
+    assert [o.name for o in session.get_outputs()] == ["logits", "features"]
+
+
+def test_activation_maps_average_to_the_logits(tmp_path, frames):
+    network = model("resnet18")
+    exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit="squash")
+    assert exported.has_map
+    assert export.parity(exported, tmp_path / "m.onnx", frames[:3]) < 1e-3
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    logits, maps = session.run(["logits", "map"], {"image": frames[1][None]})
+    bias = network.backbone.fc.bias.detach().numpy()
+    assert np.allclose(maps.mean((2, 3)) + bias, logits, atol=1e-3)
+
+
+def test_a_network_without_pooling_has_no_map():
+    assert not export.ends_in_pooling(model(), 64)
+
+
+def folder(tmp_path, frames, **changes):
+    decision = {
+        "temperature": 1.0,
+        "prior": dict.fromkeys(HAM7.codes, 1 / 7),
+        "prior_shift": dict.fromkeys(HAM7.codes, 0.0),
+        "decision_weights": dict.fromkeys(HAM7.codes, 1.0),
+        "referral": {"threshold": 0.3, "sensitivity": METRIC, "specificity": METRIC, "chosen_on": "validation"},
+        "domain": {"method": "energy", "threshold": 0.0, "kept": 0.95},
+    }
+    metrics = dict.fromkeys(("balanced_accuracy", "macro_auroc", "accuracy", "ece"), METRIC)
+    metrics |= {"n_images": 10, "n_lesions": 9, "per_class": {c: {"sensitivity": METRIC} for c in HAM7.codes}}
+    data = {"source": "demo", "synthetic": True, "fingerprint": "ab" * 32, "images": 90, "lesions": 80}
+    options = {"decision": decision, "metrics": metrics, "data": data, "frames": frames[:2]} | changes
+    return export.export_model(model(), Run(tmp_path / "r"), Config(image_size=64), HAM7, **options)
+
+
+def test_the_model_folder(tmp_path, frames):
+    manifest = folder(tmp_path, frames)
+    place = tmp_path / "r" / "model"
+    assert json.loads((place / "manifest.json").read_text()) == manifest
+    assert hashlib.sha256((place / "model.onnx").read_bytes()).hexdigest() == manifest["sha256"]
+    card = (place / "MODEL_CARD.md").read_text()
+    for said in ("synthetic demo data", "no medical", "50.0 % (40.0 to 60.0)", manifest["sha256"], "Melanoma"):
+        assert said in card
+    again = folder(tmp_path, frames, name="other")
+    assert json.loads((place / "manifest.json").read_text())["name"] == again["name"] == "other"
+    assert [p.name for p in (tmp_path / "r").iterdir()] == ["model"]
+
+
+def test_a_model_that_disagrees_is_not_exported(tmp_path, frames, monkeypatch):
+    manifest = folder(tmp_path, frames)
+    monkeypatch.setattr(export, "parity", lambda *_: 0.5)
+    with pytest.raises(ModelError, match="differ by 0.5"):
+        folder(tmp_path, frames)
+    assert json.loads((tmp_path / "r" / "model" / "manifest.json").read_text()) == manifest
