@@ -6,7 +6,7 @@ from pathlib import Path
 # One thread a test process: the networks here are tiny, and threads that wait for each other only slow them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402, after the threads are settled
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

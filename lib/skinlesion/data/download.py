@@ -1,0 +1,310 @@
+"""Download HAM10000 from Harvard Dataverse or DermaMNIST from Zenodo, safe to interrupt and to run again.
+
+A file gets its name only when it is whole: until then it lies beside it as ``<name>.partial``, from which the next
+attempt goes on. Its size and SHA-256 are then kept in ``registry.json`` and hold for every later run.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from skinlesion.errors import ConfigError, DataError
+from skinlesion.runs import write_json
+
+REGISTRY = "registry.json"
+MIRROR = "SKINLESION_DOWNLOAD_URL"  # environment variable: where to download from instead
+ATTEMPTS = 3  # in one run, each of which goes on where the last one was cut off
+PAUSE = 2.0  # seconds between them
+TIMEOUT = (15, 60)  # seconds until the connection stands, and between two pieces of data
+CHUNK = 1 << 16  # bytes; at most as many are lost where a connection breaks off
+
+DATAVERSE = "https://dataverse.harvard.edu"
+ZENODO = "https://zenodo.org"
+
+_HAM10000_TERMS = """HAM10000 is licensed CC BY-NC 4.0: non-commercial use, with attribution. Cite
+  Tschandl P., Rosendahl C., Kittler H.: The HAM10000 dataset, a large collection of multi-source dermatoscopic
+  images of common pigmented skin lesions. Sci. Data 5:180161 (2018). doi:10.1038/sdata.2018.161
+  Data: Harvard Dataverse, doi:10.7910/DVN/DBW86T"""
+TERMS = {
+    "ham10000": _HAM10000_TERMS,
+    "dermamnist": """DermaMNIST is licensed CC BY-NC 4.0: non-commercial use, with attribution. Cite
+  Yang J. et al.: MedMNIST v2, a large-scale lightweight benchmark for 2D and 3D biomedical image classification.
+  Sci. Data 10:41 (2023). doi:10.1038/s41597-022-01721-8. Data: Zenodo, doi:10.5281/zenodo.10519652
+It was made from HAM10000. """
+    + _HAM10000_TERMS,
+}
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file to download. ``md5`` is known for some; a ``.csv`` has at least ``columns``."""
+
+    name: str
+    site: str
+    path: str
+    md5: str | None = None
+    columns: tuple[str, ...] = ()
+
+
+def _datafile(name: str, number: int, *columns: str) -> Remote:
+    # Dataverse turns tables into its own tab-delimited form unless the original is asked for.
+    query = "?format=original" if columns else ""
+    return Remote(name, DATAVERSE, f"/api/access/datafile/{number}{query}", columns=columns)
+
+
+HAM10000_PARTS = {
+    "images": (
+        _datafile("HAM10000_images_part_1.zip", 3172585),
+        _datafile("HAM10000_images_part_2.zip", 3172584),
+    ),
+    "metadata": (_datafile("HAM10000_metadata.csv", 4338392, "image_id", "lesion_id", "dx"),),
+    "segmentations": (_datafile("HAM10000_segmentations_lesion_tschandl.zip", 3838943),),
+    "test": (
+        _datafile("ISIC2018_Task3_Test_Images.zip", 3855824),
+        _datafile("ISIC2018_Task3_Test_GroundTruth.csv", 6924466, "image_id", "dx"),
+    ),
+}
+# MD5 sums as medmnist/info.py has them
+DERMAMNIST = {
+    28: Remote("dermamnist.npz", ZENODO, "/records/10519652/files/dermamnist.npz", "0744692d530f8e62ec473284d019b0c7"),
+    64: Remote(
+        "dermamnist_64.npz", ZENODO, "/records/10519652/files/dermamnist_64.npz", "b70a2f5635c6199aeaa28c31d7202e1f"
+    ),
+    128: Remote(
+        "dermamnist_128.npz", ZENODO, "/records/10519652/files/dermamnist_128.npz", "2defd784463fa5243564e855ed717de1"
+    ),
+    224: Remote(
+        "dermamnist_224.npz", ZENODO, "/records/10519652/files/dermamnist_224.npz", "8974907d8e169bef5f5b96bc506ae45d"
+    ),
+}
+
+
+def download_ham10000(folder: str | Path, parts: tuple[str, ...] = ("images", "metadata"), **options) -> list[Path]:
+    """Download ``images`` (2.6 GB), ``metadata``, ``segmentations`` or ``test`` of HAM10000; see :func:`download`.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown part.
+    """
+    unknown = [part for part in parts if part not in HAM10000_PARTS]
+    if unknown or not parts:
+        raise ConfigError(f"unknown part {', '.join(unknown) or 'of no name'}; parts are {', '.join(HAM10000_PARTS)}")
+    files = [remote for part in HAM10000_PARTS if part in parts for remote in HAM10000_PARTS[part]]
+    return download(files, folder, TERMS["ham10000"], **options)
+
+
+def download_dermamnist(folder: str | Path, size: int = 128, **options) -> list[Path]:
+    """Download DermaMNIST with frames of 28, 64, 128 or 224 pixels; see :func:`download`.
+
+    Raises
+    ------
+    ConfigError
+        For any other size.
+    """
+    if size not in DERMAMNIST:
+        raise ConfigError(f"DermaMNIST comes with {', '.join(map(str, DERMAMNIST))} pixels, not {size}")
+    return download([DERMAMNIST[size]], folder, TERMS["dermamnist"], **options)
+
+
+def download(
+    files: list[Remote],
+    folder: str | Path,
+    terms: str,
+    *,
+    base_url: str | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> list[Path]:
+    """Bring files into ``folder``; those that are there already and match the registry are left alone.
+
+    A file without an entry in the registry is verified by its size, its MD5 sum where that is known, and by being a
+    whole archive or table, and then entered. One that someone else put there is taken over in the same way.
+
+    Parameters
+    ----------
+    terms : str
+        Licence and citation, shown first.
+    base_url : str, optional
+        Take the place of the site's address; by default the environment variable ``SKINLESION_DOWNLOAD_URL``, if set.
+    progress : bool
+        Show a progress bar on stderr.
+    say : callable
+        Takes the lines to show.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    DataError
+        If a server fails or sends something else than expected, or the disk is full.
+    """
+    say(terms)
+    folder = Path(folder).expanduser()
+    base_url = base_url or os.environ.get(MIRROR)
+    registry = _read_registry(folder / REGISTRY)
+    done = []
+    for remote in files:
+        path = folder / remote.name
+        known = registry.get(remote.name)
+        try:
+            if _is_whole(path, remote, known, say):
+                say(f"{path} is there already")
+            else:
+                _fetch(remote, path, known, base_url or remote.site, progress)
+                say(f"{path}: {path.stat().st_size:,} bytes")
+            if known is None:
+                registry[remote.name] = {"size": path.stat().st_size, "sha256": _digest(path, "sha256")}
+                write_json(folder / REGISTRY, registry)
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be written ({error.strerror or error}); free some space or choose another folder"
+            ) from None
+        done.append(path)
+    return done
+
+
+def _read_registry(path: Path) -> dict[str, dict]:
+    if not path.exists():
+        return {}
+    try:
+        registry = json.loads(path.read_text())
+        return {str(name): {"size": int(entry["size"]), "sha256": entry["sha256"]} for name, entry in registry.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path} is no registry of downloads ({error}); delete it, and the files are verified anew"
+        ) from None
+
+
+def _is_whole(path: Path, remote: Remote, known: dict | None, say: Callable[[str], None]) -> bool:
+    """Whether the file is there and right. One that isn't is said to be replaced."""
+    if not path.exists():
+        return False
+    try:
+        _verify(path, remote, known)
+    except DataError as error:
+        say(f"{error}; it is downloaded again")
+        return False
+    return True
+
+
+def _verify(path: Path, remote: Remote, known: dict | None) -> None:
+    """Raise DataError unless the file is what it should be."""
+    if known:
+        if path.stat().st_size != known["size"] or _digest(path, "sha256") != known["sha256"]:
+            raise DataError(f"{path} is not the file that {REGISTRY} describes")
+    elif remote.md5 and _digest(path, "md5") != remote.md5:
+        raise DataError(f"{path} has another MD5 sum than {remote.md5}")
+    elif remote.columns:
+        _verify_table(path, remote.columns)
+    else:
+        _verify_archive(path)
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def _verify_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+        raise DataError(f"{path} is no whole zip archive ({error})") from None
+    if broken:
+        raise DataError(f"{path} is no whole zip archive ({broken} in it is damaged)")
+
+
+def _verify_table(path: Path, columns: tuple[str, ...]) -> None:
+    try:
+        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no CSV table ({error})") from None
+    missing = [name for name in columns if not rows or name not in rows[0]]
+    if missing:
+        raise DataError(f"{path} is no CSV table with the column {' and '.join(missing)}")
+    if len(rows) < 2 or any(len(row) != len(rows[0]) for row in rows):
+        raise DataError(f"{path} is no whole CSV table")
+
+
+def _fetch(remote: Remote, path: Path, known: dict | None, base_url: str, progress: bool) -> None:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    expected = f"sha256:{known['sha256']}" if known else f"md5:{remote.md5}" if remote.md5 else None
+    if expected is None:
+        path.unlink(missing_ok=True)  # pooch would take a file that it cannot verify for good
+    url = base_url.rstrip("/") + remote.path
+    partial = path.with_name(path.name + ".partial")
+
+    def bring(url: str, target: str, _pooch) -> None:
+        _bring(url, partial, remote.name, progress)
+        try:
+            _verify(partial, remote, known)
+        except DataError as error:
+            partial.unlink()
+            raise DataError(f"{url} sent something else than {remote.name}: {error}. Try again later") from None
+        partial.replace(target)
+
+    pooch.retrieve(url, known_hash=expected, fname=path.name, path=path.parent, downloader=bring)
+
+
+def _bring(url: str, partial: Path, name: str, progress: bool) -> None:
+    """Download to ``partial``, going on where an interrupted download stopped, a few times if need be."""
+    import requests
+
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _stream(url, partial, name, progress)
+        except requests.HTTPError as error:
+            status = f"{error.response.status_code} {error.response.reason}"
+            raise DataError(f"the server answered {status} for {url}; try again later") from None
+        except requests.RequestException as error:
+            if attempt < ATTEMPTS:
+                time.sleep(PAUSE)
+                continue
+            have = partial.stat().st_size if partial.exists() else 0
+            raise DataError(
+                f"the download of {name} from {url} broke off after {have:,} bytes ({type(error).__name__}); "
+                "run the same command again, and it goes on from there"
+            ) from None
+
+
+def _stream(url: str, partial: Path, name: str, progress: bool) -> None:
+    import requests
+    from tqdm import tqdm
+
+    have = partial.stat().st_size if partial.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == 416:  # nothing beyond what is here: perhaps all of it, perhaps too much
+            if response.headers.get("Content-Range") == f"bytes */{have}":
+                return
+            partial.unlink()
+            raise requests.ConnectionError("what was downloaded before does not fit this file")
+        response.raise_for_status()
+        going_on = response.status_code == 206
+        have = have if going_on else 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        bar = tqdm(total=total, initial=have, desc=name, unit="B", unit_scale=True, disable=not progress)
+        with bar, partial.open("ab" if going_on else "wb") as stream:
+            for chunk in response.iter_content(CHUNK):
+                stream.write(chunk)
+                bar.update(len(chunk))
+            os.fsync(stream.fileno())
+    if total is not None and partial.stat().st_size != total:
+        raise requests.ConnectionError("the connection was closed early")
