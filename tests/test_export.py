@@ -32,13 +32,15 @@ def model(name="classic"):
 @pytest.mark.parametrize("fit", images.FITS)
 def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
     network = model()
-    export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit=fit)
+    exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit=fit)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     for frame in frames:
+        pixels = plain(torch.from_numpy(images.fit(frame, 64, fit))[None])
         with torch.inference_mode():
-            ours = network(plain(torch.from_numpy(images.fit(frame, 64, fit))[None])).numpy()
+            assert torch.equal(exported.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
+            ours = network(pixels).numpy()
         theirs = session.run(["logits"], {"image": frame[None]})[0]
-        assert np.abs(ours - theirs).max() < 1e-4
+        assert np.abs(ours - theirs).max() < 1e-5
     pair = np.stack([frames[1], frames[1][::-1]])
     both = session.run(["logits"], {"image": pair})[0]
     assert np.allclose(both[0], session.run(["logits"], {"image": pair[:1]})[0][0], atol=1e-5)

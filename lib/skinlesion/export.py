@@ -20,7 +20,7 @@ from torch import nn
 import skinlesion
 from skinlesion.config import Config
 from skinlesion.errors import ModelError
-from skinlesion.images import ROUND
+from skinlesion.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS
 from skinlesion.runs import Run, write_json, write_text
 from skinlesion.serving.card import model_card
 from skinlesion.taxonomy import LabelSet
@@ -43,12 +43,15 @@ CITATIONS = {
 
 
 def _weights(positions: torch.Tensor, target: int, start: torch.Tensor, stop: torch.Tensor) -> torch.Tensor:
-    """``images.resize_matrix`` in operations that ONNX has: float32 [target, source]."""
+    """``images.resize_matrix``, step by step and in float64 too, in operations that ONNX has: [target, source]."""
     scale = (stop - start) / target
-    centers = start + (torch.arange(target, dtype=torch.float32) + 0.5) * scale
+    centers = start + (torch.arange(target, dtype=torch.float64) + 0.5) * scale
     distance = torch.abs(positions[None, :] + 0.5 - centers[:, None]) / torch.clamp(scale, min=1.0)
-    weights = torch.relu(1.0 - distance)
-    return weights / weights.sum(1, keepdim=True)
+    weights = torch.clamp(1.0 - distance, min=0.0)
+    share = torch.cumsum(weights, 1) / weights.sum(1, keepdim=True)
+    steps = torch.floor(share * WEIGHT_STEPS + HALF)
+    steps = steps - torch.nn.functional.pad(steps[:, :-1], (1, 0))
+    return (steps / WEIGHT_STEPS).to(torch.float32)
 
 
 class Exported(nn.Module):
@@ -60,17 +63,18 @@ class Exported(nn.Module):
         self.has_map = ends_in_pooling(model, image_size)
 
     def frame(self, image: torch.Tensor) -> torch.Tensor:
-        """uint8 [N, H, W, 3] -> float32 [N, 3, S, S] in 0-1, as :func:`skinlesion.images.fit`."""
+        """uint8 [N, H, W, 3] -> float32 [N, 3, S, S] in 0-1, byte for byte as :func:`skinlesion.images.fit`."""
         n, h, w, _ = image.shape
-        rows, columns = torch.arange(h, dtype=torch.float32), torch.arange(w, dtype=torch.float32)
+        rows, columns = torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64)
         height, width = rows[-1] + 1, columns[-1] + 1
         side_h, side_w = (height, width) if self.squash else (torch.minimum(height, width),) * 2
         top, left = (height - side_h) / 2, (width - side_w) / 2
         vertical = _weights(rows, self.image_size, top, top + side_h)
         horizontal = _weights(columns, self.image_size, left, left + side_w)
         x = torch.matmul(vertical, image.to(torch.float32).reshape(n, h, w * 3))
+        x = torch.floor(x * PRODUCT_STEPS + 0.5) / PRODUCT_STEPS
         x = torch.matmul(horizontal, x.reshape(n, self.image_size, w, 3))
-        return torch.clamp(torch.floor(x + ROUND), 0.0, 255.0).permute(0, 3, 1, 2) / 255.0
+        return torch.floor(x + 0.5).permute(0, 3, 1, 2) / 255.0
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         logits, features, maps = self.model.answer(self.frame(image))

@@ -22,9 +22,13 @@ MAX_BYTES = 20 * 1024 * 1024  # of one encoded image
 MAX_PIXELS = 40_000_000  # of one decoded image; a 4000x3000 photograph has 12 million
 MIN_SIDE = 16  # pixels
 
-#: Rounding to whole grey levels is floor(x + ROUND). Resizing by simple ratios lands on exact halves often; a border
-#: just beside them keeps float noise from deciding differently in NumPy, torch and ONNX Runtime.
-ROUND = 0.5013
+# Resizing is exact arithmetic, so that NumPy, torch and ONNX Runtime agree on every byte whatever the order of their
+# sums: weights are multiples of 2**-12 and the first of the two products is rounded to multiples of 2**-4, which keeps
+# every partial sum within the 24 bits of a float32.
+WEIGHT_STEPS = 4096
+PRODUCT_STEPS = 16
+#: Added before the floor that makes weights whole steps: just off one half, which simple ratios would land on.
+HALF = 0.5013
 
 #: How a frame is fitted into the network's square. ``random_crop`` trains on squares cut anywhere from the frame and
 #: predicts on the centre square.
@@ -150,8 +154,8 @@ def _open_npz(path: str, _stamp: int, split: str) -> np.ndarray:
 def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | None = None) -> np.ndarray:
     """Weights of the antialiased linear (triangle) filter that maps ``source`` pixels onto ``target``.
 
-    As Pillow's ``BILINEAR`` with ``reducing_gap=None``: the triangle is as wide as the reduction factor, is cut at the
-    image's border and sums to one.
+    As Pillow's ``BILINEAR`` with ``reducing_gap=None``: the triangle is as wide as the reduction factor and is cut at the
+    image's border. The weights are then rounded to multiples of 1/4096 such that every row sums to exactly one.
 
     Parameters
     ----------
@@ -168,8 +172,10 @@ def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | No
     scale = (stop - start) / target
     centers = start + (np.arange(target) + 0.5) * scale
     distance = np.abs(np.arange(source)[None, :] + 0.5 - centers[:, None]) / max(scale, 1.0)
-    weights = np.maximum(0.0, 1.0 - distance)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    weights = np.maximum(1.0 - distance, 0.0)
+    share = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
+    steps = np.floor(share * WEIGHT_STEPS + HALF)
+    return (np.diff(steps, prepend=0.0) / WEIGHT_STEPS).astype(np.float32)
 
 
 def resize(
@@ -191,9 +197,10 @@ def resize(
     top, left, bottom, right = box or (0.0, 0.0, float(h), float(w))
     rows = resize_matrix(h, shape[0], top, bottom)
     columns = resize_matrix(w, shape[1], left, right)
-    vertical = (rows @ frame.reshape(h, w * 3).astype(np.float32)).reshape(shape[0], w, 3)
-    result = columns @ vertical  # [W', W] @ [H', W, 3]
-    return np.clip(np.floor(result + ROUND), 0, 255).astype(np.uint8)
+    vertical = rows @ frame.reshape(h, w * 3).astype(np.float32)
+    vertical = np.floor(vertical * PRODUCT_STEPS + 0.5) / PRODUCT_STEPS
+    result = columns @ vertical.reshape(shape[0], w, 3)  # [W', W] @ [H', W, 3]
+    return np.floor(result + 0.5).astype(np.uint8)
 
 
 def center_square(height: int, width: int) -> tuple[float, float, float, float]:

@@ -24,7 +24,7 @@ from skinlesion.data.table import LesionTable
 from skinlesion.errors import DataError, ImageError, SkinLesionError
 from skinlesion.runs import Run, cache_folder, write_json
 
-VERSION = 1
+VERSION = 2
 BLOCK = 256  # images between two saved counts
 MARGIN = 1.125  # the frames that random crops are cut from are this much larger than the network's input
 

@@ -80,6 +80,18 @@ def assign(table: LesionTable, groups: np.ndarray, part: np.ndarray, fold: int) 
     return result.assign(fold=part, split=split)
 
 
+def split_for(table: LesionTable, *, split_file: str = "", seed: int = 0, fold: int = 0) -> tuple[pd.DataFrame, str]:
+    """The split to use, and in words where it comes from: a given file, else the source's own, else a new one."""
+    if split_file:
+        return read_split(table, split_file), f"given in {Path(split_file).name}"
+    if table.official_split:
+        official = pd.DataFrame({"image_id": list(table.official_split), "split": list(table.official_split.values())})
+        return _complete(
+            table, official, f"the official split of {table.source}"
+        ), f"the official one of {table.source}"
+    return make_split(table, seed=seed, fold=fold), "made here: whole lesions, stratified by label"
+
+
 def read_split(table: LesionTable, path: str | Path) -> pd.DataFrame:
     """A split that the user gives: a CSV with ``image_id`` and ``split`` (train, validation, test), perhaps ``fold``.
 
@@ -92,20 +104,22 @@ def read_split(table: LesionTable, path: str | Path) -> pd.DataFrame:
         given = pd.read_csv(path, dtype={"image_id": str, "split": str})
     except (OSError, ValueError) as error:
         raise DataError(f"the split file {path} cannot be read ({error})") from None
+    return _complete(table, given, f"the split file {path}")
+
+
+def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFrame:
     lacking = [column for column in ("image_id", "split") if column not in given]
     if lacking:
-        raise DataError(f"the split file {path} lacks the column {' and '.join(lacking)}")
+        raise DataError(f"{name} lacks the column {' and '.join(lacking)}")
     if given["image_id"].duplicated().any():
-        raise DataError(
-            f"the split file {path} names {given['image_id'][given['image_id'].duplicated()].iloc[0]} twice"
-        )
+        raise DataError(f"{name} names {given['image_id'][given['image_id'].duplicated()].iloc[0]} twice")
     given = given.set_index("image_id").reindex(table.frame["image_id"])
     unnamed = given.index[given["split"].isna()]
     if len(unnamed):
-        raise DataError(f"the split file {path} leaves out {len(unnamed)} images, {unnamed[0]} among them; add them")
+        raise DataError(f"{name} leaves out {len(unnamed)} images, {unnamed[0]} among them; add them")
     split = given["split"].str.strip().str.lower().map(_WORDS)
     if split.isna().any():
-        raise DataError(f"unknown split {given['split'][split.isna()].iloc[0]!r} in {path}; use {', '.join(SPLITS)}")
+        raise DataError(f"unknown split {given['split'][split.isna()].iloc[0]!r} in {name}; use {', '.join(SPLITS)}")
     fold = given["fold"] if "fold" in given else split.map({"train": 1, "validation": 0, "test": TEST_FOLD})
     result = table.frame[["image_id", "lesion_id", "label"]].copy()
     result.insert(2, "group", lesion_groups(table))

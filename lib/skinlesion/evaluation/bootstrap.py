@@ -1,0 +1,108 @@
+"""Uncertainty by resampling lesions.
+
+Images of one lesion resemble each other, so the lesion is what is drawn with replacement (the cluster bootstrap; Field
+and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x). A replicate is kept as a count of every lesion: metrics built
+from sums need one matrix product for all replicates, and ranking metrics need one sort for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+LEVEL = 0.95
+
+_CHUNK = 64  # replicates handled at once: 64 x 10,000 images fit the processor's cache
+
+
+@dataclass(frozen=True, eq=False)
+class Resamples:
+    """Which lesions every replicate drew.
+
+    Attributes
+    ----------
+    lesion : int64 [N]
+        Lesion index of every image.
+    counts : uint16 [1 + R, G]
+        How often a replicate (row) drew a lesion (column). Row 0 is the sample itself, one of each, so that a metric's
+        value and its replicates come from the same formula.
+    """
+
+    lesion: np.ndarray
+    counts: np.ndarray
+
+    def totals(self, rows: np.ndarray) -> np.ndarray:
+        """Sum of ``rows`` (float [N] or [N, M], a row an image) over each replicate's images, float64 [1 + R(, M)]."""
+        rows = np.asarray(rows, np.float64)
+        flat = rows.reshape(len(rows), -1)
+        lesions = self.counts.shape[1]
+        sums = np.stack([np.bincount(self.lesion, column, minlength=lesions) for column in flat.T], axis=1)
+        chunks = [self.counts[i : i + _CHUNK].astype(np.float64) @ sums for i in range(0, len(self.counts), _CHUNK)]
+        return np.concatenate(chunks).reshape(len(self.counts), *rows.shape[1:])
+
+    def image_counts(self, order: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """How often each image of ``order`` (int [M]) was drawn, a few replicates at a time: (slice, uint16 [r, M])."""
+        lesion = self.lesion[order]
+        for start in range(0, len(self.counts), _CHUNK):
+            rows = slice(start, min(start + _CHUNK, len(self.counts)))
+            yield rows, self.counts[rows].take(lesion, axis=1)
+
+
+def resample(lesions: np.ndarray, replicates: int = 2000, seed: int = 0) -> Resamples:
+    """Draw lesions with replacement; the same lesions and seed give the same replicates, however the rows are ordered.
+
+    Parameters
+    ----------
+    lesions : [N], lesion id of every image
+    replicates : int, 0 for no intervals
+    seed : int
+    """
+    names, lesion = np.unique(np.asarray(lesions).astype(str), return_inverse=True)
+    random = np.random.default_rng(seed)
+    counts = np.ones((1 + replicates, len(names)), np.uint16)
+    for row in counts[1:]:
+        row[:] = np.bincount(random.integers(len(names), size=len(names)), minlength=len(names))
+    return Resamples(lesion.reshape(-1), counts)
+
+
+def summarise(values: np.ndarray, n: int, *, recentre: bool = False) -> dict:
+    """A metric with its 95% percentile interval.
+
+    Replicates in which the metric is undefined (NaN: a class was not drawn) don't count. Where the metric of the sample
+    itself is undefined, all three numbers are None.
+
+    Parameters
+    ----------
+    values : float [1 + R]
+        The value, then that of every replicate.
+    n : int
+        Number of images that the metric rests on.
+    recentre : bool
+        Shift the replicates so that their median is the value. For sums of absolute deviations such as the calibration
+        error: resampling adds noise that can only raise those, so the raw replicates lie above the value.
+
+    Returns
+    -------
+    dict with value, low, high (float or None) and n (int)
+    """
+    value, replicates = values[0], values[1:][np.isfinite(values[1:])]
+    if not np.isfinite(value):
+        return {"value": None, "low": None, "high": None, "n": int(n)}
+    if not len(replicates):
+        return {"value": float(value), "low": None, "high": None, "n": int(n)}
+    if recentre:
+        replicates = np.maximum(replicates + (value - np.median(replicates)), 0)
+    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {"value": float(value), "low": float(low), "high": float(high), "n": int(n)}
+
+
+def describe(metric: dict, digits: int = 3) -> str:
+    """``0.812 (0.790 to 0.834)``, or ``undefined`` where no image carries the metric."""
+    if metric["value"] is None:
+        return "undefined"
+    value = f"{metric['value']:.{digits}f}"
+    if metric["low"] is None:
+        return value
+    return f"{value} ({metric['low']:.{digits}f} to {metric['high']:.{digits}f})"

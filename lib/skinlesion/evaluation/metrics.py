@@ -1,0 +1,284 @@
+"""How good the predictions are: every metric as value, 95% interval and the number of images that it rests on.
+
+Two kinds of numbers, never mixed: accuracy, sensitivity, kappa and their like judge the class that the decision rule
+names (the largest score); AUROC, average precision and calibration judge the probabilities.
+
+Conventions are scikit-learn's. A ratio with an empty denominator is undefined (None, and left out of macro means)
+rather than zero; Matthews' coefficient of a constant prediction is 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skinlesion.errors import DataError
+from skinlesion.evaluation import calibration
+from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.predictions import Predictions
+
+#: What every metric is called for people.
+NAMES = {
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_auroc": "Macro AUROC",
+    "weighted_auroc": "Weighted AUROC",
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+    "kappa": "Cohen's kappa",
+    "mcc": "Matthews' coefficient",
+    "ece": "ECE, adaptive",
+    "classwise_ece": "ECE, classwise",
+    "brier": "Brier score",
+    "log_loss": "Log loss (nats)",
+    "sensitivity": "Sensitivity (recall)",
+    "specificity": "Specificity",
+    "ppv": "PPV (precision)",
+    "npv": "NPV",
+    "f1": "F1",
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+}
+
+#: Metrics of one class against the rest.
+PER_CLASS = ("sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "average_precision")
+
+#: Metrics of a whole set of predictions.
+OVERALL = tuple(name for name in NAMES if name not in PER_CLASS)
+
+_RECENTRED = ("ece", "classwise_ece")
+
+
+def evaluate(predictions: Predictions, replicates: int = 2000, seed: int = 0) -> dict:
+    """Everything that ``metrics.json`` holds.
+
+    Every metric is a dict with value, low, high and n. n is the number of images in its denominator: those of the
+    class (sensitivity, AUROC, average precision), of the other classes (specificity), called so (PPV) or called
+    otherwise (NPV), either of the class or called so (F1), and all of them for the overall metrics.
+
+    Parameters
+    ----------
+    predictions : Predictions
+    replicates : int, bootstrap replicates over lesions; 0 for values without intervals
+    seed : int, of the bootstrap
+
+    Returns
+    -------
+    dict: the metrics of :data:`OVERALL`; ``per_class`` {code: the metrics of :data:`PER_CLASS`}; ``labels``,
+    ``n_images``, ``n_lesions``, ``replicates``, ``interval``
+    """
+    resamples = resample(predictions.lesions, replicates, seed)
+    values = replicate_values(predictions, resamples)
+    support = _support(predictions)
+    codes = predictions.labels.codes
+    unit = "lesions" if predictions.has_lesions else "images (no lesion ids are known)"
+    return {
+        **{name: summarise(values[name], len(predictions), recentre=name in _RECENTRED) for name in OVERALL},
+        "per_class": {
+            code: {name: summarise(values[name][:, i], support[name][i]) for name in PER_CLASS}
+            for i, code in enumerate(codes)
+        },
+        "labels": list(codes),
+        "n_images": len(predictions),
+        "n_lesions": resamples.counts.shape[1],
+        "replicates": replicates,
+        "interval": f"95% percentile bootstrap over {unit}",
+    }
+
+
+def paired_difference(
+    a: Predictions,
+    b: Predictions,
+    names: tuple[str, ...] = ("balanced_accuracy", "macro_auroc", "accuracy"),
+    replicates: int = 2000,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """``a`` minus ``b`` on the same images, each replicate drawing the same lesions for both.
+
+    Parameters
+    ----------
+    names : of :data:`OVERALL`, or ``"<code>.<metric>"`` with a metric of :data:`PER_CLASS`, e.g. ``"mel.auroc"``
+
+    Returns
+    -------
+    dict name -> value, low, high, n; the difference is beyond chance where the interval leaves out zero
+
+    Raises
+    ------
+    DataError
+        If the two don't cover the same images with the same truth, or a name is unknown.
+    """
+    b = _aligned(a, b)
+    resamples = resample(a.lesions, replicates, seed)
+    both = [_flat(replicate_values(one, resamples), one.labels.codes) for one in (a, b)]
+    unknown = [name for name in names if name not in both[0]]
+    if unknown:
+        raise DataError(f"unknown metrics: {', '.join(unknown)}; known are {', '.join(both[0])}")
+    return {name: summarise(both[0][name] - both[1][name], len(a)) for name in names}
+
+
+def _aligned(a: Predictions, b: Predictions) -> Predictions:
+    """``b`` in the order of ``a``."""
+    place = {image: row for row, image in enumerate(b.image_ids)}
+    shared = sum(image in place for image in a.image_ids)
+    if a.labels != b.labels or not shared == len(a) == len(b):
+        raise DataError(
+            f"only predictions of the same images for the same classes can be compared; of {len(a):,} and {len(b):,} "
+            f"images they share {shared:,}; give both runs the same split file"
+        )
+    b = b.take(np.array([place[image] for image in a.image_ids]))
+    if (a.y != b.y).any():
+        raise DataError(f"the two disagree about the true class of {(a.y != b.y).sum():,} images; label both alike")
+    return b
+
+
+def _flat(values: dict[str, np.ndarray], codes: tuple[str, ...]) -> dict[str, np.ndarray]:
+    flat = {name: values[name] for name in OVERALL}
+    return flat | {f"{code}.{name}": values[name][:, i] for i, code in enumerate(codes) for name in PER_CLASS}
+
+
+def replicate_values(predictions: Predictions, resamples: Resamples) -> dict[str, np.ndarray]:
+    """Every metric for the sample (row 0) and all replicates: [1 + R] for :data:`OVERALL`, [1 + R, K] for the others.
+
+    NaN where undefined.
+    """
+    y, k = predictions.y, len(predictions.labels)
+    cells = np.eye(k * k)[y * k + predictions.predicted]
+    confusion = resamples.totals(cells).reshape(-1, k, k)
+    values = confusion_metrics(confusion) | _calibration_metrics(predictions, resamples)
+    ranked = [ranking(predictions.probabilities[:, c], y == c, resamples) for c in range(k)]
+    values["auroc"] = np.stack([auroc for auroc, _ in ranked], axis=1)
+    values["average_precision"] = np.stack([precision for _, precision in ranked], axis=1)
+    values["macro_auroc"] = _mean_defined(values["auroc"])
+    values["weighted_auroc"] = _mean_defined(values["auroc"], confusion.sum(axis=2))
+    return values
+
+
+def confusion_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Metrics of confusion matrices.
+
+    Parameters
+    ----------
+    confusion : float [R, K, K], images by true class (rows) and predicted class (columns)
+
+    Returns
+    -------
+    dict: balanced_accuracy (mean sensitivity over the classes that occur), accuracy, macro_f1 (mean over the classes
+    that occur or are predicted), kappa (Cohen 1960), mcc (Gorodkin 2004), each [R]; sensitivity, specificity, ppv,
+    npv, f1, each [R, K]
+    """
+    n = confusion.sum(axis=(1, 2))
+    true, called = confusion.sum(axis=2), confusion.sum(axis=1)
+    hit = np.diagonal(confusion, axis1=1, axis2=2)
+    missed, false = true - hit, called - hit
+    rejected = n[:, None] - true - false
+    right = hit.sum(axis=1)
+    by_chance = (true * called).sum(axis=1)
+    spread = (n**2 - (true**2).sum(axis=1)) * (n**2 - (called**2).sum(axis=1))
+    sensitivity, f1 = ratio(hit, true), ratio(2 * hit, true + called)
+    return {
+        "balanced_accuracy": _mean_defined(sensitivity),
+        "accuracy": ratio(right, n),
+        "macro_f1": _mean_defined(f1),
+        "kappa": ratio(n * right - by_chance, n**2 - by_chance),
+        "mcc": np.where(spread > 0, ratio(n * right - by_chance, np.sqrt(spread)), 0.0),
+        "sensitivity": sensitivity,
+        "specificity": ratio(rejected, rejected + false),
+        "ppv": ratio(hit, called),
+        "npv": ratio(rejected, rejected + missed),
+        "f1": f1,
+    }
+
+
+def ranking(score: np.ndarray, positive: np.ndarray, resamples: Resamples) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC (ties count half) and average precision (step-wise, no interpolation) of every replicate.
+
+    One sort serves all replicates: with the images in ascending order and cumulated counts, every positive image needs
+    just the counts below and up to its tie group.
+
+    Parameters
+    ----------
+    score : float [N], higher for positives
+    positive : bool [N]
+
+    Returns
+    -------
+    two float64 [1 + R]; NaN where a replicate has no positive or (AUROC) no negative image
+    """
+    order = np.argsort(score, kind="stable")
+    ordered, hits = score[order], np.flatnonzero(positive[order])
+    below = np.searchsorted(ordered, ordered[hits], side="left")  # images ranked lower than each positive one
+    up_to = np.searchsorted(ordered, ordered[hits], side="right")  # the same, ties included
+    hits_below, hits_up_to = np.searchsorted(hits, below), np.searchsorted(hits, up_to)
+
+    auroc, precision = np.empty(len(resamples.counts)), np.empty(len(resamples.counts))
+    for rows, counts in resamples.image_counts(order):
+        drawn = counts[:, hits].astype(np.float64)
+        images, positives = _cumulated(counts), _cumulated(counts[:, hits])
+        total, total_positive = images[:, -1:], positives[:, -1:]
+        lower = images[:, below] - positives[:, hits_below]
+        tied = images[:, up_to] - positives[:, hits_up_to] - lower
+        pairs = (total_positive * (total - total_positive))[:, 0]
+        auroc[rows] = ratio((drawn * (lower + 0.5 * tied)).sum(axis=1), pairs)
+        found = (total_positive - positives[:, hits_below]) / np.maximum(total - images[:, below], 1)
+        precision[rows] = ratio((drawn * found).sum(axis=1), total_positive[:, 0])
+    return auroc, precision
+
+
+def _cumulated(counts: np.ndarray) -> np.ndarray:
+    """Sum of the counts left of every position, int64 [r, M + 1]."""
+    sums = np.zeros((counts.shape[0], counts.shape[1] + 1), np.int64)
+    np.cumsum(counts, axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _calibration_metrics(predictions: Predictions, resamples: Resamples) -> dict[str, np.ndarray]:
+    """ECE, classwise ECE, Brier score and log loss, each [1 + R]; the bins are those of the whole sample."""
+    p, y = predictions.probabilities, predictions.y
+    n = resamples.totals(np.ones(len(y)))
+
+    def error(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+        return np.abs(resamples.totals(calibration.gaps(confidence, correct))).sum(axis=1) / n
+
+    return {
+        "ece": error(*calibration.top_label(p, y)),
+        "classwise_ece": np.mean([error(p[:, c], y == c) for c in range(p.shape[1])], axis=0),
+        "brier": resamples.totals(calibration.brier_terms(p, y)) / n,
+        "log_loss": resamples.totals(calibration.log_loss_terms(p, y)) / n,
+    }
+
+
+def _support(predictions: Predictions) -> dict[str, np.ndarray]:
+    """Images in the denominator of every per-class metric, int [K]; 0 exactly where that metric is undefined."""
+    k = len(predictions.labels)
+    true = np.bincount(predictions.y, minlength=k)
+    called = np.bincount(predictions.predicted, minlength=k)
+    hit = np.bincount(predictions.y[predictions.y == predictions.predicted], minlength=k)
+    n = len(predictions)
+    return {
+        "sensitivity": true,
+        "specificity": n - true,
+        "ppv": called,
+        "npv": n - called,
+        "f1": true + called - hit,
+        "auroc": np.where(true < n, true, 0),
+        "average_precision": true,
+    }
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Element by element; NaN where the denominator is zero."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
+
+
+def _mean_defined(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Mean over the last axis of what is defined (not NaN)."""
+    weights = np.isfinite(values) * (1.0 if weights is None else weights)
+    return ratio((np.nan_to_num(values) * weights).sum(axis=-1), weights.sum(axis=-1))
+
+
+def threshold_counts(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True and false positives (int [T] each) as the threshold falls over every distinct score, from the highest."""
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the last image of each tie group
+    found = np.cumsum(positive[order])[last]
+    return found, last + 1 - found

@@ -1,0 +1,299 @@
+"""Figures of the data: counts, distributions, colours, sample images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from skinlesion.errors import DataError
+from skinlesion.evaluation.plots.style import (
+    ACCENT,
+    CATEGORIES,
+    INK,
+    MUTED,
+    REMAINDER,
+    class_name,
+    new_figure,
+    share_legend,
+    styled,
+)
+from skinlesion.taxonomy import LabelSet
+
+_GROUPS = ((ACCENT, None), ("#BFDDF0", "//"), ("#F5C9A8", ".."))  # fill and hatch
+
+
+@styled
+def class_counts(
+    counts: dict[str, np.ndarray], labels: LabelSet, title: str, xlabel: str = "Number", log: bool = False
+) -> tuple[Figure, str]:
+    """Bars of counts by class, numbers written on them; up to three groups side by side.
+
+    Parameters
+    ----------
+    counts : {group: int [K]}, e.g. ``{"images": …, "lesions": …}``; one group alone takes the colours of the classes
+    log : bool, logarithmic axis
+    """
+    if not 1 <= len(counts) <= len(_GROUPS):
+        raise DataError(f"bars can be grouped by 1 to {len(_GROUPS)}, not {len(counts)}")
+    k, height = len(labels), 0.8 / len(counts)
+    figure, axes = new_figure(8.8, max(3.2, (0.3 + 0.2 * len(counts)) * k + 1.2))
+    axis = axes[0, 0]
+    for i, (group, values) in enumerate(counts.items()):
+        values = np.asarray(values)
+        color, hatch = (labels.colors, None) if len(counts) == 1 else _GROUPS[i]
+        place = np.arange(k) + (i - (len(counts) - 1) / 2) * height
+        bars = axis.barh(place, values, height * 0.94, color=color, hatch=hatch, edgecolor="#444444", linewidth=0.7,
+                         label=group)  # fmt: skip
+        share = values / max(values.sum(), 1)
+        axis.bar_label(bars, [f"{n:,} ({s:.1%})" for n, s in zip(values, share, strict=True)], padding=4, fontsize=9)
+    _class_axis(axis, labels)
+    top = max(np.max(values) for values in counts.values())
+    axis.set(title=title, xlabel=xlabel, xlim=(0.7, top * 6) if log else (0, top * 1.18))
+    if log:
+        axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    if len(counts) > 1:
+        axis.legend(loc="best")
+    return figure, f"{title}. {_count_text(counts, labels)}"
+
+
+@styled
+def balancing(
+    before: np.ndarray, after: dict[str, np.ndarray], labels: LabelSet, title: str = "Balancing", xlabel: str = "Images"
+) -> tuple[Figure, str]:
+    """What every strategy makes of the class counts: before as an outline, after as a bar, one panel a strategy.
+
+    Parameters
+    ----------
+    before : int [K]
+    after : {strategy: float [K]}
+    """
+    columns = min(3, len(after))
+    rows = -(-len(after) // columns)
+    figure, axes = new_figure(9.6, rows * (0.27 * len(labels) + 1.2) + 0.4, rows, columns, sharex=True, sharey=True)
+    top = max(np.max(before), *(np.max(values) for values in after.values()))
+    for axis, (name, values) in zip(axes.flat, after.items(), strict=False):
+        place = np.arange(len(labels))
+        axis.barh(place, values, 0.62, color=labels.colors, edgecolor="#444444", linewidth=0.7)
+        axis.barh(place, before, 0.84, fill=False, edgecolor=INK, linewidth=1, linestyle=":")
+        reach = np.maximum(values, before)
+        for row, value in enumerate(values):
+            axis.annotate(
+                f"{value:,.0f}", (reach[row], row), (4, 0), textcoords="offset points", va="center", fontsize=8
+            )
+        axis.set(title=name, xlim=(0, top * 1.2))
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        _class_axis(axis, labels, short=True)
+    for i in range(len(after), axes.size):
+        axes.flat[i].set_visible(False)
+        axes.flat[i - columns].tick_params(labelbottom=True)
+    figure.suptitle(f"{title}: dotted outline before, bar after")
+    figure.supxlabel(xlabel, fontsize=10)
+    return figure, f"{title}. {_count_text({'before': before} | after, labels)}"
+
+
+@styled
+def histograms(
+    values: np.ndarray, y: np.ndarray, labels: LabelSet, title: str, xlabel: str, bins: int | np.ndarray = 20
+) -> tuple[Figure, str]:
+    """Distribution of one number by class: a histogram a class on a common axis, and boxes side by side.
+
+    Parameters
+    ----------
+    values : float [N], NaN where unknown
+    y : int [N]
+    xlabel : str, with the unit
+    """
+    known = np.isfinite(values)
+    edges = np.histogram_bin_edges(values[known], bins)
+    groups = [values[known & (y == i)] for i in range(len(labels))]
+    k = len(labels)
+    figure = new_figure(9.4, 0.62 * k + 1.4)[0]
+    figure.clear()
+    grid = figure.add_gridspec(k, 2, width_ratios=(1.25, 1))
+    boxes = figure.add_subplot(grid[:, 1])
+    first = None
+    for row, (diagnosis, group) in enumerate(zip(labels, groups, strict=True)):
+        axis = first = figure.add_subplot(grid[row, 0], sharex=first)
+        axis.hist(group, edges, color=diagnosis.color, edgecolor="#444444", linewidth=0.4)
+        axis.set_ylabel(class_name(diagnosis, 24), rotation=0, ha="right", va="center", fontsize=9)
+        axis.set(yticks=[])
+        axis.spines["left"].set_visible(False)
+        axis.grid(axis="y", visible=False)
+        axis.tick_params(labelbottom=row == k - 1)
+    first.set_xlabel(f"{xlabel}; height: images, each class on its own scale")
+    _boxes(boxes, groups, labels)
+    boxes.set(xlabel=f"{xlabel}; box: quartiles")
+    figure.suptitle(title)
+    told = ", ".join(
+        f"{code} {np.median(group):.1f} ({len(group):,})" if len(group) else f"{code} none"
+        for code, group in zip(labels.codes, groups, strict=True)
+    )
+    return figure, f"{title}. Median {xlabel} by class (number of images): {told}. Unknown: {int((~known).sum()):,}."
+
+
+def _boxes(axis, groups: list[np.ndarray], labels: LabelSet) -> None:
+    drawn = axis.boxplot(
+        groups, orientation="horizontal", positions=range(len(groups)), widths=0.6, patch_artist=True,
+        medianprops={"color": INK, "linewidth": 1.6},
+        flierprops={"marker": ".", "markersize": 3, "markerfacecolor": MUTED, "markeredgecolor": "none"},
+    )  # fmt: skip
+    for box, color in zip(drawn["boxes"], labels.colors, strict=True):
+        box.set(facecolor=color, edgecolor="#444444")
+    _class_axis(axis, labels, short=True)
+
+
+@styled
+def stacked_bars(
+    table: pd.DataFrame, labels: LabelSet, title: str, legend: str, xlabel: str = "Fraction of the class's images"
+) -> tuple[Figure, str]:
+    """Composition of every class; beyond nine categories the rarest are put together as "other", unknown comes last.
+
+    Parameters
+    ----------
+    table : DataFrame of counts, one row a class (in the label set's order), one column a category
+    legend : str, what the categories are
+    """
+    named = table.drop(columns=list(REMAINDER), errors="ignore").sum().sort_values(ascending=False, kind="stable").index
+    kept = list(named[: len(CATEGORIES)])
+    shown = table[kept].copy()
+    if len(kept) < len(named) or "other" in table:
+        shown["other"] = table[list(named[len(kept) :])].sum(axis=1) + table.get("other", 0)
+    if "unknown" in table:
+        shown["unknown"] = table["unknown"]
+    fractions = shown.div(shown.sum(axis=1).clip(lower=1), axis=0)
+    figure, axes = new_figure(9.6, 0.42 * len(labels) + 1.5)
+    axis, left = axes[0, 0], np.zeros(len(labels))
+    for i, category in enumerate(fractions.columns):
+        color = REMAINDER.get(category) or CATEGORIES[i]
+        width = fractions[category].to_numpy()
+        bars = axis.barh(
+            range(len(labels)), width, 0.74, left=left, color=color, edgecolor="white", label=str(category)
+        )
+        dark = sum(int(color[j : j + 2], 16) * w for j, w in ((1, 0.3), (3, 0.59), (5, 0.11))) < 130
+        texts = [f"{w:.0%}" if w >= 0.07 else "" for w in width]
+        axis.bar_label(bars, texts, label_type="center", color="white" if dark else INK, fontsize=8)
+        left += width
+    _class_axis(axis, labels)
+    axis.set(title=title, xlabel=xlabel, xlim=(0, 1))
+    share_legend(figure, axis, title=legend)
+    told = "; ".join(
+        f"{code}: " + ", ".join(f"{name} {value:.0%}" for name, value in row.items() if value >= 0.005)
+        for code, (_, row) in zip(labels.codes, fractions.iterrows(), strict=True)
+    )
+    return figure, f"{title}, {xlabel.lower()}. {told}."
+
+
+@styled
+def image_grid(
+    images: list[np.ndarray],
+    titles: list[str],
+    columns: int,
+    title: str,
+    alt: str,
+    colors: list[str] | None = None,
+    width: float = 9.0,
+) -> tuple[Figure, str]:
+    """Images in a grid, row by row.
+
+    Parameters
+    ----------
+    images : list of uint8 [H, W, 3]
+    titles : list of str, one an image, written above it; may be empty strings
+    columns : int
+    alt : str, what the pictures show, since pixels can't say it themselves
+    colors : list of str, border colour of every image
+    width : float, inches
+    """
+    rows = -(-len(images) // columns)
+    shape = max(image.shape[0] / image.shape[1] for image in images)
+    lines = max(text.count("\n") + 1 if text else 0 for text in titles)
+    figure, axes = new_figure(
+        width, rows * ((width / columns - 0.1) * shape + 0.16 * lines + 0.08) + 0.4, rows, columns
+    )
+    for i, axis in enumerate(axes.flat):
+        axis.set(xticks=[], yticks=[])
+        axis.grid(False)
+        if i >= len(images):
+            axis.set_visible(False)
+            continue
+        axis.imshow(images[i], interpolation="antialiased")
+        axis.set_title(titles[i], fontsize=8, fontweight="normal", pad=4)
+        axis.spines[:].set(visible=colors is not None, linewidth=2.5)
+        if colors is not None:
+            axis.spines[:].set_color(colors[i])
+    figure.suptitle(title)
+    return figure, alt
+
+
+@styled
+def color_swatches(
+    colors: np.ndarray, y: np.ndarray, labels: LabelSet, title: str = "Mean colour by class", per_class: int = 60
+) -> tuple[Figure, str]:
+    """A row of mean colours a class, dark to light: the images at evenly spaced ranks of brightness.
+
+    Parameters
+    ----------
+    colors : float [N, 3], mean red, green and blue of each image, 0 to 255
+    """
+    strip = np.full((len(labels), per_class, 3), 255, np.uint8)
+    told = []
+    for i, code in enumerate(labels.codes):
+        own = colors[y == i]
+        if len(own):
+            own = own[np.argsort(own.mean(axis=1), kind="stable")]
+            strip[i] = own[np.linspace(0, len(own) - 1, per_class).round().astype(int)].round()
+            told.append(f"{code} {own[:, 0].mean():.0f}/{own[:, 1].mean():.0f}/{own[:, 2].mean():.0f}")
+    figure, axes = new_figure(8.8, 0.42 * len(labels) + 1.2)
+    axis = axes[0, 0]
+    axis.imshow(strip, aspect="auto", interpolation="nearest", extent=(0, 100, len(labels) - 0.5, -0.5))
+    for row in range(len(labels) - 1):
+        axis.axhline(row + 0.5, color="white", linewidth=5)
+    axis.set(title=title, xlabel="Rank by brightness within the class (percentile, dark to light)")
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    axis.set_yticks(range(len(labels)), [class_name(diagnosis) for diagnosis in labels])
+    return figure, f"{title}; mean red/green/blue of each class (0 to 255): {', '.join(told)}."
+
+
+@styled
+def color_scatter(
+    x: np.ndarray, values: np.ndarray, y: np.ndarray, labels: LabelSet, title: str, xlabel: str, ylabel: str
+) -> tuple[Figure, str]:
+    """Two numbers of every image as a cloud, the mean of every class on top.
+
+    Parameters
+    ----------
+    x, values : float [N], horizontal and vertical
+    y : int [N]
+    xlabel, ylabel : str, with units
+    """
+    figure, axes = new_figure(9.2, 5.0)
+    axis = axes[0, 0]
+    order = np.random.default_rng(0).permutation(len(y))  # else the last class would hide the others
+    axis.scatter(x[order], values[order], s=5, c=np.array(labels.colors)[y[order]], alpha=0.35, linewidths=0)
+    told = []
+    for i, (diagnosis, shape) in enumerate(zip(labels, "osD^vPX*", strict=False)):
+        if (y == i).any():
+            place = x[y == i].mean(), values[y == i].mean()
+            axis.plot(*place, shape, color=diagnosis.color, markersize=12, markeredgecolor=INK, markeredgewidth=1.3,
+                      linestyle="none", label=class_name(diagnosis))  # fmt: skip
+            told.append(f"{diagnosis.code} {place[0]:.1f}, {place[1]:.1f}")
+    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    share_legend(figure, axis, title="mean of the class", labelspacing=0.9)
+    return figure, f"{title}. Mean {xlabel} and {ylabel} by class: {'; '.join(told)}."
+
+
+def _class_axis(axis, labels: LabelSet, short: bool = False) -> None:
+    axis.set_yticks(range(len(labels)), labels.codes if short else [class_name(diagnosis) for diagnosis in labels])
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+
+
+def _count_text(counts: dict[str, np.ndarray], labels: LabelSet) -> str:
+    return " ".join(
+        f"{group}: " + ", ".join(f"{code} {n:,.0f}" for code, n in zip(labels.codes, values, strict=True)) + "."
+        for group, values in counts.items()
+    )

@@ -1,0 +1,213 @@
+"""Figures of the evaluation: what is confused with what, ranking, calibration, intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.calibration import expected_calibration_error, reliability, top_label
+from skinlesion.evaluation.metrics import NAMES, ratio, threshold_counts
+from skinlesion.evaluation.plots.style import (
+    ACCENT,
+    INK,
+    LINES,
+    MUTED,
+    class_name,
+    new_figure,
+    outlined,
+    share_legend,
+    styled,
+)
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.taxonomy import LabelSet
+
+
+@styled
+def confusion_matrix(predictions: Predictions, title: str = "Confusion matrix") -> tuple[Figure, str]:
+    """Images by true and predicted class: counts, and the fraction of each row beside them."""
+    labels, k = predictions.labels, len(predictions.labels)
+    counts = np.bincount(predictions.y * k + predictions.predicted, minlength=k * k).reshape(k, k)
+    rows = ratio(counts, counts.sum(axis=1, keepdims=True))
+    figure, axes = new_figure(9.6, 0.42 * k + 1.9, 1, 2, sharey=True)
+    figure.suptitle(f"{title} ({len(predictions):,} images)")
+    for axis, name, texts in (
+        (axes[0, 0], "Images", np.vectorize("{:,}".format)(counts)),
+        (axes[0, 1], "Fraction of the true class", np.where(np.isnan(rows), "–", np.char.mod("%.2f", rows))),
+    ):
+        # Both panels are shaded by the fraction, else nevi alone would have a colour.
+        axis.imshow(np.nan_to_num(rows), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for i, j in np.ndindex(k, k):
+            ink = "white" if rows[i, j] > 0.55 else MUTED if counts[i, j] == 0 else INK
+            axis.text(j, i, texts[i, j], ha="center", va="center", fontsize=9, color=ink)
+        axis.set(title=name, xlabel="Predicted class", xticks=range(k), xticklabels=labels.codes)
+        axis.set_yticks(range(k), [class_name(diagnosis) for diagnosis in labels])
+        axis.grid(False)
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0)
+    axes[0, 0].set_ylabel("True class")
+    recalls = ", ".join(f"{code} {rows[i, i]:.2f}" for i, code in enumerate(labels.codes) if np.isfinite(rows[i, i]))
+    return figure, f"{title} of {len(predictions):,} images. Fraction of each true class that is recognised: {recalls}."
+
+
+@styled
+def roc_curves(predictions: Predictions, metrics: dict, title: str = "ROC curves, one class against the rest"):
+    """ROC curve of every class that occurs, with AUROC and interval from ``metrics`` (see ``metrics.evaluate``)."""
+    figure, axes = new_figure(7.9, 5.0)
+    axis = axes[0, 0]
+    axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="chance  0.50")
+    for curve, found, false, n, negatives in _curves(predictions):
+        x, y = np.append(0, false) / negatives, np.append(0, found) / n
+        axis.plot(x, y, label=_curve_label(curve, metrics, "auroc"), **_curve_look(curve))
+    axis.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)", title=title)
+    return _finish_curves(figure, axis, predictions, metrics, "auroc", title)
+
+
+@styled
+def precision_recall_curves(
+    predictions: Predictions, metrics: dict, title: str = "Precision-recall curves, one class against the rest"
+) -> tuple[Figure, str]:
+    """Precision against recall of every class that occurs, with average precision and interval from ``metrics``."""
+    figure, axes = new_figure(7.9, 5.0)
+    axis = axes[0, 0]
+    for curve, found, false, n, _ in _curves(predictions):
+        x, y = np.append(0, found / n), found / (found + false)
+        axis.step(x, np.append(y[:1], y), where="pre", label=_curve_label(curve, metrics, "average_precision"),
+                  **_curve_look(curve))  # fmt: skip
+    axis.set(xlabel="Recall (sensitivity)", ylabel="Precision (PPV)", title=title)
+    return _finish_curves(figure, axis, predictions, metrics, "average_precision", title)
+
+
+def _curves(predictions: Predictions):
+    for i, diagnosis in enumerate(predictions.labels):
+        positive = predictions.y == i
+        if 0 < positive.sum() < len(positive):
+            found, false = threshold_counts(predictions.probabilities[:, i], positive)
+            yield (i, diagnosis), found, false, positive.sum(), (~positive).sum()
+
+
+def _curve_look(curve) -> dict:
+    i, diagnosis = curve
+    return {"color": diagnosis.color, "linestyle": LINES[i % len(LINES)], "path_effects": outlined(), "clip_on": False}
+
+
+def _curve_label(curve, metrics: dict, name: str) -> str:
+    return f"{class_name(curve[1])}\n{describe(metrics['per_class'][curve[1].code][name])}"
+
+
+def _finish_curves(figure, axis, predictions: Predictions, metrics: dict, name: str, title: str):
+    axis.set(xlim=(0, 1), ylim=(0, 1.005))
+    axis.set_aspect("equal")
+    share_legend(figure, axis, title=f"{NAMES[name]} (95% interval)", handlelength=3, labelspacing=0.7)
+    told = ", ".join(f"{code} {describe(metrics['per_class'][code][name])}" for code in predictions.labels.codes)
+    return figure, f"{title}. {NAMES[name]} with 95% interval: {told}."
+
+
+@styled
+def reliability_diagram(
+    probabilities: dict[str, np.ndarray], y: np.ndarray, ece: dict[str, dict] | None = None
+) -> tuple[Figure, str]:
+    """Accuracy against confidence in bins of equal mass, one panel a set of probabilities, confidences below.
+
+    Parameters
+    ----------
+    probabilities : {name: float [N, K]}, e.g. before and after temperature scaling
+    y : int [N]
+    ece : {name: metric}, the calibration error with its interval; without it the bare value is shown
+    """
+    names = list(probabilities)
+    figure, axes = new_figure(4.6 * len(names), 5.2, 2, len(names), sharex=True, sharey="row", height_ratios=(4, 1))
+    told = []
+    for column, name in enumerate(names):
+        confidence, correct = top_label(probabilities[name], y)
+        table = reliability(confidence, correct)
+        text = describe(ece[name]) if ece else f"{expected_calibration_error(probabilities[name], y):.3f}"
+        top, bottom = axes[:, column]
+        top.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2, label="perfect calibration")
+        top.vlines(
+            table["confidence"],
+            table["confidence"],
+            table["accuracy"],
+            color="#D55E00",
+            alpha=0.5,
+            linewidth=3,
+            label="gap",
+        )
+        top.plot(table["confidence"], table["accuracy"], "o-", color=ACCENT, markersize=5, label="observed, 15 bins")
+        top.set(title=f"{name}\nECE {text}", ylim=(0, 1.02), xlim=(0, 1))
+        top.legend(loc="upper left")
+        bottom.hist(confidence, bins=np.linspace(0, 1, 41), color=ACCENT, edgecolor="white", linewidth=0.4)
+        bottom.set(xlabel="Confidence (largest probability; line: mean)")
+        bottom.axvline(confidence.mean(), color=INK, linewidth=1)
+        told.append(f"{name}: mean confidence {confidence.mean():.2f}, accuracy {correct.mean():.2f}, ECE {text}")
+    axes[0, 0].set_ylabel("Accuracy (fraction correct)")
+    axes[1, 0].set_ylabel("Images")
+    figure.suptitle("Reliability of the probabilities")
+    return figure, f"Reliability diagram, accuracy against confidence. {'; '.join(told)}."
+
+
+@styled
+def forest(
+    rows: dict[str, dict],
+    title: str,
+    xlabel: str,
+    colors: tuple[str, ...] | None = None,
+    reference: float | None = None,
+) -> tuple[Figure, str]:
+    """Point and 95% interval of one metric a row, e.g. paired differences with ``reference=0``.
+
+    Parameters
+    ----------
+    rows : {name: metric}
+    colors : one a row
+    reference : where to draw a line to compare with
+    """
+    figure, axes = new_figure(8.2, 0.42 * len(rows) + 1.5)
+    axis = axes[0, 0]
+    _intervals(axis, list(rows.values()), colors or (ACCENT,) * len(rows), texts=True)
+    if reference is not None:
+        axis.axvline(reference, color=INK, linewidth=1, linestyle="--", zorder=1)
+    axis.set_yticks(range(len(rows)), list(rows))
+    axis.set(title=title, xlabel=xlabel)
+    told = "; ".join(f"{name} {describe(metric)}" for name, metric in rows.items())
+    return figure, f"{title}, value with 95% interval: {told}."
+
+
+@styled
+def metric_forest(
+    metrics: dict, labels: LabelSet, names: tuple[str, ...] = ("sensitivity", "ppv", "auroc"), title: str = "By class"
+) -> tuple[Figure, str]:
+    """Per-class metrics (see ``metrics.evaluate``) as points with intervals, a panel a metric."""
+    figure, axes = new_figure(1.9 + 2.7 * len(names), 0.5 * len(labels) + 1.6, 1, len(names), sharey=True)
+    by_class = metrics["per_class"]
+    for axis, name in zip(axes[0], names, strict=True):
+        rows = [by_class[code][name] for code in labels.codes]
+        _intervals(axis, rows, labels.colors)
+        lows = [m["value"] if m["low"] is None else m["low"] for m in rows if m["value"] is not None]
+        left = np.floor(10 * min(lows, default=0)) / 10  # tenths below the lowest interval
+        axis.set(title=NAMES[name], xlim=(left - 0.02, 1.02), xlabel="value, 95% interval")
+    images = [by_class[code]["sensitivity"]["n"] for code in labels.codes]
+    ticks = [f"{class_name(diagnosis)}\n{n:,} images" for diagnosis, n in zip(labels, images, strict=True)]
+    axes[0, 0].set_yticks(range(len(labels)), ticks)
+    figure.suptitle(title)
+    told = "; ".join(
+        f"{code}: " + ", ".join(f"{NAMES[name]} {describe(by_class[code][name], 2)}" for name in names)
+        for code in labels.codes
+    )
+    return figure, f"{title}, value with 95% interval. {told}."
+
+
+def _intervals(axis, metrics: list[dict], colors, texts: bool = False) -> None:
+    for row, (metric, color) in enumerate(zip(metrics, colors, strict=True)):
+        if metric["value"] is None:
+            axis.annotate("undefined", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center",
+                          color=MUTED, fontsize=8)  # fmt: skip
+            continue
+        if metric["low"] is not None:
+            axis.plot([metric["low"], metric["high"]], [row, row], color=color, linewidth=2.6,
+                      path_effects=outlined(2.6), solid_capstyle="butt")  # fmt: skip
+        axis.plot(metric["value"], row, "o", color=color, markersize=7, markeredgecolor="#444444", zorder=3)
+        if texts:
+            axis.annotate(describe(metric), (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    axis.set_ylim(len(metrics) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)

@@ -1,0 +1,54 @@
+"""How a training went."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, new_figure, styled
+
+_PANELS = (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy"), ("balanced_accuracy", "Balanced accuracy"))
+
+
+@styled
+def training_curves(history: pd.DataFrame, chosen_epoch: int, title: str = "Training") -> tuple[Figure, str]:
+    """Loss, accuracy, balanced accuracy and learning rate by epoch.
+
+    Parameters
+    ----------
+    history : DataFrame with epoch, train_loss, val_loss, train_accuracy, val_accuracy, val_balanced_accuracy,
+        learning_rate; train_balanced_accuracy may be absent
+    chosen_epoch : int, the epoch whose weights were kept
+    """
+    figure, axes = new_figure(9.4, 6.2, 2, 2, sharex=True)
+    epochs = history["epoch"]
+    marker = "o" if len(history) <= 40 else None
+    for axis, (name, label) in zip(axes.flat, _PANELS, strict=False):
+        for part, color, line in (("train", ACCENT, "--"), ("val", CONTRAST, "-")):
+            if f"{part}_{name}" in history:
+                words = {"train": "training", "val": "validation"}[part]
+                axis.plot(
+                    epochs, history[f"{part}_{name}"], line, color=color, label=words, marker=marker, markersize=3
+                )
+        axis.set_title(label)
+        axis.set_ylabel("nats" if name == "loss" else "fraction")
+    rate = axes[1, 1]
+    rate.plot(epochs, history["learning_rate"], color=INK, marker=marker, markersize=3)
+    rate.set(
+        title="Learning rate", ylabel="step size", yscale="log" if (history["learning_rate"] > 0).all() else "linear"
+    )
+    for axis in axes.flat:
+        axis.axvline(chosen_epoch, color=INK, linewidth=1, linestyle=":", label=f"kept: epoch {chosen_epoch}")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
+    for axis in axes[1]:
+        axis.set_xlabel("Epoch")
+    axes[0, 0].legend()
+    figure.suptitle(title)
+    kept = history.loc[epochs == chosen_epoch].iloc[0]
+    return figure, (
+        f"{title}: loss, accuracy, balanced accuracy and learning rate over {len(history)} epochs. "
+        f"Epoch {chosen_epoch} was kept: validation loss {kept['val_loss']:.3f}, accuracy {kept['val_accuracy']:.3f}, "
+        f"balanced accuracy {kept['val_balanced_accuracy']:.3f}."
+    )
