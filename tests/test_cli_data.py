@@ -89,14 +89,14 @@ def test_an_unknown_part_is_status_2(capsys):
     assert "error: unknown part masks" in capsys.readouterr().err
 
 
-def test_demo_copies_the_set_into_a_new_folder(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("skinlesion.data.demo.demo_folder", lambda number: folder if number == 3 else None)
+def test_demo_is_drawn_into_a_new_folder(tmp_path, capsys):
     target = tmp_path / "new" / "demo"
-    assert main(["data", "demo", "--to", str(target), "--images", "3"]) == 0
-    assert sorted(path.name for path in target.glob("*/*.jpg")) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    assert [path.name for path in target.parent.iterdir()] == ["demo"], "no scratch folder stays behind"
-    assert main(["data", "demo", "--to", str(target), "--images", "3"]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert main(["data", "demo", "--to", str(target), "--images", "60"]) == 0
+    assert main(["data", "check", str(target), "--output", str(tmp_path / "check.csv")]) == 0
+    assert "60 images" in capsys.readouterr().out
+    assert main(["data", "demo", "--to", str(target), "--images", "61"]) == 2
+    assert main(["data", "demo", "--to", str(tmp_path / "few"), "--images", "3"]) == 2
+    assert "60 images or more" in capsys.readouterr().err
 
 
 def test_the_command_line_starts_without_heavy_imports():

@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 2 an error that the user can mend, 130 interrupted."""
     arguments = _parser().parse_args(argv)
     try:
-        status = arguments.run(arguments)
+        status = arguments.run_command(arguments)
         sys.stdout.flush()
         return status
     except SkinLesionError as error:
@@ -31,6 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="skinlesion", description="Classify skin lesions in dermatoscopic images.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_data(commands.add_parser("data", help="check, download or draw a data set"))
+    _add_train(commands.add_parser("train", help="train a network, without notebooks"))
+    _add_evaluate(commands.add_parser("evaluate", help="judge any model's predictions"))
+    _add_predict(commands.add_parser("predict", help="classify images"))
     return parser
 
 
@@ -42,23 +45,71 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8 labels")
     check.add_argument("--no-decode", action="store_true", help="trust the images, look at the table only")
     check.add_argument("--output", default="data_check.csv", help="where to list the problems (%(default)s)")
-    check.set_defaults(run=data_check)
+    check.set_defaults(run_command=data_check)
 
     download = commands.add_parser("download", help="get HAM10000 or DermaMNIST")
     sets = download.add_subparsers(metavar="SET", required=True)
     ham = sets.add_parser("ham10000", help="from Harvard Dataverse, 2.6 GB")
     ham.add_argument("--to", default="data/ham10000", help="folder (%(default)s)")
     ham.add_argument("--parts", default="images,metadata", help="of images,metadata,segmentations,test (%(default)s)")
-    ham.set_defaults(run=data_download_ham10000)
+    ham.set_defaults(run_command=data_download_ham10000)
     mnist = sets.add_parser("dermamnist", help="from Zenodo, one small file")
     mnist.add_argument("--to", default="data/dermamnist", help="folder (%(default)s)")
     mnist.add_argument("--size", type=int, choices=(28, 64, 128, 224), default=128, help="pixels (%(default)s)")
-    mnist.set_defaults(run=data_download_dermamnist)
+    mnist.set_defaults(run_command=data_download_dermamnist)
 
     demo = commands.add_parser("demo", help="draw the synthetic demo set")
     demo.add_argument("--to", required=True, help="a new folder")
     demo.add_argument("--images", type=int, default=1500, help="how many (%(default)s)")
-    demo.set_defaults(run=data_demo)
+    demo.set_defaults(run_command=data_demo)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="PATH", help="a data set, or demo (the recipe's by default)")
+    parser.add_argument("--config", default="quick", metavar="F", help="a recipe in configs/ or a JSON file (quick)")
+    parser.add_argument("--run", required=True, metavar="DIR", help="the run's folder")
+    parser.add_argument("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help="change parameters")
+    parser.set_defaults(run_command=train)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("predictions", metavar="PREDICTIONS", help="a predictions.csv")
+    parser.add_argument("--labels", metavar="CSV", help="the truth: image_id and label (or dx), perhaps lesion_id")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where metrics and figures go")
+    parser.set_defaults(run_command=evaluate)
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="JPEG, PNG, WebP or TIFF files")
+    parser.add_argument("--model", metavar="DIR", help="a model folder (the shipped model by default)")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table", help="%(default)s")
+    parser.add_argument("--output", metavar="F", help="a file, instead of the screen")
+    parser.set_defaults(run_command=predict)
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    import skinlesion
+    from skinlesion.pipeline import resolve
+    from skinlesion.runs import Run
+    from skinlesion.training.command import train as train_run
+
+    configs = Path(skinlesion.__file__).parents[2] / "configs"
+    config = resolve(configs, recipe=arguments.config, data=arguments.data, settings=arguments.set)
+    return train_run(config, Run(arguments.run), progress=sys.stderr.isatty())
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from skinlesion.evaluation.command import evaluate as evaluate_file
+
+    return evaluate_file(arguments.predictions, arguments.labels, arguments.output)
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    from skinlesion.serving.command import predict as predict_files
+
+    return predict_files(arguments.images, arguments.model, arguments.format, arguments.output)
 
 
 def data_check(arguments: argparse.Namespace) -> int:
@@ -100,23 +151,17 @@ def _done(folder: str) -> int:
 
 
 def data_demo(arguments: argparse.Namespace) -> int:
-    import shutil
-    import tempfile
     from pathlib import Path
 
-    from skinlesion.data.demo import demo_folder
-    from skinlesion.errors import ConfigError
+    from skinlesion.data.demo import make_demo
 
-    target = Path(arguments.to).expanduser()
-    if target.exists():
-        raise ConfigError(f"{target} exists already; name a new folder")
-    if arguments.images < 1:
-        raise ConfigError(f"--images must be 1 or more, not {arguments.images}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
-        shutil.copytree(demo_folder(arguments.images), Path(scratch) / target.name).replace(target)
-    print(f"{target}: {arguments.images:,} synthetic images")
-    return _done(str(target))
+    folder = make_demo(Path(arguments.to).expanduser(), arguments.images, progress=sys.stderr.isatty())
+    print(f"{folder}: {arguments.images:,} synthetic images")
+    return _done(str(folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
 
 
 if __name__ == "__main__":

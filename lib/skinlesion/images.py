@@ -154,8 +154,8 @@ def _open_npz(path: str, _stamp: int, split: str) -> np.ndarray:
 def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | None = None) -> np.ndarray:
     """Weights of the antialiased linear (triangle) filter that maps ``source`` pixels onto ``target``.
 
-    As Pillow's ``BILINEAR`` with ``reducing_gap=None``: the triangle is as wide as the reduction factor and is cut at the
-    image's border. The weights are then rounded to multiples of 1/4096 such that every row sums to exactly one.
+    As Pillow's ``BILINEAR`` with ``reducing_gap=None``: the triangle is as wide as the reduction factor and is cut at
+    the image's border. The weights are then rounded to multiples of 1/4096 such that every row sums to exactly one.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import time
@@ -291,6 +292,18 @@ def predict(
         features.append(pooled.cpu().numpy())
     model.train(was_training)
     return np.concatenate(logits), np.concatenate(features)
+
+
+def write_outputs(trained: Trained, cache: PixelCache, image_ids: np.ndarray, split: np.ndarray, run: Run) -> None:
+    """Write the logits of the validation and test rows to ``outputs.npz``; no label is looked at."""
+    rows = np.flatnonzero(split != "train")
+    logits, _ = predict(trained.model, cache, rows)
+    if not np.isfinite(logits).all():
+        raise ModelError("the trained network answers with infinite numbers; lower learning_rate and train again")
+    buffer = io.BytesIO()
+    np.savez(buffer, image_id=image_ids[rows], logits=logits, prior=trained.prior)
+    with atomic(run.outputs) as temporary:
+        temporary.write_bytes(buffer.getvalue())
 
 
 def validate(model: Classifier, cache: PixelCache, targets: np.ndarray, rows: np.ndarray, classes: int) -> dict:
