@@ -51,11 +51,10 @@ browser:
 	  else echo "== browser: none found; the browser tests are skipped (install chromium to run them)"; fi
 
 app: $(STAMP)  ## the Flask page: [PORT=5000] [MODEL=dir]
-	@$(BIN)/python -m app --host $(HOST) --port $(or $(PORT),5000) $(if $(MODEL),--model $(MODEL))
+	@$(BIN)/python -m app --host $(HOST) --port $(or $(PORT),5000) --model "$(MODEL)"
 
 widget: $(STAMP)  ## the Voila view: [PORT=8866] [MODEL=dir]
-	@echo "== widget: http://$(HOST):$(or $(PORT),8866)/"
-	@SKINLESION_MODEL=$(MODEL) $(BIN)/voila app/widget.ipynb --port $(or $(PORT),8866) --Voila.ip=$(HOST) --no-browser
+	@$(BIN)/python -m app.widget --host $(HOST) --port $(or $(PORT),8866) --model "$(MODEL)"
 
 lab: $(STAMP)  ## the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir notebooks

@@ -20,7 +20,7 @@ class Config:
     # data
     data: str = "demo"  # "demo", or the place of a data set: folder, .csv or .npz
     labels: int = 7  # 7 HAM10000 codes, or 8 ISIC Archive labels
-    max_images: int = 0  # keep about this many images, whole lesions of every class; 0 = all
+    max_images: int = 0  # keep about this many images, whole lesions of every class; 0: all
     exclude_official_test: bool = True  # leave out the ids of the ISIC 2018 test set
     seed: int = 0  # of split, balancing, augmentation and initial weights
     split_file: str = ""  # CSV with image_id and split, used instead of a new split
@@ -30,7 +30,7 @@ class Config:
     image_size: int = 128  # side of the network's square input, pixels
     fit: str = "squash"  # how a frame becomes a square: squash, center_crop, random_crop
     balance: str = "classic"  # none, classic, sqrt, weighted, loss
-    target_count: int = 0  # images a class after `classic` balancing; 0 = the training split's mean
+    target_count: int = 0  # images a class after `classic` balancing; 0: the training split's mean
 
     # augmentation, drawn anew for every sample in every epoch
     rotation: float = 180.0  # at most this many degrees either way
@@ -51,9 +51,9 @@ class Config:
     warmup: float = 0.0  # fraction of all steps with rising learning rate
     cosine: bool = False  # let the learning rate fall to zero along a cosine
     label_smoothing: float = 0.0  # of the cross-entropy
-    average: float = 0.0  # decay a step of the exponential moving average of weights; 0 = none
-    patience: int = 8  # stop after this many epochs without a better validation score; 0 = never
-    checkpoint_every: int = 0  # steps between checkpoints; 0 = once an epoch
+    average: float = 0.0  # decay a step of the exponential moving average of weights; 0: none
+    patience: int = 8  # stop after this many epochs without a better validation score; 0: never
+    checkpoint_every: int = 0  # steps between checkpoints; 0: once an epoch
 
     # evaluation
     replicates: int = 2000  # bootstrap replicates behind every interval

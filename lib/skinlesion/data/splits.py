@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -185,4 +186,6 @@ def take_subset(table: LesionTable, count: int, *, seed: int = 0) -> LesionTable
         wanted = count * sizes.sum() / len(table)
         enough = int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1
         chosen.extend(ids[order[: max(enough, 9)]])
-    return table.keep(np.isin(groups, chosen))
+    subset = table.keep(np.isin(groups, chosen))
+    kept = set(subset.frame["image_id"])
+    return replace(subset, near_duplicates=tuple(pair for pair in table.near_duplicates if kept.issuperset(pair)))

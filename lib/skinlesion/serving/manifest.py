@@ -1,0 +1,201 @@
+"""What a model folder says about itself, read once and checked before anything is predicted."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skinlesion.errors import ModelError, SkinLesionError
+from skinlesion.images import FITS
+from skinlesion.taxonomy import LabelSet, label_set
+
+FORMAT = 1
+FILE = "manifest.json"
+OUTPUTS = ("logits", "features", "map")
+PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A validated ``manifest.json``; arrays are in the order of ``labels``.
+
+    Attributes
+    ----------
+    name, version, sha256 : str
+        Which model this is; ``sha256`` is that of the ONNX file's bytes, hexadecimal.
+    labels : LabelSet
+    outputs : tuple of str
+        ``logits`` and, for networks that have them, ``features`` and ``map``.
+    temperature : float
+        Divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599).
+    prior_shift : ndarray, float64 [K]
+        Added to the tempered logits: moves them from the training prior to ``prior``, in nats.
+    prior : ndarray, float64 [K]
+        The class mix that ``probabilities`` are calibrated for; sums to 1.
+    decision_weights : ndarray, float64 [K]
+        Multiply the probabilities in the decision rule; positive.
+    referral : dict
+        ``threshold`` on the malignant probability, and the ``sensitivity`` and ``specificity`` measured there.
+    domain_threshold : float
+        An energy below it counts as out of domain.
+    synthetic : bool
+        Whether the model was trained on generated images.
+    content : dict
+        The whole file, for what only reports need (metrics, config, versions, licence).
+    """
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    labels: LabelSet
+    image_size: int
+    outputs: tuple[str, ...]
+    temperature: float
+    prior_shift: np.ndarray
+    prior: np.ndarray
+    decision_weights: np.ndarray
+    referral: dict
+    domain_threshold: float
+    synthetic: bool
+    content: dict
+
+    @property
+    def identity(self) -> dict:
+        """``name``, ``version`` and ``sha256``: what every answer names its model by."""
+        return {"name": self.name, "version": self.version, "sha256": self.sha256}
+
+    @classmethod
+    def read(cls, folder: str | Path | None = None) -> Manifest:
+        """Read ``folder/manifest.json``; the shipped model's where ``folder`` is None.
+
+        Raises
+        ------
+        ModelError
+            If it is missing, not JSON, or holds anything that predictions cannot be trusted with.
+        """
+        place = Path(folder).expanduser() if folder is not None else PRETRAINED
+        path = place / FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise ModelError(_missing(place, shipped=folder is None)) from None
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path} cannot be read ({error}); export the model again") from None
+        try:
+            return cls._from_content(content)
+        except (_Invalid, SkinLesionError) as error:
+            raise ModelError(f"{path}: {error}; export the model again (notebook 05)") from None
+
+    @classmethod
+    def _from_content(cls, content: object) -> Manifest:
+        entry = _Entry(content)
+        entry.require(entry.whole("format") == FORMAT, f"format must be {FORMAT}")
+        labels = label_set(entry.texts("labels"))
+        outputs = entry.texts("outputs")
+        entry.require("logits" in outputs and set(outputs) <= set(OUTPUTS), f"outputs must be among {OUTPUTS}")
+        file, sha256 = entry.text("file"), entry.text("sha256")
+        entry.require(Path(file).name == file, "file must be a plain file name")
+        entry.require(re.fullmatch("[0-9a-f]{64}", sha256), "sha256 must be 64 hexadecimal digits")
+        entry.require(entry.text("fit") in FITS, f"fit must be one of {FITS}")
+        temperature = entry.number("temperature")
+        entry.require(temperature > 0, "temperature must be above 0")
+        prior, weights = entry.vector("prior", labels), entry.vector("decision_weights", labels)
+        entry.require(prior.min() >= 0 and abs(prior.sum() - 1) < 1e-3, "prior must be no less than 0 and sum to 1")
+        entry.require(weights.min() > 0, "decision_weights must be positive")
+        referral, domain, data = entry.entry("referral"), entry.entry("domain"), entry.entry("data")
+        entry.require(0 <= referral.number("threshold") <= 1, "referral.threshold must lie between 0 and 1")
+        for measure in ("sensitivity", "specificity"):
+            referral.entry(measure).figure()
+        entry.require(domain.text("method") == "energy", "domain.method must be 'energy'")
+        return cls(
+            name=entry.text("name"),
+            version=entry.text("version"),
+            file=file,
+            sha256=sha256,
+            labels=labels,
+            image_size=entry.whole("image_size"),
+            outputs=outputs,
+            temperature=temperature,
+            prior_shift=entry.vector("prior_shift", labels),
+            prior=prior,
+            decision_weights=weights,
+            referral=referral.values,
+            domain_threshold=domain.number("threshold"),
+            synthetic=data.flag("synthetic"),
+            content=entry.values,
+        )
+
+
+class _Invalid(Exception):
+    """One thing wrong with a manifest; becomes a ModelError that also names the file."""
+
+
+class _Entry:
+    """Typed reading of one JSON object; ``where`` prefixes the names in messages."""
+
+    def __init__(self, values: object, where: str = ""):
+        self.require(isinstance(values, Mapping), f"{where or 'the manifest'} must be a JSON object")
+        self.values = values
+        self.where = f"{where}." if where else ""
+
+    @staticmethod
+    def require(holds: object, message: str) -> None:
+        if not holds:
+            raise _Invalid(message)
+
+    def _get(self, name: str, kind: type | tuple, wanted: str):
+        self.require(name in self.values, f"{self.where}{name} is missing")
+        value = self.values[name]
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        self.require(fits, f"{self.where}{name} must be {wanted}, not {value!r}")
+        return value
+
+    def text(self, name: str) -> str:
+        return self._get(name, str, "text")
+
+    def whole(self, name: str) -> int:
+        return self._get(name, int, "a whole number")
+
+    def flag(self, name: str) -> bool:
+        return self._get(name, bool, "true or false")
+
+    def number(self, name: str) -> float:
+        value = float(self._get(name, (int, float), "a number"))
+        self.require(math.isfinite(value), f"{self.where}{name} must be finite")
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        values = self._get(name, list, "a list of texts")
+        self.require(all(isinstance(value, str) for value in values), f"{self.where}{name} must be a list of texts")
+        return tuple(values)
+
+    def entry(self, name: str) -> _Entry:
+        return _Entry(self._get(name, Mapping, "a JSON object"), f"{self.where}{name}")
+
+    def vector(self, name: str, labels: LabelSet) -> np.ndarray:
+        entry = self.entry(name)
+        self.require(set(entry.values) == set(labels.codes), f"{self.where}{name} must have one value a label")
+        return np.array([entry.number(code) for code in labels.codes])
+
+    def figure(self) -> None:
+        """Check ``{"value", "low", "high", "n"}``; the first three are null where nothing could be measured."""
+        self.whole("n")
+        for name in ("value", "low", "high"):
+            if self.values.get(name, math.nan) is not None:
+                self.number(name)
+
+
+def _missing(folder: Path, *, shipped: bool) -> str:
+    if shipped:
+        return "no model is shipped with this copy; make one with `make reports`, then use `--model reports/demo/model`"
+    return (
+        f"there is no model in {folder} (no {FILE}); a run leaves one in its model folder: "
+        "make one with `make reports`, then use `--model reports/demo/model`"
+    )

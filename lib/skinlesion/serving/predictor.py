@@ -1,0 +1,212 @@
+"""One predictor for every front end: frames in, calibrated answers out, from an exported model folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from skinlesion.errors import ModelError
+from skinlesion.serving.manifest import PRETRAINED, Manifest
+
+# One call holds its frames as floats, so what bounds a batch is memory: about 200 MB.
+BATCH_PIXELS = 4_000_000
+BATCH_FRAMES = 32
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image.
+
+    Attributes
+    ----------
+    label, name : str
+        The code and plain name of the class that the decision rule picks: the largest of ``scores``.
+    probability : float
+        The calibrated probability of ``label``; another class may have a larger one.
+    probabilities : dict code -> float
+        Calibrated for the manifest's class prior; sum to 1.
+    scores : dict code -> float
+        Probabilities times the decision weights, normalised to sum to 1. For deciding, not for believing.
+    malignant_probability : float
+        Sum of the probabilities of the malignant classes.
+    referral : str
+        ``"refer"`` where ``malignant_probability`` reaches the operating point, else ``"watch"``.
+    in_domain : bool
+        Whether ``domain_score`` reaches its threshold: whether the image looks like those the model learnt from.
+    domain_score : float
+        Energy, log-sum-exp of the logits (Liu et al. 2020, arXiv:2010.03759, sign turned): higher is more in domain.
+    map : ndarray, float32 [h, w], or None
+        Class activation map of ``label``; None for networks that export none.
+    """
+
+    label: str
+    name: str
+    probability: float
+    probabilities: dict[str, float]
+    scores: dict[str, float]
+    malignant_probability: float
+    referral: str
+    in_domain: bool
+    domain_score: float
+    map: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    def to_dict(self) -> dict:
+        """Everything but ``map``, as JSON can hold it."""
+        return {name: value for name, value in vars(self).items() if name != "map"}
+
+
+class Predictor:
+    """Answers from ``model.onnx`` by the rules in ``manifest.json``. Safe to share between threads.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    """
+
+    def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession):
+        self.manifest = manifest
+        self._session = session
+
+    @classmethod
+    def load(cls, folder: str | Path | None = None, *, threads: int = 0) -> Predictor:
+        """Load a model folder; the shipped model where ``folder`` is None.
+
+        Parameters
+        ----------
+        folder : path
+            Holds ``model.onnx`` and ``manifest.json``.
+        threads : int
+            Threads that one call computes with; 0 takes one a core.
+
+        Raises
+        ------
+        ModelError
+            If there is no model, its file is not the one the manifest describes, or the two contradict each other.
+        """
+        manifest = Manifest.read(folder)
+        path = (Path(folder).expanduser() if folder is not None else PRETRAINED) / manifest.file
+        try:
+            weights = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read ({error.strerror}); export the model again") from None
+        if hashlib.sha256(weights).hexdigest() != manifest.sha256:
+            raise ModelError(
+                f"{path} is not the file its manifest describes (SHA-256 differs): it was changed or cut short; "
+                "take the folder from its source again, or export the model again"
+            )
+        predictor = cls(manifest, _session(weights, path, threads))
+        predictor._check_graph(path)
+        return predictor
+
+    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        """Predict frames of any sizes, in order.
+
+        Parameters
+        ----------
+        images : sequence of uint8 [H, W, 3]
+            As :func:`skinlesion.images.decode` returns them.
+
+        Raises
+        ------
+        ValueError
+            If a frame has another shape or dtype.
+        ModelError
+            If the network fails or answers with numbers that are not finite.
+        """
+        for frame in images:
+            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+                raise ValueError(f"a frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
+        answers: list[Prediction | None] = [None] * len(images)
+        for batch in _batches(images):
+            outputs = self._run(np.stack([images[i] for i in batch]))
+            for row, i in enumerate(batch):
+                maps = outputs["map"][row] if "map" in outputs else None
+                answers[i] = self._answer(outputs["logits"][row].astype(np.float64), maps)
+        return answers
+
+    def _run(self, frames: np.ndarray) -> dict[str, np.ndarray]:
+        names = [name for name in ("logits", "map") if name in self.manifest.outputs]
+        try:
+            outputs = dict(zip(names, self._session.run(names, {"image": frames}), strict=True))
+        except Exception as error:  # ONNX Runtime raises its own kinds, RuntimeError among them
+            raise ModelError(f"the network failed on {frames.shape[2]} x {frames.shape[1]} pixels ({error})") from None
+        if not np.isfinite(outputs["logits"]).all():
+            raise ModelError("the network answered with numbers that are not finite; export the model again")
+        return outputs
+
+    def _answer(self, logits: np.ndarray, maps: np.ndarray | None) -> Prediction:
+        manifest, codes = self.manifest, self.manifest.labels.codes
+        probabilities = _softmax(logits / manifest.temperature + manifest.prior_shift)
+        scores = probabilities * manifest.decision_weights
+        scores = scores / scores.sum()
+        best = int(scores.argmax())
+        malignant = sum(probabilities[codes.index(code)] for code in manifest.labels.malignant)
+        energy = _log_sum_exp(logits)
+        return Prediction(
+            label=codes[best],
+            name=manifest.labels.names[best],
+            probability=float(probabilities[best]),
+            probabilities=dict(zip(codes, probabilities.tolist(), strict=True)),
+            scores=dict(zip(codes, scores.tolist(), strict=True)),
+            malignant_probability=min(1.0, float(malignant)),
+            referral="refer" if malignant >= manifest.referral["threshold"] else "watch",
+            in_domain=energy >= manifest.domain_threshold,
+            domain_score=energy,
+            map=None if maps is None else maps[best],
+        )
+
+    def _check_graph(self, path: Path) -> None:
+        """Refuse a graph whose inputs and outputs are not those the manifest promises."""
+        inputs = {value.name: (value.type, len(value.shape)) for value in self._session.get_inputs()}
+        if inputs != {"image": ("tensor(uint8)", 4)}:
+            raise ModelError(f"{path} must take one input, image, uint8 [N, H, W, 3]; it takes {inputs}")
+        outputs = {value.name: value.shape for value in self._session.get_outputs()}
+        if set(outputs) != set(self.manifest.outputs):
+            raise ModelError(
+                f"{path} has the outputs {', '.join(outputs)}, its manifest says {', '.join(self.manifest.outputs)}; "
+                "export the model again"
+            )
+        classes = len(self.manifest.labels)
+        for name, rank in (("logits", 2), ("map", 4)):
+            shape = outputs.get(name, [None] * rank)
+            if len(shape) != rank or (isinstance(shape[1], int) and shape[1] != classes):
+                raise ModelError(
+                    f"{path}: {name} has the shape {shape}, which does not fit the manifest's {classes} labels; "
+                    "export the model again"
+                )
+
+
+def _session(weights: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors; warnings about graph details are nothing a user can mend
+    try:
+        return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own kinds
+        raise ModelError(f"{path} is no model that ONNX Runtime can load ({error}); export it again") from None
+
+
+def _batches(images: Sequence[np.ndarray]) -> Iterator[list[int]]:
+    """Indices of frames that go through the network together: of one size, few enough for the memory."""
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for i, frame in enumerate(images):
+        sizes.setdefault(frame.shape[:2], []).append(i)
+    for (height, width), indices in sizes.items():
+        count = max(1, min(BATCH_FRAMES, BATCH_PIXELS // (height * width)))
+        for start in range(0, len(indices), count):
+            yield indices[start : start + count]
+
+
+def _log_sum_exp(values: np.ndarray) -> float:
+    top = values.max()
+    return float(top + np.log(np.exp(values - top).sum()))
+
+
+def _softmax(values: np.ndarray) -> np.ndarray:
+    weights = np.exp(values - values.max())
+    return weights / weights.sum()

@@ -1,0 +1,76 @@
+"""A headless Chromium for tests that use a page as people do: importing ``chromium`` gives the fixture ``browser``."""
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+ARGUMENTS = [
+    "--no-sandbox",  # tests may run as root; they open our own pages only
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HOW = "no Chromium found: `apt-get install chromium`, or `.venv/bin/playwright install chromium`"
+
+# The contrast of every text against what is painted behind it (WCAG 2.2, 1.4.3), as [ratio, text] where it is too low.
+LOW_CONTRAST = """() => {
+  const rgba = text => { const n = text.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
+  const luminance = c => {
+    const [r, g, b] = c.slice(0, 3).map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const background = node => {
+    for (; node; node = node.parentElement) {
+      const color = rgba(getComputedStyle(node).backgroundColor);
+      if (color[3] === 1) return color;
+    }
+    return [255, 255, 255, 1];
+  };
+  const low = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const node = texts.currentNode.parentElement, text = texts.currentNode.data.trim();
+    if (!text || !node.checkVisibility()) continue;
+    const style = getComputedStyle(node);
+    const pair = [luminance(rgba(style.color)), luminance(background(node))].sort((a, b) => b - a);
+    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+    if (ratio < (large ? 3 : 4.5)) low.push([ratio, text]);
+  }
+  return low;
+}"""
+
+
+@pytest.fixture(scope="module", name="browser")
+def chromium():
+    """A Playwright browser. A module's own, since Playwright keeps an event loop running in the thread meanwhile."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+        program = next(filter(None, map(shutil.which, names)), playwright.chromium.executable_path)
+        if not Path(program).exists():
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(HOW)
+        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+def watch(page) -> list[str]:
+    """Collect the address of everything a page asks for, answered or not."""
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("websocket", lambda socket: requests.append(socket.url))
+    return requests
+
+
+def strangers(requests: list[str], home: str) -> list[str]:
+    """The requests that leave ``home``'s host."""
+    own = urlsplit(home).netloc
+    return [url for url in requests if urlsplit(url).scheme not in ("data", "blob") and urlsplit(url).netloc != own]
