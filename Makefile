@@ -54,7 +54,7 @@ app: $(STAMP)  ## the Flask page: [PORT=5000] [MODEL=dir]
 	@$(BIN)/python -m app --host $(HOST) --port $(or $(PORT),5000) --model "$(MODEL)"
 
 widget: $(STAMP)  ## the Voila view: [PORT=8866] [MODEL=dir]
-	@$(BIN)/python -m app.widget --host $(HOST) --port $(or $(PORT),8866) --model "$(MODEL)"
+	@$(BIN)/python -m app.widget --port $(or $(PORT),8866) --model "$(MODEL)"
 
 lab: $(STAMP)  ## the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir notebooks
@@ -63,7 +63,7 @@ lint: $(STAMP)  ## format the code and show what ruff finds
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 soak: $(STAMP)  ## the long fault runs at full counts
-	@$(BIN)/python -m pytest -m soak -o addopts="-ra --strict-markers" --timeout 7200
+	@$(BIN)/python -m pytest -m soak -n 0 --timeout 7200
 
 bench: $(STAMP)  ## how fast we are, against something run beside it
 	@$(BIN)/python benchmarks/bench.py
