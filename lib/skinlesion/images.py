@@ -7,6 +7,7 @@ goes through :func:`resize`, whose two matrices the exported model computes for 
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 import zipfile
 from functools import lru_cache
@@ -138,10 +139,15 @@ def read(path: str | Path) -> np.ndarray:
         return decode(read_bytes(path))
     split, _, index = member.partition("/")
     try:
-        frame = _open_npz(archive + ".npz", Path(archive + ".npz").stat().st_mtime_ns, split)[int(index)]
+        with _npz_lock:  # threads that miss the cache together would load the array twice
+            frames = _open_npz(archive + ".npz", Path(archive + ".npz").stat().st_mtime_ns, split)
+        frame = frames[int(index)]
     except (OSError, KeyError, IndexError, ValueError):
         raise ImageError("missing", f"there is no image at {path}") from None
     return np.ascontiguousarray(np.broadcast_to(frame if frame.ndim == 3 else frame[..., None], (*frame.shape[:2], 3)))
+
+
+_npz_lock = threading.Lock()
 
 
 @lru_cache(maxsize=4)

@@ -29,7 +29,7 @@ class Predictions:
     lesions : str [N]
         Lesion id; the image id where none is known.
     split : str [N]
-        ``train``, ``val``, ``test``, or empty where the file says nothing.
+        ``train``, ``validation``, ``test``, or empty where the file says nothing.
     fold : int64 [N]
         Cross-validation fold, -1 where there is none.
     labels : LabelSet

@@ -52,12 +52,13 @@ def notebook(draw: Callable[[pd.DataFrame], object], every: float = 1.0) -> Call
     return watch
 
 
-def describe(progress: Progress) -> str:
-    """``epoch 3 of 8 · step 40 of 118 · loss 0.912 · about 2:31 left``"""
+def describe(progress: Progress, width: int = 24) -> str:
+    """``██████░░░░ 62% · epoch 3 of 8 · step 40 of 118 · loss 0.912 · about 2:31 left``"""
+    share = (progress.epoch * progress.steps + progress.step) / (progress.epochs * max(progress.steps, 1))
     left = int(progress.seconds_left)
     return (
-        f"epoch {progress.epoch + 1} of {progress.epochs} · step {progress.step} of {progress.steps} · "
-        f"loss {progress.loss:.3f} · about {left // 60}:{left % 60:02d} left"
+        f"{'█' * round(share * width):░<{width}} {share:.0%} · epoch {progress.epoch + 1} of {progress.epochs} · "
+        f"step {progress.step} of {progress.steps} · loss {progress.loss:.3f} · about {left // 60}:{left % 60:02d} left"
     )
 
 
