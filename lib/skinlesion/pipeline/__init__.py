@@ -1,0 +1,16 @@
+"""The series: which notebook runs when, with which parameters, and what a run leaves."""
+
+from skinlesion.pipeline.recipes import PRESETS, resolve, run_folder, run_name
+from skinlesion.pipeline.series import CELL_TIMEOUT, SERIES, Step, check_parameters, run_series
+
+__all__ = [
+    "CELL_TIMEOUT",
+    "PRESETS",
+    "SERIES",
+    "Step",
+    "check_parameters",
+    "resolve",
+    "run_folder",
+    "run_name",
+    "run_series",
+]

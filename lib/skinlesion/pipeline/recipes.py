@@ -1,0 +1,95 @@
+"""From what was asked for (preset, recipe, data, settings) to one configuration and a place for the run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from skinlesion.config import Config, parse_setting
+from skinlesion.errors import ConfigError, DataError
+
+#: A preset names its recipe and may limit it; with the limits of ``smoke`` the series takes two minutes at most.
+PRESETS = {
+    "smoke": (
+        "quick",
+        {"max_images": 240, "epochs": 1, "image_size": 64, "batch_size": 32, "replicates": 100, "patience": 0},
+    ),
+    "quick": ("quick", {}),
+    "full": ("full", {}),
+}
+
+
+def resolve(
+    configs: Path,
+    *,
+    preset: str = "quick",
+    recipe: str | None = None,
+    data: str | None = None,
+    labels: int | None = None,
+    settings: Sequence[str] = (),
+) -> Config:
+    """The configuration of a run: recipe, then the preset's limits, then data and labels, then single settings.
+
+    Parameters
+    ----------
+    configs : Path
+        The folder of the named recipes.
+    preset : str
+        One of :data:`PRESETS`.
+    recipe : str
+        Name of a recipe or path of a JSON file, instead of the preset's.
+    data : str
+        ``demo`` or a path.
+    labels : int
+        7 or 8.
+    settings : sequence of ``name=value``
+
+    Raises
+    ------
+    ConfigError, DataError
+        For unknown names, wrong types, impossible values and files that aren't there.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    default, limits = PRESETS[preset]
+    named = {name: value for name, value in (("data", data), ("labels", labels)) if value is not None}
+    config = Config.from_file(_recipe_file(configs, recipe or default)).but(**limits).but(**named)
+    config = config.but(**dict(parse_setting(setting) for setting in settings))
+    return config.but(**{name: _place(config, name) for name in ("data", "split_file")})
+
+
+def _place(config: Config, name: str) -> str:
+    """A path as notebooks, which run in another folder, can use it."""
+    value = getattr(config, name)
+    if (name, value) in (("data", "demo"), ("split_file", "")):
+        return value
+    path = Path(value).expanduser().resolve()
+    if not value or not path.exists():
+        raise DataError(f"there is nothing at {value!r} ({name}); name a folder or file that exists")
+    return str(path)
+
+
+def _recipe_file(configs: Path, recipe: str) -> Path:
+    named = configs / f"{recipe}.json"
+    if named.exists() or Path(recipe).is_file():
+        return named if named.exists() else Path(recipe)
+    known = ", ".join(sorted(path.stem for path in configs.glob("*.json"))) or f"none in {configs}"
+    raise ConfigError(f"there is no recipe {recipe!r}; give the path of a JSON file or one of: {known}")
+
+
+def run_name(config: Config, preset: str, recipe: str | None = None) -> str:
+    """What a run is called unless a name is given: ``demo``, else data and recipe, as in ``ham10000-quick``."""
+    if config.data == "demo":
+        return "demo"
+    words = f"{Path(config.data).stem}-{Path(recipe or preset).stem}"
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+def run_folder(reports: Path, name: str) -> Path:
+    """``reports/NAME``; the name must be one plain file name, so that nothing is written elsewhere."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ConfigError(
+            f"the run's name {name!r} may hold letters, digits, '.', '_' and '-' and begins with a letter"
+        )
+    return reports / name

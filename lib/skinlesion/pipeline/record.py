@@ -1,0 +1,72 @@
+"""``run.json``: what a run did, with what, on which machine."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from skinlesion.config import Config
+from skinlesion.runs import Run
+
+PACKAGES = (
+    "skin-lesion-lab", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "pillow", "matplotlib",
+    "onnx", "onnxruntime", "papermill", "nbconvert",
+)  # fmt: skip
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that results depend on; none of them is imported."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, object]:
+    """Operating system, processor cores and memory (GiB) of this computer."""
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "memory_gib": round(pages * size / 2**30, 1),
+    }
+
+
+def commit(folder: Path) -> str | None:
+    """The git commit that ``folder`` is at, with ``-dirty`` where files differ from it; None outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True, text=True, timeout=30, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def data(run: Run, config: Config, files: str) -> dict[str, object]:
+    """Where the data is from and its fingerprints: of the files, and of the table once the first notebook wrote it."""
+    facts = {"location": config.data, "files": files}
+    table = previous(run.table_info)
+    return facts | {name: table[name] for name in ("source", "labels", "fingerprint", "notes") if name in table}
+
+
+def previous(path: Path) -> dict:
+    """The JSON object at ``path``; empty where there is none or it is damaged."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

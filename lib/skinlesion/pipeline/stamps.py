@@ -1,0 +1,83 @@
+"""When is a notebook up to date? Hashes of what it depends on, and the lock on a run's folder."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import contextmanager
+from pathlib import Path
+
+from skinlesion.config import Config
+from skinlesion.errors import DataError, SkinLesionError
+
+
+def data_fingerprint(config: Config) -> str:
+    """SHA-256 over the names, sizes and times of the data's files, and the content of a given split file.
+
+    Cheap by design: no image is read. The demo set is made by the library, whose code is hashed elsewhere.
+
+    Raises
+    ------
+    DataError
+        If the system refuses to read one of them.
+    """
+    digest = hashlib.sha256(b"demo" if config.data == "demo" else b"")
+    try:
+        if config.data != "demo":
+            root = Path(config.data)
+            files = [path for path in root.rglob("[!.]*") if path.is_file()] if root.is_dir() else [root]
+            for path in sorted(files):
+                stat = path.stat()
+                digest.update(f"{path.relative_to(root)}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        if config.split_file:
+            digest.update(Path(config.split_file).read_bytes())
+    except OSError as error:
+        raise DataError(f"the data cannot be read: {error}; check its place and its permissions") from None
+    return digest.hexdigest()
+
+
+def files_digest(root: Path, names: Iterable[str]) -> str:
+    """SHA-256 over the content of the named files, and of all files in the named folders, below ``root``."""
+    digest = hashlib.sha256()
+    for name in names:
+        place = root / name
+        files = sorted(path for path in place.rglob("[!.]*") if path.is_file()) if place.is_dir() else [place]
+        for path in files:
+            if "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(root)}|{_file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "missing"
+
+
+@contextmanager
+def lock(folder: Path):
+    """Keep a second process out of a run's folder; the system lets go of the lock when its holder ends, even killed.
+
+    Raises
+    ------
+    SkinLesionError
+        If another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise SkinLesionError(
+                f"process {holder} is at work in {folder}; wait for it to end or choose another --run"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,6 @@
+"""What people read of a run: a page for each notebook and an index page, which ask the network for nothing."""
+
+from skinlesion.report.index import write_index
+from skinlesion.report.page import SIZE_LIMIT, SYNTHETIC, notice, render_notebook
+
+__all__ = ["SIZE_LIMIT", "SYNTHETIC", "notice", "render_notebook", "write_index"]

@@ -1,0 +1,175 @@
+"""One executed notebook -> one HTML page, by our nbconvert template on top of the stock one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from skinlesion.errors import SkinLesionError
+from skinlesion.runs import write_text
+
+TEMPLATE = Path(__file__).parent / "template"
+SIZE_LIMIT = 5 * 2**20  # bytes that a page should stay under
+SYNTHETIC = "Synthetic demo data: a program drew these images, so the numbers say nothing about real skin lesions."
+
+_HEADING = re.compile(r'<h([1-6]) id="([^"]*)">(.*?)<a class="anchor-link" href="[^"]*">¶</a></h\1>', re.DOTALL)
+
+
+def render_notebook(
+    source: Path, target: Path, *, run: str = "", links: dict | None = None, banner: str = "", notice: str = ""
+) -> int:
+    """Write the HTML page of a notebook, whole or not at all.
+
+    Parameters
+    ----------
+    source, target : Path
+        The notebook with its outputs, and the page.
+    run : str
+        The run's name, for the page's head.
+    links : dict
+        ``{"previous": (file, title), "next": (file, title)}``, either or none.
+    banner : str
+        What every page of this run has to say, such as :data:`SYNTHETIC`.
+    notice : str
+        What is wrong with this page: that its notebook failed, or is out of date.
+
+    Returns
+    -------
+    int
+        The page's size in bytes.
+
+    Raises
+    ------
+    SkinLesionError
+        If the notebook is missing or damaged, or the page cannot be written.
+    """
+    import nbformat
+
+    try:
+        notebook = nbformat.read(source, as_version=4)
+    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+        raise SkinLesionError(f"{source} is not a readable notebook ({type(error).__name__})") from None
+    failed = _tidy(notebook)
+    cells, _ = _exporter().from_notebook_node(notebook)
+    cells, headings = _number_headings(cells)
+    title = next((text for level, _, text in headings if level == 1), source.stem)
+    page = environment().get_template("report.html.j2").render(
+        title=title, name=source.stem, run=run, links=links or {}, banner=banner, notice=notice, failed=failed,
+        cells=cells, headings=[h for h in headings if h[0] in (2, 3)], titled=any(h[0] == 1 for h in headings),
+        **page_parts(),
+    )  # fmt: skip
+    write_text(target, page)
+    return target.stat().st_size
+
+
+def notice(entry: dict, *, ran: bool) -> str:
+    """What a page must say above its content, given its notebook's entry in ``run.json``; empty if all is well.
+
+    ``ran`` tells whether the page shows an execution or, for want of one, the notebook as it was written.
+    """
+    below = (
+        "What follows is from an earlier run." if ran else "What follows is the notebook as written, without results."
+    )
+    return {
+        "failed": f"This notebook failed: {entry['error']}",
+        "skipped": f"Not run, since {entry['error']}. {below}",
+        "interrupted": "The run was interrupted here; what follows ends where it stopped.",
+        "stale": f"Out of date: something that this notebook depends on has changed. {below}",
+        "missing": f"Not run yet. {below}",
+    }.get(entry["status"], "")
+
+
+@lru_cache(maxsize=1)
+def environment():
+    """The Jinja environment of the pages around the cells; what goes into them is escaped."""
+    import jinja2
+
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True)
+
+
+@lru_cache(maxsize=1)
+def page_parts() -> dict[str, str]:
+    """Style, script and content security policy of every page.
+
+    The policy lets nothing load from anywhere and no script run but ours, told by its hash: a notebook's output cannot
+    make the page send or fetch anything.
+    """
+    style, script = ((TEMPLATE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return {"style": style, "script": script, "policy": policy}
+
+
+@lru_cache(maxsize=1)
+def _exporter():
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(template_name=TEMPLATE.name, extra_template_basedirs=[str(TEMPLATE.parent)])
+    exporter.log.setLevel("ERROR")  # a figure without a description gets one that says so
+    exporter.register_filter("scrollable", _scrollable)
+    exporter.register_filter("plural", lambda count, word: f"{count} {word}" if count == 1 else f"{count} {word}s")
+    return exporter
+
+
+def _scrollable(rich: str) -> str:
+    """Tables in boxes that scroll sideways, by keyboard too, without the styles that pandas brings along."""
+    rich = re.sub(r"<style scoped>.*?</style>", "", rich, flags=re.DOTALL)
+    rich = rich.replace('<table border="1" class="dataframe">', '<table class="dataframe">')
+    opening = r'<div class="scroll" role="region" aria-label="Table" tabindex="0">\1'
+    return re.sub(r"(<table\b)", opening, rich).replace("</table>", "</table></div>")
+
+
+def _tidy(notebook) -> bool:
+    """Prepare outputs for reading: progress as it ended, no live widgets; mark the error that ended the run, if any."""
+    notebook.cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
+    last = None
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        merged = []
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                if merged and merged[-1].output_type == "stream" and merged[-1].name == output.name:
+                    merged[-1].text += output.text
+                    continue
+            elif "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+                continue
+            merged.append(output)
+        for output in merged:
+            if output.output_type == "stream":
+                output.text = _as_it_ended(output.text)
+        cell.outputs = [o for o in merged if o.output_type != "stream" or o.text.strip()]
+        if "raises-exception" not in cell.metadata.get("tags", []):
+            last = next((o for o in cell.outputs if o.output_type == "error"), last)
+    if last is not None:
+        last["ended_run"] = True
+    return last is not None
+
+
+def _as_it_ended(text: str) -> str:
+    """Every line as a terminal shows it in the end: what stands behind its last carriage return."""
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return "\n".join(lines).strip("\n")
+
+
+def _number_headings(cells: str) -> tuple[str, list[tuple[int, str, str]]]:
+    """Give every heading an id of its own; return the page and (level, id, text) of each."""
+    found = []
+
+    def replace(match: re.Match) -> str:
+        level, text = int(match[1]), match[3].strip()
+        name = re.sub(r"[^\w-]+", "-", match[2]).strip("-") or "section"
+        taken = {anchor for _, anchor, _ in found}
+        name = next(n for n in (name, *(f"{name}-{i}" for i in range(2, 999))) if n not in taken)
+        found.append((level, name, html.unescape(re.sub(r"<[^>]+>", "", text))))
+        anchor = f'<a class="anchor" href="#{name}" aria-hidden="true" tabindex="-1">#</a>' if level > 1 else ""
+        return f'<h{level} id="{name}">{text}{anchor}</h{level}>'
+
+    return _HEADING.sub(replace, cells), found
