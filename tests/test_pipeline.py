@@ -571,3 +571,15 @@ def test_progress_elsewhere_is_a_line_a_cell():
 
 def test_clock():
     assert [notebook.clock(s) for s in (7, 151, 3751, 59.6)] == ["0:07", "2:31", "1:02:31", "1:00"]
+
+
+def test_data_may_be_a_sized_demo_or_carry_its_kind(tmp_path):
+    configs = Path(__file__).parents[1] / "configs"
+    assert pipeline.resolve(configs, data="demo:600").data == "demo:600"
+    assert pipeline.run_name(pipeline.resolve(configs, data="demo:600"), "quick") == "demo"
+    (tmp_path / "pictures").mkdir()
+    config = pipeline.resolve(configs, data=f"folder:{tmp_path}/pictures")
+    assert config.data == f"folder:{tmp_path.resolve()}/pictures"
+    for bad in (f"folder:{tmp_path}/none", f"{tmp_path}/none", "demo:many", ""):
+        with pytest.raises(DataError, match="there is nothing at"):
+            pipeline.resolve(configs, data=bad)

@@ -9,6 +9,8 @@ from pathlib import Path
 from skinlesion.errors import ConfigError
 from skinlesion.images import FITS
 
+#: Kinds of data sets that can be forced by writing them before a path, as in ``folder:my/images``.
+KINDS = ("ham10000", "isic-archive", "dermamnist", "folder", "csv")
 BALANCES = ("none", "classic", "sqrt", "weighted", "loss")
 OPTIMIZERS = ("adam", "adamw")
 
@@ -173,3 +175,10 @@ def parse_setting(text: str) -> tuple[str, object]:
         return name, {"int": int, "float": float, "str": str}[kind](value)
     except (KeyError, ValueError):
         raise ConfigError(f"{name} must be {kind}, not {value!r}") from None
+
+
+def split_kind(data: str) -> tuple[str, Path]:
+    """``"folder:my/images"`` -> ``("folder", Path("my/images"))``; the kind is empty where none is forced."""
+    kind, mark, rest = data.partition(":")
+    forced = bool(mark) and kind in KINDS
+    return (kind, Path(rest).expanduser()) if forced else ("", Path(data).expanduser())

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from skinlesion.config import split_kind
 from skinlesion.data import dermamnist, ham10000, isic_archive, plain, reading
 from skinlesion.data.table import LesionTable
 from skinlesion.errors import DataError
@@ -79,12 +80,10 @@ def detect(data: str) -> tuple[str, Path]:
     DataError
         Where there is nothing at that place or nothing that fits; it lists what each kind needs and what was found.
     """
-    kind, mark, rest = data.partition(":")
-    forced = mark == ":" and kind in NEEDS
-    place = Path(rest if forced else data).expanduser()
+    kind, place = split_kind(data)
     if not place.exists():
         raise DataError(f"there is no data at {place}; name a folder or a file, or demo for the built-in set")
-    if forced:
+    if kind:
         _check_form(kind, place)
         return kind, place.resolve()
     for kind, fits in _TESTS.items():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from skinlesion.config import Config, parse_setting
+from skinlesion.config import Config, parse_setting, split_kind
 from skinlesion.errors import ConfigError, DataError
 
 #: A preset names its recipe and may limit it; with the limits of ``smoke`` the series takes two minutes at most.
@@ -62,12 +62,12 @@ def resolve(
 def _place(config: Config, name: str) -> str:
     """A path as notebooks, which run in another folder, can use it."""
     value = getattr(config, name)
-    if (name, value) in (("data", "demo"), ("split_file", "")):
+    if (name == "data" and re.fullmatch(r"demo(:\d+)?", value)) or (name == "split_file" and not value):
         return value
-    path = Path(value).expanduser().resolve()
+    kind, path = split_kind(value)
     if not value or not path.exists():
         raise DataError(f"there is nothing at {value!r} ({name}); name a folder or file that exists")
-    return str(path)
+    return f"{kind}:{path.resolve()}" if kind else str(path.resolve())
 
 
 def _recipe_file(configs: Path, recipe: str) -> Path:
@@ -80,7 +80,7 @@ def _recipe_file(configs: Path, recipe: str) -> Path:
 
 def run_name(config: Config, preset: str, recipe: str | None = None) -> str:
     """What a run is called unless a name is given: ``demo``, else data and recipe, as in ``ham10000-quick``."""
-    if config.data == "demo":
+    if config.data.startswith("demo"):
         return "demo"
     words = f"{Path(config.data).stem}-{Path(recipe or preset).stem}"
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")

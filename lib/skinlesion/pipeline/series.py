@@ -312,7 +312,7 @@ class _Series:
 
     @property
     def synthetic(self) -> bool:
-        return self.config.data == "demo" or record.previous(self.run.table_info).get("source") == "demo"
+        return self.config.data.startswith("demo") or record.previous(self.run.table_info).get("source") == "demo"
 
     def finish(self, status: str | None = None) -> None:
         """Say of notebooks that were not reached whether their earlier results still hold, and how the run ended."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
-from skinlesion.config import Config
+from skinlesion.config import Config, split_kind
 from skinlesion.errors import DataError, SkinLesionError
 
 
@@ -23,10 +23,11 @@ def data_fingerprint(config: Config) -> str:
     DataError
         If the system refuses to read one of them.
     """
-    digest = hashlib.sha256(b"demo" if config.data == "demo" else b"")
+    demo = config.data.startswith("demo")
+    digest = hashlib.sha256(config.data.encode() if demo else b"")
     try:
-        if config.data != "demo":
-            root = Path(config.data)
+        if not demo:
+            _, root = split_kind(config.data)
             files = [path for path in root.rglob("[!.]*") if path.is_file()] if root.is_dir() else [root]
             for path in sorted(files):
                 stat = path.stat()

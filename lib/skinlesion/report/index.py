@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -53,7 +54,7 @@ def write_index(run: Run) -> None:
         whole=states <= {"done", "current"},
         notebooks=[_shown(run, entry) for entry in facts["notebooks"]],
         size_limit=SIZE_LIMIT,
-        thumbnails=[_figure(path) for path in sorted(run.figures.glob("*.png"))],
+        thumbnails=[_figure(path) for path in _by_weight(run.figures.glob("*.png"))],
         files=[(name, words) for name, words in FILES if (run.folder / name).exists()],
         parameters=_parameters(facts["config"]),
         counts=_counts(run),
@@ -87,6 +88,15 @@ def _metrics(run: Run) -> dict:
         "headlines": [(name, metrics[key]) for key, name in HEADLINES if key in metrics],
         "classes": [(d, per_class[d.code]["sensitivity"]) for d in diagnoses if "sensitivity" in per_class[d.code]],
     }
+
+
+#: The figures that tell most come first, in this order; the others follow as they were made.
+_MAIN = ("confusion_matrix", "roc_curves", "by_class", "training_curves", "reliability", "class_counts")
+
+
+def _by_weight(paths: Iterable[Path]) -> list[Path]:
+    rank = {name: number for number, name in enumerate(_MAIN)}
+    return sorted(paths, key=lambda path: (rank.get(path.stem, len(rank)), path.stat().st_mtime_ns, path.name))
 
 
 def _figure(path: Path) -> dict[str, str]:
