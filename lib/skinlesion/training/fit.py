@@ -25,6 +25,7 @@ from skinlesion.training import checkpoint
 from skinlesion.training.augment import augment, plain
 from skinlesion.training.balance import epoch_rows, loss_weights, training_prior
 from skinlesion.training.chance import generator
+from skinlesion.training.memory import keep_freed_memory
 from skinlesion.training.models import Classifier, create_model
 
 #: What the trained weights depend on, besides pixels, labels and split.
@@ -116,6 +117,7 @@ def fit(
     ModelError
         If the loss is no longer a number; checkpoints stay as they are.
     """
+    keep_freed_memory()
     train, validation = np.flatnonzero(split == "train"), np.flatnonzero(split == "validation")
     counts = np.bincount(targets[train], minlength=classes)
     session = _Session(config, run.checkpoints / training_key(config, cache.content, targets, split), classes)
