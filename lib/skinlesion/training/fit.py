@@ -131,9 +131,11 @@ def fit(
                            target_count=config.target_count)  # fmt: skip
         _train_epoch(session, cache, targets, train[order], counts, progress, watch)
 
+        began = time.perf_counter()
         entry = {"epoch": epoch + 1, "learning_rate": session.optimizer.param_groups[0]["lr"]}
         entry |= _scores("train", state["loss_sum"] / len(order), np.array(state["confusion"]))
         entry |= validate(session.judged, cache, targets, validation, classes)
+        state["seconds"] += time.perf_counter() - began
         state["history"].append(entry | {"seconds": round(state["seconds"], 2)})
         if entry["val_balanced_accuracy"] > state["best"]:
             state |= {"best": entry["val_balanced_accuracy"], "best_epoch": epoch + 1, "stale": 0}
@@ -281,7 +283,7 @@ def learning_rate(config: Config, done: float) -> float:
 
 @torch.inference_mode()
 def predict(
-    model: Classifier, cache: PixelCache, rows: np.ndarray, *, batch_size: int = 128
+    model: Classifier, cache: PixelCache, rows: np.ndarray, *, batch_size: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits float32 [len(rows), K] and pooled features float32 [len(rows), D], without augmentation."""
     was_training, where = model.training, next(model.parameters()).device
