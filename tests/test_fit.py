@@ -18,7 +18,8 @@ from skinlesion.data.splits import make_split
 from skinlesion.errors import ModelError
 from skinlesion.runs import Run
 from skinlesion.training import checkpoint
-from skinlesion.training.fit import fit, learning_rate, load_trained, predict, validate
+from skinlesion.training.fit import fit, learning_rate, validate
+from skinlesion.training.trained import load_trained, predict
 from small import small_table
 
 CONFIG = Config(image_size=24, epochs=10, batch_size=16, learning_rate=3e-3, average=0.5, checkpoint_every=2)
@@ -83,7 +84,7 @@ def test_the_test_split_decides_nothing(whole, data, tmp_path):
 
 def test_validate_leaves_training_mode_alone(whole, data):
     model = whole[0].model.train()
-    validate(model, data[0], data[1], np.arange(9), 7)
+    validate(model, data[0], data[1], np.arange(9), np.full(7, 1 / 7))
     assert model.training
     model.eval()
 

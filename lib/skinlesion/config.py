@@ -13,6 +13,9 @@ from skinlesion.images import FITS
 KINDS = ("ham10000", "isic-archive", "dermamnist", "folder", "csv")
 BALANCES = ("none", "classic", "sqrt", "weighted", "loss")
 OPTIMIZERS = ("adam", "adamw")
+LOSSES = ("cross_entropy", "focal", "balanced_softmax", "ldam_drw")
+MIXES = ("none", "mixup", "cutmix", "both")
+KEEPS = ("best", "last")
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,13 @@ class Config:
     exclude_official_test: bool = True  # leave out the ids of the ISIC 2018 test set
     seed: int = 0  # of split, balancing, augmentation and initial weights
     split_file: str = ""  # CSV with image_id and split, used instead of a new split
-    fold: int = 0  # which of the five folds validates; the sixth part is always the test set
+    fold: int = 0  # which of the five folds validates; -1: none, all five train. The sixth part is the test set
 
     # preprocessing
     image_size: int = 128  # side of the network's square input, pixels
     fit: str = "squash"  # how a frame becomes a square: squash, center_crop, random_crop
     balance: str = "classic"  # none, classic, sqrt, weighted, loss
-    target_count: int = 0  # images a class after `classic` balancing; 0: the training split's mean
+    target_count: int = 0  # images a class and epoch, on average; 0: as many as there are
 
     # augmentation, drawn anew for every sample in every epoch
     rotation: float = 180.0  # at most this many degrees either way
@@ -41,10 +44,15 @@ class Config:
     shift: float = 0.0  # at most this fraction of the side, either way
     shear: float = 0.0  # at most this many degrees either way
     color: float = 0.0  # brightness, contrast and saturation between 1 - color and 1 + color
+    degrade: float = 0.0  # chance of a poorer camera: fewer pixels, JPEG, blur, noise, colour cast, dark corners
+    rand_augment: float = 0.0  # strength of two random colour operations a sample; 0: none
+    erase: float = 0.0  # chance of a patch of noise
+    mix: str = "none"  # none, mixup, cutmix, both
 
     # model and training
     model: str = "classic"  # "classic", or any timm model with a classifier
     pretrained: bool = False  # start from ImageNet weights
+    freeze: int = 0  # first stages of the network that keep the weights they start with
     epochs: int = 30  # passes over the balanced training split
     batch_size: int = 64  # samples a step, over all processes
     optimizer: str = "adam"  # adam, adamw
@@ -52,8 +60,12 @@ class Config:
     weight_decay: float = 0.0  # of adamw; L2 penalty for adam
     warmup: float = 0.0  # fraction of all steps with rising learning rate
     cosine: bool = False  # let the learning rate fall to zero along a cosine
-    label_smoothing: float = 0.0  # of the cross-entropy
+    loss: str = "cross_entropy"  # cross_entropy, focal, balanced_softmax, ldam_drw
+    label_smoothing: float = 0.0  # of cross_entropy and balanced_softmax
+    teachers: str = ""  # folders of trained runs to learn from, separated by commas
+    distill: float = 0.5  # share of the loss that is the teachers' word
     average: float = 0.0  # decay a step of the exponential moving average of weights; 0: none
+    keep: str = "best"  # which epoch's weights: best on validation, or last
     patience: int = 8  # stop after this many epochs without a better validation score; 0: never
     checkpoint_every: int = 0  # steps between checkpoints; 0: once an epoch
 
@@ -68,7 +80,7 @@ class Config:
                 raise ConfigError(f"{field.name} must be {field.type}, not {value!r}")
         rules = {
             "labels": self.labels in (7, 8),
-            "fold": 0 <= self.fold <= 4,
+            "fold": -1 <= self.fold <= 4,
             "max_images": self.max_images >= 0,
             "image_size": 16 <= self.image_size <= 1024,
             "fit": self.fit in FITS,
@@ -79,6 +91,14 @@ class Config:
             "shift": 0 <= self.shift < 1,
             "shear": 0 <= self.shear < 90,
             "color": 0 <= self.color < 1,
+            "degrade": 0 <= self.degrade <= 1,
+            "rand_augment": 0 <= self.rand_augment <= 1,
+            "erase": 0 <= self.erase <= 1,
+            "mix": self.mix in MIXES,
+            "freeze": self.freeze >= 0,
+            "loss": self.loss in LOSSES,
+            "distill": 0 <= self.distill <= 1,
+            "keep": self.keep in KEEPS,
             "epochs": self.epochs >= 1,
             "batch_size": self.batch_size >= 2,
             "optimizer": self.optimizer in OPTIMIZERS,
@@ -92,7 +112,10 @@ class Config:
             "replicates": self.replicates >= 0,
             "referral_sensitivity": 0 < self.referral_sensitivity <= 1,
         }
-        allowed = {"fit": FITS, "balance": BALANCES, "optimizer": OPTIMIZERS, "labels": (7, 8), "fold": "0 to 4"}
+        allowed = {
+            "fit": FITS, "balance": BALANCES, "optimizer": OPTIMIZERS, "labels": (7, 8), "fold": "-1 to 4",
+            "mix": MIXES, "loss": LOSSES, "keep": KEEPS,
+        }  # fmt: skip
         for name, holds in rules.items():
             if not holds:
                 hint = f"; it must be one of {allowed[name]}" if name in allowed else ""
@@ -130,24 +153,34 @@ class Config:
     def from_file(cls, path: str | Path) -> Config:
         """Read a JSON file; names it leaves out keep their defaults.
 
+        ``about`` says in words what the recipe is for; ``base`` names another recipe, relative to this file, whose
+        values hold where this one says nothing.
+
         Raises
         ------
         ConfigError
             If it is missing, no JSON object, or holds an unknown name or a wrong type.
         """
+        values = _read_object(path)
+        values.pop("about", None)
+        base = values.pop("base", None)
+        start = cls.from_file(Path(path).parent / base) if base else cls()
         try:
-            values = json.loads(Path(path).read_text())
-        except FileNotFoundError:
-            raise ConfigError(f"there is no configuration at {path}") from None
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path} is not readable JSON ({error})") from None
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path} must hold one JSON object")
-        values.pop("about", None)  # what the recipe is for, in words
-        try:
-            return cls().but(**values)
+            return start.but(**values)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
+
+
+def _read_object(path: str | Path) -> dict:
+    try:
+        values = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration at {path}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is not readable JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold one JSON object")
+    return values
 
 
 def _has_type(value: object, name: str) -> bool:

@@ -24,6 +24,7 @@ def class_targets(counts: np.ndarray, strategy: str, target_count: int = 0) -> n
         undersampling the larger and oversampling the smaller; ``sqrt`` shares the same total in proportion to the
         square root of the counts; ``weighted`` shares it evenly, in expectation.
     target_count : int
+        Of an epoch, the mean over the classes present; 0: as many images as there are.
 
     Returns
     -------
@@ -33,11 +34,12 @@ def class_targets(counts: np.ndarray, strategy: str, target_count: int = 0) -> n
         raise ConfigError(f"balance must be one of {', '.join(BALANCES)}, not {strategy!r}")
     counts = np.asarray(counts, dtype=np.int64)
     present = counts > 0
+    total = target_count * present.sum() or counts.sum()
     if strategy == "classic":
-        return np.where(present, target_count or round(counts.sum() / present.sum()), 0)
+        return np.where(present, round(total / present.sum()), 0)
     if strategy in ("sqrt", "weighted"):
         share = np.sqrt(counts) if strategy == "sqrt" else present.astype(float)
-        return np.rint(counts.sum() * share / share.sum()).astype(np.int64)
+        return np.rint(total * share / share.sum()).astype(np.int64)
     return counts.copy()
 
 
@@ -62,7 +64,8 @@ def epoch_rows(
     counts = np.bincount(targets, minlength=classes)
     if strategy == "weighted":
         weight = 1.0 / counts[targets]
-        return rng.choice(len(targets), len(targets), p=weight / weight.sum())
+        total = class_targets(counts, strategy, target_count).sum()
+        return rng.choice(len(targets), total, p=weight / weight.sum())
     chosen = []
     for label, wanted in enumerate(class_targets(counts, strategy, target_count)):
         rows = np.flatnonzero(targets == label)

@@ -19,7 +19,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def uniform(seed: int, epoch: int, index: np.ndarray, draws: int) -> np.ndarray:
+def uniform(seed: int, epoch: int, index: np.ndarray, draws: int, *, stream: str = "") -> np.ndarray:
     """Independent uniform numbers for each sample, whatever batch or process it falls into.
 
     Parameters
@@ -28,6 +28,8 @@ def uniform(seed: int, epoch: int, index: np.ndarray, draws: int) -> np.ndarray:
         The sample's position in the epoch.
     draws : int
         Numbers a sample.
+    stream : str
+        Keeps purposes independent of each other.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def uniform(seed: int, epoch: int, index: np.ndarray, draws: int) -> np.ndarray:
     """
     golden = np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over="ignore"):  # 64-bit arithmetic wraps on purpose
-        key = _mix(np.array([seed, epoch], dtype=np.uint64) * golden + golden)
+        key = _mix(np.array([seed ^ zlib.crc32(stream.encode()) << 32, epoch], dtype=np.uint64) * golden + golden)
         state = _mix(key[0] ^ _mix(key[1] ^ np.asarray(index, dtype=np.uint64) * golden))
         bits = _mix(state[:, None] + golden * np.arange(1, draws + 1, dtype=np.uint64)[None, :])
     return ((bits >> np.uint64(40)).astype(np.float32)) / np.float32(1 << 24)

@@ -10,7 +10,8 @@ from skinlesion.data.sources import load_table
 from skinlesion.errors import SkinLesionError
 from skinlesion.runs import Run, write_json
 from skinlesion.training import live
-from skinlesion.training.fit import fit, write_outputs
+from skinlesion.training.fit import fit
+from skinlesion.training.trained import write_outputs
 
 
 def train(config: Config, run: Run, *, progress: bool = True) -> int:

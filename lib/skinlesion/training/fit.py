@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch.optim.swa_utils import AveragedModel
 
 from skinlesion.config import Config
 from skinlesion.data.cache import PixelCache
 from skinlesion.errors import ModelError
 from skinlesion.runs import Run, atomic, write_json
 from skinlesion.training import checkpoint
-from skinlesion.training.augment import augment, plain
-from skinlesion.training.balance import epoch_rows, loss_weights, training_prior
+from skinlesion.training.augment import augment
+from skinlesion.training.balance import epoch_rows
 from skinlesion.training.chance import generator
+from skinlesion.training.losses import distillation, learned_prior, make_loss
 from skinlesion.training.memory import keep_freed_memory
-from skinlesion.training.models import Classifier, create_model
+from skinlesion.training.mixing import mix
+from skinlesion.training.models import Classifier
+from skinlesion.training.session import NEW_EPOCH, Session
+from skinlesion.training.teachers import TEMPERATURE, Teachers, teachers_stamp
+from skinlesion.training.trained import Trained, load_trained, predict
 
 #: What the trained weights depend on, besides pixels, labels and split.
 TRAINING_FIELDS = (
     "seed", "fold", "image_size", "fit", "balance", "target_count", "rotation", "flip", "scale", "shift", "shear",
-    "color", "model", "pretrained", "epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "warmup",
-    "cosine", "label_smoothing", "average", "patience",
+    "color", "degrade", "rand_augment", "erase", "mix", "model", "pretrained", "freeze", "epochs", "batch_size",
+    "optimizer", "learning_rate", "weight_decay", "warmup", "cosine", "loss", "label_smoothing", "teachers", "distill",
+    "average", "keep", "patience",
 )  # fmt: skip
 
 
@@ -60,25 +63,10 @@ class Progress:
         return self.seconds / max(self.done, 1) * remaining
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A finished training: the network with its best weights, and how it got there."""
-
-    model: Classifier
-    history: pd.DataFrame  # one row an epoch
-    best_epoch: int  # chosen on validation, counted from 1
-    prior: np.ndarray  # class prior seen in training, float64 [K]
-    facts: dict  # what training.json says
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def training_key(config: Config, content: str, targets: np.ndarray, split: np.ndarray) -> str:
     """Names a training by all it depends on, so that a resumed one is never mixed with another."""
     wanted = {name: getattr(config, name) for name in TRAINING_FIELDS}
-    state = hashlib.sha256(json.dumps([wanted, content], sort_keys=True).encode())
+    state = hashlib.sha256(json.dumps([wanted, content, teachers_stamp(config)], sort_keys=True).encode())
     state.update(targets.tobytes() + "".join(split).encode())
     return state.hexdigest()[:12]
 
@@ -120,36 +108,41 @@ def fit(
     keep_freed_memory()
     train, validation = np.flatnonzero(split == "train"), np.flatnonzero(split == "validation")
     counts = np.bincount(targets[train], minlength=classes)
-    session = _Session(config, run.checkpoints / training_key(config, cache.content, targets, split), classes)
+    prior = learned_prior(config, counts)
+    session = Session(config, run.checkpoints / training_key(config, cache.content, targets, split), classes)
     session.resume()
     state = session.state
+    teachers = Teachers(config, classes, prior).to(session.device) if config.teachers else None
     progress = Progress(state["epoch"], config.epochs, history=state["history"])
 
-    while state["epoch"] < config.epochs and not (config.patience and state["stale"] >= config.patience):
+    patience = config.patience if len(validation) else 0
+    while state["epoch"] < config.epochs and not (patience and state["stale"] >= patience):
         epoch = state["epoch"]
         order = epoch_rows(targets[train], config.balance, classes=classes, seed=config.seed, epoch=epoch,
                            target_count=config.target_count)  # fmt: skip
-        _train_epoch(session, cache, targets, train[order], counts, progress, watch)
+        _train_epoch(session, teachers, cache, targets, train[order], counts, progress, watch)
 
         began = time.perf_counter()
         entry = {"epoch": epoch + 1, "learning_rate": session.optimizer.param_groups[0]["lr"]}
         entry |= _scores("train", state["loss_sum"] / len(order), np.array(state["confusion"]))
-        entry |= validate(session.judged, cache, targets, validation, classes)
+        if len(validation):
+            entry |= validate(session.judged, cache, targets, validation, prior)
         state["seconds"] += time.perf_counter() - began
         state["history"].append(entry | {"seconds": round(state["seconds"], 2)})
-        if entry["val_balanced_accuracy"] > state["best"]:
-            state |= {"best": entry["val_balanced_accuracy"], "best_epoch": epoch + 1, "stale": 0}
+        better = entry.get("val_balanced_accuracy", -1.0) > state["best"]
+        state["stale"] = 0 if better else state["stale"] + 1
+        if better:
+            state["best"] = entry["val_balanced_accuracy"]
+        if better or config.keep == "last" or not len(validation):
+            state["best_epoch"] = epoch + 1
             checkpoint.write(session.best_file, dict(session.judged.state_dict()), {"epoch": epoch + 1})
-        else:
-            state["stale"] += 1
-        state |= {"epoch": epoch + 1} | _NEW_EPOCH
+        state |= {"epoch": epoch + 1} | NEW_EPOCH
         session.save()
         with atomic(run.history) as temporary:
             pd.DataFrame(state["history"]).to_csv(temporary, index=False)
         if watch:
             watch(progress)
 
-    prior = training_prior(counts, config.balance, config.target_count)
     facts = {
         "checkpoint": str(session.best_file.relative_to(run.folder)),
         "best_epoch": state["best_epoch"],
@@ -163,91 +156,29 @@ def fit(
     return load_trained(run, config, classes=classes)
 
 
-def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
-    """The best network of a run that was trained, in evaluation mode."""
-    facts = json.loads(run.need(run.training, "03_training").read_text())
-    model = create_model(config.model, classes=classes, image_size=config.image_size)
-    tensors, _ = checkpoint.read(run.folder / facts["checkpoint"])
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError:
-        raise ModelError(
-            f"the weights of {run.folder} are not of a {config.model} with {classes} classes; run 03_training again"
-        ) from None
-    history = pd.read_csv(run.need(run.history, "03_training"))
-    model = model.to(device(), memory_format=torch.channels_last).eval()
-    return Trained(model, history, facts["best_epoch"], np.array(facts["prior"]), facts)
-
-
-_NEW_EPOCH = {"step": 0, "loss_sum": 0.0, "confusion": None}
-
-
-class _Session:
-    """What a checkpoint holds: network, averaged weights, optimizer, and the state that goes into its JSON."""
-
-    def __init__(self, config: Config, folder: Path, classes: int):
-        self.config, self.folder, self.device = config, folder, device()
-        torch.manual_seed(config.seed)
-        model = create_model(config.model, classes=classes, image_size=config.image_size, pretrained=config.pretrained)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.average = AveragedModel(self.model, avg_fn=self._mean, use_buffers=True) if config.average else None
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-        self.optimizer = kind(self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.state = {"epoch": 0, "total_steps": 0, "seconds": 0.0, "history": []} | _NEW_EPOCH
-        self.state |= {"best": -1.0, "best_epoch": 0, "stale": 0}
-
-    @property
-    def best_file(self) -> Path:
-        return self.folder / "best.safetensors"
-
-    @property
-    def judged(self) -> Classifier:
-        """The network that validation judges: the averaged one where there is one."""
-        return self.average.module if self.average else self.model
-
-    def _mean(self, mean: torch.Tensor, new: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-        # a shorter memory at first, or the random first weights would stay in the mean for long
-        decay = min(self.config.average, (1 + int(count)) / (10 + int(count)))
-        return torch.lerp(mean, new, 1 - decay) if mean.is_floating_point() else new
-
-    def _parts(self) -> dict[str, torch.nn.Module]:
-        return {"model.": self.model} | ({"average.": self.average} if self.average else {})
-
-    def save(self) -> None:
-        tensors = checkpoint.flatten_optimizer(self.optimizer)
-        for prefix, module in self._parts().items():
-            tensors |= {prefix + name: tensor for name, tensor in module.state_dict().items()}
-        checkpoint.save_step(self.folder, self.state["total_steps"], tensors, self.state)
-
-    def resume(self) -> None:
-        saved = checkpoint.newest(self.folder)
-        if saved is None:
-            return
-        tensors, self.state = saved
-        for prefix, module in self._parts().items():
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        checkpoint.restore_optimizer(self.optimizer, tensors)
-
-
-def _train_epoch(session: _Session, cache: PixelCache, targets, rows, counts, progress: Progress, watch) -> None:
+def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, counts, progress, watch) -> None:
     """Go through ``rows`` once, from the step that the session's state names."""
     config, state, model = session.config, session.state, session.model
     epoch, steps = state["epoch"], math.ceil(len(rows) / config.batch_size)
     batches = np.array_split(np.arange(len(rows)), steps)  # nearly equal sizes: no rump that upsets batch norm
     confusion = np.array(state["confusion"] or np.zeros((len(counts), len(counts))), dtype=np.int64)
-    weight = torch.from_numpy(loss_weights(counts)).to(session.device) if config.balance == "loss" else None
-    model.train()
+    loss_of = make_loss(config, counts, session.device)
+    session.set_training()
     for step in range(state["step"], steps):
         began = time.perf_counter()
         index = batches[step]
         chosen = rows[index]
         torch.manual_seed(int(generator(config.seed, epoch, stream=f"dropout {step}").integers(2**62)))
         x = augment(torch.from_numpy(cache.frames[chosen]).to(session.device), config, epoch, index)
-        y = torch.from_numpy(targets[chosen]).to(session.device)
+        y = F.one_hot(torch.from_numpy(targets[chosen]), len(counts)).float().to(session.device)
+        x, y = mix(x, y, config, epoch, index)
+        done = (epoch + step / steps) / config.epochs
         for group in session.optimizer.param_groups:
-            group["lr"] = learning_rate(config, (epoch + step / steps) / config.epochs)
+            group["lr"] = learning_rate(config, done)
         logits = model(x)
-        loss = F.cross_entropy(logits, y, weight=weight, label_smoothing=config.label_smoothing)
+        loss = loss_of(logits, y, done)
+        if teachers is not None:
+            loss = (1 - config.distill) * loss + config.distill * distillation(logits, teachers(x), TEMPERATURE)
         value = loss.item()
         if not math.isfinite(value):
             raise ModelError(
@@ -260,7 +191,7 @@ def _train_epoch(session: _Session, cache: PixelCache, targets, rows, counts, pr
         if session.average:
             session.average.update_parameters(model)
 
-        np.add.at(confusion, (targets[chosen], logits.argmax(1).cpu().numpy()), 1)
+        confusion += _confusion(targets[chosen], logits.argmax(1).cpu().numpy(), len(counts))
         seconds = time.perf_counter() - began
         state["step"], state["total_steps"] = step + 1, state["total_steps"] + 1
         state["loss_sum"], state["confusion"] = state["loss_sum"] + value * len(chosen), confusion.tolist()
@@ -281,42 +212,23 @@ def learning_rate(config: Config, done: float) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - config.warmup) / (1 - config.warmup)))
 
 
-@torch.inference_mode()
-def predict(
-    model: Classifier, cache: PixelCache, rows: np.ndarray, *, batch_size: int = 64
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [len(rows), K] and pooled features float32 [len(rows), D], without augmentation."""
-    was_training, where = model.training, next(model.parameters()).device
-    model.eval()
-    logits, features = [], []
-    for start in range(0, len(rows), batch_size):
-        x = plain(torch.from_numpy(cache.pixels[rows[start : start + batch_size]]).to(where))
-        answer, pooled, _ = model.answer(x.contiguous(memory_format=torch.channels_last))
-        logits.append(answer.cpu().numpy())
-        features.append(pooled.cpu().numpy())
-    model.train(was_training)
-    return np.concatenate(logits), np.concatenate(features)
+def validate(model: Classifier, cache: PixelCache, targets: np.ndarray, rows: np.ndarray, prior: np.ndarray) -> dict:
+    """Cross-entropy, accuracy and balanced accuracy on ``rows``, as ``val_loss``, ``val_accuracy``, ...
 
-
-def write_outputs(trained: Trained, cache: PixelCache, image_ids: np.ndarray, split: np.ndarray, run: Run) -> None:
-    """Write the logits of the validation and test rows to ``outputs.npz``; no label is looked at."""
-    rows = np.flatnonzero(split != "train")
-    logits, _ = predict(trained.model, cache, rows)
-    if not np.isfinite(logits).all():
-        raise ModelError("the trained network answers with infinite numbers; lower learning_rate and train again")
-    buffer = io.BytesIO()
-    np.savez(buffer, image_id=image_ids[rows], logits=logits, prior=trained.prior)
-    with atomic(run.outputs) as temporary:
-        temporary.write_bytes(buffer.getvalue())
-
-
-def validate(model: Classifier, cache: PixelCache, targets: np.ndarray, rows: np.ndarray, classes: int) -> dict:
-    """Cross-entropy, accuracy and balanced accuracy on ``rows``, as ``val_loss``, ``val_accuracy``, ..."""
+    Balanced accuracy is that of the decision for a uniform prior, the logits less the log of the ``prior`` that the
+    network learned [K]; loss and accuracy are the logits' own.
+    """
     logits, _ = predict(model, cache, rows)
-    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets[rows])).item()
-    confusion = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(confusion, (targets[rows], logits.argmax(1)), 1)
-    return _scores("val", loss, confusion)
+    truth = targets[rows]
+    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
+    even = logits - np.log(np.maximum(prior, 1e-8))
+    return _scores("val", loss, _confusion(truth, logits.argmax(1), len(prior))) | {
+        "val_balanced_accuracy": _scores("", 0.0, _confusion(truth, even.argmax(1), len(prior)))["_balanced_accuracy"]
+    }
+
+
+def _confusion(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.ndarray:
+    return np.bincount(truth * classes + answer, minlength=classes**2).reshape(classes, classes)
 
 
 def _scores(name: str, loss: float, confusion: np.ndarray) -> dict[str, float]:

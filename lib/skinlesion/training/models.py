@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from skinlesion.errors import ConfigError, ModelError
+from skinlesion.training.depthwise import pad_small_maps
 
 IMAGENET_CLASSES = 1000
 
@@ -113,6 +114,7 @@ def create_model(name: str, *, classes: int, image_size: int = 128, pretrained: 
     mean, std = (wheel.mean, wheel.std) if wheel else (backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"])
     if not isinstance(backbone.get_classifier(), nn.Module) or classes != backbone.num_classes:
         raise ConfigError(f"{name} has no classifier to train; choose another timm model")
+    pad_small_maps(backbone)
     return Classifier(backbone, tuple(mean), tuple(std))
 
 

@@ -1,0 +1,161 @@
+"""The experiment table: every row a recipe in configs/experiments/, trained on several folds and judged out of fold.
+
+    python benchmarks/experiments.py run --data "$HAM10000_DIR" [ROW ...] [--folds 0 1 2]
+    python benchmarks/experiments.py table
+
+``run`` trains what is not trained yet (an interrupted training goes on) and keeps logits and times under --output.
+``table`` pools each row's validation folds, decides by the logits less the log prior seen in training (nothing is
+fitted), and writes benchmarks/experiments/table.csv: metrics with 95% intervals over lesions, and the paired difference
+to the row that the recipe is based on. No test image is looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import softmax
+from tqdm import tqdm
+
+from skinlesion.config import Config
+from skinlesion.data import splits
+from skinlesion.data.cache import build_cache
+from skinlesion.data.check import check_table
+from skinlesion.data.sources import load_table
+from skinlesion.evaluation.metrics import evaluate, paired_difference
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.runs import Run, atomic, write_json
+from skinlesion.taxonomy import label_set
+from skinlesion.training.fit import fit
+from skinlesion.training.trained import predict
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "configs" / "experiments"
+TABLE = ROOT / "benchmarks" / "experiments" / "table.csv"
+
+
+def recipes(names: list[str]) -> dict[str, Path]:
+    """Recipe files by row name; all of them where no name is given."""
+    known = {path.stem: path for path in sorted(RECIPES.glob("*.json"))}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"error: no recipe {', '.join(unknown)} in {RECIPES}; known: {', '.join(known)}")
+    return {name: known[name] for name in names or known}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train every row on every fold, and keep what it says about the validation images."""
+    todo = [(name, path, fold) for fold in arguments.folds for name, path in recipes(arguments.rows).items()]
+    tables: dict[tuple, object] = {}
+    for name, path, fold in tqdm(todo, desc="experiments", unit="run"):
+        config = Config.from_file(path).but(data=arguments.data, fold=fold)
+        files = Run(arguments.output / name / f"fold-{fold}")
+        result = files.folder / "result.json"
+        if result.exists() and Config.from_file(files.config_file) == config:
+            continue
+        key = (config.labels, config.max_images, config.seed)
+        if key not in tables:
+            found = load_table(config.data, config.labels, config.exclude_official_test)
+            tables[key] = check_table(splits.take_subset(found, config.max_images, seed=config.seed)).table
+        one(config, tables[key], files, result)
+
+
+def one(config: Config, table, files: Run, result: Path) -> None:
+    write_json(files.config_file, config.to_dict())
+    split, _ = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
+    names = split["split"].to_numpy(str)
+    cache = build_cache(table, size=config.image_size, fit=config.fit)
+    trained = fit(config, cache, table.targets, names, files, classes=len(table.labels))
+    rows = np.flatnonzero(names == "validation")
+    logits, _ = predict(trained.model, cache, rows)
+    with atomic(files.folder / "validation.csv") as temporary:
+        frame = split.iloc[rows][["image_id", "lesion_id", "label"]].reset_index(drop=True)
+        frame.join(pd.DataFrame(logits, columns=list(table.labels.codes))).to_csv(temporary, index=False)
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    write_json(result, {
+        "seconds": trained.facts["seconds"], "epochs": trained.facts["epochs"], "prior": trained.facts["prior"],
+        "parameters": trained.facts["parameters"], "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "machine": f"{platform.machine()} {platform.system()}", "commit": commit.stdout.strip(),
+    })  # fmt: skip
+
+
+def judged(config: Config, folders: list[Path]) -> tuple[Predictions, list[dict]]:
+    """The validation folds of a row as one set of predictions: its logits turned to the natural prior."""
+    frames, facts = [], []
+    labels = label_set(config.labels)
+    for folder in folders:
+        frame = pd.read_csv(folder / "validation.csv", dtype={"image_id": str, "lesion_id": str})
+        facts.append(json.loads((folder / "result.json").read_text()))
+        codes = list(labels.codes)
+        frame[codes] -= np.log(np.maximum(facts[-1]["prior"], 1e-8))
+        frames.append(frame)
+    whole = pd.concat(frames, ignore_index=True)
+    y = whole["label"].map({code: i for i, code in enumerate(labels.codes)}).to_numpy()
+    even = whole[list(labels.codes)].to_numpy()
+    natural = np.bincount(y, minlength=len(labels)) / len(y)
+    return Predictions(
+        image_ids=whole["image_id"].to_numpy(str),
+        lesions=whole["lesion_id"].to_numpy(str),
+        split=np.full(len(whole), "validation"),
+        fold=np.concatenate([np.full(len(f), i) for i, f in enumerate(frames)]),
+        labels=labels,
+        y=y,
+        probabilities=softmax(even + np.log(natural), axis=1),
+        scores=softmax(even, axis=1),
+    ), facts
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """Write the table of all rows that are trained on at least one fold."""
+    lines, done = [], {}
+    for name, path in recipes([]).items():
+        folders = sorted(file.parent for file in (arguments.output / name).glob("fold-*/result.json"))
+        if folders:
+            done[name] = (*judged(Config.from_file(path), folders), [f.name.removeprefix("fold-") for f in folders])
+    for name, (predictions, facts, folds) in done.items():
+        recipe = json.loads((RECIPES / f"{name}.json").read_text())
+        base = Path(recipe.get("base", "")).stem
+        metrics = evaluate(predictions)
+        line = {
+            "row": name, "about": recipe["about"], "base": base, "folds": " ".join(folds),
+            "n_images": len(predictions), "n_lesions": metrics["n_lesions"],
+        }  # fmt: skip
+        values = {"balanced_accuracy": metrics["balanced_accuracy"], "macro_auroc": metrics["macro_auroc"],
+                  "mel_sensitivity": metrics["per_class"]["mel"]["sensitivity"]}  # fmt: skip
+        if base in done and done[base][2] == folds:
+            values["difference"] = paired_difference(predictions, done[base][0])["balanced_accuracy"]
+        for metric, value in values.items():
+            line |= {metric: value["value"], f"{metric}_low": value["low"], f"{metric}_high": value["high"]}
+        line |= {
+            "minutes": sum(f["seconds"] for f in facts) / len(facts) / 60, "threads": facts[0]["threads"],
+            "parameters": facts[0]["parameters"], "commit": " ".join(sorted({f["commit"] for f in facts})),
+        }  # fmt: skip
+        lines.append(line)
+    with atomic(TABLE) as temporary:
+        pd.DataFrame(lines).round(4).to_csv(temporary, index=False)
+    columns = ["row", "folds", "balanced_accuracy", "macro_auroc", "mel_sensitivity", "difference", "minutes"]
+    print(pd.DataFrame(lines).reindex(columns=columns).round(3).to_string(index=False))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "experiments")
+    commands = parser.add_subparsers(required=True)
+    training = commands.add_parser("run", help="train rows")
+    training.add_argument("rows", nargs="*", metavar="ROW")
+    training.add_argument("--data", required=True)
+    training.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2])
+    training.set_defaults(call=run)
+    commands.add_parser("table", help="write the table").set_defaults(call=table)
+    arguments = parser.parse_args()
+    arguments.call(arguments)
+
+
+if __name__ == "__main__":
+    main()

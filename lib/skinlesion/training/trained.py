@@ -1,0 +1,79 @@
+"""A finished training: loading its best network, and the network's answers."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from skinlesion.config import Config
+from skinlesion.data.cache import PixelCache
+from skinlesion.errors import ModelError
+from skinlesion.runs import Run, atomic
+from skinlesion.training import checkpoint
+from skinlesion.training.augment import plain
+from skinlesion.training.models import Classifier, create_model
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: the network with its best weights, and how it got there."""
+
+    model: Classifier
+    history: pd.DataFrame  # one row an epoch
+    best_epoch: int  # chosen on validation, counted from 1
+    prior: np.ndarray  # class prior seen in training, float64 [K]
+    facts: dict  # what training.json says
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
+    """The best network of a run that was trained, in evaluation mode."""
+    facts = json.loads(run.need(run.training, "03_training").read_text())
+    model = create_model(config.model, classes=classes, image_size=config.image_size)
+    tensors, _ = checkpoint.read(run.folder / facts["checkpoint"])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError:
+        raise ModelError(
+            f"the weights of {run.folder} are not of a {config.model} with {classes} classes; run 03_training again"
+        ) from None
+    history = pd.read_csv(run.need(run.history, "03_training"))
+    model = model.to(device(), memory_format=torch.channels_last).eval()
+    return Trained(model, history, facts["best_epoch"], np.array(facts["prior"]), facts)
+
+
+@torch.inference_mode()
+def predict(
+    model: Classifier, cache: PixelCache, rows: np.ndarray, *, batch_size: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits float32 [len(rows), K] and pooled features float32 [len(rows), D], without augmentation."""
+    was_training, where = model.training, next(model.parameters()).device
+    model.eval()
+    logits, features = [], []
+    for start in range(0, len(rows), batch_size):
+        x = plain(torch.from_numpy(cache.pixels[rows[start : start + batch_size]]).to(where))
+        answer, pooled, _ = model.answer(x.contiguous(memory_format=torch.channels_last))
+        logits.append(answer.cpu().numpy())
+        features.append(pooled.cpu().numpy())
+    model.train(was_training)
+    return np.concatenate(logits), np.concatenate(features)
+
+
+def write_outputs(trained: Trained, cache: PixelCache, image_ids: np.ndarray, split: np.ndarray, run: Run) -> None:
+    """Write the logits of the validation and test rows to ``outputs.npz``; no label is looked at."""
+    rows = np.flatnonzero(split != "train")
+    logits, _ = predict(trained.model, cache, rows)
+    if not np.isfinite(logits).all():
+        raise ModelError("the trained network answers with infinite numbers; lower learning_rate and train again")
+    buffer = io.BytesIO()
+    np.savez(buffer, image_id=image_ids[rows], logits=logits, prior=trained.prior)
+    with atomic(run.outputs) as temporary:
+        temporary.write_bytes(buffer.getvalue())
