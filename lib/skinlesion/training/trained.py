@@ -17,6 +17,7 @@ from skinlesion.runs import Run, atomic
 from skinlesion.training import checkpoint
 from skinlesion.training.augment import plain
 from skinlesion.training.models import Classifier, create_model
+from skinlesion.training.views import answer
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,27 @@ def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
 
 @torch.inference_mode()
 def predict(
-    model: Classifier, cache: PixelCache, rows: np.ndarray, *, batch_size: int = 64
+    model: Classifier, cache: PixelCache, rows: np.ndarray, *, views: int = 1, batch_size: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [len(rows), K] and pooled features float32 [len(rows), D], without augmentation."""
+    """Logits float32 [len(rows), K] and pooled features float32 [len(rows), D], means over ``views`` symmetries."""
     was_training, where = model.training, next(model.parameters()).device
     model.eval()
     logits, features = [], []
     for start in range(0, len(rows), batch_size):
         x = plain(torch.from_numpy(cache.pixels[rows[start : start + batch_size]]).to(where))
-        answer, pooled, _ = model.answer(x.contiguous(memory_format=torch.channels_last))
-        logits.append(answer.cpu().numpy())
+        said, pooled, _ = answer(model, x.contiguous(memory_format=torch.channels_last), views)
+        logits.append(said.cpu().numpy())
         features.append(pooled.cpu().numpy())
     model.train(was_training)
     return np.concatenate(logits), np.concatenate(features)
 
 
-def write_outputs(trained: Trained, cache: PixelCache, image_ids: np.ndarray, split: np.ndarray, run: Run) -> None:
+def write_outputs(
+    trained: Trained, cache: PixelCache, image_ids: np.ndarray, split: np.ndarray, run: Run, *, views: int = 1
+) -> None:
     """Write the logits of the validation and test rows to ``outputs.npz``; no label is looked at."""
     rows = np.flatnonzero(split != "train")
-    logits, _ = predict(trained.model, cache, rows)
+    logits, _ = predict(trained.model, cache, rows, views=views)
     if not np.isfinite(logits).all():
         raise ModelError("the trained network answers with infinite numbers; lower learning_rate and train again")
     buffer = io.BytesIO()
