@@ -93,7 +93,7 @@ def judged(config: Config, folders: list[Path]) -> tuple[Predictions, list[dict]
         frame = pd.read_csv(folder / "validation.csv", dtype={"image_id": str, "lesion_id": str})
         facts.append(json.loads((folder / "result.json").read_text()))
         codes = list(labels.codes)
-        frame[codes] -= np.log(np.maximum(facts[-1]["prior"], 1e-8))
+        frame[codes] -= np.log(facts[-1]["prior"])
         frames.append(frame)
     whole = pd.concat(frames, ignore_index=True)
     y = whole["label"].map({code: i for i, code in enumerate(labels.codes)}).to_numpy()

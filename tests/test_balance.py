@@ -41,6 +41,32 @@ def test_sqrt_shares_by_the_root():
     assert np.abs(counts - expected).max() <= 0.5
 
 
+@pytest.mark.parametrize("strategy", ["classic", "sqrt", "weighted"])
+def test_target_count_is_the_mean_over_the_classes_present(strategy):
+    for target, total in ((40, 5 * 40), (0, COUNTS.sum())):
+        wanted = balance.class_targets(COUNTS, strategy, target)
+        assert abs(wanted.sum() - total) <= 2.5, "five classes have images; each is rounded"
+        assert wanted[5] == 0
+        rows, counts = drawn(strategy, target_count=target)
+        assert len(rows) == counts.sum() == wanted.sum()
+        if strategy != "weighted":
+            assert np.array_equal(counts, wanted)
+
+
+def test_target_count_changes_the_length_of_an_epoch_and_not_its_mix():
+    for strategy in ("classic", "sqrt", "weighted"):
+        short, long = (balance.training_prior(COUNTS, strategy, target) for target in (100, 10_000))
+        assert np.allclose(short, long, atol=0.005)
+    _, counts = drawn("sqrt", target_count=100)
+    assert np.abs(counts - 500 * np.sqrt(COUNTS) / np.sqrt(COUNTS).sum()).max() <= 0.5
+
+
+def test_none_and_loss_leave_the_counts_whatever_the_target():
+    for strategy in ("none", "loss"):
+        assert balance.class_targets(COUNTS, strategy, 7).tolist() == COUNTS.tolist()
+        assert sorted(drawn(strategy, target_count=7)[0]) == list(range(len(TARGETS)))
+
+
 def test_weighted_agrees_with_torchs_sampler():
     from torch.utils.data import WeightedRandomSampler
 
@@ -79,3 +105,14 @@ def test_chance_is_uniform_independent_and_its_own_function():
     assert not np.array_equal(uniform(7, 4, np.arange(9), 4), draws[:9])
     assert not np.array_equal(uniform(8, 3, np.arange(9), 4), draws[:9])
     assert generator(1, 2, stream="a").random() != generator(1, 2, stream="b").random()
+
+
+def test_streams_of_chance_are_independent():
+    index = np.arange(20_000)
+    streams = np.hstack([uniform(7, 3, index, 2, stream=name) for name in ("", "mix", "degrade", "erase")])
+    assert np.abs(np.corrcoef(streams.T) - np.eye(8)).max() < 0.03
+    histogram = np.apply_along_axis(lambda c: np.histogram(c, 20, (0, 1))[0], 0, streams)
+    assert (np.abs(histogram - 1000) < 5 * np.sqrt(1000)).all()
+    assert np.array_equal(uniform(7, 3, index, 2), streams[:, :2]), "the default is the stream without a name"
+    several = uniform(7, 3, index[[4, 9]], 5, stream="mix")
+    assert np.array_equal(several[:, :2], streams[[4, 9], 2:4]), "more draws leave the first as they are"

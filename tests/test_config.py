@@ -7,7 +7,8 @@ from skinlesion.config import Config, parse_setting
 from skinlesion.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.runs import Run, atomic, write_json
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.json"))
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(FOLDER.rglob("*.json"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -16,7 +17,7 @@ def test_every_recipe_is_valid(path):
 
 
 def test_the_defaults_are_the_classic_recipe():
-    classic = Config.from_file(CONFIGS[0].parent / "classic.json")
+    classic = Config.from_file(FOLDER / "classic.json")
     assert classic == Config()
 
 
@@ -30,6 +31,14 @@ def test_the_defaults_are_the_classic_recipe():
         ({"epoch": 3}, "did you mean 'epochs'"),
         ({"learning_rate": "fast"}, "learning_rate must be float"),
         ({"flip": 1}, "flip must be bool"),
+        ({"fold": 5}, "fold=5 is out of range; it must be one of -1 to 4"),
+        ({"fold": -2}, "fold=-2 is out of range"),
+        ({"loss": "hinge"}, "one of .*ldam_drw"),
+        ({"mix": "cutup"}, "one of .*cutmix"),
+        ({"keep": "first"}, "one of .*last"),
+        ({"freeze": -1}, "freeze=-1 is out of range"),
+        ({"distill": 1.5}, "distill=1.5 is out of range"),
+        ({"target_count": -1}, "target_count=-1 is out of range"),
     ],
 )
 def test_bad_values_are_refused_and_named(change, said):
@@ -57,6 +66,46 @@ def test_a_broken_file_is_named(tmp_path):
         Config.from_file(tmp_path / "d.json")
 
 
+def write_recipes(folder, **recipes):
+    for name, values in recipes.items():
+        (folder / f"{name}.json").write_text(json.dumps(values))
+
+
+def test_a_recipe_builds_on_another(tmp_path):
+    (tmp_path / "rows").mkdir()
+    write_recipes(tmp_path, ground={"about": "below all", "epochs": 7, "learning_rate": 0.5, "flip": False})
+    write_recipes(
+        tmp_path / "rows", first={"base": "../ground.json", "epochs": 9}, second={"base": "first.json", "seed": 4}
+    )
+    assert Config.from_file(tmp_path / "rows" / "first.json") == Config(epochs=9, learning_rate=0.5, flip=False)
+    assert Config.from_file(tmp_path / "rows" / "second.json") == Config(
+        epochs=9, learning_rate=0.5, flip=False, seed=4
+    )
+    assert not {"about", "base"} & set(Config.from_file(tmp_path / "rows" / "second.json").to_dict())
+
+
+def test_a_mistake_in_a_base_is_named_where_it_is(tmp_path):
+    write_recipes(
+        tmp_path, good={"epochs": 3}, bad={"epoch": 3}, on_bad={"base": "bad.json"}, lost={"base": "none.json"}
+    )
+    write_recipes(tmp_path, wrong={"base": "good.json", "epochs": 0})
+    for name, said in (("on_bad", "/bad.json: unknown"), ("lost", "no configuration at .*/none.json"),
+                       ("wrong", "/wrong.json: epochs=0")):  # fmt: skip
+        with pytest.raises(ConfigError, match=said):
+            Config.from_file(tmp_path / f"{name}.json")
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "experiments").glob("*.json")), ids=lambda p: p.stem)
+def test_every_row_of_the_experiment_table_says_what_it_changes(path):
+    recipe = json.loads(path.read_text())
+    assert recipe["about"]
+    if "base" in recipe:
+        base, row = (Config.from_file(p).to_dict() for p in (path.parent / recipe["base"], path))
+        given = recipe.keys() - {"about", "base"}
+        assert {name for name in row if row[name] != base[name]} <= given
+        assert given, "a row changes something"
+
+
 def test_a_run_remembers_its_configuration(tmp_path):
     run = Run(tmp_path / "r")
     run.config(epochs=3, learning_rate=1)
@@ -79,3 +128,18 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
 def test_a_full_disk_is_a_clear_error():
     with pytest.raises(SkinLesionError, match="free some space"), atomic("/proc/nowhere/f"):
         pass
+
+
+def test_a_recipe_based_on_itself_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"base": "b.json"}')
+    (tmp_path / "b.json").write_text('{"base": "a.json"}')
+    with pytest.raises(ConfigError, match=r"a\.json -> b\.json -> a\.json"):
+        Config.from_file(tmp_path / "a.json")
+    (tmp_path / "c.json").write_text('{"base": 3}')
+    with pytest.raises(ConfigError, match="base must be the name"):
+        Config.from_file(tmp_path / "c.json")
+
+
+def test_a_seed_below_zero_is_refused():
+    with pytest.raises(ConfigError, match="seed"):
+        Config(seed=-1)

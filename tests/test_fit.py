@@ -1,28 +1,33 @@
+import contextlib
 import json
+import multiprocessing
 import os
+import platform
 import random
 import signal
-import subprocess
-import sys
 import time
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
+import workers
 from skinlesion.config import Config
 from skinlesion.data.cache import build_cache
 from skinlesion.data.splits import make_split
 from skinlesion.errors import ModelError
-from skinlesion.runs import Run
+from skinlesion.runs import Run, write_json
 from skinlesion.training import checkpoint
 from skinlesion.training.fit import fit, learning_rate, validate
 from skinlesion.training.trained import load_trained, predict
 from small import small_table
 
-CONFIG = Config(image_size=24, epochs=10, batch_size=16, learning_rate=3e-3, average=0.5, checkpoint_every=2)
+CONFIG = Config(image_size=24, epochs=8, batch_size=16, learning_rate=3e-3, average=0.5, checkpoint_every=2)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +95,7 @@ def test_validate_leaves_training_mode_alone(whole, data):
 
 
 def test_interrupted_anywhere_it_ends_the_same(whole, data, tmp_path):
-    for stop_at in (1, 8, 15):
+    for stop_at in (1, 14):
 
         class Stop(Exception):
             pass
@@ -162,53 +167,73 @@ def test_learning_rate_schedule():
     assert learning_rate(Config(learning_rate=1.0), 0.9) == 1.0
 
 
-WORKER = """
-import os, sys
-sys.path.insert(0, {tests!r})
-import torch
-from pathlib import Path
-torch.set_num_threads(1)
-from small import small_table
-from test_fit import CONFIG
-from skinlesion.data.cache import build_cache
-from skinlesion.data.splits import make_split
-from skinlesion.runs import Run
-from skinlesion.training.fit import fit
-table = small_table(Path(sys.argv[1]), lesions=12)
-cache = build_cache(table, size=24, fit="squash")
-print("ready", flush=True)
-fit(CONFIG, cache, table.targets, make_split(table)["split"].to_numpy(str), Run(sys.argv[2]), classes=7)
-"""
+def kill_and_resume(data, config: Config, folder: Path, kills: int) -> dict:
+    """SIGKILL a training ``kills`` times at random moments, spread over its whole length, and let it go on each time.
+
+    Every kill comes a random time, of up to two checkpoint intervals, after a random step in its share of all steps.
+    Returns what happened, for the record.
+    """
+    paths = (data[0].folder, *data[1:])
+    assert workers.run(workers.train, paths, config, folder / "whole") == 0
+    numbers, moments = workers.steps(folder / "whole")
+    total = len(numbers)
+    pause = 2 * config.checkpoint_every * (moments[-1] - moments[0]) / (total - 1)
+    chance, record = random.Random(0), []
+    for number in range(kills):
+        ours, theirs = multiprocessing.Pipe()
+        at = round((number + chance.random()) / kills * (total - 2 * config.checkpoint_every))
+        worker = workers.start(workers.train, paths, config, folder / "killed", at=at, signal=theirs)
+        theirs.close()
+        with contextlib.suppress(EOFError):  # an earlier kill came so late that nothing was left to do
+            ours.recv()
+            time.sleep(chance.uniform(0, pause))
+        worker.kill()
+        worker.join()
+        record.append(
+            {
+                "struck": worker.exitcode == -signal.SIGKILL,
+                "while writing": any((folder / "killed").rglob("*.partial")),
+                "after step": workers.steps(folder / "killed")[0][-1],
+            }
+        )
+    assert workers.run(workers.train, paths, config, folder / "killed") == 0
+
+    made, _ = workers.steps(folder / "killed")
+    resumed = [(before, step) for before, step in pairwise(made) if step != before + 1]
+    lost = max((before - step + 1 for before, step in resumed), default=0)
+    assert lost <= config.checkpoint_every
+    assert not list((folder / "killed").rglob("*.partial"))
+    ends = [end_of(folder / name) for name in ("whole", "killed")]
+    assert all(same(one, other) for one, other in zip(*ends, strict=True))
+    histories = [pd.read_csv(folder / name / "history.csv").drop(columns="seconds") for name in ("whole", "killed")]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    return {
+        "kills": kills,
+        "struck": sum(kill["struck"] for kill in record),
+        "struck while a file was being written": sum(kill["while writing"] for kill in record),
+        "steps of the training": total,
+        "killed after step": [kill["after step"] for kill in record],
+        "steps between checkpoints": config.checkpoint_every,
+        "steps made twice, at most, after one kill": lost,
+        "steps made twice, in all": len(made) - total,
+        "final weights bit-identical": True,
+    }
 
 
-def kill_and_resume(tmp_path: Path, kills: int) -> int:
-    """SIGKILL a training at random moments until it has been killed ``kills`` times; returns how many kills struck."""
-    command = [sys.executable, "-c", WORKER.format(tests=str(Path(__file__).parent)), str(tmp_path / "images")]
-    environment = os.environ | {"SKINLESION_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
-    chance, struck = random.Random(0), 0
-    for _ in range(kills):
-        worker = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stdout=subprocess.PIPE)
-        worker.stdout.readline()  # imports are done, training begins
-        time.sleep(chance.uniform(0.0, 0.6))
-        worker.send_signal(signal.SIGKILL)
-        struck += worker.wait() == -signal.SIGKILL
-        worker.stdout.close()
-    subprocess.run([*command, str(tmp_path / "killed")], env=environment, check=True, capture_output=True)
-    best = [
-        checkpoint.read(next((tmp_path / name).glob("checkpoints/*/best.safetensors")))[0]
-        for name in ("whole", "killed")
-    ]
-    last = [checkpoint.newest(next((tmp_path / name).glob("checkpoints/*")))[0] for name in ("whole", "killed")]
-    assert same(*best)
-    assert same(*last)
-    return struck
+def end_of(folder: Path) -> tuple[dict, dict]:
+    """The tensors of the best network and of the last checkpoint."""
+    best = checkpoint.read(next(folder.glob("checkpoints/*/best.safetensors")))[0]
+    return best, checkpoint.newest(next(folder.glob("checkpoints/*")))[0]
 
 
-def test_sigkill_three_times(tmp_path):
-    assert kill_and_resume(tmp_path, 3) >= 1
+def test_sigkill_three_times(data, tmp_path):
+    assert kill_and_resume(data, CONFIG, tmp_path, 3)["struck"] >= 2
 
 
 @pytest.mark.soak
-def test_sigkill_twenty_times(tmp_path):
-    assert kill_and_resume(tmp_path, 20) >= 5
+def test_sigkill_twenty_times(data, tmp_path):
+    result = kill_and_resume(data, CONFIG.but(epochs=40, patience=0), tmp_path, 20)
+    assert result["struck"] >= 18
+    machine = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": f"{os.cpu_count()} x {platform.machine()}",
+               "torch": torch.__version__}  # fmt: skip
+    write_json(Path(__file__).parents[1] / "benchmarks" / "soak" / "sigkill.json", machine | result)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -33,29 +34,33 @@ PHOTOS = {
 }
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """
-import json, sys, time
-sys.path.insert(0, {tests!r})
-from test_imagenet import digest
+import hashlib, json, sys, time
 from skinlesion.errors import SkinLesionError
 from skinlesion.training.models import create_model
 
 for name in sys.argv[1:]:
     start = time.monotonic()
     try:
-        answer = {{"digest": digest(create_model(name, classes=1000, image_size=64, pretrained=True).backbone)}}
+        state = create_model(name, classes=1000, image_size=64, pretrained=True).backbone.state_dict()
+        content = b"".join(key.encode() + state[key].numpy().tobytes() for key in sorted(state))
+        answer = {"digest": hashlib.sha256(content).hexdigest()}
     except SkinLesionError as error:
-        answer = {{"error": type(error).__name__, "says": str(error)}}
-    print(json.dumps(answer | {{"seconds": time.monotonic() - start}}), flush=True)
+        answer = {"error": type(error).__name__, "says": str(error)}
+    print(json.dumps(answer | {"seconds": time.monotonic() - start}), flush=True)
 """
 
 
 def digest(network) -> str:
+    """As the script computes it."""
     state = network.state_dict()
     return hashlib.sha256(b"".join(k.encode() + state[k].numpy().tobytes() for k in sorted(state))).hexdigest()
 
 
 @pytest.mark.parametrize("name", imagenet.PACKAGES)
 def test_packaged_weights_know_imagenet(name):
+    if name == "mobilenetv2_100" and not imagenet.PACKAGES[name].path() and not os.environ.get("CI"):
+        pytest.skip(f"MobileNetV2's weights are optional, and not here: {imagenet.PACKAGES[name].install}")
+    assert imagenet.PACKAGES[name].path(), "the package is not installed; run make setup"
     model = create_model(name, classes=1000, image_size=224, pretrained=True).eval()
     for photo, (load, sensible) in PHOTOS.items():
         x = plain(torch.from_numpy(images.fit(load(), 224, "center_crop"))[None])
@@ -136,7 +141,7 @@ def ask(address: str, home: Path, *names: str) -> dict[str, dict]:
     """What ``create_model`` answers in a process of its own: the hub's client reads its settings as it is imported."""
     env = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(home), "TORCH_HOME": str(home), "HF_HUB_OFFLINE": "0"}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(tests=str(Path(__file__).parent)), *names],
+        [sys.executable, "-c", SCRIPT, *names],
         env=env, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -154,17 +159,15 @@ def test_weights_from_the_hub_and_then_from_the_cache(hub, tmp_path):
     whole, trace = ("test_resnet", "test_vit"), tmp_path / "trace"
     hub.files = {file[name]: weights(name) for name in (*whole, "test_byobnet", "test_convnext")}
     hub.files[file["test_efficientnet"]] = hub.files[file["test_resnet"]]  # another network's
-    hub.files[f"{repo['test_nfnet']}/pytorch_model.bin"] = pickle.dumps(Payload(trace))
+    hub.files[f"{repo['test_nfnet']}/pytorch_model.bin"] = pickle.dumps(Payload(trace), 2)
     hub.cut.add(file["test_convnext"])
     hub.silent.add(file["test_vit2"])
     first = ask(hub.address, tmp_path, *whole, "test_byobnet", "test_efficientnet", "test_nfnet", "test_convnext",
                 "test_vit2", "test_vit3")  # fmt: skip
 
-    for name in whole:  # (the vision transformer's position embedding is resampled from 160 to 64 px)
-        if name != "test_vit":
-            torch.manual_seed(7)
-            assert first[name]["digest"] == digest(timm.create_model(name)), f"{name}: other weights than those served"
-    assert "digest" in first["test_vit"]
+    torch.manual_seed(7)
+    assert first["test_resnet"]["digest"] == digest(timm.create_model("test_resnet")), "other weights than those served"
+    assert "digest" in first["test_vit"], "its position embedding is resampled from 160 to 64 px"
     for name, says in {
         "test_efficientnet": "do not fit test_efficientnet",
         "test_nfnet": "cannot be read.*holds more than weights",
@@ -172,9 +175,7 @@ def test_weights_from_the_hub_and_then_from_the_cache(hub, tmp_path):
         "test_vit2": "cannot be fetched.*Timeout",
         "test_vit3": "has none of model.safetensors, pytorch_model.bin",
     }.items():
-        assert first[name]["error"] == "ModelError"
-        with pytest.raises(ModelError, match=says):
-            raise ModelError(first[name]["says"])
+        assert first[name]["error"] == "ModelError" and re.search(says, first[name]["says"]), first[name]
     assert first["test_vit2"]["seconds"] < 20, "a hub that never answers must not hold a training up"
     assert not trace.exists(), "code in third-party weights was run"
 
@@ -205,7 +206,7 @@ def package(tmp_path, monkeypatch):
     return install
 
 
-@pytest.mark.parametrize("write", [torch.save, lambda payload, path: path.write_bytes(pickle.dumps(payload))])
+@pytest.mark.parametrize("write", [torch.save, lambda payload, path: path.write_bytes(pickle.dumps(payload, 2))])
 def test_code_in_a_packages_weights_does_not_run(package, tmp_path, write):
     trace = tmp_path / "trace"
     package(lambda path: write(Payload(trace), path))
@@ -264,6 +265,8 @@ def test_weights_at_other_addresses_go_to_torchs_cache(hub, tmp_path, monkeypatc
 
 def test_a_network_without_weights_says_so():
     start = time.monotonic()
-    with pytest.raises(ModelError, match="timm has no pretrained weights for coatnet_0_224. Available offline: .*lite0"):
+    with pytest.raises(
+        ModelError, match="timm has no pretrained weights for coatnet_0_224. Available offline: .*lite0"
+    ):
         imagenet.pretrained("coatnet_0_224")
     assert time.monotonic() - start < 10

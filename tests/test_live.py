@@ -1,4 +1,7 @@
+import math
+
 import pandas as pd
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skinlesion.training import live
 from skinlesion.training.fit import Progress
@@ -43,3 +46,56 @@ def test_the_bar_counts_all_steps(capsys):
     watch(progress)
     shown = capsys.readouterr().err
     assert "7/8" in shown and "0.250" in shown
+
+
+def test_several_watches_are_called_in_turn():
+    called = []
+    watch = live.together(lambda p: called.append(("a", p)), None, lambda p: called.append(("b", p)))
+    progress = Progress(epoch=0, epochs=1)
+    watch(progress)
+    assert called == [("a", progress), ("b", progress)]
+    assert live.together(None) is None
+
+
+def train(folder, history, first, last):
+    """One process's part of a training: it finds ``first`` finished epochs and goes on to ``last``."""
+    watch = live.tensorboard(folder)
+    progress = Progress(epoch=first, epochs=4, history=history[:first])
+    for epoch in range(first, last):
+        for step in range(3):
+            progress.at(epoch, step + 1, 3, 1.0, 0.1)
+            watch(progress)
+        progress.history.append(history[epoch])
+        watch(progress)
+
+
+def test_tensorboard_shows_every_epoch_once_also_after_a_resume(tmp_path):
+    history = [
+        {"epoch": e, "learning_rate": 1e-3 / e, "train_loss": 2.0 / e, "val_balanced_accuracy": 0.25 * e}
+        for e in range(1, 5)
+    ]
+    train(tmp_path, history, 0, 3)
+    train(tmp_path, history, 2, 4)  # killed before its third epoch was saved: that one is repeated
+    train(tmp_path, history, 4, 4)  # a finished training, started again
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert sorted(events.Tags()["scalars"]) == ["learning_rate", "train_loss", "val_balanced_accuracy"]
+    for name in events.Tags()["scalars"]:
+        points = events.Scalars(name)
+        assert [p.step for p in points] == [1, 2, 3, 4]
+        assert all(math.isclose(p.value, row[name], rel_tol=1e-6) for p, row in zip(points, history, strict=True))
+
+
+def test_an_epoch_that_was_saved_but_not_shown_is_made_up_for(tmp_path):
+    history = [{"epoch": e, "train_loss": 1.0 / e} for e in range(1, 4)]
+    train(tmp_path, history, 0, 1)
+    train(tmp_path, history, 2, 3)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [p.step for p in events.Scalars("train_loss")] == [1, 2, 3]
+
+
+def test_without_tensorboard_there_is_no_watch(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "find_spec", lambda name: None)
+    assert live.tensorboard(tmp_path / "events") is None
+    assert not (tmp_path / "events").exists()

@@ -4,7 +4,8 @@ import torch
 from scipy import stats
 
 from skinlesion.config import Config
-from skinlesion.training.augment import augment
+from skinlesion.training.augment import DRAWS
+from skinlesion.training.chance import uniform
 from skinlesion.training.mixing import mix
 
 SIDE = 16
@@ -85,16 +86,15 @@ def test_cutmix_areas_are_distributed_as_the_paper_draws_them():
     half = np.sqrt(1 - rng.beta(1, 1, count)) / 2
     centre = rng.random((2, count))
     sides = np.minimum(centre + half, 1) - np.maximum(centre - half, 0)
-    _, share = area(1500, side=64)
+    _, share = area(1000, side=32)
     assert stats.ks_2samp(share, 1 - sides.prod(0)).pvalue > 0.01
 
 
 def test_both_gives_half_of_the_samples_to_each():
     x, targets = batch(1000)
     out, _ = mixed(x, targets, "both")
-    cut = ((out == x) | (out == x.flip(0))).flatten(1).all(1).numpy()
-    blended = ~cut
-    assert stats.binomtest(int(blended.sum()), 1000, 0.5).pvalue > 0.001 or 0.35 < blended.mean() < 0.5
+    blended = ~((out == x) | (out == x.flip(0))).flatten(1).all(1)
+    assert 0.4 < blended.float().mean() < 0.53, "a few of mixup's shares are as good as 0 or 1"
 
 
 def test_a_sample_depends_on_seed_epoch_index_and_partner_alone():
@@ -113,14 +113,12 @@ def test_a_sample_depends_on_seed_epoch_index_and_partner_alone():
 
 
 def test_shares_are_independent_of_the_augmentation():
-    """Brightness drawn for a sample says nothing about how much of it is kept."""
-    config = Config(image_size=16, rotation=0.0, flip=False, scale=0.0, color=0.5, mix="mixup")
-    index = np.arange(1000)
-    frames = torch.full((1000, 16, 16, 3), 100, dtype=torch.uint8)
-    brightness = augment(frames, config, 0, index).mean((1, 2, 3)).numpy()
-    x, targets = batch(1000, side=1)
-    share = own_share(mix(x, targets, config, 0, index)[1], targets)
-    assert abs(stats.spearmanr(brightness, share).statistic) < 0.1
+    """How far a sample is turned says nothing about how much of it is kept."""
+    x, targets = batch(1000, side=8)
+    augmentation = uniform(3, 0, np.arange(1000), DRAWS)
+    for how in ("mixup", "cutmix"):
+        share = own_share(mixed(x, targets, how)[1], targets)
+        assert np.abs([stats.spearmanr(draw, share).statistic for draw in augmentation.T]).max() < 0.1
 
 
 def test_the_middle_of_an_odd_batch_stays_itself():

@@ -82,6 +82,7 @@ class Config:
                 raise ConfigError(f"{field.name} must be {field.type}, not {value!r}")
         rules = {
             "labels": self.labels in (7, 8),
+            "seed": 0 <= self.seed < 2**32,
             "fold": -1 <= self.fold <= 4,
             "max_images": self.max_images >= 0,
             "image_size": 16 <= self.image_size <= 1024,
@@ -153,7 +154,7 @@ class Config:
         return asdict(self)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Config:
+    def from_file(cls, path: str | Path, *, _above: tuple[Path, ...] = ()) -> Config:
         """Read a JSON file; names it leaves out keep their defaults.
 
         ``about`` says in words what the recipe is for; ``base`` names another recipe, relative to this file, whose
@@ -166,8 +167,13 @@ class Config:
         """
         values = _read_object(path)
         values.pop("about", None)
-        base = values.pop("base", None)
-        start = cls.from_file(Path(path).parent / base) if base else cls()
+        base = values.pop("base", "")
+        if not isinstance(base, str):
+            raise ConfigError(f"{path}: base must be the name of a recipe file, not {base!r}")
+        path = Path(path).resolve()
+        if path in _above:
+            raise ConfigError(f"{path} is based on itself: {' -> '.join(p.name for p in (*_above, path))}")
+        start = cls.from_file(path.parent / base, _above=(*_above, path)) if base else cls()
         try:
             return start.but(**values)
         except ConfigError as error:

@@ -141,6 +141,7 @@ def export_model(
     data: dict,
     metrics: dict,
     frames: list[np.ndarray],
+    out_of_fold: dict | None = None,
     name: str | None = None,
 ) -> dict:
     """Write the run's ``model/`` folder, whole or not at all, and return its manifest.
@@ -159,6 +160,8 @@ def export_model(
         The run's ``metrics.json``.
     frames : list of uint8 [H, W, 3]
         Images that parity between torch and ONNX Runtime is proved on.
+    out_of_fold : dict, optional
+        The same metrics, cross-validated: for models whose choices were made there.
     name : str
         Of the model; the run's name by default.
 
@@ -198,6 +201,7 @@ def export_model(
             **decision,
             "data": data | {"citation": CITATIONS.get(data["source"], "the user's own data")},
             "metrics": metrics,
+            **({"out_of_fold": out_of_fold} if out_of_fold else {}),
             "config": config.to_dict(),
             "versions": versions(),
             "licence": LICENCES.get(data["source"], "as the training data allow"),

@@ -35,6 +35,10 @@ HALF = 0.5013
 #: predicts on the centre square.
 FITS = ("squash", "center_crop", "random_crop")
 
+# Pillow warns of large pictures and of broken EXIF; our own limits decide. Not around each decoding: threads that
+# decode at once would undo each other's filters, and end with one that silences the whole process.
+warnings.filterwarnings("ignore", module="PIL")
+
 
 def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an encoded image into RGB, upright and without its metadata.
@@ -63,12 +67,10 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIX
     if not data:
         raise ImageError("unreadable", "the file is empty; choose another one")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's bomb and EXIF warnings; our own limits decide
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_header(image, max_pixels)
-                image.load()
-                return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_header(image, max_pixels)
+            image.load()
+            return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)))
     except ImageError:
         raise
     except Image.UnidentifiedImageError:

@@ -172,4 +172,8 @@ def _fill(table: LesionTable, folder: Path, size: int, fit: str, workers: int, p
 def _open_array(path: Path, shape: tuple[int, ...], done: int) -> np.ndarray:
     if done:
         return np.lib.format.open_memmap(path, mode="r+")
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # else a full disk would be no error, but a signal that ends the process
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array

@@ -45,7 +45,7 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0) -> pd.DataFr
     table : LesionTable
     seed : int
     fold : int
-        The fold (0 to 4) that validates; the other four train.
+        The fold (0 to 4) that validates; the other four train. -1: none validates, all five train.
 
     Returns
     -------
@@ -129,11 +129,15 @@ def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFram
     return result
 
 
-def check_split(split: pd.DataFrame) -> None:
-    """Raise DataError unless every split has images and every lesion lies in one split alone."""
-    empty = [name for name in SPLITS if name not in set(split["split"])]
+def check_split(split: pd.DataFrame, *, fold: int = 0) -> None:
+    """Raise DataError unless every split has images and every lesion lies in one split alone.
+
+    Where no ``fold`` validates (-1), the validation split may be empty.
+    """
+    needed = SPLITS if fold >= 0 else ("train", "test")
+    empty = [name for name in needed if name not in set(split["split"])]
     if empty:
-        raise DataError(f"the {' and '.join(empty)} split is empty; give each of {', '.join(SPLITS)} some images")
+        raise DataError(f"the {' and '.join(empty)} split is empty; give each of {', '.join(needed)} some images")
     for column in ("lesion_id", "group"):
         spread = split.groupby(column)["split"].nunique()
         if (spread > 1).any():

@@ -1,7 +1,7 @@
 """Checkpoints that a crash cannot break: safetensors and JSON only, written aside, synced, moved into place.
 
-A checkpoint carries a CRC-32 of its tensors, so that a file which was cut or altered is recognised and the one before
-it is used.
+A checkpoint carries CRC-32s of its tensors and of its state, so that a file which was cut or altered is recognised and
+the one before it is used.
 """
 
 from __future__ import annotations
@@ -9,16 +9,53 @@ from __future__ import annotations
 import json
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from skinlesion.errors import ModelError
+from skinlesion.errors import ModelError, SkinLesionError
 from skinlesion.runs import atomic
 
 KEPT = 2  # the newest, and the one before in case the newest is broken
+
+
+@contextmanager
+def only_writer(folder: Path, *files: Path) -> Iterator[None]:
+    """Keep other trainings out of a folder of checkpoints, and clear away what a killed one left half written.
+
+    Parameters
+    ----------
+    folder : Path
+    *files : Path
+        What the training writes elsewhere.
+
+    Raises
+    ------
+    SkinLesionError
+        If another process is training there, or the folder cannot be written to.
+    """
+    lock = FileLock(folder / "lock")  # the kernel frees it when its holder dies, however that happens
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        for place, name in [(folder, "*"), *((file.parent, file.name) for file in files)]:
+            for left in place.glob(f".{name}.*.partial"):
+                left.unlink()
+    except Timeout:
+        raise SkinLesionError(
+            f"another process is training in {folder}; let it finish or end it, or name another run"
+        ) from None
+    except OSError as error:
+        raise SkinLesionError(f"{folder} cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _crc(tensors: dict[str, torch.Tensor]) -> int:
@@ -31,7 +68,9 @@ def _crc(tensors: dict[str, torch.Tensor]) -> int:
 def write(path: Path, tensors: dict[str, torch.Tensor], state: dict) -> None:
     """Write tensors and a JSON state into one file, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = save(tensors, metadata={"state": json.dumps(state), "crc32": str(_crc(tensors))})
+    text = json.dumps(state)
+    facts = {"state": text, "state_crc32": str(zlib.crc32(text.encode())), "crc32": str(_crc(tensors))}
+    data = save(tensors, metadata=facts)
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
@@ -47,9 +86,9 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-            metadata = file.metadata() or {}
-        state = json.loads(metadata["state"])
-        whole = int(metadata["crc32"]) == _crc(tensors)
+            facts = file.metadata() or {}
+        state, state_crc = json.loads(facts["state"]), str(zlib.crc32(facts["state"].encode()))
+        whole = int(facts["crc32"]) == _crc(tensors) and facts.get("state_crc32", state_crc) == state_crc
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelError(
             f"the checkpoint {path} cannot be read ({error}); delete it and run 03_training again"
@@ -59,21 +98,39 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     return tensors, state
 
 
+def step_file(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}.safetensors"
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Checkpoints of steps, the newest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
 def save_step(folder: Path, step: int, tensors: dict[str, torch.Tensor], state: dict) -> None:
     """Write the checkpoint of a global step and drop those that are no longer needed."""
-    write(folder / f"step-{step:08d}.safetensors", tensors, state)
-    for old in sorted(folder.glob("step-*.safetensors"))[:-KEPT]:
+    write(step_file(folder, step), tensors, state)
+    for old in _steps(folder)[KEPT:]:
         old.unlink(missing_ok=True)
 
 
 def newest(folder: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
-    """The newest checkpoint that is whole, or None; a broken one is passed over with a warning."""
-    for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
+    """The newest checkpoint that is whole, or None; broken ones are passed over with a warning."""
+    paths = _steps(folder)
+    for path in paths:
         try:
             return read(path)
         except ModelError as error:
-            warnings.warn(f"{error} Going on from the one before.", stacklevel=2)
+            then = "going on from the one before" if path is not paths[-1] else "training starts anew"
+            warnings.warn(f"{error}; {then}", stacklevel=2)
     return None
+
+
+def drop_after(folder: Path, step: int) -> None:
+    """Delete the checkpoints after a step: a training that goes on from there writes them again."""
+    for path in _steps(folder):
+        if path > step_file(folder, step):
+            path.unlink()
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -85,9 +142,13 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Give the optimizer what :func:`flatten_optimizer` took. Raises ValueError where it is of other parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, i, key = name.split(".", 2)
+            if int(i) >= len(parameters) or (tensor.ndim and tensor.shape != parameters[int(i)].shape):
+                raise ValueError(f"{name} fits no parameter")
             state.setdefault(int(i), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

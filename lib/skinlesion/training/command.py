@@ -1,15 +1,21 @@
-"""``skinlesion train``: what notebooks 01 to 03 do, without notebooks."""
+"""``skinlesion train``: what notebooks 01 to 03 do, without notebooks, in one process or many."""
 
 from __future__ import annotations
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from skinlesion.config import Config
 from skinlesion.data import splits
-from skinlesion.data.cache import build_cache, link_cache
+from skinlesion.data.cache import build_cache, link_cache, linked_cache
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
+from skinlesion.data.table import LesionTable
 from skinlesion.errors import SkinLesionError
-from skinlesion.runs import Run, write_json
-from skinlesion.training import live
+from skinlesion.runs import Run, cache_folder, write_json
+from skinlesion.training import distributed, live
 from skinlesion.training.fit import fit
 from skinlesion.training.trained import write_outputs
 
@@ -17,7 +23,8 @@ from skinlesion.training.trained import write_outputs
 def train(config: Config, run: Run, *, progress: bool = True) -> int:
     """Check the data, split it by lesion, decode it, train, and write every file that 04_evaluation reads.
 
-    Calling it again goes on where an interrupted call was.
+    Calling it again goes on where an interrupted call was. Under torchrun the first process does all but the training
+    alone, and is the only one that prints.
 
     Returns
     -------
@@ -28,6 +35,39 @@ def train(config: Config, run: Run, *, progress: bool = True) -> int:
     SkinLesionError
         For data, parameters or a folder that cannot be used, or an interruption; what was reached is kept.
     """
+    try:
+        with _stoppable(), distributed.join() as world:
+            if world.first:
+                _prepare(config, run, progress)
+            world.need_shared(run.folder, cache_folder())
+            _train(config, run, world, progress)
+            world.wait()
+    except KeyboardInterrupt:
+        if not distributed.world().first:
+            sys.exit(130)  # the first process says it for all
+        raise SkinLesionError(
+            f"interrupted; the last checkpoint is kept in {run.checkpoints}, the same command goes on from it"
+        ) from None
+    return 0
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM, with which batch systems and torchrun end a process, do what Ctrl-C does, once."""
+    kinds = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, frame: object) -> None:
+        for kind in kinds:  # a terminal and torchrun both send one: the second must not disturb the end
+            signal.signal(kind, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {kind: signal.signal(kind, stop) for kind in kinds}
+    yield
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+
+
+def _prepare(config: Config, run: Run, progress: bool) -> None:
     write_json(run.config_file, config.to_dict())
     found = load_table(config.data, config.labels, config.exclude_official_test)
     check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
@@ -37,25 +77,27 @@ def train(config: Config, run: Run, *, progress: bool = True) -> int:
     print(f"{len(table):,} images from {table.source}; {len(check.problems):,} problems in {run.data_check}")
 
     split, origin = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
-    splits.check_split(split)
+    splits.check_split(split, fold=config.fold)
     splits.write_split(split, run.split)
     sizes = split["split"].value_counts()
-    print(f"split {origin}; " + ", ".join(f"{name} {sizes[name]:,}" for name in splits.SPLITS))
+    print(f"split {origin}; " + ", ".join(f"{name} {sizes.get(name, 0):,}" for name in splits.SPLITS))
+    link_cache(run, build_cache(table, size=config.image_size, fit=config.fit, progress=progress))
 
-    cache = build_cache(table, size=config.image_size, fit=config.fit, progress=progress)
-    link_cache(run, cache)
-    names = split["split"].to_numpy(str)
-    watch = live.terminal() if progress else None
-    try:
-        trained = fit(config, cache, table.targets, names, run, classes=len(table.labels), watch=watch)
-    except KeyboardInterrupt:
-        raise SkinLesionError(
-            f"interrupted; the last checkpoint is kept in {run.checkpoints}, the same command goes on from it"
-        ) from None
-    write_outputs(trained, cache, table.frame["image_id"].to_numpy(str), names, run, views=config.views)
+
+def _train(config: Config, run: Run, world: distributed.World, progress: bool) -> None:
+    table, cache = LesionTable.load(run), linked_cache(run)
+    split = splits.load_split(run.split)["split"].to_numpy(str)
+    watch = None
+    if world.first:
+        watch = live.together(live.terminal() if progress else None, live.tensorboard(run.folder / "tensorboard"))
+    trained = fit(config, cache, table.targets, split, run, classes=len(table.labels), watch=watch)
+    if not world.first:
+        return
+    write_outputs(trained, cache, table.frame["image_id"].to_numpy(str), split, run)
     best = trained.history.iloc[trained.best_epoch - 1]
+    score = {name: best[name] for name in ("val_balanced_accuracy", "val_accuracy") if name in best}
     print(
-        f"\nbest on validation after epoch {trained.best_epoch} of {len(trained.history)}: balanced accuracy "
-        f"{best['val_balanced_accuracy']:.3f}, accuracy {best['val_accuracy']:.3f}\nmade {run.folder}"
+        f"\nepoch {trained.best_epoch} of {len(trained.history)} kept"
+        + "".join(f", {name} {value:.3f}" for name, value in score.items())
+        + f"\nmade {run.folder}"
     )
-    return 0

@@ -1,4 +1,4 @@
-"""Training: one loop that reads top to bottom, resumable at any checkpoint to the bit."""
+"""Training: one loop that reads top to bottom, in one process or many, resumable at any checkpoint to the bit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,12 +17,13 @@ import torch.nn.functional as F
 
 from skinlesion.config import Config
 from skinlesion.data.cache import PixelCache
-from skinlesion.errors import ModelError
+from skinlesion.errors import ConfigError
 from skinlesion.runs import Run, atomic, write_json
-from skinlesion.training import checkpoint
+from skinlesion.training import checkpoint, distributed
 from skinlesion.training.augment import augment
 from skinlesion.training.balance import epoch_rows
 from skinlesion.training.chance import generator
+from skinlesion.training.distributed import ALONE, batch_norms
 from skinlesion.training.losses import distillation, learned_prior, make_loss
 from skinlesion.training.memory import keep_freed_memory
 from skinlesion.training.mixing import mix
@@ -83,9 +85,12 @@ def fit(
 ) -> Trained:
     """Train on the training split, choose the epoch on validation, never look at the test split.
 
+    Under torchrun every process calls it alike; the first one writes.
+
     Parameters
     ----------
     config : Config
+        ``batch_size`` counts over all processes.
     cache : PixelCache
         Pixels of all N rows.
     targets : int64 [N]
@@ -94,81 +99,68 @@ def fit(
         ``train``, ``validation`` or ``test``.
     run : Run
         Checkpoints, ``history.csv`` and ``training.json`` go into its folder. A training that was interrupted goes on
-        from its newest whole checkpoint; the result equals an uninterrupted one's to the bit (same machine, same number
-        of threads).
+        from its newest whole checkpoint; the result equals an uninterrupted one's to the bit (same machine, as many
+        threads and processes).
     classes : int
     watch : callable, optional
         Called after every step and every epoch.
 
     Raises
     ------
+    ConfigError
+        If a batch is too small for the number of processes or for batch normalisation.
+    DataError
+        If a process does not see the first one's folder.
     ModelError
-        If the loss is no longer a number; checkpoints stay as they are.
+        If loss or weights are no longer numbers, or a checkpoint is of another network; checkpoints stay as they are.
+    SkinLesionError
+        If the folder cannot be written to, another process trains there, or a process of this training has ended.
     """
     keep_freed_memory()
     train, validation = np.flatnonzero(split == "train"), np.flatnonzero(split == "validation")
     counts = np.bincount(targets[train], minlength=classes)
     prior = learned_prior(config, counts)
-    session = Session(config, run.checkpoints / training_key(config, cache.content, targets, split), classes)
-    session.resume()
-    state = session.state
-    teachers = Teachers(config, classes, prior).to(session.device) if config.teachers else None
-    progress = Progress(state["epoch"], config.epochs, history=state["history"])
-
-    patience = config.patience if len(validation) else 0
-    while state["epoch"] < config.epochs and not (patience and state["stale"] >= patience):
-        epoch = state["epoch"]
-        order = epoch_rows(targets[train], config.balance, classes=classes, seed=config.seed, epoch=epoch,
-                           target_count=config.target_count)  # fmt: skip
-        _train_epoch(session, teachers, cache, targets, train[order], counts, progress, watch)
-
-        began = time.perf_counter()
-        entry = {"epoch": epoch + 1, "learning_rate": session.optimizer.param_groups[0]["lr"]}
-        entry |= _scores("train", state["loss_sum"] / len(order), np.array(state["confusion"]))
-        if len(validation):
-            entry |= validate(session.judged, cache, targets, validation, prior)
-        state["seconds"] += time.perf_counter() - began
-        state["history"].append(entry | {"seconds": round(state["seconds"], 2)})
-        better = entry.get("val_balanced_accuracy", -1.0) > state["best"]
-        state["stale"] = 0 if better else state["stale"] + 1
-        if better:
-            state["best"] = entry["val_balanced_accuracy"]
-        if better or config.keep == "last" or not len(validation):
-            state["best_epoch"] = epoch + 1
-            checkpoint.write(session.best_file, dict(session.judged.state_dict()), {"epoch": epoch + 1})
-        state |= {"epoch": epoch + 1} | NEW_EPOCH
-        session.save()
-        with atomic(run.history) as temporary:
-            pd.DataFrame(state["history"]).to_csv(temporary, index=False)
-        if watch:
-            watch(progress)
-
-    facts = {
-        "checkpoint": str(session.best_file.relative_to(run.folder)),
-        "best_epoch": state["best_epoch"],
-        "epochs": len(state["history"]),
-        "seconds": round(state["seconds"], 1),
-        "device": str(session.device),
-        "prior": prior.tolist(),
-        "parameters": sum(p.numel() for p in session.model.parameters()),
-    }
-    write_json(run.training, facts)
-    return load_trained(run, config, classes=classes)
+    folder = run.checkpoints / training_key(config, cache.content, targets, split)
+    with (
+        distributed.join() as world,
+        checkpoint.only_writer(folder, run.history, run.training) if world.first else nullcontext(),
+    ):
+        session = Session(config, folder, classes, world)
+        session.resume()
+        state = session.state
+        teachers = Teachers(config, classes, prior).to(session.device) if config.teachers else None
+        progress = Progress(state["epoch"], config.epochs, history=state["history"])
+        patience = config.patience if len(validation) else 0
+        while state["epoch"] < config.epochs and not (patience and state["stale"] >= patience):
+            order = epoch_rows(targets[train], config.balance, classes=classes, seed=config.seed, epoch=state["epoch"],
+                               target_count=config.target_count)  # fmt: skip
+            _train_epoch(session, teachers, cache, targets, train[order], counts, progress, watch)
+            _judge_epoch(session, cache, targets, validation, prior)
+            _write_history(session, run)
+            if watch:
+                watch(progress)
+        _write_history(session, run)  # again, should a kill have come between the last checkpoint and it
+        _write_facts(session, run, prior)
+        world.wait()
+        return load_trained(run, config, classes=classes)
 
 
 def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, counts, progress, watch) -> None:
     """Go through ``rows`` once, from the step that the session's state names."""
-    config, state, model = session.config, session.state, session.model
+    config, state, model, world = session.config, session.state, session.model, session.world
     epoch, steps = state["epoch"], math.ceil(len(rows) / config.batch_size)
     batches = np.array_split(np.arange(len(rows)), steps)  # nearly equal sizes: no rump that upsets batch norm
     confusion = np.array(state["confusion"] or np.zeros((len(counts), len(counts))), dtype=np.int64)
     loss_of = make_loss(config, counts, session.device)
     session.set_training()
+    _check_sizes(session, min(len(batch) for batch in batches))
     for step in range(state["step"], steps):
         began = time.perf_counter()
-        index = batches[step]
+        index = world.part(batches[step])
+        share = len(index) / len(batches[step])
         chosen = rows[index]
-        torch.manual_seed(int(generator(config.seed, epoch, stream=f"dropout {step}").integers(2**62)))
+        stream = f"dropout {step}" if world.first else f"dropout {step} {world.rank}"
+        torch.manual_seed(int(generator(config.seed, epoch, stream=stream).integers(2**62)))
         x = augment(torch.from_numpy(cache.frames[chosen]).to(session.device), config, epoch, index)
         y = F.one_hot(torch.from_numpy(targets[chosen]), len(counts)).float().to(session.device)
         x, y = mix(x, y, config, epoch, index)
@@ -179,28 +171,82 @@ def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, c
         loss = loss_of(logits, y, done)
         if teachers is not None:
             loss = (1 - config.distill) * loss + config.distill * distillation(logits, teachers(x), TEMPERATURE)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise ModelError(
-                f"the loss became {value} in epoch {epoch + 1}, step {step + 1}; lower learning_rate (now "
-                f"{config.learning_rate}). The last good state is kept in {session.folder}"
-            )
+        answers = _confusion(targets[chosen], logits.argmax(1).cpu().numpy(), len(counts))
+        value, *answers = world.sum(np.array([loss.item() * share, *answers.flat])).tolist()
+        session.check_loss(value)
         session.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        world.average_gradients(model, share)
         session.optimizer.step()
         if session.average:
             session.average.update_parameters(model)
 
-        confusion += _confusion(targets[chosen], logits.argmax(1).cpu().numpy(), len(counts))
+        confusion += np.array(answers, dtype=np.int64).reshape(confusion.shape)
+        due = config.checkpoint_every and (step + 1) % config.checkpoint_every == 0
+        if due or step + 1 == steps:
+            session.check_weights()
         seconds = time.perf_counter() - began
         state["step"], state["total_steps"] = step + 1, state["total_steps"] + 1
-        state["loss_sum"], state["confusion"] = state["loss_sum"] + value * len(chosen), confusion.tolist()
+        state["loss_sum"], state["confusion"] = state["loss_sum"] + value * len(batches[step]), confusion.tolist()
         state["seconds"] += seconds
-        if config.checkpoint_every and (step + 1) % config.checkpoint_every == 0 and step + 1 < steps:
+        if due and step + 1 < steps:
             session.save()
         progress.at(epoch, step + 1, steps, value, seconds)
         if watch:
             watch(progress)
+
+
+def _check_sizes(session: Session, smallest: int) -> None:
+    config, size = session.config, session.world.size
+    if smallest < 2 * size and (size > 1 or batch_norms(session.model)):
+        raise ConfigError(
+            f"batch_size={config.batch_size} makes batches of {smallest} here, and {size} processes of {config.model} "
+            f"need {2 * size}; raise batch_size" + (" or start fewer processes" if size > 1 else "")
+        )
+
+
+def _judge_epoch(session: Session, cache: PixelCache, targets, validation, prior) -> None:
+    """Score the epoch that ended, keep the network if it is the best so far, and write a checkpoint."""
+    config, state, began = session.config, session.state, time.perf_counter()
+    confusion = np.array(state["confusion"])
+    entry = {"epoch": state["epoch"] + 1, "learning_rate": session.optimizer.param_groups[0]["lr"]}
+    entry |= _scores("train", state["loss_sum"] / int(confusion.sum()), confusion)
+    if len(validation):
+        entry |= validate(session.judged, cache, targets, validation, prior, session.world)
+    state["seconds"] += time.perf_counter() - began
+    state["history"].append(entry | {"seconds": round(state["seconds"], 2)})
+    better = entry.get("val_balanced_accuracy", -1.0) > state["best"]
+    state["stale"] = 0 if better else state["stale"] + 1
+    state |= {"epoch": entry["epoch"]} | NEW_EPOCH
+    if better:
+        state["best"] = entry["val_balanced_accuracy"]
+    if better or config.keep == "last" or not len(validation):
+        state["best_epoch"] = entry["epoch"]
+        session.save_best()
+    session.save()
+
+
+def _write_history(session: Session, run: Run) -> None:
+    if session.world.first:
+        with atomic(run.history) as temporary:
+            pd.DataFrame(session.state["history"]).to_csv(temporary, index=False)
+
+
+def _write_facts(session: Session, run: Run, prior: np.ndarray) -> None:
+    """Write ``training.json``, which says that the training is finished."""
+    state = session.state
+    facts = {
+        "checkpoint": str(session.best_file.relative_to(run.folder)),
+        "best_epoch": state["best_epoch"],
+        "epochs": len(state["history"]),
+        "seconds": round(state["seconds"], 1),
+        "device": str(session.device),
+        "processes": state["processes"],
+        "prior": prior.tolist(),
+        "parameters": sum(p.numel() for p in session.model.parameters()),
+    }
+    if session.world.first:
+        write_json(run.training, facts)
 
 
 def learning_rate(config: Config, done: float) -> float:
@@ -212,16 +258,22 @@ def learning_rate(config: Config, done: float) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - config.warmup) / (1 - config.warmup)))
 
 
-def validate(model: Classifier, cache: PixelCache, targets: np.ndarray, rows: np.ndarray, prior: np.ndarray) -> dict:
+def validate(
+    model: Classifier, cache: PixelCache, targets: np.ndarray, rows: np.ndarray, prior: np.ndarray, world=ALONE
+) -> dict[str, float]:
     """Cross-entropy, accuracy and balanced accuracy on ``rows``, as ``val_loss``, ``val_accuracy``, ...
 
     Balanced accuracy is that of the decision for a uniform prior, the logits less the log of the ``prior`` that the
-    network learned [K]; loss and accuracy are the logits' own.
+    network learned [K]; loss and accuracy are the logits' own. The processes of ``world`` share the rows.
     """
-    logits, _ = predict(model, cache, rows)
+    logits = np.zeros((len(rows), len(prior)), dtype=np.float32)
+    part = world.part(np.arange(len(rows)))
+    if len(part):
+        logits[part], _ = predict(model, cache, rows[part])
+    logits = world.sum(logits).astype(np.float32)
     truth = targets[rows]
     loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
-    even = logits - np.log(np.maximum(prior, 1e-8))
+    even = np.where(prior > 0, logits - np.log(np.maximum(prior, 1e-8)), -np.inf)
     return _scores("val", loss, _confusion(truth, logits.argmax(1), len(prior))) | {
         "val_balanced_accuracy": _scores("", 0.0, _confusion(truth, even.argmax(1), len(prior)))["_balanced_accuracy"]
     }

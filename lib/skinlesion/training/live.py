@@ -1,17 +1,60 @@
-"""Watching a training: a progress bar in a terminal, a line and curves that renew themselves in a notebook."""
+"""Watching a training: a progress bar in a terminal, a line and curves that renew themselves in a notebook, and
+TensorBoard where it is installed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
 from skinlesion.training.fit import Progress
 
+Watch = Callable[[Progress], None]
 
-def terminal() -> Callable[[Progress], None]:
+
+def together(*watches: Watch | None) -> Watch | None:
+    """One watch that calls each of several in turn; ``None`` among them is left out."""
+    present = [watch for watch in watches if watch]
+    if not present:
+        return None
+
+    def watch(progress: Progress) -> None:
+        for each in present:
+            each(progress)
+
+    return watch
+
+
+def tensorboard(folder: Path) -> Watch | None:
+    """Every column of the history (losses, scores, learning rate) into ``folder``, one point an epoch.
+
+    ``None`` where TensorBoard is not installed. Steps are epochs, counted from 1. The history is written anew when a
+    training is resumed, and what ``folder`` held before is marked as void: no epoch shows twice, and none is missing.
+    """
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder), purge_step=1)
+    written = 0
+
+    def watch(progress: Progress) -> None:
+        nonlocal written
+        for row in progress.history[written:]:
+            for name in row.keys() - {"epoch"}:
+                writer.add_scalar(name, row[name], row["epoch"])
+        if len(progress.history) > written:
+            writer.flush()
+        written = len(progress.history)
+
+    return watch
+
+
+def terminal() -> Watch:
     """A tqdm bar over all steps, with loss, validation score and time left."""
     bar = tqdm(unit="step", desc="train", dynamic_ncols=True)
 
@@ -28,7 +71,7 @@ def terminal() -> Callable[[Progress], None]:
     return watch
 
 
-def notebook(draw: Callable[[pd.DataFrame], object], every: float = 1.0) -> Callable[[Progress], None]:
+def notebook(draw: Callable[[pd.DataFrame], object], every: float = 1.0) -> Watch:
     """A line of text renewed every ``every`` seconds, and the figure that ``draw(history)`` gives after each epoch.
 
     Both are ordinary outputs that are updated in place, so the last state stays in an executed notebook.

@@ -105,7 +105,10 @@ def create_model(name: str, *, classes: int, image_size: int = 128, pretrained: 
         if backbone.num_classes != classes:
             backbone.reset_classifier(classes)
     else:
-        backbone = _built(name, num_classes=classes, **options)
+        try:
+            backbone = timm.create_model(name, num_classes=classes, **options)
+        except Exception as error:  # timm's builders raise anything
+            raise ConfigError(f"timm cannot build {name} for images of {image_size} px: {error}") from error
     pad_small_maps(backbone)
     model = Classifier(backbone, tuple(configuration.mean), tuple(configuration.std))
     _try(model, name, classes, image_size)
@@ -123,13 +126,6 @@ def _configuration(name: str) -> PretrainedCfg:
         plain = name.partition(".")[0]
         known = ", ".join(timm.list_pretrained(f"{plain}.*")) or "none"
         raise ConfigError(f"{plain} has no weights called {name!r}; there are: {known}") from None
-
-
-def _built(name: str, **options) -> nn.Module:
-    try:
-        return timm.create_model(name, **options)
-    except Exception as error:  # timm's builders raise anything
-        raise ConfigError(f"timm cannot build {name} with {options}: {error}") from error
 
 
 @torch.no_grad()

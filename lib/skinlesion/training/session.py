@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
 from skinlesion.config import Config
+from skinlesion.errors import ModelError
 from skinlesion.training import checkpoint
+from skinlesion.training.distributed import World
 from skinlesion.training.freeze import freeze_stages
 from skinlesion.training.models import Classifier, create_model
 from skinlesion.training.trained import device
@@ -17,12 +21,16 @@ NEW_EPOCH = {"step": 0, "loss_sum": 0.0, "confusion": None}
 
 
 class Session:
-    """Network, averaged weights, optimizer, and the state that goes into a checkpoint's JSON."""
+    """Network, averaged weights, optimizer, and the state that goes into a checkpoint's JSON.
 
-    def __init__(self, config: Config, folder: Path, classes: int):
-        self.config, self.folder, self.device = config, folder, device()
+    Every process of a training holds the same one; the first one writes it.
+    """
+
+    def __init__(self, config: Config, folder: Path, classes: int, world: World):
+        self.config, self.folder, self.world, self.device = config, folder, world, device()
         torch.manual_seed(config.seed)
         model = create_model(config.model, classes=classes, image_size=config.image_size, pretrained=config.pretrained)
+        world.share_weights(model)
         self._frozen = freeze_stages(model, config.freeze, config.model)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, avg_fn=self._mean, use_buffers=True) if config.average else None
@@ -30,7 +38,7 @@ class Session:
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = kind(learning, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.state = {"epoch": 0, "total_steps": 0, "seconds": 0.0, "history": []} | NEW_EPOCH
-        self.state |= {"best": -1.0, "best_epoch": 0, "stale": 0}
+        self.state |= {"best": -1.0, "best_epoch": 0, "stale": 0, "processes": world.size}
 
     @property
     def best_file(self) -> Path:
@@ -55,17 +63,79 @@ class Session:
     def _parts(self) -> dict[str, torch.nn.Module]:
         return {"model.": self.model} | ({"average.": self.average} if self.average else {})
 
+    def check_loss(self, value: float) -> None:
+        """Raise ModelError where the loss is no longer a number."""
+        if not np.isfinite(value):
+            raise self._diverged(f"the loss became {value}")
+
+    def check_weights(self) -> None:
+        """Raise ModelError where a weight is no longer a number, though the last loss still was."""
+        if not all(np.isfinite(tensor.cpu().numpy()).all() for tensor in self.model.state_dict().values()):
+            raise self._diverged("the weights became infinite")
+
+    def _diverged(self, what: str) -> ModelError:
+        return ModelError(
+            f"{what} in epoch {self.state['epoch'] + 1}, step {self.state['step'] + 1}; lower learning_rate (now "
+            f"{self.config.learning_rate}). The last good state is kept in {self.folder}"
+        )
+
     def save(self) -> None:
+        """Write a checkpoint of this step."""
+        if not self.world.first:
+            return
         tensors = checkpoint.flatten_optimizer(self.optimizer)
         for prefix, module in self._parts().items():
             tensors |= {prefix + name: tensor for name, tensor in module.state_dict().items()}
         checkpoint.save_step(self.folder, self.state["total_steps"], tensors, self.state)
 
+    def save_best(self) -> None:
+        """Write the judged network as the best one, which it is since ``state["best_epoch"]``."""
+        if self.world.first:
+            checkpoint.write(self.best_file, self.judged.state_dict(), {"epoch": self.state["best_epoch"]})
+
     def resume(self) -> None:
+        """Go on from the newest checkpoint that is whole; every process from the same.
+
+        Raises
+        ------
+        DataError
+            Where a process does not see the folder of the first one.
+        ModelError
+            Where the checkpoint is of another network.
+        """
+        self.world.need_shared(self.folder)
+        saved = self._newest() if self.world.first else None
+        step = self.world.tell(saved[1]["total_steps"] if saved else -1)
+        if self.world.first:
+            checkpoint.drop_after(self.folder, step)
+        if step >= 0:
+            self._restore(*(saved or checkpoint.read(checkpoint.step_file(self.folder, step))))
+
+    def _newest(self) -> tuple[dict[str, torch.Tensor], dict] | None:
         saved = checkpoint.newest(self.folder)
-        if saved is None:
-            return
-        tensors, self.state = saved
-        for prefix, module in self._parts().items():
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        checkpoint.restore_optimizer(self.optimizer, tensors)
+        if saved and saved[1]["best_epoch"]:
+            try:
+                checkpoint.read(self.best_file)
+            except ModelError as error:
+                warnings.warn(f"{error}; it was the best network so far, so training starts anew", stacklevel=2)
+                return None
+        return saved
+
+    def _restore(self, tensors: dict[str, torch.Tensor], state: dict) -> None:
+        try:
+            for prefix, module in self._parts().items():
+                module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            checkpoint.restore_optimizer(self.optimizer, tensors)
+        except (RuntimeError, ValueError, KeyError):
+            raise ModelError(
+                f"the checkpoints in {self.folder} do not fit a {self.config.model} as it is built here; perhaps "
+                "another version of timm or torch wrote them. Delete that folder to train anew"
+            ) from None
+        before = state.get("processes", 1)
+        if before != self.world.size and self.world.first:
+            warnings.warn(
+                f"this training began with {before} processes and goes on with {self.world.size}: it will not equal an "
+                "uninterrupted one to the bit",
+                stacklevel=2,
+            )
+        self.state = state | {"processes": self.world.size}

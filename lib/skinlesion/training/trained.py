@@ -58,7 +58,7 @@ def predict(
     """Logits float32 [len(rows), K] and pooled features float32 [len(rows), D], means over ``views`` symmetries."""
     was_training, where = model.training, next(model.parameters()).device
     model.eval()
-    logits, features = [], []
+    logits, features, batch_size = [], [], max(1, batch_size // views)
     for start in range(0, len(rows), batch_size):
         x = plain(torch.from_numpy(cache.pixels[rows[start : start + batch_size]]).to(where))
         said, pooled, _ = answer(model, x.contiguous(memory_format=torch.channels_last), views)

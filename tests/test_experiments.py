@@ -1,0 +1,127 @@
+"""The scripts behind the committed figures, run on a small data set; and the committed table itself."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from conftest import REPOSITORY
+from skinlesion.config import Config
+from skinlesion.errors import DataError
+from skinlesion.runs import Run
+from skinlesion.serving.predictor import Predictor
+from skinlesion.taxonomy import HAM7
+from skinlesion.training.experiments import read_experiments
+from small import small_table
+
+TINY = {"image_size": 24, "fit": "squash", "epochs": 2, "batch_size": 16, "learning_rate": 0.003, "keep": "last"}
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    table = small_table(tmp_path_factory.mktemp("images"), lesions=12)
+    place = tmp_path_factory.mktemp("csv") / "images.csv"
+    table.frame[["path", "label", "image_id", "lesion_id"]].to_csv(place, index=False)
+    return str(place)
+
+
+def test_every_row_is_a_valid_recipe_with_a_word_on_what_it_is():
+    for path in (REPOSITORY / "configs" / "experiments").glob("*.json"):
+        recipe = json.loads(path.read_text())
+        config = Config.from_file(path)
+        assert len(recipe["about"]) > 5
+        if "base" in recipe:
+            base = Config.from_file(path.parent / recipe["base"])
+            assert {name for name in recipe if name not in ("about", "base")} == {
+                name for name, value in config.to_dict().items() if value != base.to_dict()[name]
+            }, f"{path.stem} repeats or forgets what it changes"
+
+
+def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys):
+    experiments = script("experiments")
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "plain.json").write_text(json.dumps({"about": "a small start", **TINY}))
+    (recipes / "other.json").write_text(json.dumps({"about": "one change", "base": "plain.json", "balance": "sqrt"}))
+    monkeypatch.setattr(experiments, "RECIPES", recipes)
+    monkeypatch.setattr(experiments, "TABLE", tmp_path / "table.csv")
+    output = tmp_path / "runs"
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["experiments.py", "--output", str(output), *arguments])
+        experiments.main()
+
+    call("run", "--data", data, "--folds", "0", "1")
+    stamps = {path: path.stat().st_mtime_ns for path in output.glob("*/*/result.json")}
+    assert len(stamps) == 4
+    call("run", "--data", data, "--folds", "0", "1")
+    assert stamps == {path: path.stat().st_mtime_ns for path in output.glob("*/*/result.json")}, "done is done"
+    call("table")
+
+    table = read_experiments(tmp_path / "table.csv").set_index("row")
+    parts = [pd.read_csv(output / "other" / f"fold-{fold}" / "validation.csv") for fold in (0, 1)]
+    assert not set(parts[0]["lesion_id"]) & set(parts[1]["lesion_id"])
+    codes, truth, even = list(HAM7.codes), [], []
+    for fold, part in enumerate(parts):
+        prior = json.loads((output / "other" / f"fold-{fold}" / "result.json").read_text())["prior"]
+        truth += list(part["label"])
+        even.append(part[codes].to_numpy() - np.log(prior))
+    even, truth = np.concatenate(even), np.array(truth)
+    expected = balanced_accuracy_score(truth, np.array(codes)[even.argmax(1)])
+    assert table.loc["other", "balanced_accuracy"] == pytest.approx(expected, abs=1e-4)
+    natural = np.array([(truth == code).mean() for code in codes])
+    p = np.exp(even) * natural
+    auroc = roc_auc_score(truth, p / p.sum(1, keepdims=True), multi_class="ovr", labels=codes)
+    assert table.loc["other", "macro_auroc"] == pytest.approx(auroc, abs=1e-4)
+    assert table.loc["other", "difference"] == pytest.approx(
+        expected - table.loc["plain", "balanced_accuracy"], abs=2e-4
+    )
+    assert np.isnan(table.loc["plain", "difference"])
+
+
+def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, monkeypatch, capsys):
+    shipped = script("shipped")
+    recipe = tmp_path / "tiny.json"
+    recipe.write_text(json.dumps({"about": "tiny", **TINY}))
+    monkeypatch.setattr(shipped, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(shipped, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setattr(shipped, "SIZES", ((40, 30), (80, 60)))
+    command = ["shipped.py", "--data", data, "--config", str(recipe), "--parts", str(tmp_path / "parts"), "--install"]
+    monkeypatch.setattr("sys.argv", command)
+    shipped.main()
+
+    found = pd.read_csv(tmp_path / "results" / "tiny" / "out_of_fold.csv")
+    test = pd.read_csv(tmp_path / "results" / "tiny" / "test.csv")
+    assert sorted(found["fold"].unique()) == [0, 1, 2, 3, 4]
+    assert not set(found["lesion_id"]) & set(test["lesion_id"])
+    metrics = json.loads((tmp_path / "results" / "tiny" / "metrics.json").read_text())
+    scores = [f"score_{code}" for code in HAM7.codes]
+    for which, rows in (("out_of_fold", found), ("test", test)):
+        answer = np.array(HAM7.codes)[rows[scores].to_numpy().argmax(1)]
+        expected = balanced_accuracy_score(rows["label"], answer)
+        assert metrics[which]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
+
+    predictor = Predictor.load(tmp_path / "pretrained")
+    content = predictor.manifest.content
+    assert content["out_of_fold"] == metrics["out_of_fold"]
+    assert content["metrics"] == metrics["test"]
+    trained_on = pd.read_csv(Run(tmp_path / "parts" / "final").split)
+    assert set(trained_on.loc[trained_on["split"] == "train", "image_id"]) == set(found["image_id"])
+
+
+def test_a_missing_table_names_the_fix(tmp_path):
+    with pytest.raises(DataError, match=r"experiments\.py"):
+        read_experiments(tmp_path / "none.csv")
+    (tmp_path / "short.csv").write_text("row,about\na,b\n")
+    with pytest.raises(DataError, match="lacks base"):
+        read_experiments(tmp_path / "short.csv")
