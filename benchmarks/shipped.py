@@ -7,7 +7,8 @@
 2. The same recipe is trained once more on all five folds: the network that is shipped.
 3. The test part, which nothing has seen or chosen by, is read once; the model is exported with both figures.
 
-`--only fold-2` trains one part, so that several machines can share the work.
+`--only fold-2` trains one part, so that several machines can share the work; with `--install`, that fold's network is
+shipped as a preview, with figures from its validation fold, and the test part stays unread.
 """
 
 from __future__ import annotations
@@ -109,10 +110,7 @@ def ship(config: Config, parts: Path, name: str) -> None:
     manifest = export_model(
         load_trained(final, config, classes=len(table.labels)).model, final, config, table.labels,
         decision=chosen.to_dict(sensitivity=point.sensitivity, specificity=point.specificity),
-        data={
-            "source": table.source, "synthetic": table.synthetic, "fingerprint": table.fingerprint(),
-            "images": len(table), "lesions": int(table.frame["lesion_id"].nunique()),
-        },
+        data=facts(table),
         metrics=metrics["test"], out_of_fold=metrics["out_of_fold"], frames=frames[:20], name=name,
     )  # fmt: skip
     out_of_fold.write(RESULTS / name / "out_of_fold.csv")
@@ -124,6 +122,39 @@ def ship(config: Config, parts: Path, name: str) -> None:
         shown = ("balanced_accuracy", "macro_auroc", "melanoma sensitivity")
         print(f"{which}: " + ", ".join(f"{name} {describe(figures[name])}" for name in shown))
     print(f"made {final.model}, {manifest['bytes'] / 1e6:.1f} MB")
+
+
+def preview(config: Config, run: Run, name: str) -> None:
+    """Export one fold's network with what its validation fold says, until all parts are trained."""
+    table = LesionTable.load(run)
+    logits, split, learned = outputs(run, "validation")
+    y = split["label"].map({code: i for i, code in enumerate(table.labels.codes)}).to_numpy()
+    chosen = decision.choose(
+        logits, y, table.labels, training_prior=learned, prior=np.bincount(y, minlength=len(table.labels)) / len(y),
+        referral_sensitivity=config.referral_sensitivity,
+    )  # fmt: skip
+    found = predictions(chosen, logits, split)
+    point = operating.operating_point(
+        found.malignant_probability, found.is_malignant, chosen.referral_threshold, found.lesions
+    )
+    place = table.frame.set_index("image_id")["path"]
+    export_model(
+        load_trained(run, config, classes=len(table.labels)).model, run, config, table.labels,
+        decision=chosen.to_dict(sensitivity=point.sensitivity, specificity=point.specificity), data=facts(table),
+        metrics=evaluate(found), measured_on="validation", name=f"{name}-preview",
+        frames=[images.read(place[image]) for image in found.image_ids[:20]],
+    )  # fmt: skip
+
+
+def facts(table: LesionTable) -> dict:
+    """What the manifest says about the data."""
+    return {
+        "source": table.source,
+        "synthetic": table.synthetic,
+        "fingerprint": table.fingerprint(),
+        "images": len(table),
+        "lesions": int(table.frame["lesion_id"].nunique()),
+    }
 
 
 def main() -> None:
@@ -139,12 +170,13 @@ def main() -> None:
         run = Run(arguments.parts / part)
         if not (run.outputs.exists() and Config.from_file(run.config_file) == part_config(config, part)):
             train(part_config(config, part), run)
-    if arguments.only:
-        return
-    ship(part_config(config, "final"), arguments.parts, arguments.config.stem)
+    if not arguments.only:
+        ship(part_config(config, "final"), arguments.parts, arguments.config.stem)
+    elif arguments.install:
+        preview(part_config(config, arguments.only), Run(arguments.parts / arguments.only), arguments.config.stem)
     if arguments.install:
         PRETRAINED.mkdir(exist_ok=True)
-        for file in (arguments.parts / "final" / "model").iterdir():
+        for file in (arguments.parts / (arguments.only or "final") / "model").iterdir():
             shutil.copy2(file, PRETRAINED / file.name)
 
 

@@ -168,13 +168,33 @@ def test_batches_too_small(data, tmp_path):
     assert "raise batch_size" in (tmp_path / "alone" / workers.ERROR).read_text()
 
 
-def test_when_one_process_dies_the_other_says_so(data, tmp_path):
-    processes = workers.ranks(workers.train, *[(data, CONFIG.but(epochs=40), tmp_path)] * 2)
-    wait_for(tmp_path, "checkpoints/*/step-*", processes[0])
-    processes[1].kill()
-    assert end(processes) == [2, -signal.SIGKILL]
-    message = (tmp_path / f"{workers.ERROR}0").read_text()
-    assert "another process of this training has ended" in message and "same command" in message
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory):
+    """A training in two processes that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert end(workers.ranks(workers.train, *[(data, CONFIG, folder)] * 2)) == [0, 0]
+    return folder
+
+
+def assert_ends_as(undisturbed, folder):
+    assert all(same(one, other) for one, other in zip(end_of(folder), end_of(undisturbed), strict=True))
+    histories = [pd.read_csv(place / "history.csv").drop(columns="seconds") for place in (folder, undisturbed)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+@pytest.mark.parametrize("killed", [(0,), (1,), (0, 1)])
+def test_sigkill(killed, data, undisturbed, tmp_path):
+    processes = workers.ranks(workers.train, *[(data, CONFIG, tmp_path)] * 2)
+    wait_for(tmp_path, "checkpoints/*/best*", processes[0])
+    for rank in killed:
+        processes[rank].kill()
+    assert end(processes) == [-signal.SIGKILL if rank in killed else 2 for rank in range(2)]
+    for survivor in {0, 1} - {*killed}:
+        message = (tmp_path / f"{workers.ERROR}{survivor}").read_text()
+        assert "another process of this training has ended" in message and "same command" in message
+    assert checkpoint.newest(next(tmp_path.glob("checkpoints/*")))[1]["epoch"] < CONFIG.epochs
+    assert end(workers.ranks(workers.train, *[(data, CONFIG, tmp_path)] * 2)) == [0, 0]
+    assert_ends_as(undisturbed, tmp_path)
 
 
 def test_ctrl_c_and_another_number_of_processes(images, tmp_path):
@@ -199,24 +219,20 @@ def torchrun(images, run, output) -> subprocess.Popen:
         return subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True)
 
 
-def test_torchrun_killed_and_started_again(images, tmp_path):
-    command = [
-        (workers.command, arguments(images, tmp_path / "whole"), tmp_path / f"output{rank}") for rank in range(2)
-    ]
-    undisturbed = workers.ranks(workers.exit_with, *command)
+def test_torchrun_killed_and_started_again(images, undisturbed, tmp_path):
     run = tmp_path / "run"
     launcher = torchrun(images, run, tmp_path / "killed")
     wait_for(run, "checkpoints/*/best*", launcher)
-    os.killpg(launcher.pid, signal.SIGKILL)
+    processes = [int(pid) for pid in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
+    launcher.kill()  # its processes have sessions of their own, and nobody is left to end them
     launcher.wait()
-    time.sleep(0.2)
-    before = checkpoint.newest(next(run.glob("checkpoints/*")))[1]
-    assert before["total_steps"] > 0 and before["epoch"] < CONFIG.epochs and before["processes"] == 2
+    while any(Path(f"/proc/{process}/cmdline").exists() for process in processes):
+        time.sleep(0.01)
+    assert one_message(tmp_path / "killed").startswith("error: interrupted; the last checkpoint is kept")
+    state = checkpoint.newest(next(run.glob("checkpoints/*")))[1]
+    assert state["epoch"] < CONFIG.epochs and state["processes"] == 2
 
     assert torchrun(images, run, tmp_path / "resumed").wait() == 0
     said = (tmp_path / "resumed").read_text()
-    assert said.count("images from csv") == said.count("made ") == 1
-    assert end(undisturbed) == [0, 0]
-    assert all(same(one, other) for one, other in zip(end_of(run), end_of(tmp_path / "whole"), strict=True))
-    histories = [pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (run, tmp_path / "whole")]
-    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert said.count("images from csv") == said.count("\nmade ") == 1, "the first process alone speaks"
+    assert_ends_as(undisturbed, run)

@@ -7,7 +7,6 @@ import random
 import signal
 import time
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -189,18 +188,15 @@ def kill_and_resume(data, config: Config, folder: Path, kills: int) -> dict:
             time.sleep(chance.uniform(0, pause))
         worker.kill()
         worker.join()
-        record.append(
-            {
-                "struck": worker.exitcode == -signal.SIGKILL,
-                "while writing": any((folder / "killed").rglob("*.partial")),
-                "after step": workers.steps(folder / "killed")[0][-1],
-            }
-        )
+        made = workers.steps(folder / "killed")[0]
+        writing = any((folder / "killed").rglob("*.partial"))
+        record.append((worker.exitcode == -signal.SIGKILL, writing, made[-1], len(made)))
     assert workers.run(workers.train, paths, config, folder / "killed") == 0
 
-    made, _ = workers.steps(folder / "killed")
-    resumed = [(before, step) for before, step in pairwise(made) if step != before + 1]
-    lost = max((before - step + 1 for before, step in resumed), default=0)
+    made = workers.steps(folder / "killed")[0]
+    struck, writing, after, lines = zip(*record, strict=True)
+    resumed = [made[line] - 1 if line < len(made) else total for line in lines]
+    lost = max(step - start for step, start in zip(after, resumed, strict=True))
     assert lost <= config.checkpoint_every
     assert not list((folder / "killed").rglob("*.partial"))
     ends = [end_of(folder / name) for name in ("whole", "killed")]
@@ -209,13 +205,13 @@ def kill_and_resume(data, config: Config, folder: Path, kills: int) -> dict:
     pd.testing.assert_frame_equal(*histories, check_exact=True)
     return {
         "kills": kills,
-        "struck": sum(kill["struck"] for kill in record),
-        "struck while a file was being written": sum(kill["while writing"] for kill in record),
+        "struck": sum(struck),
+        "struck while a file was being written": sum(writing),
         "steps of the training": total,
-        "killed after step": [kill["after step"] for kill in record],
         "steps between checkpoints": config.checkpoint_every,
-        "steps made twice, at most, after one kill": lost,
-        "steps made twice, in all": len(made) - total,
+        "killed after step": " ".join(map(str, after)),
+        "went on after step": " ".join(map(str, resumed)),
+        "steps made twice after one kill, at most": lost,
         "final weights bit-identical": True,
     }
 

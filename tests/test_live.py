@@ -76,7 +76,9 @@ def test_tensorboard_shows_every_epoch_once_also_after_a_resume(tmp_path):
     ]
     train(tmp_path, history, 0, 3)
     train(tmp_path, history, 2, 4)  # killed before its third epoch was saved: that one is repeated
-    train(tmp_path, history, 4, 4)  # a finished training, started again
+    files = set(tmp_path.iterdir())
+    train(tmp_path, history, 4, 4)  # a finished training, started again: nothing is written, nor made void
+    assert set(tmp_path.iterdir()) == files
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert sorted(events.Tags()["scalars"]) == ["learning_rate", "train_loss", "val_balanced_accuracy"]

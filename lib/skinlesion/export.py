@@ -142,6 +142,7 @@ def export_model(
     metrics: dict,
     frames: list[np.ndarray],
     out_of_fold: dict | None = None,
+    measured_on: str = "test",
     name: str | None = None,
 ) -> dict:
     """Write the run's ``model/`` folder, whole or not at all, and return its manifest.
@@ -162,6 +163,9 @@ def export_model(
         Images that parity between torch and ONNX Runtime is proved on.
     out_of_fold : dict, optional
         The same metrics, cross-validated: for models whose choices were made there.
+    measured_on : str
+        The split that ``metrics`` and the referral's figures are from: ``test``, or ``validation`` for a model whose
+        test is still to come.
     name : str
         Of the model; the run's name by default.
 
@@ -201,8 +205,9 @@ def export_model(
             **decision,
             "data": data | {"citation": CITATIONS.get(data["source"], "the user's own data")},
             "metrics": metrics,
+            "measured_on": measured_on,
             **({"out_of_fold": out_of_fold} if out_of_fold else {}),
-            "config": config.to_dict(),
+            "config": config.to_dict() | {"data": data["source"]},  # no path of this machine leaves it
             "versions": versions(),
             "licence": LICENCES.get(data["source"], "as the training data allow"),
         }

@@ -27,6 +27,13 @@ def model_card(manifest: dict) -> str:
         for d in labels
     )
     config = manifest["config"]
+    size = f"{metrics['n_images']:,} images of {metrics['n_lesions']:,} lesions"
+    where = manifest.get("measured_on", "test")
+    measured = {
+        "test": f"On a test split of {size} that nothing was chosen on",
+        "validation": f"On a validation fold of {size} that the network was not trained on. **Temperature,\n"
+        "decision rule and thresholds were chosen on the same images, so these figures flatter**; no test was read",
+    }[where]
     return f"""# Model card: {manifest["name"]} {manifest["version"]}
 
 {warning}Classifies a dermatoscopic image of one skin lesion into {len(labels)} kinds. **Research software, no medical
@@ -46,7 +53,7 @@ Data: {data["source"]}, {data["images"]:,} images of {data["lesions"]:,} lesions
 `{data["fingerprint"][:16]}`. {data["citation"]}.
 
 ## How good it is
-On a test split of {metrics["n_images"]:,} images of {metrics["n_lesions"]:,} lesions that nothing was chosen on;
+{measured};
 95% intervals from a bootstrap over lesions.
 
 | measure | value |
@@ -60,8 +67,8 @@ On a test split of {metrics["n_images"]:,} images of {metrics["n_lesions"]:,} le
 |---|---|---|---|---|
 {classes}
 
-"Refer" begins at a malignant probability of {referral["threshold"]:.3f}, chosen on validation. On the test split that
-gives, for malignant lesions, a sensitivity of {_interval(referral["sensitivity"])}
+"Refer" begins at a malignant probability of {referral["threshold"]:.3f}, chosen on validation. On the {where} images
+that gives, for malignant lesions, a sensitivity of {_interval(referral["sensitivity"])}
 and a specificity of {_interval(referral["specificity"])}.
 
 ## What to mind

@@ -93,7 +93,7 @@ def _train(config: Config, run: Run, world: distributed.World, progress: bool) -
     trained = fit(config, cache, table.targets, split, run, classes=len(table.labels), watch=watch)
     if not world.first:
         return
-    write_outputs(trained, cache, table.frame["image_id"].to_numpy(str), split, run)
+    write_outputs(trained, cache, table.frame["image_id"].to_numpy(str), split, run, views=config.views)
     best = trained.history.iloc[trained.best_epoch - 1]
     score = {name: best[name] for name in ("val_balanced_accuracy", "val_accuracy") if name in best}
     print(

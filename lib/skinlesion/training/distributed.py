@@ -18,8 +18,11 @@ needs GPUs), and the running statistics are the mean over the parts. Dropout dra
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +37,7 @@ from torch import nn
 from skinlesion.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.runs import write_text
 
+_PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 PATIENCE = timedelta(hours=6)  # the others wait this long while the first one checks and decodes the images
 
 
@@ -156,6 +160,12 @@ def world() -> World:
     return World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
 
 
+def _end_with_launcher() -> None:
+    """Have the kernel end this process with SIGTERM when torchrun is killed: it would train on with nobody watching."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @contextmanager
 def join() -> Iterator[World]:
     """Meet the other processes that torchrun started; each on its own GPU where there are GPUs.
@@ -169,6 +179,7 @@ def join() -> Iterator[World]:
     if here.size == 1 or dist.is_initialized():
         yield here
         return
+    _end_with_launcher()
     if torch.cuda.is_available():
         local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= count:

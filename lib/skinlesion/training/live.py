@@ -39,11 +39,12 @@ def tensorboard(folder: Path) -> Watch | None:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder), purge_step=1)
-    written = 0
+    writer, written = None, 0
 
     def watch(progress: Progress) -> None:
-        nonlocal written
+        nonlocal writer, written
+        # not before there is something to write: a finished training that is asked for again calls no watch
+        writer = writer or SummaryWriter(str(folder), purge_step=1)
         for row in progress.history[written:]:
             for name in row.keys() - {"epoch"}:
                 writer.add_scalar(name, row[name], row["epoch"])
