@@ -132,7 +132,8 @@ def test_gradients_are_those_of_one_process(together):
     for step in range(2):
         assert np.array_equal(first[1][step], second[1][step])
         error = np.linalg.norm(first[1][step] - alone[1][step]) / np.linalg.norm(alone[1][step])
-        assert error < (1e-5, 1e-3)[step], f"step {step + 1}"  # Adam's first step magnifies rounding
+        assert error < 1e-5, f"step {step + 1}"
+    assert all(np.allclose(first[4][key], alone[4][key], atol=1e-3) for key in alone[4]), "after two epochs still"
 
 
 def test_metrics_are_those_of_one_process(together):
@@ -143,7 +144,7 @@ def test_metrics_are_those_of_one_process(together):
     assert len(first) == len(alone) == CLASSIC.epochs
     for history in (first, alone):
         assert history["val_balanced_accuracy"].max() > 3 / 7
-    assert abs(first["val_loss"].min() - alone["val_loss"].min()) < 0.3
+    assert abs(first["val_loss"].min() - alone["val_loss"].min()) < 0.6  # 0.3 between seeds of one process, here
 
 
 def end(processes) -> list[int]:

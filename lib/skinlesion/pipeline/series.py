@@ -43,7 +43,7 @@ SERIES = (
         "02_preprocessing",
         (
             "data/cache.py", "data/splits.py", "data/table.py", "evaluation/plots", "training/augment.py",
-            "training/balance.py", "training/chance.py",
+            "training/balance.py", "training/chance.py", "training/degrade.py",
         ),
         ("split.csv", "pixels.json"),
     ),
