@@ -38,6 +38,7 @@ def test_it_is_small_and_says_what_it_is(predictor):
     Config().but(**content["config"])  # a whole recipe that this version still reads
     text = json.dumps(content)
     assert "/home/" not in text and str(PRETRAINED.parents[3]) not in text, "no path of the machine that made it"
+    assert b"stack_trace" not in (PRETRAINED / "model.onnx").read_bytes()
     card = (PRETRAINED / "MODEL_CARD.md").read_text()
     assert content["sha256"] in card
     assert f"{content['metrics']['balanced_accuracy']['value'] * 100:.1f} %" in card

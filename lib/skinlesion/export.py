@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import nn
@@ -115,8 +116,17 @@ def write_onnx(model: Classifier, path: Path, *, image_size: int, fit: str, view
             exported, example, dynamo=True, input_names=["image"], output_names=names,
             dynamic_shapes=dynamic, opset_version=18, external_data=False, verbose=False,
         )  # fmt: skip
-    program.save(path, external_data=False)
+    path.write_bytes(_without_traces(program.model_proto).SerializeToString())
     return exported
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop what the exporter notes beside the graph: stack traces, with paths of the machine that it ran on."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return model
 
 
 @torch.inference_mode()
