@@ -55,6 +55,15 @@ def outputs(run: Run, which: str) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]
     return logits[chosen], split[chosen], prior
 
 
+def choose(config: Config, table: LesionTable, logits: np.ndarray, split: pd.DataFrame, learned) -> decision.Decision:
+    """Temperature, decision rule and thresholds by what these images' logits say."""
+    y = split["label"].map({code: i for i, code in enumerate(table.labels.codes)}).to_numpy()
+    prior = np.bincount(y, minlength=len(table.labels)) / len(y)
+    return decision.choose(
+        logits, y, table.labels, training_prior=learned, prior=prior, referral_sensitivity=config.referral_sensitivity
+    )
+
+
 def predictions(chosen: decision.Decision, logits: np.ndarray, split: pd.DataFrame) -> Predictions:
     codes = {code: i for i, code in enumerate(chosen.labels.codes)}
     return Predictions(
@@ -94,11 +103,7 @@ def ship(config: Config, parts: Path, name: str) -> None:
     pieces = [outputs(Run(parts / f"fold-{fold}"), "validation") for fold in range(FOLDS)]
     logits, split = np.concatenate([p[0] for p in pieces]), pd.concat([p[1] for p in pieces])
     test_logits, test_split, learned = outputs(final, "test")
-    y = split["label"].map({code: i for i, code in enumerate(table.labels.codes)}).to_numpy()
-    chosen = decision.choose(
-        logits, y, table.labels, training_prior=learned, prior=np.bincount(y, minlength=len(table.labels)) / len(y),
-        referral_sensitivity=config.referral_sensitivity,
-    )  # fmt: skip
+    chosen = choose(config, table, logits, split, learned)
     out_of_fold = predictions(chosen, logits, split)
     test = predictions(chosen, test_logits, test_split)
     metrics = {"out_of_fold": evaluate(out_of_fold), "test": evaluate(test)}
@@ -128,11 +133,7 @@ def preview(config: Config, run: Run, name: str) -> None:
     """Export one fold's network with what its validation fold says, until all parts are trained."""
     table = LesionTable.load(run)
     logits, split, learned = outputs(run, "validation")
-    y = split["label"].map({code: i for i, code in enumerate(table.labels.codes)}).to_numpy()
-    chosen = decision.choose(
-        logits, y, table.labels, training_prior=learned, prior=np.bincount(y, minlength=len(table.labels)) / len(y),
-        referral_sensitivity=config.referral_sensitivity,
-    )  # fmt: skip
+    chosen = choose(config, table, logits, split, learned)
     found = predictions(chosen, logits, split)
     point = operating.operating_point(
         found.malignant_probability, found.is_malignant, chosen.referral_threshold, found.lesions
