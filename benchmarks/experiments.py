@@ -3,10 +3,15 @@
     python benchmarks/experiments.py run --data "$HAM10000_DIR" [ROW ...] [--folds 0 1 2]
     python benchmarks/experiments.py table
 
-``run`` trains what is not trained yet (an interrupted training goes on) and keeps logits and times under --output.
+``run`` trains what is not trained yet (an interrupted training goes on) and keeps logits and times under --output. A
+row that changes nothing but ``views`` asks its base's network again; ``{fold}`` in ``teachers`` is the row's fold.
 ``table`` pools each row's validation folds, decides by the logits less the log prior seen in training (nothing is
 fitted), and writes benchmarks/experiments/table.csv: metrics with 95% intervals over lesions, and the paired difference
 to the row that the recipe is based on. No test image is looked at.
+
+A recipe with ``rows`` trains nothing: it averages what these rows answer. With ``refit`` a multinomial logistic
+regression is put on top, on the answers and the metadata columns that ``refit`` lists, fitted on all folds but the one
+that it answers for.
 """
 
 from __future__ import annotations
@@ -20,7 +25,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
+from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
 from skinlesion.config import Config
@@ -33,28 +39,36 @@ from skinlesion.evaluation.predictions import Predictions
 from skinlesion.runs import Run, atomic, write_json
 from skinlesion.taxonomy import label_set
 from skinlesion.training.fit import fit
-from skinlesion.training.trained import predict
+from skinlesion.training.trained import load_trained, predict
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "configs" / "experiments"
 TABLE = ROOT / "benchmarks" / "experiments" / "table.csv"
+METADATA = ("age", "sex", "site")
 
 
 def recipes(names: list[str]) -> dict[str, Path]:
-    """Recipe files by row name; all of them where no name is given."""
-    known = {path.stem: path for path in sorted(RECIPES.glob("*.json"))}
+    """Recipe files by row name, those that train before those that combine; all of them where no name is given."""
+    known = {path.stem: path for path in sorted(RECIPES.glob("*.json"), key=lambda p: (combines(p), p.stem))}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise SystemExit(f"error: no recipe {', '.join(unknown)} in {RECIPES}; known: {', '.join(known)}")
     return {name: known[name] for name in names or known}
 
 
+def combines(path: Path) -> bool:
+    """Whether a recipe combines other rows instead of training."""
+    return "rows" in json.loads(path.read_text())
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Train every row on every fold, and keep what it says about the validation images."""
-    todo = [(name, path, fold) for fold in arguments.folds for name, path in recipes(arguments.rows).items()]
+    trained = {name: path for name, path in recipes(arguments.rows).items() if not combines(path)}
+    todo = [(name, path, fold) for fold in arguments.folds for name, path in trained.items()]
     tables: dict[tuple, object] = {}
     for name, path, fold in tqdm(todo, desc="experiments", unit="run"):
         config = Config.from_file(path).but(data=arguments.data, fold=fold)
+        config = config.but(teachers=config.teachers.format(fold=fold))
         files = Run(arguments.output / name / f"fold-{fold}")
         result = files.folder / "result.json"
         if result.exists() and Config.from_file(files.config_file) == config:
@@ -63,19 +77,26 @@ def run(arguments: argparse.Namespace) -> None:
         if key not in tables:
             found = load_table(config.data, config.labels, config.exclude_official_test)
             tables[key] = check_table(splits.take_subset(found, config.max_images, seed=config.seed)).table
-        one(config, tables[key], files, result)
+        base = json.loads(path.read_text()).get("base", "")
+        same = base and Config.from_file(path).but(views=1) == Config.from_file(path.parent / base).but(views=1)
+        weights = Run(arguments.output / Path(base).stem / f"fold-{fold}") if same else files
+        one(config, tables[key], files, result, weights)
 
 
-def one(config: Config, table, files: Run, result: Path) -> None:
+def one(config: Config, table, files: Run, result: Path, weights: Run) -> None:
     write_json(files.config_file, config.to_dict())
     split, _ = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
     names = split["split"].to_numpy(str)
     cache = build_cache(table, size=config.image_size, fit=config.fit)
-    trained = fit(config, cache, table.targets, names, files, classes=len(table.labels))
+    trained = (
+        fit(config, cache, table.targets, names, files, classes=len(table.labels))
+        if weights is files
+        else load_trained(weights, config, classes=len(table.labels))
+    )
     rows = np.flatnonzero(names == "validation")
-    logits, _ = predict(trained.model, cache, rows)
+    logits, _ = predict(trained.model, cache, rows, views=config.views)
     with atomic(files.folder / "validation.csv") as temporary:
-        frame = split.iloc[rows][["image_id", "lesion_id", "label"]].reset_index(drop=True)
+        frame = table.frame.iloc[rows][["image_id", "lesion_id", "label", *METADATA]].reset_index(drop=True)
         frame.join(pd.DataFrame(logits, columns=list(table.labels.codes))).to_csv(temporary, index=False)
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     write_json(result, {
@@ -85,17 +106,53 @@ def one(config: Config, table, files: Run, result: Path) -> None:
     })  # fmt: skip
 
 
-def judged(config: Config, folders: list[Path]) -> tuple[Predictions, list[dict]]:
-    """The validation folds of a row as one set of predictions: its logits turned to the natural prior."""
+def answers(name: str, output: Path) -> tuple[pd.DataFrame, list[dict]]:
+    """A row's answers on its validation folds (logits less the log prior seen in training), and each fold's facts."""
+    path = RECIPES / f"{name}.json"
+    codes = list(label_set(recipe_config(path).labels).codes)
+    recipe = json.loads(path.read_text())
+    if "rows" in recipe:
+        parts = [answers(row, output) for row in recipe["rows"]]
+        frames = [part[0].set_index("image_id") for part in parts]
+        if any(set(frame.index) != set(frames[0].index) for frame in frames):
+            raise SystemExit(f"error: {name} combines rows that are not trained on the same folds; run these first")
+        mean = sum(log_softmax(frame.loc[frames[0].index, codes].to_numpy(), axis=1) for frame in frames) / len(frames)
+        whole = frames[0].assign(**dict(zip(codes, mean.T, strict=True))).reset_index()
+        return (refit(whole, codes, recipe["refit"]) if "refit" in recipe else whole), parts[0][1]
     frames, facts = [], []
-    labels = label_set(config.labels)
-    for folder in folders:
+    for folder in sorted(file.parent for file in (output / name).glob("fold-*/result.json")):
         frame = pd.read_csv(folder / "validation.csv", dtype={"image_id": str, "lesion_id": str})
         facts.append(json.loads((folder / "result.json").read_text()))
-        codes = list(labels.codes)
         frame[codes] -= np.log(facts[-1]["prior"])
-        frames.append(frame)
-    whole = pd.concat(frames, ignore_index=True)
+        frames.append(frame.assign(fold=int(folder.name.removeprefix("fold-"))))
+    return pd.concat(frames, ignore_index=True), facts
+
+
+def refit(whole: pd.DataFrame, codes: list[str], columns: list[str]) -> pd.DataFrame:
+    """The row's answers, and metadata, through a logistic regression fitted on the other folds."""
+    facts = pd.get_dummies(
+        whole[columns].assign(**{c: whole[c].astype(str) for c in columns if c != "age"}), dtype=float
+    )
+    if "age" in columns:
+        facts["unknown_age"] = whole["age"].isna().astype(float)
+        facts["age"] = (whole["age"].fillna(whole["age"].mean()) - 50) / 20
+    x = np.hstack([log_softmax(whole[codes].to_numpy(), axis=1), facts.to_numpy(float)])
+    for fold in whole["fold"].unique():
+        inside = (whole["fold"] == fold).to_numpy()
+        model = LogisticRegression(class_weight="balanced", max_iter=2000).fit(x[~inside], whole["label"][~inside])
+        whole.loc[inside, list(model.classes_)] = model.predict_log_proba(x[inside])
+    return whole
+
+
+def recipe_config(path: Path) -> Config:
+    """The configuration of a row; of one that combines, that of the first row it names."""
+    while combines(path):
+        path = path.with_name(json.loads(path.read_text())["rows"][0] + ".json")
+    return Config.from_file(path)
+
+
+def judged(whole: pd.DataFrame, labels) -> Predictions:
+    """A row's answers as predictions: probabilities for the natural prior, scores for an even one."""
     y = whole["label"].map({code: i for i, code in enumerate(labels.codes)}).to_numpy()
     even = whole[list(labels.codes)].to_numpy()
     natural = np.bincount(y, minlength=len(labels)) / len(y)
@@ -103,27 +160,33 @@ def judged(config: Config, folders: list[Path]) -> tuple[Predictions, list[dict]
         image_ids=whole["image_id"].to_numpy(str),
         lesions=whole["lesion_id"].to_numpy(str),
         split=np.full(len(whole), "validation"),
-        fold=np.concatenate([np.full(len(f), i) for i, f in enumerate(frames)]),
+        fold=whole["fold"].to_numpy(),
         labels=labels,
         y=y,
         probabilities=softmax(even + np.log(natural), axis=1),
         scores=softmax(even, axis=1),
-    ), facts
+    )
+
+
+def ready(name: str, output: Path) -> bool:
+    """Whether a row, or every row that it combines, is trained on at least one fold."""
+    rows = json.loads((RECIPES / f"{name}.json").read_text()).get("rows", [])
+    return all(ready(row, output) for row in rows) if rows else any((output / name).glob("fold-*/result.json"))
 
 
 def table(arguments: argparse.Namespace) -> None:
     """Write the table of all rows that are trained on at least one fold."""
     lines, done = [], {}
     for name, path in recipes([]).items():
-        folders = sorted(file.parent for file in (arguments.output / name).glob("fold-*/result.json"))
-        if folders:
-            done[name] = (*judged(Config.from_file(path), folders), [f.name.removeprefix("fold-") for f in folders])
+        if ready(name, arguments.output):
+            whole, facts = answers(name, arguments.output)
+            done[name] = judged(whole, label_set(recipe_config(path).labels)), facts, sorted(whole["fold"].unique())
     for name, (predictions, facts, folds) in done.items():
         recipe = json.loads((RECIPES / f"{name}.json").read_text())
         base = Path(recipe.get("base", "")).stem
         metrics = evaluate(predictions)
         line = {
-            "row": name, "about": recipe["about"], "base": base, "folds": " ".join(folds),
+            "row": name, "about": recipe["about"], "base": base, "folds": " ".join(map(str, folds)),
             "n_images": len(predictions), "n_lesions": metrics["n_lesions"],
         }  # fmt: skip
         values = {"balanced_accuracy": metrics["balanced_accuracy"], "macro_auroc": metrics["macro_auroc"],

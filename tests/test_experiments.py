@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from conftest import REPOSITORY
@@ -31,15 +34,22 @@ def script(name):
 def data(tmp_path_factory):
     table = small_table(tmp_path_factory.mktemp("images"), lesions=12)
     place = tmp_path_factory.mktemp("csv") / "images.csv"
-    table.frame[["path", "label", "image_id", "lesion_id"]].to_csv(place, index=False)
+    frame = table.frame[["path", "label", "image_id", "lesion_id"]].assign(
+        site="back", age=[30, 60] * (len(table) // 2)
+    )
+    frame.to_csv(place, index=False)
     return str(place)
 
 
 def test_every_row_is_a_valid_recipe_with_a_word_on_what_it_is():
     for path in (REPOSITORY / "configs" / "experiments").glob("*.json"):
         recipe = json.loads(path.read_text())
-        config = Config.from_file(path)
         assert len(recipe["about"]) > 5
+        if "rows" in recipe:
+            assert set(recipe) <= {"about", "base", "rows", "refit"}
+            assert all(path.with_name(f"{row}.json").exists() for row in [Path(recipe["base"]).stem, *recipe["rows"]])
+            continue
+        config = Config.from_file(path)
         if "base" in recipe:
             base = Config.from_file(path.parent / recipe["base"])
             assert {name for name in recipe if name not in ("about", "base")} == {
@@ -53,6 +63,13 @@ def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys)
     recipes.mkdir()
     (recipes / "plain.json").write_text(json.dumps({"about": "a small start", **TINY}))
     (recipes / "other.json").write_text(json.dumps({"about": "one change", "base": "plain.json", "balance": "sqrt"}))
+    (recipes / "views.json").write_text(json.dumps({"about": "four views", "base": "plain.json", "views": 4}))
+    (recipes / "both.json").write_text(
+        json.dumps({"about": "the two averaged", "base": "plain.json", "rows": ["plain", "other"]})
+    )
+    (recipes / "age.json").write_text(
+        json.dumps({"about": "with age", "base": "plain.json", "rows": ["plain"], "refit": ["age", "sex", "site"]})
+    )
     monkeypatch.setattr(experiments, "RECIPES", recipes)
     monkeypatch.setattr(experiments, "TABLE", tmp_path / "table.csv")
     output = tmp_path / "runs"
@@ -63,7 +80,8 @@ def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys)
 
     call("run", "--data", data, "--folds", "0", "1")
     stamps = {path: path.stat().st_mtime_ns for path in output.glob("*/*/result.json")}
-    assert len(stamps) == 4
+    assert len(stamps) == 6
+    assert not list((output / "views").glob("*/checkpoints")), "other views ask the same network"
     call("run", "--data", data, "--folds", "0", "1")
     assert stamps == {path: path.stat().st_mtime_ns for path in output.glob("*/*/result.json")}, "done is done"
     call("table")
@@ -87,6 +105,33 @@ def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys)
         expected - table.loc["plain", "balanced_accuracy"], abs=2e-4
     )
     assert np.isnan(table.loc["plain", "difference"])
+
+    seen = {
+        row: np.concatenate(
+            [
+                log_softmax(
+                    pd.read_csv(output / row / f"fold-{fold}" / "validation.csv")[codes].to_numpy()
+                    - np.log(json.loads((output / row / f"fold-{fold}" / "result.json").read_text())["prior"]),
+                    axis=1,
+                )
+                for fold in (0, 1)
+            ]
+        )
+        for row in ("plain", "other", "views")
+    }
+    assert np.abs(seen["views"] - seen["plain"]).max() > 1e-4
+    both = balanced_accuracy_score(truth, np.array(codes)[(seen["plain"] + seen["other"]).argmax(1)])
+    assert table.loc["both", "balanced_accuracy"] == pytest.approx(both, abs=1e-4)
+    fold = np.repeat([0, 1], [len(part) for part in parts])
+    ages = np.concatenate([part["age"] for part in parts])
+    ones = np.ones((len(truth), 2))  # site and unknown sex are the same everywhere
+    x = np.hstack([seen["plain"], (ages[:, None] - 50) / 20, ones])
+    answer = np.empty(len(truth), object)
+    for k in (0, 1):
+        model = LogisticRegression(class_weight="balanced", max_iter=2000).fit(x[fold != k], truth[fold != k])
+        answer[fold == k] = model.predict(x[fold == k])
+    expected = balanced_accuracy_score(truth, answer.astype(str))
+    assert table.loc["age", "balanced_accuracy"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, monkeypatch, capsys):
