@@ -8,7 +8,9 @@ from skinlesion.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.runs import Run, atomic, write_json
 
 FOLDER = Path(__file__).parents[1] / "configs"
-CONFIGS = sorted(FOLDER.rglob("*.json"))
+CONFIGS = sorted(
+    p for p in FOLDER.rglob("*.json") if '"rows"' not in p.read_text()
+)  # what combines rows trains nothing
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

@@ -53,6 +53,7 @@ class Config:
     # model and training
     model: str = "classic"  # "classic", or any timm model with a classifier
     pretrained: bool = False  # start from ImageNet weights
+    start: str = ""  # folder of a trained run whose weights to start from instead
     freeze: int = 0  # first stages of the network that keep the weights they start with
     epochs: int = 30  # passes over the balanced training split
     batch_size: int = 64  # samples a step, over all processes

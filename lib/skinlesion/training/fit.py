@@ -24,15 +24,16 @@ from skinlesion.training.augment import augment
 from skinlesion.training.balance import epoch_rows
 from skinlesion.training.chance import generator
 from skinlesion.training.distributed import ALONE, batch_norms
+from skinlesion.training.earlier import earlier_stamp
 from skinlesion.training.losses import distillation, learned_prior, make_loss
 from skinlesion.training.memory import keep_freed_memory
 from skinlesion.training.mixing import mix
 from skinlesion.training.models import Classifier
 from skinlesion.training.session import NEW_EPOCH, Session
-from skinlesion.training.teachers import TEMPERATURE, Teachers, teachers_stamp
+from skinlesion.training.teachers import TEMPERATURE, Teachers
 from skinlesion.training.trained import Trained, load_trained, predict
 
-#: What the trained weights depend on, besides pixels, labels and split.
+#: What the trained weights depend on, besides pixels, labels, split and the weights of earlier runs.
 TRAINING_FIELDS = (
     "seed", "fold", "image_size", "fit", "balance", "target_count", "rotation", "flip", "scale", "shift", "shear",
     "color", "degrade", "rand_augment", "erase", "mix", "model", "pretrained", "freeze", "epochs", "batch_size",
@@ -68,7 +69,7 @@ class Progress:
 def training_key(config: Config, content: str, targets: np.ndarray, split: np.ndarray) -> str:
     """Names a training by all it depends on, so that a resumed one is never mixed with another."""
     wanted = {name: getattr(config, name) for name in TRAINING_FIELDS}
-    state = hashlib.sha256(json.dumps([wanted, content, teachers_stamp(config)], sort_keys=True).encode())
+    state = hashlib.sha256(json.dumps([wanted, content, earlier_stamp(config)], sort_keys=True).encode())
     state.update(targets.tobytes() + "".join(split).encode())
     return state.hexdigest()[:12]
 

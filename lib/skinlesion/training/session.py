@@ -13,6 +13,7 @@ from skinlesion.config import Config
 from skinlesion.errors import ModelError
 from skinlesion.training import checkpoint
 from skinlesion.training.distributed import World
+from skinlesion.training.earlier import load_start
 from skinlesion.training.freeze import freeze_stages
 from skinlesion.training.models import Classifier, create_model
 from skinlesion.training.trained import device
@@ -29,7 +30,10 @@ class Session:
     def __init__(self, config: Config, folder: Path, classes: int, world: World):
         self.config, self.folder, self.world, self.device = config, folder, world, device()
         torch.manual_seed(config.seed)
-        model = create_model(config.model, classes=classes, image_size=config.image_size, pretrained=config.pretrained)
+        pretrained = config.pretrained and not config.start
+        model = create_model(config.model, classes=classes, image_size=config.image_size, pretrained=pretrained)
+        if config.start:
+            load_start(model, config)
         world.share_weights(model)
         self._frozen = freeze_stages(model, config.freeze, config.model)
         self.model = model.to(self.device, memory_format=torch.channels_last)

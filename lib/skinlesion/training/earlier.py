@@ -1,0 +1,80 @@
+"""Runs that were trained before, to learn from or to start from, and whether they may be used here."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+from skinlesion.config import Config, split_kind
+from skinlesion.errors import ConfigError
+from skinlesion.runs import Run
+from skinlesion.training import checkpoint
+from skinlesion.training.models import Classifier
+
+
+def teacher_runs(config: Config) -> list[Run]:
+    """The runs that ``config.teachers`` names; none where it is empty."""
+    runs = [Run(name.strip()) for name in config.teachers.split(",") if name.strip()]
+    if config.teachers and not runs:
+        raise ConfigError(f"teachers={config.teachers!r} names no folder; name trained runs, or leave it empty")
+    return runs
+
+
+def earlier_stamp(config: Config) -> str:
+    """Names the weights of all earlier runs, so that a training is not mixed with another that had other ones."""
+    runs = teacher_runs(config) + ([Run(config.start)] if config.start else [])
+    return " ".join(json.loads(run.need(run.training, "skinlesion train").read_text())["checkpoint"] for run in runs)
+
+
+def check_split(run: Run, earlier: Config, config: Config) -> None:
+    """Refuse an earlier run that may have trained on this one's validation or test images.
+
+    A training of all five folds (``fold`` -1) may use runs of any one fold.
+
+    Raises
+    ------
+    ConfigError
+    """
+    names = ("labels", "split_file")  # a split file decides alone
+    if not config.split_file:
+        names += ("data", "seed", "max_images", "exclude_official_test")
+    if not config.split_file and config.fold != -1:
+        names += ("fold",)
+    other = [name for name in names if _settled(earlier, name) != _settled(config, name)]
+    if other:
+        raise ConfigError(
+            f"{run.folder} was trained on another split: "
+            + ", ".join(f"{name}={getattr(earlier, name)!r}, here {getattr(config, name)!r}" for name in other)
+            + "; make them agree, or train it anew"
+        )
+
+
+def _settled(config: Config, name: str) -> object:
+    """A value to compare: places in full, since one folder goes by many names."""
+    value = getattr(config, name)
+    return split_kind(value)[1].resolve() if name in ("data", "split_file") else value
+
+
+def load_start(model: Classifier, config: Config) -> None:
+    """Put the best weights of the run ``config.start`` into ``model``.
+
+    Raises
+    ------
+    ConfigError
+        Where it was trained on another split, or is another network.
+    DataError
+        Where it is not trained yet.
+    """
+    run = Run(config.start)
+    facts = json.loads(run.need(run.training, "skinlesion train").read_text())
+    earlier = Config.from_file(run.config_file)
+    check_split(run, earlier, config)
+    tensors, _ = checkpoint.read(run.folder / facts["checkpoint"])
+    try:
+        model.load_state_dict({name: torch.as_tensor(tensor) for name, tensor in tensors.items()})
+    except RuntimeError:
+        raise ConfigError(
+            f"start={config.start!r} is a {earlier.model} at {earlier.image_size} px, which does not fit the "
+            f"{config.model} at {config.image_size} px with the classes here; name a run of the same network and labels"
+        ) from None

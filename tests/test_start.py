@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+
+from skinlesion.config import Config
+from skinlesion.data.cache import build_cache
+from skinlesion.data.splits import make_split
+from skinlesion.errors import ConfigError, DataError
+from skinlesion.runs import Run, write_json
+from skinlesion.training.fit import fit
+from skinlesion.training.trained import predict
+from small import small_table
+
+CONFIG = Config(image_size=24, epochs=3, batch_size=8, learning_rate=3e-3, patience=0, keep="last")
+STILL = {"epochs": 1, "learning_rate": 1e-12, "average": 0.0}  # so that what is answered is what was started from
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return small_table(tmp_path_factory.mktemp("images"), lesions=6)
+
+
+@pytest.fixture(scope="module")
+def data(table):
+    return build_cache(table, size=24, fit="squash"), table.targets, make_split(table)["split"].to_numpy(str)
+
+
+def train(data, folder, config):
+    run = Run(folder)
+    write_json(run.config_file, config.to_dict())
+    return fit(config, *data, run, classes=7)
+
+
+@pytest.fixture(scope="module")
+def earlier(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("earlier")
+    return folder, train(data, folder, CONFIG)
+
+
+def test_a_training_starts_from_the_earlier_weights(earlier, data, tmp_path):
+    folder, first = earlier
+    second = train(data, tmp_path / "second", CONFIG.but(start=str(folder), **STILL))
+    weights = second.model.state_dict()
+    learnt = [name for name, _ in first.model.named_parameters()]
+    assert all(torch.allclose(weights[name], first.model.state_dict()[name], atol=1e-9) for name in learnt)
+    fresh = train(data, tmp_path / "fresh", CONFIG.but(**STILL)).model.state_dict()
+    assert not all(torch.allclose(fresh[name], weights[name], atol=1e-3) for name in learnt)
+
+
+def test_at_another_size_too(table, data, tmp_path):
+    config = CONFIG.but(model="resnet10t", epochs=1)
+    first = train(data, tmp_path / "small", config)
+    larger = build_cache(table, size=40, fit="squash")
+    changes = {"start": str(tmp_path / "small"), "image_size": 40, **STILL}
+    second = train((larger, *data[1:]), tmp_path / "large", config.but(**changes))
+    for name, weight in first.model.named_parameters():
+        assert torch.allclose(second.model.state_dict()[name], weight, atol=1e-9), name
+    said, _ = predict(second.model, larger, np.flatnonzero(data[2] == "validation"))
+    assert np.isfinite(said).all()
+
+
+def test_other_earlier_weights_make_another_training(earlier, data, tmp_path):
+    folder, _ = earlier
+    one = train(data, tmp_path / "run", CONFIG.but(start=str(folder), **STILL)).facts["checkpoint"]
+    train(data, tmp_path / "other", CONFIG.but(seed=0, epochs=1))
+    two = train(data, tmp_path / "run", CONFIG.but(start=str(tmp_path / "other"), **STILL)).facts["checkpoint"]
+    assert one != two
+
+
+def test_what_cannot_be_started_from_is_refused(earlier, data, tmp_path):
+    folder, _ = earlier
+    start = CONFIG.but(start=str(folder), epochs=1)
+    with pytest.raises(ConfigError, match="another split: fold=0, here 1"):
+        train(data, tmp_path / "a", start.but(fold=1))
+    with pytest.raises(ConfigError, match="is a classic at 24 px, which does not fit the resnet10t at 24 px"):
+        train(data, tmp_path / "b", start.but(model="resnet10t"))
+    with pytest.raises(DataError, match=r"training\.json is not there yet; run skinlesion train"):
+        train(data, tmp_path / "c", start.but(start=str(tmp_path / "nobody")))
