@@ -97,17 +97,6 @@ def test_a_mistake_in_a_base_is_named_where_it_is(tmp_path):
             Config.from_file(tmp_path / f"{name}.json")
 
 
-@pytest.mark.parametrize("path", sorted((FOLDER / "experiments").glob("*.json")), ids=lambda p: p.stem)
-def test_every_row_of_the_experiment_table_says_what_it_changes(path):
-    recipe = json.loads(path.read_text())
-    assert recipe["about"]
-    if "base" in recipe:
-        base, row = (Config.from_file(p).to_dict() for p in (path.parent / recipe["base"], path))
-        given = recipe.keys() - {"about", "base"}
-        assert {name for name in row if row[name] != base[name]} <= given
-        assert given, "a row changes something"
-
-
 def test_a_run_remembers_its_configuration(tmp_path):
     run = Run(tmp_path / "r")
     run.config(epochs=3, learning_rate=1)
