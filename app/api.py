@@ -1,4 +1,4 @@
-"""The API: predictions, liveness, and its own description."""
+"""The API: predictions, the model, liveness, and its own description."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ from flask import Blueprint, current_app, g, jsonify
 
 from app import openapi, uploads
 from app.problems import problem_response, status_of
+from app.tokens import guarded
 
 blueprint = Blueprint("api", __name__)
 
+#: What the manifest tells everybody. The rest, such as the training's configuration, may name places on a machine.
+PUBLIC = (
+    "name", "version", "created", "sha256", "bytes", "architecture", "image_size", "fit", "views", "outputs", "labels",
+    "prior", "referral", "domain", "measured_on", "metrics", "data", "licence",
+)  # fmt: skip
+
 
 @blueprint.post("/api/v1/predict")
+@guarded
 def predict():
     """Predict every image of the request, or none: one that cannot be used fails the whole, and is named."""
     received = uploads.receive()
@@ -23,6 +31,14 @@ def predict():
     return jsonify(
         model=g.predictor.manifest.identity, predictions=[prediction.to_dict() for prediction in predictions]
     )
+
+
+@blueprint.get("/api/v1/model")
+@guarded
+def model():
+    """What is known of the model: labels, operating point, figures and terms."""
+    content = g.predictor.manifest.content
+    return jsonify({name: content[name] for name in PUBLIC if name in content})
 
 
 @blueprint.get("/healthz")

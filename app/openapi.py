@@ -3,60 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import skinlesion
+from app.problems import CODES
 from skinlesion import images
 from skinlesion.taxonomy import LabelSet
 
+TYPES = tuple(f"image/{name.lower()}" for name in images.FORMATS)
 
-def describe(labels: LabelSet, limits: Mapping) -> dict:
-    """The whole document, for a model with ``labels`` and an app with ``limits`` (its configuration)."""
+#: Statuses that any address may answer with: what went wrong has little to do with what was asked.
+ANYWHERE = (400, 431, 500)
+
+
+def describe(labels: LabelSet, config: Mapping) -> dict:
+    """The whole document, for a model with ``labels`` and an app with this configuration."""
+    security = [{"token": []}] if config["TOKENS"] else []
+    limited = (429,) if config["RATE"] else ()
+    guarded = (401, *limited) if security else limited
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Skin Lesion Lab",
             "version": skinlesion.__version__,
-            "description": "Classifies skin lesions in dermatoscopic images. Research software, no medical device.",
+            "description": "Classifies skin lesions in dermatoscopic images. Research software, no medical device. "
+            "Errors are problem details (RFC 9457) with a `code` that does not change.",
+            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": "/"}],
         "paths": {
-            "/api/v1/predict": {"post": _predict(limits)},
+            "/api/v1/predict": {"post": _predict(config, guarded) | {"security": security}},
+            "/api/v1/model": {
+                "get": {
+                    "operationId": "model",
+                    "summary": "The model: labels, operating point, figures and terms",
+                    "security": security,
+                    "responses": {"200": _json("The manifest's public part", _ref("ModelDetails")), **_refs(*guarded)},
+                }
+            },
             "/api/v1/openapi.json": {
                 "get": {
                     "operationId": "describe",
                     "summary": "This document",
-                    "responses": {"200": _json("The API's description", {"type": "object"})},
+                    "security": [],
+                    "responses": {"200": _json("The API's description", {"type": "object"}), **_refs(*limited)},
                 }
             },
             "/healthz": {
                 "get": {
                     "operationId": "health",
                     "summary": "Whether the server lives, and with which model",
-                    "responses": {"200": _json("Alive", _ref("Health"))},
+                    "security": [],
+                    "responses": {"200": _json("Alive", _ref("Health")), **_refs()},
                 }
             },
         },
-        "components": {"schemas": _schemas(labels)},
+        "components": {
+            "schemas": _schemas(labels),
+            "responses": {_name(status): _problem(status) for status in sorted({s for s, _ in CODES.values()})},
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "One of the server's `SKINLESION_TOKENS`; asked for only where it has any.",
+                }
+            },
+        },
     }
 
 
-def _predict(limits: Mapping) -> dict:
-    files = {"type": "array", "minItems": 1, "maxItems": limits["MAX_IMAGES"], "items": {"type": "string"}}
+def _predict(config: Mapping, guarded: tuple[int, ...]) -> dict:
+    files = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": config["MAX_IMAGES"],
+        "items": {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"},
+        "description": f"Files of {', '.join(images.FORMATS)}, told from their content: up to {images.MAX_BYTES:,} "
+        f"bytes and {config['MAX_PIXELS']:,} pixels each, {config['MAX_CONTENT_LENGTH']:,} bytes and "
+        f"{config['MAX_REQUEST_PIXELS']:,} pixels together, {images.MIN_SIDE} pixels a side or more, one frame each.",
+    }
     body = {"type": "object", "required": ["image"], "properties": {"image": files}}
-    problems = {
-        "400": "No image was sent (code `missing`), or the request is malformed (`bad-request`)",
-        "413": f"An image above {images.MAX_BYTES:,} bytes, a request above {limits['MAX_CONTENT_LENGTH']:,} bytes, "
-        f"or more than {limits['MAX_IMAGES']} images (`too-large`)",
-        "415": f"Not a {', '.join(images.FORMATS)} image (`unsupported-format`)",
-        "422": "An image that cannot be used (`unreadable`, `too-many-pixels`, `too-small`, `animated`)",
-    }
+    form = {"schema": body, "encoding": {"image": {"contentType": ", ".join(TYPES)}}}
     return {
         "operationId": "predict",
         "summary": "Predict one or several dermatoscopic images",
         "description": "All images are predicted or none: the first that cannot be used is named by its `index`.",
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}},
+        "requestBody": {"required": True, "content": {"multipart/form-data": form}},
         "responses": {
             "200": _json("One prediction an image, in the order sent", _ref("Answer")),
-            **{status: _json(text, _ref("Problem"), "application/problem+json") for status, text in problems.items()},
+            **_refs(403, 413, 415, 422, 503, *guarded),
         },
     }
 
@@ -65,10 +100,12 @@ def _schemas(labels: LabelSet) -> dict:
     share = {"type": "number", "minimum": 0, "maximum": 1}
     shares = _object(dict.fromkeys(labels.codes, share)) | {"description": "One value a class; they sum to 1."}
     text = {"type": "string"}
+    sha256 = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "Of the network's file."}
     return {
         "Answer": _object({"model": _ref("Model"), "predictions": {"type": "array", "items": _ref("Prediction")}}),
         "Health": _object({"status": {"const": "ok"}, "model": _ref("Model")}),
-        "Model": _object({"name": text, "version": text, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}),
+        "Model": _object({"name": text, "version": text, "sha256": sha256}),
+        "ModelDetails": _model(labels, shares, sha256),
         "Prediction": _object(
             {
                 "label": {"enum": list(labels.codes), "description": "The class with the largest score."},
@@ -86,13 +123,61 @@ def _schemas(labels: LabelSet) -> dict:
             {
                 "type": text,
                 "title": text,
-                "status": {"type": "integer"},
-                "code": text | {"description": "Stable; what programs should look at."},
-                "detail": text,
+                "status": {"enum": sorted({status for status, _ in CODES.values()})},
+                "code": {"enum": list(CODES), "description": "Stable; what programs should look at."},
+                "detail": text | {"description": "What is wrong and what to do, for a person."},
             },
             optional={"index": {"type": "integer", "minimum": 0, "description": "Which image, counted from 0."}},
         ),
     }
+
+
+def _model(labels: LabelSet, shares: dict, sha256: dict) -> dict:
+    text, whole, group = {"type": "string"}, {"type": "integer", "minimum": 1}, {"type": "object"}
+    return _object(
+        {
+            "name": text,
+            "version": text,
+            "sha256": sha256,
+            "image_size": whole | {"description": "Side of the network's input, in pixels; images may have any size."},
+            "fit": {"enum": list(images.FITS), "description": "How an image is fitted into that square."},
+            "outputs": {"type": "array", "items": text},
+            "labels": {"const": list(labels.codes)},
+            "prior": shares | {"description": "The class mix that probabilities are calibrated for; it sums to 1."},
+            "referral": group | {"description": "The operating point, and what was measured there."},
+            "domain": group | {"description": "When an image counts as unlike the training images."},
+            "data": group | {"description": "What the model was trained on."},
+        },
+        optional={
+            "created": text,
+            "bytes": whole,
+            "architecture": text,
+            "views": whole | {"description": "How many flipped or turned views of an image are averaged."},
+            "measured_on": text,
+            "metrics": group | {"description": "Figures as `value`, `low` and `high` (95% interval), and `n`."},
+            "licence": text,
+        },
+    )
+
+
+def _problem(status: int) -> dict:
+    meanings = "; ".join(f"`{code}`: {text.rstrip('.')}" for code, (of, text) in CODES.items() if of == status)
+    response = _json(meanings, _ref("Problem"), "application/problem+json")
+    if status in (429, 503):
+        response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
+    if status == 401:
+        response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return response
+
+
+def _refs(*statuses: int) -> dict:
+    return {
+        str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in sorted({*ANYWHERE, *statuses})
+    }
+
+
+def _name(status: int) -> str:
+    return HTTPStatus(status).name.title().replace("_", "")
 
 
 def _object(properties: dict, optional: dict | None = None) -> dict:

@@ -1,25 +1,51 @@
-"""The page: a form, and the answer to it. Works without JavaScript."""
+"""The pages: a form and the answer to it, and what there is to read. All of them work without JavaScript."""
 
 from __future__ import annotations
 
-from flask import Blueprint, current_app, g, render_template
+import base64
+import json
+from datetime import UTC, datetime
 
-from app import present, uploads
+from flask import Blueprint, current_app, g, render_template, request
+from markupsafe import Markup
+
+from app import averaging, examples, markdown, openapi, present, reference, uploads
 from app.problems import status_of
 from skinlesion import images
 from skinlesion.errors import ImageError
+from skinlesion.serving.card import model_card
+from skinlesion.serving.manifest import Manifest
+from skinlesion.serving.predictor import Prediction
 
 blueprint = Blueprint("pages", __name__)
+
+#: What the header leads to, as (endpoint, words).
+NAVIGATION = (
+    ("pages.form", "Try it"),
+    ("pages.about", "How it works"),
+    ("pages.api", "API"),
+    ("pages.privacy", "Privacy"),
+)
 
 
 @blueprint.app_context_processor
 def wording() -> dict:
-    return {"research": present.RESEARCH, "synthetic": present.SYNTHETIC, "explanation": present.SCORES}
+    return {
+        "navigation": NAVIGATION,
+        "research": present.RESEARCH,
+        "synthetic": present.SYNTHETIC,
+        "explanation": present.SCORES,
+    }
 
 
 @blueprint.app_template_filter("percent")
 def percent(share: float) -> str:
     return present.percent(share)
+
+
+@blueprint.app_template_filter("inline")
+def inline(text: str) -> Markup:
+    return markdown.inline(text)
 
 
 @blueprint.get("/")
@@ -31,25 +57,91 @@ def form():
 def answer():
     """Every image gets its answer or its error; the status is that of the first error."""
     try:
-        received = uploads.receive()
+        received = _received()
     except ImageError:
         return _form("Choose at least one image first."), 400
-    predictions = iter(g.predictor.predict([upload.frame for upload in received if upload.error is None]))
-    results = [
-        present.Result(upload.name, error=str(upload.error))
-        if upload.error
-        else present.result(upload.name, upload.frame, next(predictions), g.predictor.manifest)
-        for upload in received
-    ]
-    status = next((status_of(upload.error) for upload in received if upload.error), 200)
-    return render_template("result.html", results=results), status
+    manifest = g.predictor.manifest
+    predictions = g.predictor.predict([upload.frame for upload in received if upload.error is None])
+    rest = iter(predictions)
+    answers = [(upload, None if upload.error else next(rest)) for upload in received]
+    combine = "combine" in request.form and len(predictions) > 1
+    average = averaging.average(predictions, manifest) if combine else None
+    page = render_template(
+        "result.html",
+        results=[_result(upload, prediction, manifest) for upload, prediction in answers],
+        average=average and present.result(f"Average of {len(predictions)} images", None, average, manifest),
+        download=_download(answers, average, manifest),
+        answered=datetime.now(UTC),
+    )
+    return page, next((status_of(upload.error) for upload in received if upload.error), 200)
+
+
+@blueprint.get("/about")
+def about():
+    """How an answer comes about, and the card of the model that gives it."""
+    manifest = g.predictor.manifest
+    return render_template("about.html", card=_card(manifest), measured=present.measured(manifest))
+
+
+@blueprint.get("/api")
+def api():
+    document = openapi.describe(g.predictor.manifest.labels, current_app.config)
+    return render_template(
+        "api.html",
+        about=document["info"]["description"],
+        operations=reference.operations(document),
+        schemas=reference.schemas(document),
+    )
+
+
+@blueprint.get("/privacy")
+def privacy():
+    return render_template("privacy.html")
+
+
+def _received() -> list[uploads.Upload]:
+    """The example that was asked for, else what was uploaded."""
+    example = examples.find(request.form.get("example", ""))
+    return [example] if example else uploads.receive()
+
+
+def _result(upload: uploads.Upload, prediction: Prediction | None, manifest: Manifest) -> present.Result:
+    if upload.error:
+        return present.Result(upload.name, error=str(upload.error))
+    return present.result(upload.name, upload.frame, prediction, manifest)
+
+
+def _download(
+    answers: list[tuple[uploads.Upload, Prediction | None]], average: Prediction | None, manifest: Manifest
+) -> str:
+    """The answers as a ``data:`` URL: what the API says, with each image's name, and the average if wanted."""
+    content = {
+        "model": manifest.identity,
+        "predictions": [
+            {"image": upload.name, **(prediction.to_dict() if prediction else {"error": str(upload.error)})}
+            for upload, prediction in answers
+        ],
+    }
+    if average:
+        content["average"] = average.to_dict()
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return "data:application/json;base64," + base64.b64encode(text.encode()).decode()
+
+
+def _card(manifest: Manifest) -> Markup | None:
+    """The model card; None where the manifest holds less than one needs, for it is no part of what predictions need."""
+    try:
+        return markdown.render(model_card(manifest.content), below=1)
+    except (KeyError, TypeError, AttributeError):
+        return None
 
 
 def _form(error: str | None = None) -> str:
     limits = {
         "formats": ", ".join(images.FORMATS),
         "accept": ",".join(f"image/{name.lower()}" for name in images.FORMATS),
+        "bytes": images.MAX_BYTES,
         "megabytes": images.MAX_BYTES // 2**20,
         "count": current_app.config["MAX_IMAGES"],
     }
-    return render_template("index.html", error=error, limits=limits)
+    return render_template("index.html", error=error, limits=limits, examples=examples.EXAMPLES)

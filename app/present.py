@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
+from app import pictures
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Prediction
 from skinlesion.taxonomy import Diagnosis
 
-PREVIEW_SIDE = 480  # pixels, the longer side
+#: Below it, the most probable class is more likely wrong than right.
+UNSURE = 0.5
 
 SYNTHETIC = (
     "This model was trained on synthetic demo images. It shows how the software works; "
@@ -40,7 +39,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """One image as the templates show it: an answer, or the ``error`` that says why there is none."""
+    """One image as the templates show it: an answer, or the ``error`` that says why there is none.
+
+    ``preview`` and ``overlay`` are ``data:`` URLs. An average of several images has neither; an ``overlay`` is
+    missing too where the network has no activation map, or nothing in it speaks for the class.
+    """
 
     title: str
     error: str | None = None
@@ -51,37 +54,61 @@ class Result:
     advice: str = ""
     reason: str = ""
     notices: tuple[str, ...] = ()
+    overlay: str | None = None
+    measured: str = ""
+    operating_point: float = 0.0
 
 
-def result(title: str, frame: np.ndarray, prediction: Prediction, manifest: Manifest) -> Result:
-    """Put a prediction into words; classes are ordered by probability."""
+def result(title: str, frame: np.ndarray | None, prediction: Prediction, manifest: Manifest) -> Result:
+    """Put a prediction into words; classes are ordered by probability. ``frame`` is None for an average."""
     rows = [
         Row(d, prediction.probabilities[d.code], prediction.scores[d.code], d.code == prediction.label)
         for d in manifest.labels
     ]
     rows.sort(key=lambda row: row.probability, reverse=True)
+    overlay = None
+    if frame is not None and prediction.map is not None:
+        overlay = pictures.overlay(prediction.map, frame.shape, manifest.content["fit"])
     return Result(
         title=title,
-        preview=preview(frame),
+        preview=None if frame is None else pictures.preview(frame),
         prediction=prediction,
         diagnosis=manifest.labels[prediction.label],
         rows=tuple(rows),
-        advice="Refer to a dermatologist" if prediction.referral == "refer" else "Watch",
+        advice=_advice(prediction),
         reason=reason(prediction, manifest),
-        notices=tuple(_notices(prediction, rows)),
+        notices=tuple(_notices(prediction, rows, several=frame is None)),
+        overlay=overlay,
+        measured=measured(manifest),
+        operating_point=manifest.referral["threshold"],
     )
+
+
+def _advice(prediction: Prediction) -> str:
+    if prediction.referral == "refer":
+        return "Refer to a dermatologist"
+    return "Watch for changes" if prediction.in_domain else "Watch, as far as this answer can be relied on"
 
 
 def reason(prediction: Prediction, manifest: Manifest) -> str:
-    """Why "refer" or "watch", with what was measured at the operating point."""
+    """Why "refer" or "watch", in one sentence."""
     side = "at or above" if prediction.referral == "refer" else "below"
-    text = (
+    return (
         f"The probability of a malignant or pre-malignant lesion is {percent(prediction.malignant_probability)}, "
         f"{side} this model's operating point of {percent(manifest.referral['threshold'])}."
     )
-    measured = [_measure(name, manifest.referral[name]) for name in ("sensitivity", "specificity")]
-    measured = [part for part in measured if part]
-    return f"{text} Measured there: {'; '.join(measured)}." if measured else text
+
+
+def measured(manifest: Manifest) -> str:
+    """What the operating point was measured to do, on which images; empty where nothing was measured."""
+    parts = [_figure(name, manifest.referral[name]) for name in ("sensitivity", "specificity")]
+    parts = [part for part in parts if part]
+    if not parts:
+        return ""
+    text = f"Measured there: {'; '.join(parts)}."
+    if manifest.content.get("measured_on") == "validation":
+        text += " These are the validation images that the operating point was chosen on, so the figures flatter."
+    return text
 
 
 def percent(share: float) -> str:
@@ -93,34 +120,32 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
-def preview(frame: np.ndarray) -> str:
-    """A frame, made small, as a ``data:`` URL: shown again without having been stored anywhere."""
-    picture = Image.fromarray(frame)
-    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-def _measure(name: str, figure: dict) -> str | None:
+def _figure(name: str, figure: dict) -> str | None:
     if figure["value"] is None:
         return None
     text = f"{name} {percent(figure['value'])}"
     if figure["low"] is not None and figure["high"] is not None:
         text += f" (95% interval {percent(figure['low'])} to {percent(figure['high'])})"
-    return f"{text} on {figure['n']} images"
+    return f"{text} on {figure['n']:,} images"
 
 
-def _notices(prediction: Prediction, rows: list[Row]) -> list[str]:
+def _notices(prediction: Prediction, rows: list[Row], *, several: bool) -> list[str]:
     notices = []
+    top = rows[0]
     if not prediction.in_domain:
+        which = "At least one of these images" if several else "This image"
         notices.append(
-            "This image does not look like the dermatoscopic images the model has learnt from. "
+            f"{which} does not look like the dermatoscopic images the model has learnt from. "
             "Do not rely on this answer; check that it was taken through a dermatoscope and shows one lesion."
         )
-    if not rows[0].chosen:
+    if top.probability < UNSURE:
         notices.append(
-            f"{rows[0].diagnosis.name} has the higher probability, {percent(rows[0].probability)}; "
-            "the class above was chosen by the decision scores, which weigh rare classes up."
+            f"The model is unsure: even its most probable class, {top.diagnosis.name}, has only "
+            f"{percent(top.probability)}, so it is more likely wrong than right."
+        )
+    if not top.chosen:
+        notices.append(
+            f"The most probable class is {top.diagnosis.name}, {percent(top.probability)}. {prediction.name}, "
+            f"{percent(prediction.probability)}, was chosen by the decision scores, which weigh rare classes up."
         )
     return notices

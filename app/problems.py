@@ -9,18 +9,39 @@ from werkzeug.exceptions import HTTPException
 
 from skinlesion.errors import ImageError
 
-_STATUS = {"missing": 400, "too-large": 413, "unsupported-format": 415}
+#: Every code that an answer can carry: its HTTP status, and what it means. The first of a status stands for the status.
+CODES = {
+    "bad-request": (400, "The request is malformed."),
+    "missing": (400, "No image was sent in the multipart field `image`."),
+    "untrusted-host": (400, "The server does not answer for this host name."),
+    "unauthorized": (401, "The bearer token is missing or wrong."),
+    "forbidden": (403, "The request comes from another web site, or from a form that is not the server's own."),
+    "not-found": (404, "There is nothing at this address."),
+    "method-not-allowed": (405, "This address does not take this method; `Allow` names those it takes."),
+    "too-large": (413, "An image has too many bytes, the request has, or it holds too many images."),
+    "unsupported-format": (415, "The content is none of the image formats that are accepted."),
+    "unreadable": (422, "The image is damaged, cut short, or empty."),
+    "too-many-pixels": (422, "The image has too many pixels, or the images of the request have together."),
+    "too-small": (422, "A side of the image has too few pixels."),
+    "animated": (422, "The file holds several frames."),
+    "too-many-requests": (429, "This client has asked too often; `Retry-After` says when to come back."),
+    "request-header-fields-too-large": (431, "The request's headers are too large."),
+    "internal-server-error": (500, "The server failed, and it is not the request's fault."),
+    "not-implemented": (501, "The request uses a part of HTTP that the server does not know."),
+    "overloaded": (503, "Too many images are waiting; `Retry-After` says when to come back."),
+}
+_FIRST = {status: code for code, (status, _) in reversed(CODES.items())}
 
 
 def status_of(error: ImageError) -> int:
-    """The HTTP status that an image's error stands for; 422 where nothing more special fits."""
-    return _STATUS.get(error.code, 422)
+    """The HTTP status that an image's error stands for."""
+    return CODES[error.code][0]
 
 
 def as_problem(status: int, detail: str, code: str | None = None, **members) -> dict:
     """A problem details object (RFC 9457); ``code`` is stable, and follows from the status where it isn't given."""
     title = HTTPStatus(status).phrase
-    code = code or {413: "too-large"}.get(status) or title.lower().replace(" ", "-")
+    code = code or _FIRST.get(status) or title.lower().replace(" ", "-")
     return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **members}
 
 
@@ -39,6 +60,12 @@ def problem_response(status: int, detail: str, code: str | None = None, **member
         response = Response(render_template("error.html", problem=problem))
     response.status_code = status
     return response
+
+
+def problem_page(app: Flask, problem: dict) -> str:
+    """A problem as a page, outside of any request."""
+    with app.test_request_context():
+        return render_template("error.html", problem=problem)
 
 
 def _image_error(error: ImageError) -> Response:

@@ -1,18 +1,25 @@
-"""The headers that every response carries."""
+"""What every request must pass and every response carries: host names, other sites, headers."""
 
 from __future__ import annotations
 
-from flask import Flask, Response, request
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, current_app, request
+
+from app.problems import problem_response
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "no-referrer",
+    # Under no-referrer, browsers would hide the origin of our own forms from us too.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
@@ -20,7 +27,33 @@ HEADERS = {
 
 
 def init_app(app: Flask) -> None:
+    app.before_request(_check_host)
+    app.before_request(_check_site)
     app.after_request(_protect)
+
+
+def _check_host() -> Response | None:
+    """Refuse foreign host names: a page elsewhere could point its own name at this machine (DNS rebinding)."""
+    try:
+        name = urlsplit(f"//{request.host}").hostname
+    except ValueError:
+        name = None
+    if name in current_app.config["HOSTS"]:
+        return None
+    detail = "this server does not answer for that host name; whoever runs it can list the name in SKINLESION_HOSTS"
+    return problem_response(400, detail, "untrusted-host")
+
+
+def _check_site() -> Response | None:
+    """Refuse what a browser sends on behalf of another site; programs send neither of the two headers."""
+    if request.method in SAFE_METHODS:
+        return None
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        own = site in ("same-origin", "none")
+    else:  # older browsers, and plain HTTP beyond loopback
+        own = origin is None or origin.partition("://")[2] == request.host
+    return None if own else problem_response(403, "this request was sent by another web site")
 
 
 def _protect(response: Response) -> Response:

@@ -45,11 +45,25 @@ def receive() -> list[Upload]:
     most = current_app.config["MAX_IMAGES"]
     if len(files) > most:
         raise RequestEntityTooLarge(f"{len(files)} images were sent; at most {most} are accepted at a time")
-    return [_decode(file.filename or f"image {i}", file.stream.getvalue()) for i, file in enumerate(files, 1)]
+    room = current_app.config["MAX_REQUEST_PIXELS"]
+    received = []
+    for number, file in enumerate(files, 1):
+        upload = _decode(file.filename or f"image {number}", file.stream.getvalue(), room)
+        received.append(upload)
+        if upload.frame is not None:
+            room -= upload.frame.shape[0] * upload.frame.shape[1]
+    return received
 
 
-def _decode(name: str, data: bytes) -> Upload:
+def _decode(name: str, data: bytes, room: int) -> Upload:
+    """Decode one file into at most ``room`` pixels: what is left of what a request may hold in memory."""
+    most = current_app.config["MAX_PIXELS"]
     try:
-        return Upload(name, frame=images.decode(data))
+        return Upload(name, frame=images.decode(data, max_pixels=min(most, room)))
     except ImageError as error:
+        if error.code == "too-many-pixels" and room < most:
+            together = current_app.config["MAX_REQUEST_PIXELS"]
+            error = ImageError(
+                error.code, f"the images have more than {together:,} pixels together; send fewer at a time"
+            )
         return Upload(name, error=error)

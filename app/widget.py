@@ -1,4 +1,9 @@
-"""The Voila view: the Flask page's answers inside a notebook. ``python -m app.widget`` serves ``widget.ipynb``."""
+"""The Voila view: the Flask page's answers inside a notebook. ``python -m app.widget`` serves ``widget.ipynb``.
+
+``jupyter/voila.json`` holds Voila's settings: a kernel with the model loaded waits for each visitor and is replaced
+once the page stands; kernels that nobody looks at end after an hour; nothing but the view is served, under no name but
+this machine's; the browser is forbidden to ask another host for anything; and one message has room for ten images.
+"""
 
 from __future__ import annotations
 
@@ -9,65 +14,21 @@ import sys
 from pathlib import Path
 
 import ipywidgets
-from jinja2 import Environment, FileSystemLoader
 
-from app import present
-from skinlesion import images
+from app.widget_view import View, explain
 from skinlesion.errors import SkinLesionError
 from skinlesion.serving.predictor import Predictor
 
 HERE = Path(__file__).resolve().parent
 MODEL = "SKINLESION_MODEL"  # the environment variable that names the model's folder; empty for the shipped model
 
-_templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
-_templates.filters["percent"] = present.percent
-
 
 def view() -> ipywidgets.Widget:
     """The view for the environment's model; where there is none, what to do about it."""
     try:
-        predictor = Predictor.load(os.environ.get(MODEL) or None)
+        return View(Predictor.load(os.environ.get(MODEL) or None)).page
     except SkinLesionError as error:
-        return ipywidgets.HTML(_render("_widget_error.html", error=error))
-    return build(predictor)
-
-
-def build(predictor: Predictor) -> ipywidgets.Widget:
-    """A file chooser, and below it the answer for each chosen image."""
-    manifest = predictor.manifest
-    upload = ipywidgets.FileUpload(
-        accept=",".join(f"image/{name.lower()}" for name in images.FORMATS),
-        multiple=True,
-        description="Choose images",
-        layout=ipywidgets.Layout(width="auto", max_width="16rem"),
-    )
-    answers = ipywidgets.HTML()
-
-    def answer(change: dict) -> None:
-        results = [_result(predictor, file["name"], bytes(file["content"])) for file in change["new"]]
-        answers.value = _render("_widget_answers.html", results=results, explanation=present.SCORES)
-
-    upload.observe(answer, "value")
-    head = _render(
-        "_widget_head.html",
-        style=(HERE / "static" / "result.css").read_text(encoding="utf-8"),
-        manifest=manifest,
-        synthetic=present.SYNTHETIC,
-        research=present.RESEARCH,
-    )
-    return ipywidgets.VBox([ipywidgets.HTML(head), upload, answers])
-
-
-def _result(predictor: Predictor, name: str, data: bytes) -> present.Result:
-    try:
-        frame = images.decode(data)
-        return present.result(name, frame, predictor.predict([frame])[0], predictor.manifest)
-    except SkinLesionError as error:  # raised in a callback, anything would go unseen
-        return present.Result(name, error=str(error))
-
-
-def _render(template: str, **values) -> str:
-    return _templates.get_template(template).render(**values)
+        return explain(error)
 
 
 def _check_port(port: int) -> None:

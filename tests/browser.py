@@ -74,3 +74,11 @@ def strangers(requests: list[str], home: str) -> list[str]:
     """The requests that leave ``home``'s host."""
     own = urlsplit(home).netloc
     return [url for url in requests if urlsplit(url).scheme not in ("data", "blob") and urlsplit(url).netloc != own]
+
+
+def violations(page) -> list[tuple[str, str]]:
+    """What axe-core finds wrong with a page as it stands: the rule, and the element that breaks it."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(rule["id"], node["html"]) for rule in found for node in rule["nodes"]]

@@ -1,23 +1,24 @@
-"""The Voila view: its widgets by themselves, and the page as people use it."""
+"""The Voila view by its widgets: what it shows for images and sliders, and what stops it."""
 
+import asyncio
 import json
-import os
 import re
 import socket
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
 
 import tiny_model
-from app import widget
-from browser import LOW_CONTRAST, chromium, strangers, watch  # noqa: F401  (chromium is the fixture `browser`)
+from app import examples, widget
+from app.widget_changes import NEUTRAL, SLIDERS, apply, working_copy
+from app.widget_view import MAX_IMAGES, View
 from skinlesion import images
+from skinlesion.errors import ModelError
 from skinlesion.serving.predictor import Predictor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -26,6 +27,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return tiny_model.write(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def predictor(model):
+    return Predictor.load(model)
 
 
 @pytest.fixture
@@ -47,22 +53,216 @@ def chosen(path: Path, name: str | None = None) -> dict:
     }
 
 
-def test_view_answers_every_chosen_file(model, lesion, tmp_path):
+def in_kernel(scenario):
+    """Run a scenario where the view lives: inside an event loop, to its end, the drawing of curves included."""
+
+    async def run():
+        scenario()
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def numbers(html: str, row: str) -> list[float]:
+    """The exact numbers behind what a table's row shows."""
+    found = re.search(rf'<tr data-code="{row}">.*?</tr>', html, re.DOTALL)
+    return [float(value) for value in re.findall('<data value="(.*?)">', found[0])]
+
+
+def shown(predictor: Predictor, path: Path, **sliders: int) -> View:
+    """The view after an upload and the given moves of sliders."""
+    view = View(predictor)
+
+    def moves():
+        view.upload.value = (chosen(path),)
+        for name, value in sliders.items():
+            view.whatif.sliders[name].value = value
+
+    in_kernel(moves)
+    return view
+
+
+def changed_by_pillow(frame: np.ndarray, brightness, rotation, zoom, saturation, warmth) -> np.ndarray:
+    """What the sliders promise, another way: mirror images laid around the picture before it is turned."""
+    picture = Image.fromarray(frame)
+    width, height = picture.size
+    tiles = Image.new("RGB", (3 * width, 3 * height))
+    for column in range(3):
+        for row in range(3):
+            tile = ImageOps.mirror(picture) if column != 1 else picture
+            tiles.paste(ImageOps.flip(tile) if row != 1 else tile, (column * width, row * height))
+    turned = tiles.rotate(-rotation, Image.Resampling.BILINEAR).crop((width, height, 2 * width, 2 * height))
+    w, h = round(width * 100 / zoom), round(height * 100 / zoom)
+    left, top = (width - w) // 2, (height - h) // 2
+    cut = turned.crop((left, top, left + w, top + h))
+    pixels = np.asarray(
+        ImageEnhance.Color(ImageEnhance.Brightness(cut).enhance(brightness / 100)).enhance(saturation / 100)
+    )
+    return np.clip(np.rint(pixels * np.array([1 + warmth / 100, 1, 1 - warmth / 100])), 0, 255).astype(np.uint8)
+
+
+def test_sliders_at_rest_change_nothing(lesion):
+    frame = images.read(lesion)
+    assert np.array_equal(apply(frame, NEUTRAL), frame)
+    assert NEUTRAL == {"brightness": 100, "rotation": 0, "zoom": 100, "saturation": 100, "warmth": 0}
+
+
+def test_each_slider_does_what_it_says(lesion):
+    frame = images.read(lesion)
+    square = frame[:200, :200]
+    assert np.array_equal(apply(square, NEUTRAL | {"rotation": 90}), np.rot90(square, -1))
+    assert np.array_equal(apply(frame, NEUTRAL | {"rotation": 180}), frame[::-1, ::-1])
+    assert np.array_equal(apply(frame, NEUTRAL | {"zoom": 200}), frame[50:150, 75:225])
+    assert np.abs(apply(frame, NEUTRAL | {"brightness": 50}) - frame / 2).max() <= 1
+    assert np.array_equal(apply(frame, NEUTRAL | {"saturation": 0})[..., 1], Image.fromarray(frame).convert("L"))
+    warm = apply(frame, NEUTRAL | {"warmth": 20}).astype(float)
+    assert np.abs(warm - np.minimum(frame * [1.2, 1, 0.8], 255)).max() <= 0.5
+
+
+def test_the_smallest_images_can_be_changed_in_every_way(predictor):
+    frame = np.full((images.MIN_SIDE, images.MIN_SIDE, 3), 120, np.uint8)
+    for edge in ("low", "high"):
+        changed = apply(frame, {slider.name: getattr(slider, edge) for slider in SLIDERS})
+        assert predictor.predict([changed])[0].label
+
+
+def test_what_if_answers_as_the_predictor_does_for_the_changed_picture(predictor, lesion):
+    sliders = {"brightness": 123, "rotation": -37, "zoom": 140, "saturation": 60, "warmth": 12}
+    view = shown(predictor, lesion, **sliders)
+    frame = images.read(lesion)
+    before, now = predictor.predict([frame])[0], predictor.predict([changed_by_pillow(frame, **sliders)])[0]
+    assert abs(before.malignant_probability - now.malignant_probability) > 1e-3
+    for code, value in (*now.probabilities.items(), ("all", now.malignant_probability)):
+        old = before.malignant_probability if code == "all" else before.probabilities[code]
+        assert numbers(view.whatif.table.value, code) == pytest.approx([old, value], abs=1e-6)
+
+
+def test_what_if_says_whether_the_answer_flips(predictor, tmp_path):
+    frame = np.tile(np.uint8([90, 120, 150]), (20, 30, 1))
+    Image.fromarray(frame).save(tmp_path / "blue.png")
+    before = predictor.predict([frame])[0]
+    answers = {b: predictor.predict([changed_by_pillow(frame, b, 0, 100, 100, 0)])[0] for b in (104, 80, 120, 150)}
+    flips = {b: (p.label != before.label, p.referral != before.referral) for b, p in answers.items()}
+    assert list(flips.values()) == [(False, False), (True, False), (False, True), (True, True)]
+    view = shown(predictor, tmp_path / "blue.png")
+    assert "As it is" in view.whatif.verdict.value
+
+    def moves():
+        for brightness, (label, referral) in flips.items():
+            view.whatif.sliders["brightness"].value = brightness
+            verdict = view.whatif.verdict.value
+            assert f'data-flips="{str(label or referral).lower()}"' in verdict
+            assert (f"flips</strong> from {before.name}" in verdict) == label
+            assert (f"flips</strong> from {before.referral}" in verdict) == referral
+        view.whatif.reset.click()
+
+    in_kernel(moves)
+    assert view.whatif.values == NEUTRAL
+    assert "As it is" in view.whatif.verdict.value
+
+
+def test_the_curve_follows_the_slider_moved_last(predictor, lesion):
+    view = shown(predictor, lesion, brightness=130, saturation=50)
+    curve = view.whatif.curve.value
+    assert "along <b>Colour strength</b>" in curve
+    line = [tuple(map(float, point.split(","))) for point in re.search('points="(.*?)"', curve)[1].split()]
+    frame = images.read(lesion)
+    for x, y in line:
+        pixels = changed_by_pillow(frame, 130, 0, 100, 2 * x, 0)  # saturation goes from 0 to 200 over the width
+        assert y == pytest.approx(100 * (1 - predictor.predict([pixels])[0].malignant_probability), abs=0.006)
+    assert [x for x, _ in line] == [5 * i for i in range(21)]
+
+
+def test_large_images_are_changed_as_a_smaller_copy_and_it_says_so(predictor, tmp_path):
+    large = np.random.default_rng(4).integers(0, 256, (90, 1200, 3)).astype(np.uint8)
+    assert working_copy(large).shape == (45, 600, 3)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    assert "a copy of 600 × 45 pixels" in shown(predictor, tmp_path / "large.png").whatif.table.value
+
+
+def test_view_answers_every_chosen_file(predictor, lesion, tmp_path):
     (tmp_path / "notes.png").write_text("no image")
-    predictor = Predictor.load(model)
-    _, upload, answers = widget.build(predictor).children
-    upload.value = (chosen(lesion, "<b>one</b>.png"), chosen(tmp_path / "notes.png"))
+    view = View(predictor)
+
+    def choose():
+        view.upload.value = (chosen(lesion, "<b>one</b>.png"), chosen(tmp_path / "notes.png"))
+
+    in_kernel(choose)
     expected = predictor.predict([images.read(lesion)])[0]
-    assert re.findall('data-label="(.*?)"', answers.value) == [expected.label]
-    assert f"{expected.probability:.1%}" in answers.value
-    assert "This image cannot be used" in answers.value
-    assert "&lt;b&gt;one" in answers.value
-    assert "<b>one" not in answers.value
+    answers = view.answers.value
+    assert re.findall('data-label="(.*?)"', answers) == [expected.label]
+    assert f"{expected.probability:.1%}" in answers
+    assert "This image cannot be used" in answers
+    assert "&lt;b&gt;one" in answers
+    assert "<b>one" not in answers
+    assert "1 of 2 images answered" in view.status.value
+    assert view.compare.layout.display == "none"  # one answer is nothing to compare
+
+
+def test_more_images_than_fit_are_named(predictor, lesion):
+    view = View(predictor)
+
+    def choose():
+        view.upload.value = tuple(chosen(lesion, f"{i}.png") for i in range(MAX_IMAGES + 2))
+
+    in_kernel(choose)
+    assert len(re.findall("data-label", view.answers.value)) == MAX_IMAGES
+    assert view.answers.value.count(f"only {MAX_IMAGES} images are answered at a time") == 2
+
+
+def test_images_are_compared_and_averaged(predictor, lesion):
+    view = View(predictor)
+    first, second = examples.EXAMPLES[:2]
+
+    def try_examples():
+        view.upload.value = (chosen(lesion),)
+        view.tries[first.name].value = True
+        view.tries[second.name].value = True
+        view.together.value = True
+
+    in_kernel(try_examples)
+    paths = [lesion, *(examples.FOLDER / example.file for example in (first, second))]
+    each = [predictor.predict([images.read(path)])[0] for path in paths]
+    for code in predictor.manifest.labels.codes:
+        values = [prediction.probabilities[code] for prediction in each]
+        assert numbers(view.comparison.value, code) == pytest.approx([*values, np.mean(values)], abs=1e-6)
+    assert [title for title, _ in view.whatif.image.options][1:] == [
+        f"{i}. Example drawn as {example.drawn_as}" for i, example in ((2, first), (3, second))
+    ]
+    in_kernel(view.clear.click)
+    assert "data-label" not in view.answers.value
+    assert [part.layout.display for part in (view.compare, view.whatif.panel)] == ["none", "none"]
+
+
+def test_what_goes_wrong_in_a_slider_is_shown(predictor, lesion, monkeypatch, capfd):
+    view = shown(predictor, lesion)
+
+    def fail(error):
+        def predict(_frames):
+            raise error
+
+        monkeypatch.setattr(view._predictor, "predict", predict)
+
+    fail(ModelError("the network <failed>"))
+    view.whatif.sliders["brightness"].value = 120
+    assert "Something went wrong:</strong> the network &lt;failed&gt;" in view.whatif.verdict.value
+    fail(KeyError("our fault"))
+    view.whatif.sliders["brightness"].value = 121
+    assert "the program failed (KeyError" in view.whatif.verdict.value
+    assert "Traceback" in capfd.readouterr().err
 
 
 def test_view_without_a_model_says_how_to_make_one(monkeypatch, tmp_path):
     monkeypatch.setenv("SKINLESION_MODEL", str(tmp_path))
     assert "make reports" in widget.view().value
+
+
+def test_view_refuses_a_model_that_was_tampered_with(monkeypatch, tmp_path):
+    folder = tiny_model.write(tmp_path / "model")
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    monkeypatch.setenv("SKINLESION_MODEL", str(folder))
+    assert "SHA-256 differs" in widget.view().value
 
 
 def test_serving_says_in_one_line_what_stops_it(model, tmp_path):
@@ -81,51 +281,3 @@ def test_serving_says_in_one_line_what_stops_it(model, tmp_path):
 def test_notebook_is_stored_without_outputs():
     notebook = json.loads((REPOSITORY / "app" / "widget.ipynb").read_text())
     assert [(cell["outputs"], cell["execution_count"]) for cell in notebook["cells"]] == [([], None)]
-
-
-@pytest.fixture(scope="module")
-def voila(model):
-    """The view on a free port, started as people start it, from a relative model folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = os.path.relpath(model, REPOSITORY)
-    command = [sys.executable, "-m", "app.widget", f"--port={port}", f"--model={folder}"]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 60
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline, "Voila did not start within a minute"
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
-
-
-@pytest.mark.browser
-def test_a_person_uploads_an_image_and_reads_the_answer(browser, voila, model, lesion):
-    expected = Predictor.load(model).predict([images.read(lesion)])[0]
-    page = browser.new_page(viewport={"width": 375, "height": 812})
-    requests = watch(page)
-    page.goto(voila)
-    button = page.get_by_role("button", name="Choose images")
-    button.wait_for(timeout=60_000)
-    assert page.get_by_text("trained on synthetic demo images").is_visible()
-    with page.expect_file_chooser() as chooser:
-        button.click()
-    chooser.value.set_files(lesion)
-    answer = page.locator("h2[data-label]")
-    answer.wait_for()
-    assert (answer.get_attribute("data-label"), answer.inner_text()) == (expected.label, expected.name)
-    assert page.locator("tr.chosen td").first.inner_text() == f"{expected.probability:.1%}"
-    assert ("Refer" if expected.referral == "refer" else "Watch") in page.locator(".advice").inner_text()
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / "voila-375.png")
-    assert "sys.path" not in page.content()  # sources are stripped
-    assert len(requests) > 10
-    assert strangers(requests, voila) == []
-    assert page.evaluate(LOW_CONTRAST) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    page.close()

@@ -14,11 +14,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from skinlesion import container
 from skinlesion.errors import ImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP")
+#: Files of our own may be TIFF too. Nothing that strangers send may: its decoder writes to standard error what it finds
+#: wrong with a file, and lists of a million frames keep it busy for minutes.
+FILE_FORMATS = (*FORMATS, "TIFF")
 MAX_BYTES = 20 * 1024 * 1024  # of one encoded image
 MAX_PIXELS = 40_000_000  # of one decoded image; a 4000x3000 photograph has 12 million
 MIN_SIDE = 16  # pixels
@@ -40,11 +44,13 @@ FITS = ("squash", "center_crop", "random_crop")
 warnings.filterwarnings("ignore", module="PIL")
 
 
-def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode(
+    data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
+) -> np.ndarray:
     """Decode an encoded image into RGB, upright and without its metadata.
 
-    The format is told from the content (JPEG, PNG, WebP or TIFF), sizes are checked before anything is decoded,
-    the EXIF orientation is applied, transparency is laid over white, 16-bit and CMYK are converted.
+    The format is told from the content, sizes are checked before anything is decoded, the EXIF orientation is applied,
+    transparency is laid over white, 16-bit and CMYK are converted.
 
     Parameters
     ----------
@@ -52,6 +58,8 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIX
         The whole file.
     max_bytes, max_pixels : int
         Refuse files with more bytes, or pictures with more pixels (width x height), than this.
+    formats : tuple of str
+        What is accepted, by Pillow's names.
 
     Returns
     -------
@@ -67,23 +75,30 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIX
     if not data:
         raise ImageError("unreadable", "the file is empty; choose another one")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_header(image, max_pixels)
+        picture, turn = container.picture(data)
+        with Image.open(io.BytesIO(picture), formats=formats) as image:
+            _check_header(image, len(picture), max_pixels)
+            if image.format == "WEBP":
+                turn = container.orientation(image.info.get("exif", b""))
             image.load()
-            return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)))
+            return _upright(_to_rgb(image), turn)
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise ImageError(
-            "unsupported-format", f"this is not a readable {', '.join(FORMATS)} image; save it as JPEG or PNG"
-        ) from None
+        raise _unsupported(f"this is not a readable {', '.join(formats)} image") from None
+    except Image.DecompressionBombError:
+        raise ImageError("too-many-pixels", f"the image has more than {max_pixels:,} pixels") from None
     except Exception as error:  # Pillow raises many kinds on broken files; none may reach a user as a traceback
         raise ImageError(
             "unreadable", f"the image is damaged or incomplete ({type(error).__name__}: {error})"
         ) from None
 
 
-def _check_header(image: Image.Image, max_pixels: int) -> None:
+def _unsupported(what: str) -> ImageError:
+    return ImageError("unsupported-format", f"{what}; save it as JPEG or PNG, with 8 bits a channel")
+
+
+def _check_header(image: Image.Image, size: int, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
@@ -92,20 +107,41 @@ def _check_header(image: Image.Image, max_pixels: int) -> None:
     if min(width, height) < MIN_SIDE:
         raise ImageError("too-small", f"the image has {width} x {height} pixels; each side needs {MIN_SIDE} or more")
     if getattr(image, "n_frames", 1) > 1:
-        raise ImageError("animated", "the file holds several frames; save the one you mean as a single image")
+        raise container.animated()
+    if image.format == "JPEG" and width * height > 512 * size:  # each block of 8 x 8 pixels takes a bit or more
+        raise ImageError("unreadable", "the image is incomplete: the file is too short for its number of pixels")
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith(("I", "F")):  # 16 or 32 bits of grey
-        grey = np.asarray(image, dtype=np.float32)
-        top = 65535.0 if image.mode.startswith("I") and grey.max(initial=0) > 255 else max(255.0, float(grey.max()))
-        grey = np.clip(grey * (255.0 / top), 0, 255).round().astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image, dtype=np.float32) * np.float32(255 / 65535)
+        return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ("I", "F", "LAB", "HSV"):
+        raise _unsupported(f"pixels of the kind {image.mode} have no agreed meaning as a colour")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+#: What to do to rows and columns, and whether to swap them, for each EXIF orientation.
+_TURNS = {
+    1: (slice(None), slice(None), False),
+    2: (slice(None), slice(None, None, -1), False),
+    3: (slice(None, None, -1), slice(None, None, -1), False),
+    4: (slice(None, None, -1), slice(None), False),
+    5: (slice(None), slice(None), True),
+    6: (slice(None, None, -1), slice(None), True),
+    7: (slice(None, None, -1), slice(None, None, -1), True),
+    8: (slice(None), slice(None, None, -1), True),
+}
+
+
+def _upright(frame: np.ndarray, turn: int) -> np.ndarray:
+    rows, columns, swap = _TURNS[turn]
+    frame = frame[rows, columns]
+    return np.ascontiguousarray(frame.swapaxes(0, 1) if swap else frame)
 
 
 # A zip stays open per process: opening one means reading its whole directory.
@@ -135,10 +171,13 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def read(path: str | Path) -> np.ndarray:
-    """Read and decode a table's ``path``, uint8 [H, W, 3]. ``set.npz!split/3`` takes image 3 of a MedMNIST array."""
+    """Read and decode a table's ``path``, uint8 [H, W, 3]; TIFF is accepted too.
+
+    ``set.npz!split/3`` takes image 3 of a MedMNIST array.
+    """
     archive, mark, member = str(path).partition(".npz!")
     if not mark:
-        return decode(read_bytes(path))
+        return decode(read_bytes(path), formats=FILE_FORMATS)
     split, _, index = member.partition("/")
     try:
         with _npz_lock:  # threads that miss the cache together would load the array twice

@@ -1,0 +1,57 @@
+// What ipywidgets' controls leave out for people who don't see them, told again whenever a control appears or changes.
+"use strict";
+
+const name = control => control.querySelector(".widget-label")?.textContent.trim() ?? "";
+
+function tell(element, attribute, value) {
+  if (element.getAttribute(attribute) !== value) element.setAttribute(attribute, value);
+}
+
+function mend() {
+  for (const slider of document.querySelectorAll(".widget-slider")) {
+    const handle = slider.querySelector(".noUi-handle"), readout = slider.querySelector(".widget-readout");
+    if (handle) tell(handle, "aria-label", name(slider));
+    if (readout) {
+      tell(readout, "role", "textbox");
+      tell(readout, "aria-label", `${name(slider)}, value to type`);
+    }
+  }
+  for (const button of document.querySelectorAll(".widget-toggle-button"))
+    tell(button, "aria-pressed", String(button.classList.contains("mod-active")));
+  for (const live of document.querySelectorAll(".lab-live > .widget-html-content")) tell(live, "role", "status");
+  document.querySelectorAll(".picture:has(.map) .opacity[hidden]").forEach(offerOpacity);
+}
+
+// How strongly an activation map covers its image; result.js does this on the Flask page.
+function offerOpacity(label) {
+  const map = label.closest(".picture").querySelector(".map"), slider = label.querySelector("input");
+  const cover = () => (map.style.opacity = slider.value / 100);
+  label.hidden = false;
+  slider.addEventListener("input", cover);
+  cover();
+}
+
+// More than the connection to the kernel carries in one message would end it without a word. The file input is never
+// part of the page, so that it can only be caught as ipywidgets opens it.
+function refuse(event) {
+  const most = Number(document.querySelector("[data-most-bytes]").dataset.mostBytes);
+  const bytes = [...event.target.files].reduce((sum, file) => sum + file.size, 0);
+  if (bytes <= most) return;
+  event.stopImmediatePropagation();
+  const megabytes = count => Math.ceil(count / 2 ** 20);
+  document.querySelector(".lab-status > .widget-html-content").innerHTML =
+    `<p class="notice loud">These files have ${megabytes(bytes)} MB together; choose at most ${megabytes(most)} MB.</p>`;
+}
+
+const open = HTMLInputElement.prototype.click;
+HTMLInputElement.prototype.click = function () {
+  if (this.type === "file") this.addEventListener("change", refuse, { capture: true });
+  open.call(this);
+};
+
+new MutationObserver(mend).observe(document, {
+  attributeFilter: ["class"],
+  attributes: true,
+  childList: true,
+  subtree: true,
+});

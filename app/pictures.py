@@ -1,0 +1,61 @@
+"""Pictures inside a page, as ``data:`` URLs: a small copy of a frame, and the activation map that lies over it."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from skinlesion.images import center_square
+
+PREVIEW_SIDE = 480  # pixels, the longer side
+MAP_SIDE = 96  # likewise; activation maps are coarse, and the browser enlarges this one smoothly
+
+#: Five steps of viridis (bids.github.io/colormap, CC0): even in lightness, and safe for colour-blind readers.
+VIRIDIS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], float)
+
+
+def preview(frame: np.ndarray) -> str:
+    """A frame, uint8 [H, W, 3], made small: shown again without having been stored anywhere."""
+    picture = Image.fromarray(frame)
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    return _url(picture, "JPEG", quality=85)
+
+
+def overlay(activation: np.ndarray, shape: tuple[int, ...], fit: str) -> str | None:
+    """What lies over a frame to show where the evidence for a class is: the stronger, the yellower and denser.
+
+    Parameters
+    ----------
+    activation : float [h, w]
+        A class activation map. Only what speaks for the class is shown, relative to its own largest value.
+    shape : (H, W, ...) of the frame, in pixels
+    fit : str
+        How the network saw the frame: all of it where ``squash``, else its centre square.
+
+    Returns
+    -------
+    str or None
+        A PNG with the frame's proportions; None where nothing speaks for the class.
+    """
+    if activation.max() <= 0:
+        return None
+    scale = MAP_SIDE / max(shape[:2])
+    height, width = (max(1, round(side * scale)) for side in shape[:2])
+    top, left, bottom, right = (0, 0, height, width) if fit == "squash" else map(round, center_square(height, width))
+    small = Image.fromarray((np.maximum(activation, 0) / activation.max()).astype(np.float32))
+    inside = np.clip(np.asarray(small.resize((right - left, bottom - top), Image.Resampling.BICUBIC)), 0, 1)
+    strength = np.zeros((height, width))
+    strength[top:bottom, left:right] = inside
+    steps = np.linspace(0, 1, len(VIRIDIS))
+    color = [np.interp(strength, steps, channel) for channel in VIRIDIS.T]
+    pixels = np.stack([*color, 255 * strength], axis=-1).round().astype(np.uint8)
+    return _url(Image.fromarray(pixels), "PNG")
+
+
+def _url(picture: Image.Image, format: str, **options) -> str:
+    data = io.BytesIO()
+    picture.save(data, format, **options)
+    return f"data:image/{format.lower()};base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -1,0 +1,56 @@
+"""What the environment sets: secrets, and whom the server answers. The README and SECURITY.md list the variables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from skinlesion.errors import ConfigError
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+RATE = 60  # requests a minute and client, where strangers can reach the server
+
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750, section 2.1
+
+
+def from_environment(environ: Mapping[str, str], host: str = "127.0.0.1") -> dict:
+    """The configuration that the environment asks for; an empty variable counts as none.
+
+    Parameters
+    ----------
+    environ : mapping of str to str
+        ``SKINLESION_TOKENS``: bearer tokens for the API, separated by commas; without any, the API is open.
+        ``SKINLESION_SECRET``: signs forms; without it, one is drawn at each start.
+        ``SKINLESION_HOSTS``: host names to answer for, separated by commas, beside ``host`` and the loopback names.
+        ``SKINLESION_RATE``: requests a minute and client address; 0 is no limit.
+    host : str
+        The address that is listened on. On loopback all clients share one address, so only elsewhere is there a rate
+        limit unless one is set.
+
+    Raises
+    ------
+    ConfigError
+        If a variable is set to something that it cannot mean.
+    """
+    config: dict = {"HOSTS": LOOPBACK | {host.lower()} | set(_listed(environ, "SKINLESION_HOSTS"))}
+    config["TOKENS"] = tuple(_listed(environ, "SKINLESION_TOKENS", lower=False))
+    if not all(_TOKEN.fullmatch(token) for token in config["TOKENS"]):
+        raise ConfigError(
+            "SKINLESION_TOKENS must be bearer tokens separated by commas (letters, digits and -._~+/); make one with "
+            "`python -c 'import secrets; print(secrets.token_urlsafe())'`"
+        )
+    if secret := environ.get("SKINLESION_SECRET"):
+        config["SECRET_KEY"] = secret
+    rate = environ.get("SKINLESION_RATE") or str(0 if host.lower() in LOOPBACK else RATE)
+    if not re.fullmatch("[0-9]{1,9}", rate):
+        raise ConfigError(f"SKINLESION_RATE must be a whole number of requests a minute, 0 for no limit, not {rate!r}")
+    config["RATE"] = int(rate)
+    return config
+
+
+def _listed(environ: Mapping[str, str], name: str, *, lower: bool = True) -> list[str]:
+    text = environ.get(name, "")
+    values = [value.strip() for value in (text.lower() if lower else text).split(",") if value.strip()]
+    if text and not values:  # a list that was meant to protect, and protects nothing
+        raise ConfigError(f"{name} is set but lists nothing; list something, or unset it")
+    return values

@@ -1,0 +1,175 @@
+"""The view: images chosen or tried, an answer for each, a comparison of several, and the what-if."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import ipywidgets
+import numpy as np
+from jinja2 import Environment, FileSystemLoader
+
+from app import averaging, examples, pictures, present
+from app.widget_faults import shown
+from app.widget_whatif import WhatIf
+from skinlesion import images
+from skinlesion.errors import SkinLesionError
+from skinlesion.serving.predictor import Prediction, Predictor
+
+HERE = Path(__file__).resolve().parent
+MAX_IMAGES = 10  # at a time, as many as the page's form takes
+
+_templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
+_templates.filters["percent"] = present.percent
+
+
+class Answered(NamedTuple):
+    """One image on the table: its frame and prediction, or the error that says why there is none."""
+
+    title: str
+    frame: np.ndarray | None
+    prediction: Prediction | None
+    error: str | None = None
+
+
+def render(template: str, **values) -> str:
+    return _templates.get_template(template).render(**values)
+
+
+def explain(error: SkinLesionError) -> ipywidgets.Widget:
+    """What is shown where there is no model: why, and what to do about it."""
+    return ipywidgets.HTML(render("_widget_error.html", style=_style(), error=error))
+
+
+class View:
+    """Everything on the page; ``page`` is the widget. What it shows follows from what is chosen, and nothing else."""
+
+    def __init__(self, predictor: Predictor):
+        self._predictor = predictor
+        self._known: dict[str, Answered] = {}  # examples answered before
+        self._uploaded: list[Answered] = []
+        self.upload = ipywidgets.FileUpload(
+            accept=",".join(f"image/{name.lower()}" for name in images.FORMATS),
+            multiple=True,
+            description="Choose images",
+            icon="",
+            tooltip="Dermatoscopic images, from this device",
+        )
+        self.tries = {
+            example.name: ipywidgets.ToggleButton(
+                description=example.drawn_as, tooltip=f"An example drawn as {example.drawn_as}"
+            )
+            for example in examples.EXAMPLES
+        }
+        self.clear = ipywidgets.Button(description="Start over", tooltip="Take all images away")
+        self.status, self.answers, self.comparison = (ipywidgets.HTML() for _ in range(3))
+        self.together = ipywidgets.Checkbox(description="These images show one lesion: average them", indent=False)
+        heading = ipywidgets.HTML('<div class="skin-lesion-lab"><h2 id="comparison">Side by side</h2></div>')
+        self.compare = ipywidgets.VBox([heading, self.together, self.comparison])
+        self.whatif = WhatIf(predictor, render)
+        self.page = self._assemble()
+        self.upload.observe(shown(self.status, self._take), "value")
+        self.together.observe(shown(self.status, lambda _change: self._show_comparison()), "value")
+        self.clear.on_click(shown(self.status, self._clear))
+        for button in self.tries.values():
+            button.observe(shown(self.status, lambda _change: self._show()), "value")
+        self._show()
+
+    def _assemble(self) -> ipywidgets.Widget:
+        manifest = self._predictor.manifest
+        head = render(
+            "_widget_head.html",
+            style=_style(),
+            manifest=manifest,
+            measured=present.measured(manifest),
+            synthetic=present.SYNTHETIC,
+            research=present.RESEARCH,
+            formats=images.FORMATS,
+            most=MAX_IMAGES,
+            most_bytes=images.MAX_BYTES,
+        )
+        tries = ipywidgets.HBox([_try(name, button) for name, button in self.tries.items()])
+        words = ipywidgets.HTML("<p>Or try images drawn by a program:</p>")
+        choose = ipywidgets.VBox([self.upload, words, tries, self.clear])
+        page = ipywidgets.VBox(
+            [ipywidgets.HTML(head), choose, self.status, self.answers, self.compare, self.whatif.panel]
+        )
+        for widget, name in (
+            (choose, "choose"), (tries, "tries"), (self.clear, "quiet"), (self.status, "live"), (self.status, "status"),
+        ):  # fmt: skip
+            widget.add_class(f"lab-{name}")
+        for widget in (choose, self.compare):
+            widget.add_class("card")
+        return page
+
+    @property
+    def answered(self) -> list[Answered]:
+        """What is on the table: what was uploaded, then the examples that are pressed."""
+        return [*self._uploaded, *(self._known[name] for name, button in self.tries.items() if button.value)]
+
+    def _take(self, change: dict) -> None:
+        files = change["new"]
+        self._uploaded = []
+        for number, file in enumerate(files[:MAX_IMAGES], start=1):
+            self.status.value = f"<p>Looking at image {number} of {len(files)} …</p>"
+            self._uploaded.append(self._answer(file["name"], bytes(file["content"])))
+        self._uploaded += [
+            Answered(file["name"], None, None, f"only {MAX_IMAGES} images are answered at a time")
+            for file in files[MAX_IMAGES:]
+        ]
+        self._show()
+
+    def _answer(self, title: str, data: bytes) -> Answered:
+        try:
+            frame = images.decode(data)
+            return Answered(title, frame, self._predictor.predict([frame])[0])
+        except SkinLesionError as error:  # raised in a callback, anything would go unseen
+            return Answered(title, None, None, str(error))
+
+    def _clear(self, _button: ipywidgets.Button) -> None:
+        self._uploaded = []
+        self.upload.value = ()
+        for button in self.tries.values():
+            button.value = False
+        self._show()
+
+    def _show(self) -> None:
+        for example in examples.EXAMPLES:
+            if self.tries[example.name].value and example.name not in self._known:
+                data = (examples.FOLDER / example.file).read_bytes()
+                self._known[example.name] = self._answer(f"Example drawn as {example.drawn_as}", data)
+        answered = self.answered
+        self.answers.value = render(
+            "_widget_answers.html", results=[self._result(each) for each in answered], explanation=present.SCORES
+        )
+        usable = [each for each in answered if each.prediction]
+        self.status.value = render("_widget_status.html", answered=answered, usable=usable)
+        self.clear.layout.display = None if answered else "none"
+        self._show_comparison()
+        self.whatif.offer([(f"{i}. {each.title}", each.frame) for i, each in enumerate(usable, start=1)])
+
+    def _show_comparison(self) -> None:
+        usable = [each for each in self.answered if each.prediction]
+        self.compare.layout.display = None if len(usable) > 1 else "none"
+        if len(usable) < 2:
+            return
+        manifest = self._predictor.manifest
+        predictions = [each.prediction for each in usable]
+        columns = [(each.title, pictures.preview(each.frame), each.prediction) for each in usable]
+        if self.together.value:
+            columns.append((f"Average of {len(usable)} images", None, averaging.average(predictions, manifest)))
+        self.comparison.value = render("_widget_comparison.html", columns=columns, classes=manifest.labels)
+
+    def _result(self, answered: Answered) -> present.Result:
+        if answered.error:
+            return present.Result(answered.title, error=answered.error)
+        return present.result(answered.title, answered.frame, answered.prediction, self._predictor.manifest)
+
+
+def _try(name: str, button: ipywidgets.ToggleButton) -> ipywidgets.Widget:
+    picture = pictures.preview(images.read(examples.FOLDER / f"{name}.jpg"))
+    return ipywidgets.VBox([ipywidgets.HTML(f'<img src="{picture}" alt="">'), button])
+
+
+def _style() -> str:
+    return "\n".join((HERE / "static" / name).read_text(encoding="utf-8") for name in ("result.css", "widget.css"))

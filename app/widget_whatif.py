@@ -1,0 +1,172 @@
+"""The what-if panel: sliders change a picture, and the answer moves along."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import ipywidgets
+import numpy as np
+
+from app import pictures
+from app.widget_changes import NEUTRAL, SLIDERS, Slider, apply, working_copy
+from app.widget_faults import shown
+from skinlesion.serving.predictor import Prediction, Predictor
+
+POINTS = 21  # of a curve
+
+
+class Curve(NamedTuple):
+    """The malignant probability along one slider, the others held: ``shares`` of 1 at the slider's ``values``."""
+
+    slider: Slider
+    values: list[int]
+    shares: list[float]
+
+
+class WhatIf:
+    """Sliders over one image. ``panel`` is the widget; :meth:`offer` says which images there are to change.
+
+    The numbers follow every move at once. The curve, which takes ``POINTS`` predictions, is drawn point by point by a
+    task of the kernel's event loop, between the moves.
+    """
+
+    def __init__(self, predictor: Predictor, render: Callable[..., str]):
+        self._predictor, self._render = predictor, render
+        self._frames: list[np.ndarray] = []
+        self._heard = True  # whether a control that changes has been changed by a person
+        self._along = SLIDERS[0]
+        self._drawn: tuple | None = None  # what the curve on show was computed from
+        self._task: asyncio.Task | None = None
+        self.image = ipywidgets.Dropdown(description="Image")
+        self.sliders = {slider.name: _control(slider) for slider in SLIDERS}
+        self.reset = ipywidgets.Button(description="Reset the sliders", tooltip="Back to the picture as it is")
+        self.pictures, self.verdict, self.curve, self.table = (ipywidgets.HTML() for _ in range(4))
+        self.panel = self._assemble()
+        self.image.observe(shown(self.verdict, self._choose), "index")
+        self.reset.on_click(shown(self.verdict, self._reset))
+        for slider in SLIDERS:
+            move = shown(self.verdict, lambda _change, slider=slider: self._move(slider))
+            self.sliders[slider.name].observe(move, "value")
+        self.offer([])
+
+    def _assemble(self) -> ipywidgets.Widget:
+        head = ipywidgets.HTML(self._render("_widget_whatif_head.html"))
+        seen = ipywidgets.VBox([self.pictures, self.verdict])
+        controls = ipywidgets.VBox([self.image, *self.sliders.values(), self.reset])
+        parts = {"seen": seen, "controls": controls, "curve": self.curve, "table": self.table}
+        panel = ipywidgets.VBox([head, *parts.values()])
+        for name, widget in {**parts, "head": head, "live": self.verdict, "quiet": self.reset, "whatif": panel}.items():
+            widget.add_class(f"lab-{name}")
+        panel.add_class("card")
+        return panel
+
+    @property
+    def values(self) -> dict[str, int]:
+        return {name: control.value for name, control in self.sliders.items()}
+
+    def offer(self, images: list[tuple[str, np.ndarray]]) -> None:
+        """Titles and frames to choose from; the one chosen stays so if it is among them. None hides the panel."""
+        chosen = self._frames[self.image.index] if self._frames else None
+        self._frames = [frame for _, frame in images]
+        index = next((i for i, frame in enumerate(self._frames) if frame is chosen), 0)
+        with self._unheard():
+            self.image.options = [(title, i) for i, (title, _) in enumerate(images)]
+            self.image.index = index if images else None
+        self.image.layout.display = None if len(images) > 1 else "none"
+        self.panel.layout.display = None if images else "none"
+        if images and self._frames[index] is not chosen:
+            self._choose()
+
+    def _choose(self, _change: dict | None = None) -> None:
+        if not self._heard:
+            return
+        self._frame = working_copy(self._frames[self.image.index])
+        self._unchanged = self._predict(NEUTRAL)
+        self._drawn = None
+        self._reset()
+
+    def _reset(self, _button: ipywidgets.Button | None = None) -> None:
+        with self._unheard():
+            for name, value in NEUTRAL.items():
+                self.sliders[name].value = value
+        self._show()
+
+    def _move(self, slider: Slider) -> None:
+        if self._heard:
+            self._along = slider
+            self._show()
+
+    def _show(self) -> None:
+        values = self.values
+        frame = apply(self._frame, values)
+        now = self._predictor.predict([frame])[0]
+        self._now = now.malignant_probability
+        moved = {"before": self._unchanged, "now": now}
+        self.verdict.value = self._render("_widget_verdict.html", **moved, changed=values != NEUTRAL)
+        self.pictures.value = self._render(
+            "_widget_pictures.html",
+            original=pictures.preview(self._frame),
+            picture=pictures.preview(frame),
+            changes=[(s.label, s.text(values[s.name])) for s in SLIDERS if values[s.name] != s.neutral],
+        )
+        self.table.value = self._render(
+            "_widget_moves.html",
+            **moved,
+            classes=sorted(self._predictor.manifest.labels, key=lambda d: -self._unchanged.probabilities[d.code]),
+            reduced=None if self._frame is self._frames[self.image.index] else self._frame.shape,
+        )
+        self._follow(values)
+
+    def _follow(self, values: Mapping[str, int]) -> None:
+        """The curve along the slider moved last: computed where it is another one than that on show."""
+        held = {name: value for name, value in values.items() if name != self._along.name}
+        wanted = (self._along, held)
+        if wanted != self._drawn:
+            if self._task:
+                self._task.cancel()
+            self._drawn, self._curve = wanted, Curve(self._along, [], [])
+            self._task = asyncio.get_running_loop().create_task(self._draw(self._curve, held))
+        self._show_curve()
+
+    async def _draw(self, curve: Curve, held: Mapping[str, int]) -> None:
+        for value in np.linspace(curve.slider.low, curve.slider.high, POINTS).round().astype(int).tolist():
+            await asyncio.sleep(0.001)  # lets the next move of a slider through, which may cancel this
+            prediction = self._predict({**held, curve.slider.name: value})
+            curve.values.append(value)
+            curve.shares.append(prediction.malignant_probability)
+            self._show_curve()
+
+    def _show_curve(self) -> None:
+        self.curve.value = self._render(
+            "_widget_curve.html",
+            curve=self._curve,
+            whole=len(self._curve.values) == POINTS,
+            here=self.sliders[self._along.name].value,
+            now=self._now,
+            threshold=self._predictor.manifest.referral["threshold"],
+        )
+
+    def _predict(self, values: Mapping[str, int]) -> Prediction:
+        return self._predictor.predict([apply(self._frame, values)])[0]
+
+    @contextmanager
+    def _unheard(self):
+        self._heard = False
+        try:
+            yield
+        finally:
+            self._heard = True
+
+
+def _control(slider: Slider) -> ipywidgets.IntSlider:
+    return ipywidgets.IntSlider(
+        slider.neutral,
+        slider.low,
+        slider.high,
+        description=f"{slider.label} ({slider.unit})",
+        layout=ipywidgets.Layout(width="auto"),
+        style={"description_width": "auto"},
+    )

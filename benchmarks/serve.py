@@ -1,0 +1,291 @@
+"""How fast and light the app is, as ratios to what runs beside it: the model alone, on the same cores.
+
+    .venv/bin/python benchmarks/serve.py                # everything, about ten minutes; wants an idle machine
+    .venv/bin/python benchmarks/serve.py --brief        # the same in about two, to see that it works
+
+Writes ``benchmarks/serve/<date>.json``. The clients run on the same cores as the server, so what they cost counts
+against it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import io
+import itertools
+import json
+import os
+import platform
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnxruntime
+from PIL import Image
+
+from skinlesion import images
+from skinlesion.data.demo import draw_example
+from skinlesion.runs import write_json
+from skinlesion.serving.predictor import Predictor
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CORES = len(os.sched_getaffinity(0))
+PATH = "/api/v1/predict"
+# The app with other numbers of threads than it chooses itself.
+CHOSEN = (
+    "import sys; from app import create_app; from app.server import Server\n"
+    "threads, workers = map(int, sys.argv[1:])\n"
+    "app = create_app({'THREADS': threads})\n"
+    "server = Server(app, '127.0.0.1', 0, max_body=app.config['MAX_CONTENT_LENGTH'], workers=workers)\n"
+    "print('http://%s:%s/' % server.addresses[0], flush=True)\n"
+    "server.run()"
+)
+
+
+def photograph() -> bytes:
+    """A JPEG of 600 x 450 pixels, as HAM10000 has them, of a lesion drawn by a program."""
+    data = io.BytesIO()
+    Image.fromarray(draw_example("nv", seed=1)).resize((600, 450)).save(data, "JPEG", quality=92)
+    return data.getvalue()
+
+
+DATA = photograph()
+BODY = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n' + DATA + b"\r\n--edge--\r\n"
+HEADERS = {"Content-Type": "multipart/form-data; boundary=edge"}
+
+
+class Client:
+    """One keep-alive connection."""
+
+    def __init__(self, port: int):
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+
+    def ask(self) -> tuple[int, str | None]:
+        """Send the image; status and Retry-After."""
+        self._connection.request("POST", PATH, BODY, HEADERS)
+        answer = self._connection.getresponse()
+        answer.read()
+        return answer.status, answer.headers["Retry-After"]
+
+
+@contextmanager
+def app(*command: str) -> Iterator[tuple[subprocess.Popen, int]]:
+    """The app in a process of its own, from when it says that it listens; gives process and port."""
+    command = command or ("-m", "app", "--port", "0")
+    process = subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process, int(re.search(r":(\d+)/", process.stdout.readline())[1])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def memory(process: subprocess.Popen) -> float:
+    """Resident, MB."""
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]) / 1000
+
+
+def start(rounds: int) -> dict:
+    """Seconds from the command to the first answer, and what the process then holds."""
+    seconds, held, heavy = [], [], set()
+    for _ in range(rounds):
+        began = time.perf_counter()
+        with app() as (process, port):
+            status, _ = Client(port).ask()
+            seconds.append(time.perf_counter() - began)
+            if status != 200:
+                raise SystemExit(f"the app answered {status}")
+            held.append(memory(process))
+            heavy |= set(re.findall(r"torch|pandas|matplotlib", Path(f"/proc/{process.pid}/maps").read_text()))
+    return {
+        "first answer, seconds": statistics.median(seconds),
+        "resident after it, MB": statistics.median(held),
+        "torch, pandas or matplotlib loaded": sorted(heavy),
+    }
+
+
+def latency(rounds: int) -> dict:
+    """One image at a time: through HTTP, and decoded and predicted right here, in turn."""
+    alone = {threads: Predictor.load(threads=threads) for threads in (1, CORES)}
+    taken: dict[str, list[float]] = {"http": [], **{f"{threads} threads": [] for threads in alone}}
+    with app() as (_, port):
+        client = Client(port)
+        ways: dict[str, Callable] = {"http": client.ask}
+        for threads, predictor in alone.items():
+            ways[f"{threads} threads"] = lambda predictor=predictor: predictor.predict([images.decode(DATA)])
+        for number in range(rounds + 5):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                way()
+                if number >= 5:
+                    taken[name].append(time.perf_counter() - began)
+    middle = {name: statistics.median(values) for name, values in taken.items()}
+    best = min(value for name, value in middle.items() if name != "http")
+    return {"p50, http / decode and model alone": middle["http"] / best, "p50, seconds": middle}
+
+
+def repeat(work: Callable[[], object], threads: int, seconds: float) -> float:
+    """Calls a second of ``work`` in so many threads."""
+    done, until = itertools.count(), time.perf_counter() + seconds
+
+    def run() -> None:
+        while time.perf_counter() < until:
+            work()
+            next(done)
+
+    began = time.perf_counter()
+    everybody = [threading.Thread(target=run) for _ in range(threads)]
+    for thread in everybody:
+        thread.start()
+    for thread in everybody:
+        thread.join()
+    return next(done) / (time.perf_counter() - began)
+
+
+def served(port: int, clients: int, seconds: float) -> float:
+    """Images a second through HTTP."""
+    local = threading.local()
+
+    def ask() -> None:
+        if not hasattr(local, "client"):
+            local.client = Client(port)
+        if local.client.ask()[0] != 200:
+            raise SystemExit("an image was refused below the limits of the queue")
+
+    return repeat(ask, clients, seconds)
+
+
+def throughput(rounds: int, seconds: float) -> dict:
+    """Many images: through HTTP, and the model alone with ready frames, each in the arrangement that suits it best."""
+    frame = images.decode(DATA)
+    alone = {(1, CORES): Predictor.load(threads=1), (CORES, 1): Predictor.load(threads=CORES)}
+    settings = sorted({(1, CORES), (1, CORES + 1), (CORES, 1), (CORES, CORES)})
+    ratios: dict[str, list[float]] = {}
+    rates: list[dict] = []
+    for _ in range(rounds):
+        rate = {}
+        for (threads, callers), predictor in alone.items():
+            rate[f"model alone, {threads} threads x {callers}"] = repeat(
+                lambda predictor=predictor: predictor.predict([frame]), callers, seconds
+            )
+        best = max(rate.values())
+        for threads, workers in settings:
+            with app("-c", CHOSEN, str(threads), str(workers)) as (_, port):
+                name = f"http, {threads} threads x {workers} workers"
+                rate[name] = served(port, 4 * CORES, seconds)
+                ratios.setdefault(name, []).append(rate[name] / best)
+        rates.append(rate)
+    default = f"http, 1 threads x {CORES} workers"
+    return {
+        "images a second, http / model alone": statistics.median(ratios[default]),
+        "by threads of a prediction and workers": {name: statistics.median(found) for name, found in ratios.items()},
+        "rounds, images a second": rates,
+    }
+
+
+def overload(clients: int, seconds: float) -> dict:
+    """Far more clients than can be served; each asks again as soon as it has an answer."""
+    statuses: Counter = Counter()
+    unhelpful, pages, until = 0, [], time.perf_counter() + seconds
+    with app() as (process, port):
+        before = memory(process)
+
+        def hammer() -> None:
+            nonlocal unhelpful
+            client = Client(port)
+            while time.perf_counter() < until:
+                status, retry = client.ask()
+                statuses[status] += 1
+                unhelpful += status == 503 and not retry
+                if status == 503:
+                    time.sleep(0.1)
+
+        everybody = [threading.Thread(target=hammer) for _ in range(clients)]
+        for thread in everybody:
+            thread.start()
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+            pages.append(time.perf_counter() - began)
+            time.sleep(0.5)
+        for thread in everybody:
+            thread.join()
+        after = memory(process)
+    return {
+        "clients": clients,
+        "seconds": seconds,
+        "answers by status": {str(status): count for status, count in sorted(statuses.items())},
+        "answers 503 without Retry-After": unhelpful,
+        "answers 5xx other than 503": sum(
+            count for status, count in statuses.items() if status >= 500 != status == 503
+        ),
+        "answered / model alone": statuses[200] / seconds,
+        "healthz meanwhile, p50 and most, seconds": [statistics.median(pages), max(pages)],
+        "memory growth, MB": after - before,
+    }
+
+
+def growth(requests: int) -> dict:
+    """Memory before and after many requests, with as many clients as cores."""
+    with app() as (process, port):
+        clients = [Client(port) for _ in range(CORES)]
+
+        def ask(client: Client, count: int) -> None:
+            for _ in range(count):
+                client.ask()
+
+        def everybody(count: int) -> float:
+            threads = [threading.Thread(target=ask, args=(client, count // CORES)) for client in clients]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return memory(process)
+
+        first = everybody(CORES)
+        last = everybody(requests)
+    return {"requests": requests, "after the first, MB": first, "memory growth, MB": last - first}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--brief", action="store_true", help="a tenth of everything")
+    parser.add_argument("--output", type=Path, help="where to write (benchmarks/serve/<date>.json)")
+    chosen = parser.parse_args()
+    os.environ["SKINLESION_RATE"] = "0"
+    scale = 0.1 if chosen.brief else 1
+    result = {
+        "machine": f"{CORES} x {platform.machine()}",
+        "onnxruntime": onnxruntime.__version__,
+        "image": f"600 x 450 JPEG, {len(DATA):,} bytes",
+        "load when begun": round(os.getloadavg()[0], 2),
+    }
+    for name, measure in (
+        ("start", lambda: start(rounds=max(2, round(5 * scale)))),
+        ("one image", lambda: latency(rounds=round(200 * scale))),
+        ("many images", lambda: throughput(rounds=max(1, round(3 * scale)), seconds=max(3, 10 * scale))),
+        ("overload", lambda: overload(clients=100, seconds=60 * scale)),
+        ("5,000 requests", lambda: growth(requests=round(5000 * scale))),
+    ):
+        result[name] = measure()
+        print(name, json.dumps(result[name], indent=1), flush=True)
+    rate = max(value for name, value in result["many images"]["rounds, images a second"][-1].items() if "alone" in name)
+    result["overload"]["answered / model alone"] /= rate
+    place = chosen.output or REPOSITORY / "benchmarks" / "serve" / f"{datetime.now(UTC):%Y-%m-%d}.json"
+    place.parent.mkdir(exist_ok=True)
+    write_json(place, result)
+
+
+if __name__ == "__main__":
+    main()

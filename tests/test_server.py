@@ -1,0 +1,236 @@
+"""The real server, in a process of its own: limits, overload, the disk, and how it starts and stops."""
+
+import http.client
+import io
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tiny_model
+from skinlesion.serving.manifest import PRETRAINED
+from webapp import HEADERS, REPOSITORY, body_of, picture, serving
+
+# Not a byte can be written to any file: neither can a temporary one be made nor an open one grow.
+NO_DISK = """
+import resource, tempfile
+tempfile.tempdir = '/nowhere'
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+"""
+# One worker that takes its time, and a queue of two.
+SLOW = """
+import functools, time
+import app.__main__
+from skinlesion.serving.predictor import Predictor
+app.__main__._cores = lambda: 1
+app.__main__.Server = functools.partial(app.__main__.Server, queue=2)
+quick = Predictor.predict
+Predictor.predict = lambda *arguments: time.sleep({seconds}) or quick(*arguments)
+"""
+PREDICT = "/api/v1/predict"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model.write(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    with serving(model, prelude=NO_DISK) as started:
+        yield started
+
+
+def test_server_listens_on_loopback_and_names_nothing_of_itself(server):
+    assert server.host == "127.0.0.1"
+    answer, _ = server.ask("GET", "/healthz")
+    assert answer.status == 200
+    assert "waitress" not in str(answer.headers).lower()
+
+
+def test_server_keeps_large_uploads_and_results_off_the_disk(server):
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), dtype=np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(noise).save(data, "PNG")
+    assert len(data.getvalue()) > 2**19  # beyond what Werkzeug and waitress would keep in memory by themselves
+    answer, text = server.ask("POST", PREDICT, *body_of(data.getvalue(), count=9))
+    assert answer.status == 200, text
+    answer, text = server.ask("GET", "/")
+    cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    token = re.search('name="csrf_token" value="(.+?)"', text.decode())[1]
+    body, headers = body_of(data.getvalue(), count=9, fields={"csrf_token": token})
+    answer, text = server.ask("POST", "/", body, headers | {"Cookie": cookie})
+    assert answer.status == 200, text
+    assert len(text) > 2**20  # the page, with its previews
+    assert server.errors == []
+
+
+def raw(server, data: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+    with socket.create_connection((server.host, server.port), timeout=20) as connection:
+        connection.sendall(data)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return answer, answer.read()
+
+
+LENGTH = b"POST /api/v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %s\r\n%s\r\n"
+REFUSED = {
+    "a body of 100 GB": (LENGTH % (b"99999999999", b""), 413, "too-large"),
+    "a body of 100 MB, announced": (LENGTH % (b"100000000", b"Expect: 100-continue\r\n"), 413, "too-large"),
+    "a length that is none": (LENGTH % (b"-1", b""), 400, "bad-request"),
+    "a length of 5,000 digits": (LENGTH % (b"9" * 5000, b""), 400, "bad-request"),
+    "no HTTP at all": (b"hello\r\n\r\n", 400, "bad-request"),
+    "headers of 50 kB": (LENGTH % (b"1", b"X: " + b"x" * 50_000 + b"\r\n"), 431, "request-header-fields-too-large"),
+    "a coding nobody knows": (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: rot13\r\n\r\n",
+        501,
+        "not-implemented",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "status", "code"), REFUSED.values(), ids=REFUSED)
+def test_what_the_server_itself_refuses_carries_headers_and_a_problem(server, data, status, code):
+    answer, text = raw(server, data)
+    assert (answer.status, json.loads(text)["code"]) == (status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "Content-Security-Policy" in answer.headers
+    assert server.errors == []
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_sender_of_too_large_a_body_gets_to_read_why(server, chunked):
+    """Although he reads nothing before he has sent it all; and a person gets a page."""
+    body, headers = body_of(bytes(10**7), count=8)
+    pieces = [body[i : i + 2**16] for i in range(0, len(body), 2**16)]
+    for accept, media in (("*/*", "application/problem+json"), ("text/html", "text/html; charset=utf-8")):
+        sent = iter(pieces) if chunked else body
+        answer, text = server.ask("POST", PREDICT, sent, headers | {"Accept": accept})
+        assert (answer.status, answer.headers["Content-Type"]) == (413, media), text
+
+
+def test_first_answer_and_memory_of_a_start_with_the_shipped_model():
+    """Generous, since the machine may be busy; benchmarks/serve.py measures."""
+    began = time.monotonic()
+    with serving(PRETRAINED) as started:
+        answer, _ = started.ask("POST", PREDICT, *body_of(picture(size=(600, 450), format="JPEG")))
+        assert answer.status == 200
+        assert time.monotonic() - began < 20
+        status = Path(f"/proc/{started.process.pid}/status").read_text()
+        assert int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 250_000
+
+
+def test_overload_is_an_error_503_and_pages_still_answer(model):
+    body = body_of(picture())
+    with serving(model, prelude=SLOW.format(seconds=0.5)) as started, ThreadPoolExecutor(12) as clients:
+        began = time.monotonic()
+        asked = [clients.submit(started.ask, "POST", PREDICT, *body) for _ in range(12)]
+        time.sleep(0.2)
+        assert started.ask("GET", "/healthz")[0].status == 200
+        assert time.monotonic() - began < 0.5 * 3  # before the three uploads that are taken
+        answers = [future.result() for future in asked]
+        statuses = [answer.status for answer, _ in answers]
+        assert set(statuses) == {200, 503}
+        assert statuses.count(200) >= 3  # one at work, two in the queue
+        for answer, text in answers:
+            if answer.status == 503:
+                assert int(answer.headers["Retry-After"]) >= 1
+                assert json.loads(text)["code"] == "overloaded"
+                assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+        assert started.ask("POST", PREDICT, *body)[0].status == 200  # and it goes on
+        assert started.errors == []
+
+
+def test_a_stop_finishes_what_has_begun(model):
+    body = body_of(picture())
+    with serving(model, prelude=SLOW.format(seconds=1)) as started, ThreadPoolExecutor(3) as clients:
+        asked = [clients.submit(started.ask, "POST", PREDICT, *body) for _ in range(3)]
+        time.sleep(0.5)
+        started.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        with pytest.raises(OSError):  # nobody new comes in
+            started.ask("GET", "/healthz")
+        assert [future.result()[0].status for future in asked] == [200] * 3
+        began = time.monotonic()
+        assert started.process.wait(5) == 0
+        assert time.monotonic() - began < 3
+        assert started.errors == []
+
+
+def test_an_idle_connection_does_not_hold_up_a_stop(model):
+    with serving(model) as started:
+        connection = started.connect()
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        started.process.send_signal(signal.SIGINT)
+        assert started.process.wait(5) == 0
+
+
+def test_what_clients_send_at_once_has_a_bound(model):
+    """Six clients that each send all of 60 MB but the last byte: the bodies of four are kept, the rest forgotten."""
+    body, headers = body_of(bytes(2 * 10**7), count=3)
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    start = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode()
+    with serving(model) as started:
+        connections = [socket.create_connection((started.host, started.port), timeout=30) for _ in range(6)]
+
+        def send(connection):
+            connection.sendall(start + body[:-1])
+
+        senders = [threading.Thread(target=send, args=(connection,)) for connection in connections]
+        for thread in senders:
+            thread.start()
+        for thread in senders:
+            thread.join()
+        time.sleep(0.5)
+        status = Path(f"/proc/{started.process.pid}/status").read_text()
+        assert int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 250_000 + 4 * 70_000
+        statuses = []
+        for connection in connections:
+            connection.sendall(body[-1:])
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            answer.read()
+            statuses.append(answer.status)
+            connection.close()
+        assert set(statuses) == {415, 503}  # zeros are no image
+        assert started.ask("POST", PREDICT, *body_of(picture()))[0].status == 200  # the room is given back
+        assert started.errors == []
+
+
+def run_app(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "app", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
+
+
+def test_server_says_in_one_line_what_stops_it(model, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("SKINLESION_RATE", "0")
+    for arguments, words in (
+        (("--model", str(tmp_path)), "make reports"),
+        (("--model", str(model), "--port", str(server.port)), "choose another --port"),
+    ):
+        done = run_app(*arguments)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    monkeypatch.setenv("SKINLESION_RATE", "often")
+    done = run_app("--model", str(model))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+def test_server_refuses_a_port_that_is_none():
+    done = run_app("--port", "70000")
+    assert done.returncode == 2
+    assert "from 0 to 65535" in done.stderr
