@@ -34,6 +34,8 @@ from skinlesion.runs import Run, write_json
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.command import train
+from skinlesion.training.domain import Domain, fit_domain
+from skinlesion.training.models import Classifier
 from skinlesion.training.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +80,19 @@ def predictions(chosen: decision.Decision, logits: np.ndarray, split: pd.DataFra
     )
 
 
+def final_domain(config: Config, parts: Path, model: Classifier) -> Domain:
+    """The final network knows every image but the test's, so other folds' networks say where its domain ends.
+
+    Each finds what fraction of its training images a threshold keeps that is drawn on its validation images.
+    """
+    kept = []
+    for fold in range(FOLDS):
+        run, recipe = Run(parts / f"fold-{fold}"), part_config(config, f"fold-{fold}")
+        trained = load_trained(run, recipe, classes=len(LesionTable.load(run).labels))
+        kept.append(fit_domain(trained.model, run, recipe).kept_in_training)
+    return fit_domain(model, Run(parts / "final"), config, kept_in_training=float(np.mean(kept)))
+
+
 def same_answer_at_any_size(predictor: Predictor, frames: list[np.ndarray]) -> dict:
     """How much the answer moves when the same picture comes with more or fewer pixels (Lanczos)."""
     reference = predictor.predict(frames)
@@ -112,10 +127,11 @@ def ship(config: Config, parts: Path, name: str) -> None:
     )
     place = table.frame.set_index("image_id")["path"]
     frames = [images.read(place[image]) for image in test.image_ids[:: max(1, len(test) // 100)][:100]]
+    model = load_trained(final, config, classes=len(table.labels)).model
     manifest = export_model(
-        load_trained(final, config, classes=len(table.labels)).model, final, config, table.labels,
+        model, final, config, table.labels, domain=final_domain(config, parts, model),
         decision=chosen.to_dict(sensitivity=point.sensitivity, specificity=point.specificity),
-        data=facts(table),
+        data=table.facts(),
         metrics=metrics["test"], out_of_fold=metrics["out_of_fold"], frames=frames[:20], name=name,
     )  # fmt: skip
     out_of_fold.write(RESULTS / name / "out_of_fold.csv")
@@ -141,21 +157,10 @@ def preview(config: Config, run: Run, name: str) -> None:
     place = table.frame.set_index("image_id")["path"]
     export_model(
         load_trained(run, config, classes=len(table.labels)).model, run, config, table.labels,
-        decision=chosen.to_dict(sensitivity=point.sensitivity, specificity=point.specificity), data=facts(table),
+        decision=chosen.to_dict(sensitivity=point.sensitivity, specificity=point.specificity), data=table.facts(),
         metrics=evaluate(found), measured_on="validation", name=f"{name}-preview",
         frames=[images.read(place[image]) for image in found.image_ids[:20]],
     )  # fmt: skip
-
-
-def facts(table: LesionTable) -> dict:
-    """What the manifest says about the data."""
-    return {
-        "source": table.source,
-        "synthetic": table.synthetic,
-        "fingerprint": table.fingerprint(),
-        "images": len(table),
-        "lesions": int(table.frame["lesion_id"].nunique()),
-    }
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from skinlesion.errors import ModelError
 from skinlesion.runs import Run
 from skinlesion.taxonomy import HAM7
 from skinlesion.training.augment import plain
+from skinlesion.training.domain import Domain
 from skinlesion.training.models import create_model
 
 SHAPES = [(100, 80), (150, 200), (451, 601), (129, 64), (3000, 4000)]
@@ -24,6 +25,13 @@ def frames():
     return [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in SHAPES]
 
 
+def domain(features=256):
+    """Any one: what it is made of is tested elsewhere."""
+    rng = np.random.default_rng(0)
+    directions = np.linalg.qr(rng.normal(0, 1, (features, 8)))[0]
+    return Domain(rng.normal(0, 0.1, features), directions, np.linspace(2, 1, 8), 0.5, threshold=-1.5)
+
+
 def model(name="classic"):
     torch.manual_seed(0)
     return create_model(name, classes=7, image_size=64).eval()
@@ -32,7 +40,7 @@ def model(name="classic"):
 @pytest.mark.parametrize("fit", images.FITS)
 def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
     network = model()
-    exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit=fit)
+    exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit=fit, domain=domain())
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     for frame in frames:
         pixels = plain(torch.from_numpy(images.fit(frame, 64, fit))[None])
@@ -44,18 +52,19 @@ def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
     pair = np.stack([frames[1], frames[1][::-1]])
     both = session.run(["logits"], {"image": pair})[0]
     assert np.allclose(both[0], session.run(["logits"], {"image": pair[:1]})[0][0], atol=1e-5)
-    assert [o.name for o in session.get_outputs()] == ["logits", "features"]
+    assert [o.name for o in session.get_outputs()] == ["logits", "features", "domain"]
 
 
-def test_activation_maps_average_to_the_logits(tmp_path, frames):
+def test_activation_maps_average_to_what_tells_the_logits_apart(tmp_path, frames):
     network = model("resnet18")
-    exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit="squash")
+    exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit="squash", domain=domain(512))
     assert exported.has_map
     assert export.parity(exported, tmp_path / "m.onnx", frames[:3]) < 1e-3
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     logits, maps = session.run(["logits", "map"], {"image": frames[1][None]})
-    bias = network.backbone.fc.bias.detach().numpy()
-    assert np.allclose(maps.mean((2, 3)) + bias, logits, atol=1e-3)
+    evidence = logits - network.backbone.fc.bias.detach().numpy()
+    assert np.allclose(maps.mean((2, 3)), evidence - evidence.mean(1, keepdims=True), atol=1e-3)
+    assert np.abs(maps.sum(1)).max() < 1e-3, "what speaks for all classes alike is not shown"
 
 
 def test_a_network_without_pooling_has_no_map():
@@ -69,12 +78,17 @@ def folder(tmp_path, frames, **changes):
         "prior_shift": dict.fromkeys(HAM7.codes, 0.0),
         "decision_weights": dict.fromkeys(HAM7.codes, 1.0),
         "referral": {"threshold": 0.3, "sensitivity": METRIC, "specificity": METRIC, "chosen_on": "validation"},
-        "domain": {"method": "energy", "threshold": 0.0, "kept": 0.95},
     }
     metrics = dict.fromkeys(("balanced_accuracy", "macro_auroc", "accuracy", "ece"), METRIC)
     metrics |= {"n_images": 10, "n_lesions": 9, "per_class": {c: {"sensitivity": METRIC} for c in HAM7.codes}}
     data = {"source": "demo", "synthetic": True, "fingerprint": "ab" * 32, "images": 90, "lesions": 80}
-    options = {"decision": decision, "metrics": metrics, "data": data, "frames": frames[:2]} | changes
+    options = {
+        "decision": decision,
+        "metrics": metrics,
+        "data": data,
+        "frames": frames[:2],
+        "domain": domain(),
+    } | changes
     return export.export_model(model(), Run(tmp_path / "r"), Config(image_size=64), HAM7, **options)
 
 
@@ -82,6 +96,7 @@ def test_the_model_folder(tmp_path, frames):
     manifest = folder(tmp_path, frames)
     place = tmp_path / "r" / "model"
     assert json.loads((place / "manifest.json").read_text()) == manifest
+    assert manifest["domain"] == {"method": "mahalanobis", "threshold": -1.5, "kept": 0.95, "kept_in_training": 1.0}
     assert hashlib.sha256((place / "model.onnx").read_bytes()).hexdigest() == manifest["sha256"]
     card = (place / "MODEL_CARD.md").read_text()
     for said in ("synthetic demo data", "no medical", "50.0 % (40.0 to 60.0)", manifest["sha256"], "Melanoma"):

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import subprocess
 import sys
 
@@ -14,8 +13,10 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from skinlesion.errors import DataError
 from skinlesion.evaluation import plots
-from skinlesion.evaluation.command import evaluate as evaluate_command
+from skinlesion.evaluation.compare import compare
 from skinlesion.evaluation.metrics import evaluate
+from skinlesion.evaluation.net_benefit import decision_curve
+from skinlesion.evaluation.operating import ask, operating_points
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.taxonomy import HAM7, ISIC8
 
@@ -49,6 +50,8 @@ def every_figure(labels):
     sites = pd.DataFrame(random.integers(1, 50, (k, 15)), columns=[*"abcdefghijklmn", "unknown"])
     frames = list(random.integers(0, 256, (5, 30, 40, 3), np.uint8))
     ece = {"before": metrics["ece"]}
+    curve = decision_curve(*ask(predictions, "malignant"), predictions.lesions, replicates=20)
+    points = operating_points(make(labels, seed=1), predictions, replicates=20)
     return {
         "confusion": plots.confusion_matrix(predictions),
         "roc": plots.roc_curves(predictions, metrics),
@@ -57,6 +60,10 @@ def every_figure(labels):
         "two": plots.reliability_diagram({"before": p, "after": p}, y),
         "metrics": plots.metric_forest(metrics, labels),
         "forest": plots.forest({"accuracy": metrics["accuracy"]}, "Difference", "value", reference=0),
+        "class reliability": plots.class_reliability(p, y, labels),
+        "decision": plots.decision_curve({"malignant": curve}),
+        "operating": plots.operating_points(points),
+        "differences": plots.differences(compare({"a": predictions, "b": make(labels), "c": make(labels)}, 20)),
         "training": plots.training_curves(history(5), 3),
         "counts": plots.class_counts({"images": counts}, labels, "Images"),
         "grouped": plots.class_counts({"images": counts, "lesions": counts}, labels, "Images", log=True),
@@ -208,29 +215,3 @@ def test_drawing_touches_no_global_state():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "0", "False"]
-
-
-def test_the_command_writes_metrics_figures_and_a_table(tmp_path, capsys):
-    predictions = make()
-    split = np.where(np.arange(300) % 3 == 0, "val", "test").astype(object)
-    Predictions(predictions.image_ids, predictions.lesions, split, predictions.fold, HAM7, predictions.y,
-                predictions.probabilities, predictions.scores).write(tmp_path / "predictions.csv")  # fmt: skip
-    assert evaluate_command(tmp_path / "predictions.csv", None, tmp_path / "out", replicates=50) == 0
-    printed = capsys.readouterr().out
-    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
-    test = predictions.take(split == "test")
-    assert metrics["balanced_accuracy"] == evaluate(test, 50)["balanced_accuracy"]
-    assert f"{metrics['balanced_accuracy']['value']:.3f}" in printed
-    assert "200 images of the test split; 100 of other splits left out" in printed
-    pictures = {path.stem for path in (tmp_path / "out/figures").glob("*.png")}
-    assert pictures == {path.stem for path in (tmp_path / "out/figures").glob("*.txt")}
-    assert "confusion_matrix" in pictures and len(pictures) == 5
-
-
-def test_the_command_refuses_splits_without_a_test_split(tmp_path):
-    predictions = make()
-    Predictions(predictions.image_ids, predictions.lesions, np.full(300, "val", object), predictions.fold, HAM7,
-                predictions.y, predictions.probabilities, predictions.scores).write(tmp_path / "p.csv")  # fmt: skip
-    with pytest.raises(DataError, match="'test'; the splits here are 'val'"):
-        evaluate_command(tmp_path / "p.csv", None, tmp_path / "out")
-    assert not (tmp_path / "out").exists()

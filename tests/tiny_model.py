@@ -17,8 +17,11 @@ def weights(classes: int) -> tuple[np.ndarray, np.ndarray]:
     return draw.normal(0, 5, (3, classes)).astype(np.float32), draw.normal(0, 1, classes).astype(np.float32)
 
 
-def graph(classes: int, *, with_map: bool = True, output: str = "logits") -> onnx.ModelProto:
-    """``image`` uint8 [N, H, W, 3] -> logits, features (mean colour, -0.5 to 0.5) and, by choice, a 1:1 map."""
+def graph(classes: int, *, with_map: bool = True, with_domain: bool = False, output: str = "logits") -> onnx.ModelProto:
+    """``image`` uint8 [N, H, W, 3] -> logits, features (mean colour, -0.5 to 0.5) and, by choice, a 1:1 map.
+
+    And, by choice, a domain score: minus the distance of the red features from middle grey.
+    """
     linear, bias = weights(classes)
     constants = {
         "linear": linear,
@@ -44,6 +47,14 @@ def graph(classes: int, *, with_map: bool = True, output: str = "logits") -> onn
             helper.make_node("Transpose", ["evidence"], ["map"], perm=[0, 3, 1, 2]),
         ]
         outputs.append(helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", classes, "h", "w"]))
+    if with_domain:
+        constants |= {"first": np.array(0, np.int64)}
+        nodes += [
+            helper.make_node("Gather", ["features", "first"], ["red"], axis=1),
+            helper.make_node("Abs", ["red"], ["distance"]),
+            helper.make_node("Neg", ["distance"], ["domain"]),
+        ]
+        outputs.append(helper.make_tensor_value_info("domain", TensorProto.FLOAT, ["N"]))
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     model = helper.make_model(

@@ -33,6 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(commands.add_parser("data", help="check, download or draw a data set"))
     _add_train(commands.add_parser("train", help="train a network, without notebooks"))
     _add_evaluate(commands.add_parser("evaluate", help="judge any model's predictions"))
+    _add_compare(commands.add_parser("compare", help="how runs differ on the same lesions"))
+    _add_external(commands.add_parser("external", help="judge a model on images of another place"))
     _add_predict(commands.add_parser("predict", help="classify images"))
     return parser
 
@@ -73,10 +75,36 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("predictions", metavar="PREDICTIONS", help="a predictions.csv")
-    parser.add_argument("--labels", metavar="CSV", help="the truth: image_id and label (or dx), perhaps lesion_id")
-    parser.add_argument("--output", required=True, metavar="DIR", help="where metrics and figures go")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("predictions", metavar="PREDICTIONS", nargs="?", help="a predictions.csv or ISIC 2018 submission")
+    what.add_argument("--official", metavar="DIR", help="predict and score the official ISIC 2018 test set in DIR")
+    parser.add_argument("--labels", metavar="CSV", help="the truth: ISIC ground truth, HAM10000 metadata or split.csv")
+    parser.add_argument("--model", metavar="DIR", help="with --official: a model folder (the shipped one by default)")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where the report, metrics and figures go")
+    parser.add_argument("--prevalence", type=float, default=0.02, metavar="P",
+                        help="share of malignant lesions for the plain words (%(default)s)")  # fmt: skip
+    parser.add_argument("--split", default="test", help="which one, where the predictions name splits (%(default)s)")
     parser.set_defaults(run_command=evaluate)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders or predictions; compared with the first")
+    parser.add_argument("--labels", metavar="CSV", help="the truth, for files that hold none")
+    parser.add_argument("--shared", action="store_true", help="where images differ: compare on those that all share")
+    parser.add_argument("--output", default="comparison", metavar="DIR", help="where it goes (%(default)s)")
+    parser.add_argument("--split", default="test", help="which one, where predictions name splits (%(default)s)")
+    parser.set_defaults(run_command=compare)
+
+
+def _add_external(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, metavar="PATH", help="a data set that the model has not seen")
+    parser.add_argument("--model", metavar="DIR", help="a model folder (the shipped model by default)")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where predictions, figures and numbers go")
+    parser.add_argument("--training", metavar="PATH", help="the training data, to leave out what they hold too")
+    parser.add_argument("--label", metavar="WORD=CODE", nargs="+", action="extend", default=[],
+                        help="what a label of the data set means, where that isn't known")  # fmt: skip
+    parser.add_argument("--card", action="store_true", help="put the figures into the model's manifest and card")
+    parser.set_defaults(run_command=external)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
@@ -101,9 +129,44 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
+    if arguments.official:
+        from skinlesion.official import evaluate_official
+
+        return evaluate_official(
+            arguments.official,
+            arguments.model,
+            arguments.output,
+            prevalence=arguments.prevalence,
+            progress=sys.stderr.isatty(),
+        )
     from skinlesion.evaluation.command import evaluate as evaluate_file
 
-    return evaluate_file(arguments.predictions, arguments.labels, arguments.output)
+    return evaluate_file(
+        arguments.predictions,
+        arguments.labels,
+        arguments.output,
+        prevalence=arguments.prevalence,
+        split=arguments.split,
+    )
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    from skinlesion.evaluation.command import compare as compare_runs
+
+    return compare_runs(arguments.runs, arguments.labels, arguments.output, arguments.shared, arguments.split)
+
+
+def external(arguments: argparse.Namespace) -> int:
+    from skinlesion.external import evaluate_elsewhere
+
+    return evaluate_elsewhere(
+        arguments.data,
+        arguments.model,
+        arguments.output,
+        training=arguments.training,
+        words=arguments.label,
+        into_card=arguments.card,
+    )
 
 
 def predict(arguments: argparse.Namespace) -> int:

@@ -75,6 +75,9 @@ class Config:
     views: int = 1  # mirror images whose answers are averaged, in evaluation and in the exported model: 1, 2, 4, 8
     replicates: int = 2000  # bootstrap replicates behind every interval
     referral_sensitivity: float = 0.9  # for malignant lesions, on validation: where "refer" begins
+    prevalence: float = 0.02  # share of malignant lesions where the thresholds would be used
+    stress: int = 10  # images a class that are corrupted, moved and mapped, to see when the model fails; 0: none
+    elsewhere: str = ""  # place of images from elsewhere that the finished model is judged on; nothing is chosen there
 
     def __post_init__(self):
         for field in fields(self):
@@ -115,6 +118,8 @@ class Config:
             "checkpoint_every": self.checkpoint_every >= 0,
             "views": self.views in VIEWS,
             "replicates": self.replicates >= 0,
+            "prevalence": 0 < self.prevalence < 1,
+            "stress": self.stress >= 0,
             "referral_sensitivity": 0 < self.referral_sensitivity <= 1,
         }
         allowed = {

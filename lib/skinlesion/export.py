@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import platform
 import shutil
@@ -23,8 +24,11 @@ from skinlesion.config import Config
 from skinlesion.errors import ModelError
 from skinlesion.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS
 from skinlesion.runs import Run, write_json, write_text
-from skinlesion.serving.card import model_card
+from skinlesion.serving.card import attach, model_card
+from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.predictor import Predictor
 from skinlesion.taxonomy import LabelSet
+from skinlesion.training.domain import Domain, fit_domain
 from skinlesion.training.models import Classifier
 from skinlesion.training.views import answer
 
@@ -57,12 +61,31 @@ def _weights(positions: torch.Tensor, target: int, start: torch.Tensor, stop: to
 
 
 class Exported(nn.Module):
-    """The network as it is shipped: frames of any size in; logits, features and perhaps activation maps out."""
+    """The network as it is shipped: frames of any size in; logits, features, domain score and perhaps maps out.
 
-    def __init__(self, model: Classifier, image_size: int, fit: str, views: int = 1):
+    Activation maps show what speaks for a class more than for the mean of all classes. What speaks for all alike moves
+    no probability, but would decide where a bare map is positive.
+    """
+
+    def __init__(self, model: Classifier, image_size: int, fit: str, domain: Domain, views: int = 1):
         super().__init__()
         self.model, self.image_size, self.squash, self.views = model, image_size, fit == "squash", views
         self.has_map = ends_in_pooling(model, image_size)
+        self.names = ["logits", "features", "domain"] + ["map"] * self.has_map
+        self.noise = domain.noise
+        for name, values in (
+            ("mean", domain.mean),
+            ("components", domain.components),
+            ("excess", 1 / domain.variances - 1 / domain.noise),
+        ):
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
+
+    def domain(self, features: torch.Tensor) -> torch.Tensor:
+        """:meth:`skinlesion.training.domain.Domain.score` of float32 [N, D]: float32 [N]."""
+        away = features - self.mean
+        along = torch.matmul(away, self.components)
+        squared = (along.square() * self.excess).sum(1) + away.square().sum(1) / self.noise
+        return -torch.sqrt(torch.clamp(squared, min=0.0) / features.shape[1])
 
     def frame(self, image: torch.Tensor) -> torch.Tensor:
         """uint8 [N, H, W, 3] -> float32 [N, 3, S, S] in 0-1, byte for byte as :func:`skinlesion.images.fit`."""
@@ -80,10 +103,11 @@ class Exported(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         logits, features, maps = answer(self.model, self.frame(image), self.views)
+        said = logits, features, self.domain(features)
         if not self.has_map:
-            return logits, features
-        classifier = self.model.backbone.get_classifier()
-        return logits, features, torch.einsum("kc,nchw->nkhw", classifier.weight, maps)
+            return said
+        weights = self.model.backbone.get_classifier().weight
+        return *said, torch.einsum("kc,nchw->nkhw", weights - weights.mean(0), maps)
 
 
 @torch.inference_mode()
@@ -103,17 +127,16 @@ def ends_in_pooling(model: Classifier, image_size: int) -> bool:
     return bool(torch.allclose(pooled, features, atol=1e-4) and torch.allclose(classifier(pooled), logits, atol=1e-3))
 
 
-def write_onnx(model: Classifier, path: Path, *, image_size: int, fit: str, views: int = 1) -> Exported:
+def write_onnx(model: Classifier, path: Path, *, image_size: int, fit: str, domain: Domain, views: int = 1) -> Exported:
     """Write ``model.onnx`` (opset 18, dynamic batch and frame size); returns the torch module it was made from."""
-    exported = Exported(model.to("cpu", memory_format=torch.contiguous_format), image_size, fit, views).eval()
-    names = ["logits", "features"] + ["map"] * exported.has_map
+    exported = Exported(model.to("cpu", memory_format=torch.contiguous_format), image_size, fit, domain, views).eval()
     example = (torch.randint(0, 256, (2, 150, 200, 3), dtype=torch.uint8),)
     dynamic = {"image": {0: torch.export.Dim("n"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # deprecations inside torch's own exporter
         program = torch.onnx.export(
-            exported, example, dynamo=True, input_names=["image"], output_names=names,
+            exported, example, dynamo=True, input_names=["image"], output_names=exported.names,
             dynamic_shapes=dynamic, opset_version=18, external_data=False, verbose=False,
         )  # fmt: skip
     path.write_bytes(_without_traces(program.model_proto).SerializeToString())
@@ -131,13 +154,19 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @torch.inference_mode()
 def parity(exported: Exported, path: Path, frames: list[np.ndarray]) -> float:
-    """Largest difference in a logit, relative to 1 + its size, between torch and ONNX Runtime; frames of any sizes."""
+    """Largest difference between torch and ONNX Runtime in a logit or the domain score, relative to 1 + its size.
+
+    ``frames``: uint8 [H, W, 3] of any sizes.
+    """
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     worst = 0.0
     for frame in frames:
-        ours = exported(torch.from_numpy(frame.copy())[None])[0].numpy()
-        theirs = session.run(["logits"], {"image": frame[None]})[0]
-        worst = max(worst, float((np.abs(ours - theirs) / (1 + np.abs(ours))).max()))
+        logits, _, domain, *_ = exported(torch.from_numpy(frame.copy())[None])
+        for ours, theirs in zip(
+            (logits, domain), session.run(["logits", "domain"], {"image": frame[None]}), strict=True
+        ):
+            ours = ours.numpy()
+            worst = max(worst, float((np.abs(ours - theirs) / (1 + np.abs(ours))).max()))
     return worst
 
 
@@ -151,11 +180,13 @@ def export_model(
     data: dict,
     metrics: dict,
     frames: list[np.ndarray],
+    domain: Domain | None = None,
     out_of_fold: dict | None = None,
     measured_on: str = "test",
     name: str | None = None,
+    place: Path | None = None,
 ) -> dict:
-    """Write the run's ``model/`` folder, whole or not at all, and return its manifest.
+    """Write a model folder, whole or not at all, and return its manifest.
 
     Parameters
     ----------
@@ -164,13 +195,15 @@ def export_model(
     config : Config
     labels : LabelSet
     decision : dict
-        What 04_evaluation chose on validation: temperature, prior_shift, prior, decision_weights, referral, domain.
+        What 04_evaluation chose on validation: temperature, prior_shift, prior, decision_weights, referral.
     data : dict
         ``source``, ``fingerprint``, ``synthetic``, ``images``, ``lesions``.
     metrics : dict
         The run's ``metrics.json``.
     frames : list of uint8 [H, W, 3]
         Images that parity between torch and ONNX Runtime is proved on.
+    domain : Domain
+        What the training images look like to the network; by default, learnt here from the run's split and pixels.
     out_of_fold : dict, optional
         The same metrics, cross-validated: for models whose choices were made there.
     measured_on : str
@@ -178,22 +211,34 @@ def export_model(
         test is still to come.
     name : str
         Of the model; the run's name by default.
+    place : Path
+        Of the folder; the run's ``model`` by default.
 
     Raises
     ------
     ModelError
         Where torch and ONNX Runtime disagree by more than :data:`TOLERANCE`.
+    DataError
+        Where the run lacks what the domain is learnt from.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
+    domain = domain or fit_domain(model, run, config)
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".model-") as scratch:
         folder = Path(scratch) / "model"
         folder.mkdir()
         exported = write_onnx(
-            model, folder / "model.onnx", image_size=config.image_size, fit=config.fit, views=config.views
+            model,
+            folder / "model.onnx",
+            image_size=config.image_size,
+            fit=config.fit,
+            domain=domain,
+            views=config.views,
         )
         worst = parity(exported, folder / "model.onnx", frames)
         if worst > TOLERANCE:
-            raise ModelError(f"ONNX Runtime and torch differ by {worst:.2g} in a logit; this model cannot be exported")
+            raise ModelError(
+                f"ONNX Runtime and torch differ by {worst:.2g} in an answer; this model cannot be exported"
+            )
         content = (folder / "model.onnx").read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         now = datetime.now(UTC)
@@ -210,9 +255,10 @@ def export_model(
             "image_size": config.image_size,
             "fit": config.fit,
             "views": config.views,
-            "outputs": ["logits", "features"] + ["map"] * exported.has_map,
+            "outputs": exported.names,
             "parity": {"largest_logit_difference": worst, "images": len(frames)},
             **decision,
+            "domain": domain.to_dict(),
             "data": data | {"citation": CITATIONS.get(data["source"], "the user's own data")},
             "metrics": metrics,
             "measured_on": measured_on,
@@ -223,6 +269,50 @@ def export_model(
         }
         write_json(folder / "manifest.json", manifest)
         write_text(folder / "MODEL_CARD.md", model_card(manifest))
+        replace_folder(folder, place or run.model)
+    return manifest
+
+
+def shuffled(folder: str | Path | None = None, seed: int = 0) -> Predictor:
+    """An exported model whose weights are shuffled within each layer: it answers, but has learnt nothing.
+
+    Biases stay. What a picture of "why" shows of this network too, it did not learn from lesions (Adebayo et al. 2018,
+    arXiv:1810.03292, "independent randomization" of all layers at once).
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be loaded, or holds no weights by the names that this module's export gives them.
+    """
+    manifest = Manifest.read(folder)
+    model = onnx.load((Path(folder) if folder is not None else PRETRAINED) / manifest.file)
+    rng, found = np.random.default_rng(seed), 0
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("model.backbone.") and len(tensor.dims) > 1:
+            values = onnx.numpy_helper.to_array(tensor)
+            mixed = rng.permutation(values.reshape(-1)).reshape(values.shape)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(mixed, tensor.name))
+            found += 1
+    if not found:
+        raise ModelError("the model holds no weights to shuffle: it was not exported here; run notebook 05 again")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return Predictor(manifest, session)
+
+
+def release(run: Run) -> dict:
+    """Make the judged ``candidate`` the run's ``model``, with what its evaluation found in manifest and card.
+
+    Raises
+    ------
+    DataError
+        Where 04_evaluation has not been run.
+    """
+    candidate = run.need(run.candidate, "04_evaluation")
+    found = json.loads(run.need(run.evaluation, "04_evaluation").read_text())
+    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".model-") as scratch:
+        folder = Path(scratch) / "model"
+        shutil.copytree(candidate, folder)
+        manifest = attach(folder, **found)
         replace_folder(folder, run.model)
     return manifest
 

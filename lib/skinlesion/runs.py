@@ -74,6 +74,8 @@ class Run:
         self.predictions = self.folder / "predictions.csv"
         self.metrics = self.folder / "metrics.json"
         self.decision = self.folder / "decision.json"
+        self.candidate = self.folder / "candidate"
+        self.evaluation = self.folder / "evaluation.json"
         self.model = self.folder / "model"
         self.figures = self.folder / "figures"
         self.summary = self.folder / "run.json"

@@ -1,19 +1,30 @@
-"""Smaller files of an exported model: weights in 16-bit floats, or convolutions in 8-bit integers."""
+"""Smaller files of an exported model: weights in 16-bit floats, or 8-bit convolutions, and what they cost."""
 
 from __future__ import annotations
 
+import hashlib
+import statistics
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
+import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from skinlesion.runs import atomic
+from skinlesion.evaluation.bootstrap import resample, summarise
+from skinlesion.evaluation.metrics import confusion_metrics
+from skinlesion.runs import atomic, write_json
+from skinlesion.serving.manifest import FILE, Manifest
+from skinlesion.serving.predictor import Predictor
 
+LOSS = 0.005  # of balanced accuracy, that a smaller file may cost; one that costs more is not kept
 LARGE = 256  # smaller tensors stay as they are: they weigh nothing and some carry exact arithmetic
 
 
@@ -67,3 +78,86 @@ class _Frames(CalibrationDataReader):
     def get_next(self) -> dict | None:
         frame = next(self._frames, None)
         return None if frame is None else {"image": frame[None]}
+
+
+def add_variants(
+    folder: Path,
+    frames: Sequence[np.ndarray],
+    y: np.ndarray,
+    lesions: np.ndarray,
+    ranges_from: Sequence[np.ndarray],
+    *,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Make the smaller files of a model folder, judge them, and keep those that cost less than :data:`LOSS`.
+
+    Parameters
+    ----------
+    folder : a model folder; its manifest gets an entry ``variants``
+    frames : uint8 [H, W, 3] each, images to judge on
+    y : int [N], their classes; lesions : [N], their lesion ids
+    ranges_from : uint8 [H, W, 3] each, training images that the integer ranges are measured on
+
+    Returns
+    -------
+    DataFrame, a row a file: megabytes, milliseconds (median of one image), largest_change (in a probability),
+    same_label (fraction), balanced_accuracy, loss (of it, paired) with loss_low and loss_high (95% interval), kept
+    """
+    manifest = Manifest.read(folder)
+    makers = {
+        "fp16": lambda target: half_weights(folder / manifest.file, target),
+        "int8": lambda target: integer_convolutions(folder / manifest.file, target, ranges_from),
+    }
+    resamples = resample(lesions, replicates, seed)
+    whole = _judge(manifest, folder, frames, y, resamples)
+    rows, kept = {"fp32": _row(whole, whole, len(y), folder / manifest.file)}, {}
+    for name, make in makers.items():
+        path = folder / f"model.{name}.onnx"
+        make(path)
+        row = _row(_judge(replace(manifest, file=path.name), folder, frames, y, resamples), whole, len(y), path)
+        rows[name] = row
+        if row["kept"]:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            kept[name] = {"file": path.name, "sha256": digest, "bytes": path.stat().st_size, **row}
+        else:
+            path.unlink()
+    write_json(folder / FILE, manifest.content | {"variants": kept, "variants_judged": rows})
+    return pd.DataFrame(rows).T
+
+
+def _judge(manifest: Manifest, folder: Path, frames: Sequence[np.ndarray], y: np.ndarray, resamples) -> dict:
+    predictor = Predictor(
+        manifest, onnxruntime.InferenceSession(folder / manifest.file, providers=["CPUExecutionProvider"])
+    )
+    said = predictor.predict(frames)
+    codes = manifest.labels.codes
+    predicted = np.array([codes.index(one.label) for one in said])
+    confusion = resamples.totals(np.eye(len(codes) ** 2)[y * len(codes) + predicted])
+    times = []
+    for frame in [*frames[:3], *frames[:20]]:  # the first three warm up
+        start = time.perf_counter()
+        predictor.predict([frame])
+        times.append(time.perf_counter() - start)
+    return {
+        "probabilities": np.array([list(one.probabilities.values()) for one in said]),
+        "predicted": predicted,
+        "accuracy": confusion_metrics(confusion.reshape(-1, len(codes), len(codes)))["balanced_accuracy"],
+        "milliseconds": 1000 * statistics.median(times[3:]),
+    }
+
+
+def _row(found: dict, whole: dict, n: int, path: Path) -> dict:
+    loss = summarise(whole["accuracy"] - found["accuracy"], n)
+    return {
+        "megabytes": path.stat().st_size / 1e6,
+        "milliseconds": found["milliseconds"],
+        "largest_change": float(np.abs(found["probabilities"] - whole["probabilities"]).max()),
+        "same_label": float((found["predicted"] == whole["predicted"]).mean()),
+        "balanced_accuracy": float(found["accuracy"][0]),
+        "loss": loss["value"],
+        "loss_low": loss["low"],
+        "loss_high": loss["high"],
+        "n": n,
+        "kept": bool(loss["value"] < LOSS),
+    }

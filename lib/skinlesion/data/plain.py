@@ -15,7 +15,7 @@ from skinlesion.taxonomy import LabelSet, normalise_label
 ALIASES = {
     "path": ("path", "image_path", "filepath", "file_path", "filename", "file_name", "file", "image"),
     "label": ("label", "dx", "diagnosis", "class", "target"),
-    "image_id": ("image_id", "isic_id", "id"),
+    "image_id": ("image_id", "image_name", "isic_id", "id"),
     "lesion_id": ("lesion_id", "lesion"),
     "age": ("age", "age_approx"),
     "sex": ("sex", "gender"),
@@ -23,11 +23,18 @@ ALIASES = {
 }
 
 
-def load_folder(place: Path, labels: LabelSet) -> LesionTable:
+def load_folder(place: Path, labels: LabelSet, words: dict[str, str] | None = None) -> LesionTable:
     """Read a folder with one subfolder a class, named by code or by name (``nv``, ``melanoma``, ...).
 
     Images in subfolders of any other name are set aside as unknown labels. An image's id is its file name without
     suffix, or its path in the folder where two classes use the same name.
+
+    Parameters
+    ----------
+    place : Path
+    labels : LabelSet
+    words : dict, optional
+        The data's own words (in lower case) and the codes they stand for, beside those that are known.
 
     Raises
     ------
@@ -44,13 +51,23 @@ def load_folder(place: Path, labels: LabelSet) -> LesionTable:
             f"{place} has no subfolder with images; it needs one a class, such as {', '.join(labels.codes)}"
         )
     rows["image_id"] = _ids(rows["inner"])
-    rows["label"] = pd.Series([normalise_label(word, labels) for word in rows["word"]], dtype=object)
+    rows["label"] = pd.Series([_code(word, labels, words) for word in rows["word"]], dtype=object)
     rows["word"] = rows["word"].where(rows["word"] != "", "not in a class's subfolder")
     return tabulate(rows, labels=labels, source="folder", location=place, has_lesions=False, notes=(NO_LESIONS,))
 
 
-def load_csv(path: Path, labels: LabelSet) -> LesionTable:
+def load_csv(path: Path, labels: LabelSet, words: dict[str, str] | None = None) -> LesionTable:
     """Read a CSV file with an image path (relative to the file) and a label a row; :data:`ALIASES` names its columns.
+
+    Where there is no such file, or no column for the path but one for the id, the image is the one of that name in the
+    folder of the CSV file or in a folder or zip archive below it.
+
+    Parameters
+    ----------
+    path : Path
+    labels : LabelSet
+    words : dict, optional
+        The data's own words (in lower case) and the codes they stand for, beside those that are known.
 
     Raises
     ------
@@ -63,12 +80,13 @@ def load_csv(path: Path, labels: LabelSet) -> LesionTable:
     rows = given[[name for name in columns.values() if name]].rename(
         columns={name: meaning for meaning, name in columns.items() if name}
     )
+    if "path" not in rows:
+        rows["path"] = rows["image_id"]
     if columns["image_id"] is None:
         rows["image_id"] = _ids(rows["path"].str.strip())
-    full = [str((path.parent / name.strip()).resolve()) if name.strip() else "" for name in rows["path"]]
-    rows["path"] = [name if name and Path(name).is_file() else "" for name in full]
+    rows["path"] = _find(rows["path"], path.parent)
     rows["word"] = rows["label"]
-    rows["label"] = pd.Series([normalise_label(word, labels) for word in rows["word"]], dtype=object)
+    rows["label"] = pd.Series([_code(word, labels, words) for word in rows["word"]], dtype=object)
     return tabulate(
         rows,
         labels=labels,
@@ -79,13 +97,31 @@ def load_csv(path: Path, labels: LabelSet) -> LesionTable:
     )
 
 
+def _code(word: str, labels: LabelSet, words: dict[str, str] | None) -> str | None:
+    return (words or {}).get(word.strip().lower()) or normalise_label(word, labels)
+
+
+def _find(given: pd.Series, folder: Path) -> list[str]:
+    """The file that each path means: itself, else the only image of that name in the folder or below; else ``""``."""
+    paths = [str((folder / name.strip()).resolve()) if name.strip() else "" for name in given]
+    found = [path if path and Path(path).is_file() else "" for path in paths]
+    if all(found):
+        return found
+    named: dict[str, list[str]] = {}
+    for path in filter(is_image, list_files(folder)):
+        named.setdefault(stem(path), []).append(path)
+    candidates = [named.get(stem(name) if is_image(name) else name, []) for name in given.str.strip()]
+    return [path or (own[0] if len(own) == 1 else "") for path, own in zip(found, candidates, strict=True)]
+
+
 def _column(given: pd.DataFrame, meaning: str, path: Path) -> str | None:
     found = [name for name in given.columns if name.strip().lower() in ALIASES[meaning]]
     if len(found) == 1:
         return found[0]
     if found:
         raise DataError(f"{path} has several columns for the {meaning}: {', '.join(found)}; keep one of them")
-    if meaning in ("path", "label"):
+    has_id = meaning == "path" and any(name.strip().lower() in ALIASES["image_id"] for name in given.columns)
+    if meaning in ("path", "label") and not has_id:
         raise DataError(
             f"{path} has no column for the {meaning}; looked for {', '.join(ALIASES[meaning])} among "
             f"{', '.join(given.columns)}. (Metadata of HAM10000 or the ISIC Archive? Give the folder that holds it.)"

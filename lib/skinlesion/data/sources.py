@@ -10,7 +10,7 @@ from skinlesion.config import split_kind
 from skinlesion.data import dermamnist, ham10000, isic_archive, plain, reading
 from skinlesion.data.table import LesionTable
 from skinlesion.errors import DataError
-from skinlesion.taxonomy import label_set, normalise_label
+from skinlesion.taxonomy import LabelSet, label_set, normalise_label
 
 #: kind -> what it needs, in the order in which a place is tried.
 NEEDS = {
@@ -29,7 +29,9 @@ _READERS = {
 }
 
 
-def load_table(data: str, labels: int = 7, exclude_official_test: bool = True) -> LesionTable:
+def load_table(
+    data: str, labels: int = 7, exclude_official_test: bool = True, words: dict[str, str] | None = None
+) -> LesionTable:
     """Read a data set of any known kind.
 
     Parameters
@@ -40,6 +42,8 @@ def load_table(data: str, labels: int = 7, exclude_official_test: bool = True) -
     labels : 7 or 8
     exclude_official_test : bool
         Leave out the images of the official ISIC 2018 test set, wherever they came from; a note counts them.
+    words : dict, optional
+        For the kinds ``folder`` and ``csv``: what labels are called there, and the codes that those words stand for.
 
     Returns
     -------
@@ -58,8 +62,19 @@ def load_table(data: str, labels: int = 7, exclude_official_test: bool = True) -
         kind, place = "ham10000", _demo(demo[1])
     else:
         kind, place = detect(data)
-    table = _READERS[kind](place, chosen)
+    table = _READERS[kind](place, chosen, **_own_words(words, kind, chosen))
     return _without_official_test(table) if exclude_official_test else table
+
+
+def _own_words(words: dict[str, str] | None, kind: str, labels: LabelSet) -> dict:
+    if not words:
+        return {}
+    if kind not in ("folder", "csv"):
+        raise DataError(f"a {kind} data set has labels of its own; words can be given for a folder or a csv file")
+    unknown = sorted(set(words.values()) - set(labels.codes))
+    if unknown:
+        raise DataError(f"there is no class {', '.join(unknown)}; the classes are {', '.join(labels.codes)}")
+    return {"words": {word.strip().lower(): code for word, code in words.items()}}
 
 
 def _demo(count: str | None) -> Path:

@@ -93,6 +93,16 @@ class LesionTable:
         rows = self.frame.drop(columns="path").sort_values("image_id").to_csv(index=False)
         return hashlib.sha256(rows.encode()).hexdigest()
 
+    def facts(self) -> dict:
+        """What a model's manifest says about the data it was made from."""
+        return {
+            "source": self.source,
+            "synthetic": self.synthetic,
+            "fingerprint": self.fingerprint(),
+            "images": len(self),
+            "lesions": int(self.frame["lesion_id"].nunique()),
+        }
+
     def save(self, run: Run) -> None:
         with atomic(run.table_file) as temporary:
             self.frame.to_csv(temporary, index=False)

@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from skinlesion.evaluation.calibration import fit_temperature, probabilities
 from skinlesion.evaluation.operating import choose_decision_weights, choose_threshold, decision_scores
 from skinlesion.taxonomy import LabelSet
 
-KEPT = 0.95  # fraction of validation images that count as in domain
 _ABSENT = -20.0  # shift, in nats, of a class without training images: never predicted
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What turns logits into probabilities, a label, a referral and a word on the domain.
+    """What turns logits into probabilities, a label and a referral.
 
     Attributes
     ----------
@@ -32,8 +30,6 @@ class Decision:
         Decision rule: scores are probabilities times ``weights``, which go with ``prior ** -tau``.
     referral_threshold : float
         On the malignant probability.
-    domain_threshold : float
-        On the energy ``logsumexp(logits)`` (Liu et al. 2020, arXiv:2010.03759): below it, out of domain.
     """
 
     labels: LabelSet
@@ -43,7 +39,6 @@ class Decision:
     weights: np.ndarray
     tau: float
     referral_threshold: float
-    domain_threshold: float
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float64 [N, K]."""
@@ -71,13 +66,7 @@ class Decision:
                 "specificity": specificity,
                 "chosen_on": "validation",
             },
-            "domain": {"method": "energy", "threshold": self.domain_threshold, "kept": KEPT},
         }
-
-
-def energy(logits: np.ndarray) -> np.ndarray:
-    """Higher means more like the training data, float64 [N]."""
-    return logsumexp(np.asarray(logits, np.float64), axis=1)
 
 
 def choose(
@@ -118,5 +107,4 @@ def choose(
         weights=weights,
         tau=tau,
         referral_threshold=choose_threshold(p[:, malignant].sum(axis=1), malignant[y], referral_sensitivity),
-        domain_threshold=float(np.quantile(energy(logits), 1 - KEPT)),
     )

@@ -5,6 +5,17 @@ names (the largest score); AUROC, average precision and calibration judge the pr
 
 Conventions are scikit-learn's. A ratio with an empty denominator is undefined (None, and left out of macro means)
 rather than zero; Matthews' coefficient of a constant prediction is 0.
+
+The official scorer of the ISIC challenges (isic-challenge-scoring on PyPI) gives the same balanced accuracy, AUC and
+average precision to the last digits. It differs, by its conventions, in the rest:
+
+- its sensitivity, specificity, PPV, NPV, accuracy and Dice of a class ask whether that class's own score is above 0.5,
+  whatever the others are; ours ask whether the class is the one that the decision rule names;
+- an image whose highest score is shared by two classes counts as wrong there; here the first of them in the order of
+  the label set is named (see :func:`ties`);
+- a ratio with an empty denominator counts as 1 there;
+- it weighs images by ``score_weight``, which is 0 for one image of the 2018 test set (ISIC_0035068) and else 1; here
+  images of weight 0 are left out when the ground truth is read.
 """
 
 from __future__ import annotations
@@ -44,6 +55,9 @@ PER_CLASS = ("sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "average
 #: Metrics of a whole set of predictions.
 OVERALL = tuple(name for name in NAMES if name not in PER_CLASS)
 
+#: Metrics that only probabilities have.
+CALIBRATION = ("ece", "classwise_ece", "brier", "log_loss")
+
 _RECENTRED = ("ece", "classwise_ece")
 
 
@@ -52,7 +66,8 @@ def evaluate(predictions: Predictions, replicates: int = 2000, seed: int = 0) ->
 
     Every metric is a dict with value, low, high and n. n is the number of images in its denominator: those of the
     class (sensitivity, AUROC, average precision), of the other classes (specificity), called so (PPV) or called
-    otherwise (NPV), either of the class or called so (F1), and all of them for the overall metrics.
+    otherwise (NPV), either of the class or called so (F1), and all of them for the overall metrics. Decision scores
+    have no calibration: those metrics are None with n = 0.
 
     Parameters
     ----------
@@ -66,12 +81,16 @@ def evaluate(predictions: Predictions, replicates: int = 2000, seed: int = 0) ->
     ``n_images``, ``n_lesions``, ``replicates``, ``interval``
     """
     resamples = resample(predictions.lesions, replicates, seed)
-    values = replicate_values(predictions, resamples)
+    return summarised(predictions, replicate_values(predictions, resamples), resamples)
+
+
+def summarised(predictions: Predictions, values: dict[str, np.ndarray], resamples: Resamples) -> dict:
+    """:func:`evaluate`'s answer from values that are there already (:func:`replicate_values`)."""
     support = _support(predictions)
     codes = predictions.labels.codes
     unit = "lesions" if predictions.has_lesions else "images (no lesion ids are known)"
     return {
-        **{name: summarise(values[name], len(predictions), recentre=name in _RECENTRED) for name in OVERALL},
+        **{name: summarise(values[name], support[name], recentre=name in _RECENTRED) for name in OVERALL},
         "per_class": {
             code: {name: summarise(values[name][:, i], support[name][i]) for name in PER_CLASS}
             for i, code in enumerate(codes)
@@ -79,7 +98,7 @@ def evaluate(predictions: Predictions, replicates: int = 2000, seed: int = 0) ->
         "labels": list(codes),
         "n_images": len(predictions),
         "n_lesions": resamples.counts.shape[1],
-        "replicates": replicates,
+        "replicates": len(resamples.counts) - 1,
         "interval": f"95% percentile bootstrap over {unit}",
     }
 
@@ -106,17 +125,17 @@ def paired_difference(
     DataError
         If the two don't cover the same images with the same truth, or a name is unknown.
     """
-    b = _aligned(a, b)
+    b = aligned(a, b)
     resamples = resample(a.lesions, replicates, seed)
-    both = [_flat(replicate_values(one, resamples), one.labels.codes) for one in (a, b)]
+    both = [flat_values(replicate_values(one, resamples), one.labels.codes) for one in (a, b)]
     unknown = [name for name in names if name not in both[0]]
     if unknown:
         raise DataError(f"unknown metrics: {', '.join(unknown)}; known are {', '.join(both[0])}")
     return {name: summarise(both[0][name] - both[1][name], len(a)) for name in names}
 
 
-def _aligned(a: Predictions, b: Predictions) -> Predictions:
-    """``b`` in the order of ``a``."""
+def aligned(a: Predictions, b: Predictions) -> Predictions:
+    """``b`` in the order of ``a``; DataError unless both cover the same images with the same truth."""
     place = {image: row for row, image in enumerate(b.image_ids)}
     shared = sum(image in place for image in a.image_ids)
     if a.labels != b.labels or not shared == len(a) == len(b):
@@ -130,7 +149,8 @@ def _aligned(a: Predictions, b: Predictions) -> Predictions:
     return b
 
 
-def _flat(values: dict[str, np.ndarray], codes: tuple[str, ...]) -> dict[str, np.ndarray]:
+def flat_values(values: dict[str, np.ndarray], codes: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """:func:`replicate_values` under flat names: [1 + R] for ``accuracy`` and ``mel.auroc`` alike."""
     flat = {name: values[name] for name in OVERALL}
     return flat | {f"{code}.{name}": values[name][:, i] for i, code in enumerate(codes) for name in PER_CLASS}
 
@@ -143,7 +163,11 @@ def replicate_values(predictions: Predictions, resamples: Resamples) -> dict[str
     y, k = predictions.y, len(predictions.labels)
     cells = np.eye(k * k)[y * k + predictions.predicted]
     confusion = resamples.totals(cells).reshape(-1, k, k)
-    values = confusion_metrics(confusion) | _calibration_metrics(predictions, resamples)
+    values = confusion_metrics(confusion)
+    if predictions.are_probabilities:
+        values |= calibration_values(predictions.probabilities, y, resamples)
+    else:
+        values |= {name: np.full(len(resamples.counts), np.nan) for name in CALIBRATION}
     ranked = [ranking(predictions.probabilities[:, c], y == c, resamples) for c in range(k)]
     values["auroc"] = np.stack([auroc for auroc, _ in ranked], axis=1)
     values["average_precision"] = np.stack([precision for _, precision in ranked], axis=1)
@@ -230,9 +254,14 @@ def _cumulated(counts: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _calibration_metrics(predictions: Predictions, resamples: Resamples) -> dict[str, np.ndarray]:
-    """ECE, classwise ECE, Brier score and log loss, each [1 + R]; the bins are those of the whole sample."""
-    p, y = predictions.probabilities, predictions.y
+def calibration_values(p: np.ndarray, y: np.ndarray, resamples: Resamples) -> dict[str, np.ndarray]:
+    """The metrics of :data:`CALIBRATION`, each [1 + R]; the bins are those of the whole sample.
+
+    Parameters
+    ----------
+    p : float [N, K], probabilities
+    y : int [N], true class
+    """
     n = resamples.totals(np.ones(len(y)))
 
     def error(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
@@ -246,14 +275,16 @@ def _calibration_metrics(predictions: Predictions, resamples: Resamples) -> dict
     }
 
 
-def _support(predictions: Predictions) -> dict[str, np.ndarray]:
-    """Images in the denominator of every per-class metric, int [K]; 0 exactly where that metric is undefined."""
+def _support(predictions: Predictions) -> dict[str, np.ndarray | int]:
+    """Images in the denominator of every metric, an int or int [K]; 0 where a metric of a class is undefined."""
     k = len(predictions.labels)
     true = np.bincount(predictions.y, minlength=k)
     called = np.bincount(predictions.predicted, minlength=k)
     hit = np.bincount(predictions.y[predictions.y == predictions.predicted], minlength=k)
     n = len(predictions)
+    judged = n if predictions.are_probabilities else 0
     return {
+        **{name: judged if name in CALIBRATION else n for name in OVERALL},
         "sensitivity": true,
         "specificity": n - true,
         "ppv": called,
@@ -262,6 +293,25 @@ def _support(predictions: Predictions) -> dict[str, np.ndarray]:
         "auroc": np.where(true < n, true, 0),
         "average_precision": true,
     }
+
+
+def summarise_calibration(values: dict[str, np.ndarray], n: int) -> dict[str, dict]:
+    """:func:`calibration_values` of ``n`` images as metrics with intervals."""
+    return {name: summarise(values[name], n, recentre=name in _RECENTRED) for name in CALIBRATION}
+
+
+def ties(predictions: Predictions) -> tuple[int, float]:
+    """Images whose highest score two classes share, and the balanced accuracy if those count as wrong.
+
+    Returns
+    -------
+    int, float : the second is what the official scorer reports
+    """
+    scores, k = predictions.scores, len(predictions.labels)
+    tied = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    hit = (predictions.predicted == predictions.y) & ~tied
+    sensitivity = ratio(np.bincount(predictions.y[hit], minlength=k), np.bincount(predictions.y, minlength=k))
+    return int(tied.sum()), float(np.nanmean(sensitivity))
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where to act: the decision rule and the referral threshold, both chosen on validation and then reported on test."""
+"""Where to act: the decision rule and the thresholds, all chosen on validation and then reported on test."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinlesion.errors import DataError
-from skinlesion.evaluation.bootstrap import resample, summarise
-from skinlesion.evaluation.metrics import confusion_metrics
+from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.metrics import confusion_metrics, ratio
+from skinlesion.evaluation.predictions import Predictions
 
-#: Strengths of the prior correction that are tried: 0 leaves the probabilities alone, 1 removes the class prior.
-TAUS = np.round(np.arange(0, 1.501, 0.05), 2)
+#: Strengths of the prior correction that are tried: 0 leaves the probabilities alone, 1 removes the class prior, which
+#: is best for balanced accuracy where probabilities are calibrated. More would make the rarest class of a sure answer.
+TAUS = np.round(np.arange(0, 1.001, 0.05), 2)
+
+#: The two questions that a threshold answers.
+QUESTIONS = {"malignant": "Malignant against benign", "melanoma": "Melanoma against the rest"}
+
+#: What a threshold can be chosen for: the sensitivity or the specificity that it shall reach.
+AIMS = tuple((measure, fraction) for measure in ("specificity", "sensitivity") for fraction in (0.80, 0.90, 0.95))
 
 _NEIGHBOURS = 4  # grid steps either side over which the curve is smoothed
+_CLOSE = 0.005  # balanced accuracy that a gentler correction may cost
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,8 @@ def choose_decision_weights(probabilities: np.ndarray, y: np.ndarray, prior: np.
     """Class weights ``prior ** -tau`` that serve balanced accuracy (post-hoc logit adjustment, arXiv:2007.07314).
 
     Balanced accuracy as a function of tau is a ragged staircase where classes are rare, so its moving average over
-    neighbouring values of tau (0.2 either side) decides; of equals, the smallest tau.
+    neighbouring values of tau (0.2 either side) decides. On its plateau the smallest tau within half a point of the
+    best is taken: it costs the least accuracy, and overrules the probabilities the least.
 
     Parameters
     ----------
@@ -66,8 +76,8 @@ def choose_decision_weights(probabilities: np.ndarray, y: np.ndarray, prior: np.
         predicted = decision_scores(probabilities, _weights(prior, tau)).argmax(axis=1)
         confusion[i] = np.bincount(np.asarray(y) * k + predicted, minlength=k * k).reshape(k, k)
     accuracy = confusion_metrics(confusion)["balanced_accuracy"]
-    smooth = [accuracy[max(0, i - _NEIGHBOURS) : i + _NEIGHBOURS + 1].mean() for i in range(len(TAUS))]
-    tau = float(TAUS[int(np.argmax(np.round(smooth, 12)))])
+    smooth = np.array([accuracy[max(0, i - _NEIGHBOURS) : i + _NEIGHBOURS + 1].mean() for i in range(len(TAUS))])
+    tau = float(TAUS[int(np.argmax(smooth >= smooth.max() - _CLOSE))])
     return _weights(prior, tau), tau
 
 
@@ -97,6 +107,106 @@ def choose_threshold(malignant_probability: np.ndarray, is_malignant: np.ndarray
     return float(malignant[needed - 1])
 
 
+def choose_threshold_by_specificity(score: np.ndarray, positive: np.ndarray, specificity: float = 0.9) -> float:
+    """The lowest threshold at which "refer where score >= threshold" spares this fraction of the negative images.
+
+    Parameters
+    ----------
+    score : float [N], on validation
+    positive : bool [N]
+    specificity : float in (0, 1]
+
+    Raises
+    ------
+    DataError
+        If there is no negative image to choose by.
+    """
+    negative = np.sort(np.asarray(score, np.float64)[~np.asarray(positive, bool)])
+    if not len(negative):
+        raise DataError("a threshold for a specificity needs negative validation images; the split holds none")
+    spared = int(np.ceil(specificity * len(negative) - 1e-9))
+    return float(np.nextafter(negative[spared - 1], np.inf))
+
+
+def ask(predictions: Predictions, question: str) -> tuple[np.ndarray, np.ndarray]:
+    """The score (float [N]) and the truth (bool [N]) of one of :data:`QUESTIONS`."""
+    if question == "malignant":
+        return predictions.malignant_probability, predictions.is_malignant
+    melanoma = predictions.labels.index("mel")
+    return predictions.probabilities[:, melanoma], predictions.y == melanoma
+
+
+def operating_points(
+    validation: Predictions, test: Predictions, replicates: int = 2000, seed: int = 0
+) -> dict[str, dict[str, OperatingPoint]]:
+    """Every threshold of :data:`AIMS`, chosen on validation, as it does on test.
+
+    The intervals say how well the test images tell what *this* threshold does; that another validation split would have
+    chosen another one is not in them.
+
+    Returns
+    -------
+    dict question -> dict aim -> OperatingPoint
+        Aims read ``"specificity 0.90"``. A question is left out where validation has no positive or no negative image.
+    """
+    points, resamples = {}, resample(test.lesions, replicates, seed)
+    for question in QUESTIONS:
+        score, positive = ask(validation, question)
+        if not 0 < positive.sum() < len(positive):
+            continue
+        choose = {"sensitivity": choose_threshold, "specificity": choose_threshold_by_specificity}
+        thresholds = {
+            f"{measure} {fraction:.2f}": choose[measure](score, positive, fraction) for measure, fraction in AIMS
+        }
+        points[question] = {
+            aim: _judge(*ask(test, question), threshold, resamples) for aim, threshold in thresholds.items()
+        }
+    return points
+
+
+def points_on_the_curve(
+    score: np.ndarray, positive: np.ndarray, lesions: np.ndarray, replicates: int = 2000, seed: int = 0
+) -> dict[str, dict]:
+    """The best sensitivity at a given specificity and the reverse, read off the ROC curve of these very images.
+
+    A description of the ranking, and no forecast: the threshold is found on the images that it is judged by, anew in
+    every replicate. Where there is a validation split, :func:`operating_points` says what can be promised.
+
+    Returns
+    -------
+    dict aim -> metric
+        ``"specificity 0.90"`` -> the sensitivity there, ``"sensitivity 0.90"`` -> the specificity there.
+    """
+    score, positive = np.asarray(score, np.float64), np.asarray(positive, bool)
+    resamples = resample(lesions, replicates, seed)
+    values = {aim: np.full(len(resamples.counts), np.nan) for aim in AIMS}
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # a threshold cannot part a tie group
+    hit = positive[order]
+    for rows, counts in resamples.image_counts(order):
+        found = np.cumsum(counts * hit, axis=1, dtype=np.int64)
+        false = np.cumsum(counts * ~hit, axis=1, dtype=np.int64)
+        positives, negatives = found[:, -1:], false[:, -1:]
+        found, false = found[:, last], false[:, last]
+        for measure, fraction in AIMS:
+            if measure == "specificity":
+                allowed = np.floor((1 - fraction) * negatives + 1e-9)
+                reached = np.where(false <= allowed, found, 0).max(axis=1)
+                values[measure, fraction][rows] = _where_both(reached, positives[:, 0], negatives[:, 0])
+            else:
+                needed = np.ceil(fraction * positives - 1e-9)
+                alarms = np.where(found >= needed, false, negatives).min(axis=1)
+                spared = negatives[:, 0] - alarms
+                values[measure, fraction][rows] = _where_both(spared, negatives[:, 0], positives[:, 0])
+    support = {"specificity": positive.sum(), "sensitivity": (~positive).sum()}
+    return {f"{aim[0]} {aim[1]:.2f}": summarise(values[aim], support[aim[0]]) for aim in AIMS}
+
+
+def _where_both(count: np.ndarray, total: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """``count / total``, NaN where a replicate lacks either kind of image."""
+    return np.where(others > 0, ratio(count, total), np.nan)
+
+
 def operating_point(
     malignant_probability: np.ndarray,
     is_malignant: np.ndarray,
@@ -113,9 +223,13 @@ def operating_point(
     is_malignant : bool [N]
     lesions : [N], lesion ids
     """
-    truth = np.asarray(is_malignant, bool).astype(np.int64)
-    referred = (np.asarray(malignant_probability) >= threshold).astype(np.int64)
-    confusion = resample(lesions, replicates, seed).totals(np.eye(4)[truth * 2 + referred]).reshape(-1, 2, 2)
+    return _judge(malignant_probability, is_malignant, threshold, resample(lesions, replicates, seed))
+
+
+def _judge(score: np.ndarray, positive: np.ndarray, threshold: float, resamples: Resamples) -> OperatingPoint:
+    truth = np.asarray(positive, bool).astype(np.int64)
+    referred = (np.asarray(score) >= threshold).astype(np.int64)
+    confusion = resamples.totals(np.eye(4)[truth * 2 + referred]).reshape(-1, 2, 2)
     values = confusion_metrics(confusion)
     support = {
         "sensitivity": truth.sum(),

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from skinlesion.errors import DataError
+from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional, read_table, some
+from skinlesion.evaluation.truth import column_set, read_truth
 from skinlesion.runs import atomic
 from skinlesion.taxonomy import HAM7, ISIC8, LabelSet, normalise_label
 
 #: How far a row of probabilities may miss a sum of one; files rounded to three decimals do by a few 1e-4.
 SUM_TOLERANCE = 1e-3
 
-_ID_COLUMNS = ("image_id", "image", "isic_id")
-_LABEL_COLUMNS = ("label", "dx")
+#: What every result on a challenge submission has to say.
+SCORES_ONLY = (
+    "These are decision scores, as a challenge submission carries them, and no probabilities: they name a class and "
+    "rank images, so calibration (ECE, Brier score, log loss) and net benefit are not reported. AUROC is that of the "
+    "scores; the probabilities behind them may rank better."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +46,11 @@ class Predictions:
         Rows sum to one; ranking and calibration are judged by these.
     scores : float64 [N, K]
         The largest one decides on the class; the probabilities themselves where a model has no other rule.
+    are_probabilities : bool
+        False for a challenge submission, whose decision scores stand in ``probabilities`` too: they rank images, need
+        not sum to one, and no calibration is reported for them.
+    notes : tuple of str
+        What every result on these predictions has to say.
 
     Raises
     ------
@@ -55,6 +66,8 @@ class Predictions:
     y: np.ndarray
     probabilities: np.ndarray
     scores: np.ndarray
+    are_probabilities: bool = True
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         n, k = len(self.image_ids), len(self.labels)
@@ -67,22 +80,23 @@ class Predictions:
             raise DataError(f"class indices must lie between 0 and {k - 1}")
         ids, times = np.unique(self.image_ids.astype(str), return_counts=True)
         if (times > 1).any():
-            raise DataError(f"image ids must be unique; these repeat: {_some(ids[times > 1])}")
+            raise DataError(f"image ids must be unique; these repeat: {some(ids[times > 1])}")
         for name in ("probabilities", "scores"):
             values = getattr(self, name)
             if values.shape != (n, k):
                 raise DataError(f"{name} must have the shape {(n, k)}, not {values.shape}")
             self._require(np.isfinite(values).all(axis=1), f"{name} must be finite numbers")
-        p = self.probabilities
-        self._require(((p >= 0) & (p <= 1 + SUM_TOLERANCE)).all(axis=1), "probabilities must lie between 0 and 1")
-        self._require(
-            np.abs(p.sum(axis=1) - 1) <= SUM_TOLERANCE,
-            f"the probabilities of an image must sum to 1 (within {SUM_TOLERANCE}); apply a softmax first",
-        )
+        p, kind = self.probabilities, "probabilities" if self.are_probabilities else "scores"
+        self._require(((p >= 0) & (p <= 1 + SUM_TOLERANCE)).all(axis=1), f"{kind} must lie between 0 and 1")
+        if self.are_probabilities:
+            self._require(
+                np.abs(p.sum(axis=1) - 1) <= SUM_TOLERANCE,
+                f"the probabilities of an image must sum to 1 (within {SUM_TOLERANCE}); apply a softmax first",
+            )
 
     def _require(self, holds: np.ndarray, message: str) -> None:
         if not holds.all():
-            raise DataError(f"{message}; they are not for {_some(self.image_ids[~holds])}")
+            raise DataError(f"{message}; they are not for {some(self.image_ids[~holds])}")
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -99,7 +113,7 @@ class Predictions:
 
     @property
     def malignant_probability(self) -> np.ndarray:
-        """Summed probability of the malignant classes, float64 [N]."""
+        """Summed probability (or score) of the malignant classes, float64 [N]."""
         return self.probabilities[:, self._malignant].sum(axis=1)
 
     @property
@@ -113,16 +127,8 @@ class Predictions:
 
     def take(self, rows: np.ndarray) -> Predictions:
         """The rows that an index array (or a bool mask [N]) names, in its order."""
-        return Predictions(
-            self.image_ids[rows],
-            self.lesions[rows],
-            self.split[rows],
-            self.fold[rows],
-            self.labels,
-            self.y[rows],
-            self.probabilities[rows],
-            self.scores[rows],
-        )
+        by_row = ("image_ids", "lesions", "split", "fold", "y", "probabilities", "scores")
+        return replace(self, **{name: getattr(self, name)[rows] for name in by_row})
 
     def of(self, split: str) -> Predictions:
         """The rows of one split.
@@ -139,7 +145,15 @@ class Predictions:
         return self.take(rows)
 
     def write(self, path: str | Path) -> None:
-        """Write ``predictions.csv`` whole or not at all; every number reads back as the same float64."""
+        """Write ``predictions.csv`` whole or not at all; every number reads back as the same float64.
+
+        Raises
+        ------
+        DataError
+            For decision scores, which the file would pass off as probabilities.
+        """
+        if not self.are_probabilities:
+            raise DataError("decision scores cannot be written as predictions.csv, which holds probabilities")
         columns = {
             "image_id": self.image_ids,
             "lesion_id": self.lesions,
@@ -152,66 +166,83 @@ class Predictions:
         with atomic(path) as temporary:
             pd.DataFrame(columns).to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
+    def write_submission(self, path: str | Path) -> None:
+        """Write the challenge's format with the decision scores, so that the largest of a row names the class."""
+        order = [self.labels.index(name.lower()) for name in column_set(self.labels)]
+        frame = pd.DataFrame(self.scores[:, order], columns=list(column_set(self.labels)))
+        frame.insert(0, "image", self.image_ids)
+        with atomic(path) as temporary:
+            frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+
 
 def read(path: str | Path, labels_csv: str | Path | None = None) -> Predictions:
-    """Read a ``predictions.csv``; ``lesion_id``, ``split``, ``fold`` and ``score_…`` columns may be absent or empty.
+    """Read a ``predictions.csv`` or a challenge submission.
 
     Parameters
     ----------
-    path : CSV with ``image_id``, a probability column ``p_<code>`` for each of the 7 or 8 classes, and ``label``
-    labels_csv : CSV with ``image_id`` and ``label`` (or ``dx``), optionally ``lesion_id``
-        Where the truth comes from instead of the column ``label``; it may hold more images than were predicted.
+    path : CSV
+        Either ``image_id``, a probability column ``p_<code>`` for each of the 7 or 8 classes, and ``label``
+        (``lesion_id``, ``split``, ``fold`` and ``score_<code>`` may be absent or empty); or the ISIC 2018 Task 3 format
+        ``image,MEL,NV,BCC,AKIEC,BKL,DF,VASC`` (eight labels: their own), which holds decision scores and no truth.
+    labels_csv : CSV, see :func:`skinlesion.evaluation.truth.read_truth`
+        Where the truth comes from instead of the column ``label``, and lesions and split where ``path`` names none. It
+        may hold more images than were predicted.
 
     Raises
     ------
     DataError
         For a file that cannot be read or breaks the contract; the message names the column or the images.
     """
-    frame = _read_table(path)
+    frame = read_table(path)
     try:
-        labels = _labels_of(frame)
-        ids = _column(frame, *_ID_COLUMNS)
-        lesions = _optional(frame, "lesion_id")
-        words = _optional(frame, "label")
+        labels, names, are_probabilities = _classes(frame)
+        ids = np.array([_without_suffix(name) for name in column(frame, *ID_COLUMNS)], object)
+        known = {name: optional(frame, name) for name in ("label", "lesion_id", "split", "fold")}
+        notes = () if are_probabilities else (SCORES_ONLY,)
+        probabilities = numbers(frame, names, ids)
+        scores = _scores(frame, labels, ids) if are_probabilities else None
+        counts = np.ones(len(ids), bool)
         if labels_csv is not None:
-            words, found = _join(ids, labels_csv)
-            lesions = np.where(lesions == "", found, lesions)
+            known, counts, more = _join(ids, known, labels_csv)
+            notes += more
         elif "label" not in frame.columns:
             raise DataError("the column label is missing; add it or name a CSV of labels (--labels)")
-        probabilities = _numbers(frame, [f"p_{code}" for code in labels.codes], ids)
-        score_columns = [f"score_{code}" for code in labels.codes]
-        has_scores = any((_optional(frame, column) != "").any() for column in score_columns)
+        known = {name: values[counts] for name, values in known.items()}
+        ids, probabilities = ids[counts], probabilities[counts]
         return Predictions(
             image_ids=ids,
-            lesions=np.where(lesions == "", ids, lesions),
-            split=_optional(frame, "split"),
-            fold=_folds(_optional(frame, "fold")),
+            lesions=np.where(known["lesion_id"] == "", ids, known["lesion_id"]),
+            split=known["split"],
+            fold=_folds(known["fold"]),
             labels=labels,
-            y=_class_indices(words, labels, ids),
+            y=_class_indices(known["label"], labels, ids),
             probabilities=probabilities,
-            scores=_numbers(frame, score_columns, ids) if has_scores else probabilities,
+            scores=probabilities if scores is None else scores[counts],
+            are_probabilities=are_probabilities,
+            notes=notes,
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def _read_table(path: str | Path) -> pd.DataFrame:
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except FileNotFoundError:
-        raise DataError(f"there is no file at {path}") from None
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{path} is not a readable CSV file ({error})") from None
-    return frame.rename(columns=lambda name: str(name).strip())
+def _without_suffix(name: str) -> str:
+    """Submissions may name files: the official scorer takes ``ISIC_0034524.jpg`` for the image ``ISIC_0034524``."""
+    return name[:-4] if name.lower().endswith(".jpg") else name
 
 
-def _labels_of(frame: pd.DataFrame) -> LabelSet:
+def _classes(frame: pd.DataFrame) -> tuple[LabelSet, list[str], bool]:
+    """The label set, its columns in order, and whether they hold probabilities."""
     found = {name.removeprefix("p_") for name in frame.columns if name.startswith("p_")}
     for labels in (HAM7, ISIC8):
         if found == set(labels.codes):
-            return labels
+            return labels, [f"p_{code}" for code in labels.codes], True
+        if not found and set(column_set(labels)) <= set(frame.columns):
+            return labels, [code.upper() for code in labels.codes], False
     if not found:
-        raise DataError("there are no probability columns; name them p_<code>, e.g. p_mel")
+        raise DataError(
+            "there are no probability columns; name them p_<code>, e.g. p_mel, or give an ISIC 2018 submission: "
+            f"image,{','.join(column_set(HAM7))}"
+        )
     nearest = min((HAM7, ISIC8), key=lambda labels: len(found ^ set(labels.codes)))
     missing = [f"p_{code}" for code in nearest.codes if code not in found]
     surplus = [f"p_{code}" for code in sorted(found - set(nearest.codes))]
@@ -219,37 +250,32 @@ def _labels_of(frame: pd.DataFrame) -> LabelSet:
     raise DataError(f"the probability columns are neither the 7 nor the 8 classes: {'; '.join(told)}")
 
 
-def _column(frame: pd.DataFrame, *names: str) -> np.ndarray:
-    for name in names:
-        if name in frame.columns:
-            return frame[name].str.strip().to_numpy(object)
-    raise DataError(f"the column {names[0]} is missing")
+def _scores(frame: pd.DataFrame, labels: LabelSet, ids: np.ndarray) -> np.ndarray | None:
+    """The model's own decision scores, or None where there are none."""
+    names = [f"score_{code}" for code in labels.codes]
+    given = any((optional(frame, name) != "").any() for name in names)
+    return numbers(frame, names, ids) if given else None
 
 
-def _optional(frame: pd.DataFrame, name: str) -> np.ndarray:
-    return _column(frame, name) if name in frame.columns else np.full(len(frame), "", object)
-
-
-def _numbers(frame: pd.DataFrame, columns: list[str], ids: np.ndarray) -> np.ndarray:
-    missing = [column for column in columns if column not in frame.columns]
+def _join(ids: np.ndarray, known: dict[str, np.ndarray], labels_csv: str | Path):
+    """What another table knows of these images, which of them count, and what has to be said about it."""
+    truth = read_truth(labels_csv)
+    missing = [image for image in ids if image not in truth.index]
     if missing:
-        raise DataError(f"missing columns: {', '.join(missing)}")
-    values = np.empty((len(frame), len(columns)))
-    for i, column in enumerate(columns):
-        try:
-            values[:, i] = _column(frame, column).astype(np.float64)
-        except ValueError:
-            bad = [image for image, text in zip(ids, frame[column], strict=True) if not _is_number(text)]
-            raise DataError(f"the column {column} holds something that is no number for {_some(bad)}") from None
-    return values
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        raise DataError(f"{labels_csv} has no label for {some(missing)}")
+    rows = truth.loc[ids]
+    joined = {
+        name: np.where(known[name] == "", rows[name].to_numpy(object), known[name])
+        for name in ("lesion_id", "split", "fold")
+    }
+    counts, notes = rows["counts"].to_numpy(bool), ()
+    if not counts.all():
+        notes += (f"Left out, since the official scorer gives them no weight: {some(ids[~counts])}.",)
+    unanswered = int(truth["counts"].sum() - counts.sum())
+    if unanswered:
+        every = int(truth["counts"].sum())
+        notes += (f"{unanswered:,} of the {every:,} images in {Path(labels_csv).name} have no prediction here.",)
+    return joined | {"label": rows["word"].to_numpy(object)}, counts, notes
 
 
 def _folds(texts: np.ndarray) -> np.ndarray:
@@ -264,37 +290,9 @@ def _class_indices(words: np.ndarray, labels: LabelSet, ids: np.ndarray) -> np.n
     unlabelled = ids[words == ""]
     if len(unlabelled):
         raise DataError(
-            f"these images have no label: {_some(unlabelled)}; fill it in or name a CSV of labels (--labels)"
+            f"these images have no label: {some(unlabelled)}; fill it in or name a CSV of labels (--labels)"
         )
     unknown = sorted(word for word, code in codes.items() if code is None)
     if unknown:
-        raise DataError(f"unknown labels: {_some(unknown)}; the classes are {', '.join(labels.codes)}")
+        raise DataError(f"unknown labels: {some(unknown)}; the classes are {', '.join(labels.codes)}")
     return np.array([labels.index(codes[word]) for word in words], np.int64)
-
-
-def _join(ids: np.ndarray, labels_csv: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Label and lesion id (or "") of every image from another table."""
-    frame = _read_table(labels_csv)
-    try:
-        keys, words, lesions = (
-            _column(frame, *_ID_COLUMNS),
-            _column(frame, *_LABEL_COLUMNS),
-            _optional(frame, "lesion_id"),
-        )
-    except DataError as error:
-        raise DataError(f"{labels_csv}: {error}") from None
-    rows = dict(zip(keys, zip(words, lesions, strict=True), strict=True))
-    if len(rows) < len(keys):
-        values, times = np.unique(keys.astype(str), return_counts=True)
-        raise DataError(f"{labels_csv} names these images more than once: {_some(values[times > 1])}")
-    missing = [image for image in ids if image not in rows]
-    if missing:
-        raise DataError(f"{labels_csv} has no label for {_some(missing)}")
-    words, lesions = zip(*(rows[image] for image in ids), strict=True) if len(ids) else ((), ())
-    return np.array(words, object), np.array(lesions, object)
-
-
-def _some(names, at_most: int = 5) -> str:
-    """The first few of many names, and how many there are."""
-    names = [str(name) for name in names]
-    return ", ".join(names[:at_most]) + (f", … ({len(names):,} in all)" if len(names) > at_most else "")

@@ -13,7 +13,15 @@ from skinlesion.errors import ConfigError, DataError
 PRESETS = {
     "smoke": (
         "quick",
-        {"max_images": 240, "epochs": 1, "image_size": 64, "batch_size": 32, "replicates": 100, "patience": 0},
+        {
+            "max_images": 240,
+            "epochs": 1,
+            "image_size": 64,
+            "batch_size": 32,
+            "replicates": 100,
+            "patience": 0,
+            "stress": 0,
+        },
     ),
     "quick": ("quick", {}),
     "full": ("full", {}),
@@ -56,13 +64,13 @@ def resolve(
     named = {name: value for name, value in (("data", data), ("labels", labels)) if value is not None}
     config = Config.from_file(_recipe_file(configs, recipe or default)).but(**limits).but(**named)
     config = config.but(**dict(parse_setting(setting) for setting in settings))
-    return config.but(**{name: _place(config, name) for name in ("data", "split_file")})
+    return config.but(**{name: _place(config, name) for name in ("data", "split_file", "elsewhere")})
 
 
 def _place(config: Config, name: str) -> str:
     """A path as notebooks, which run in another folder, can use it."""
     value = getattr(config, name)
-    if (name == "data" and re.fullmatch(r"demo(:\d+)?", value)) or (name == "split_file" and not value):
+    if (name == "data" and re.fullmatch(r"demo(:\d+)?", value)) or (name != "data" and not value):
         return value
     kind, path = split_kind(value)
     if not value or not path.exists():

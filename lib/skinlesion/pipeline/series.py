@@ -54,12 +54,12 @@ SERIES = (
     ),
     Step(
         "04_evaluation",
-        ("data/splits.py", "data/table.py", "evaluation"),
-        ("predictions.csv", "metrics.json", "decision.json"),
+        ("corruptions.py", "data", "evaluation", "export.py", "external.py", "serving", "training"),
+        ("predictions.csv", "metrics.json", "decision.json", "candidate", "evaluation.json"),
     ),
     Step(
         "05_export",
-        ("data/cache.py", "data/table.py", "evaluation", "export.py", "serving", "training"),
+        ("data", "evaluation", "export.py", "serving", "training", "variants.py"),
         ("model",),
     ),
 )  # fmt: skip

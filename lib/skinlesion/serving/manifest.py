@@ -17,7 +17,8 @@ from skinlesion.taxonomy import LabelSet, label_set
 
 FORMAT = 1
 FILE = "manifest.json"
-OUTPUTS = ("logits", "features", "map")
+OUTPUTS = ("logits", "features", "map", "domain")
+DOMAIN_METHODS = ("mahalanobis", "energy")
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 
 
@@ -31,7 +32,7 @@ class Manifest:
         Which model this is; ``sha256`` is that of the ONNX file's bytes, hexadecimal.
     labels : LabelSet
     outputs : tuple of str
-        ``logits`` and, for networks that have them, ``features`` and ``map``.
+        ``logits`` and, for networks that have them, ``features``, ``map`` and ``domain``.
     temperature : float
         Divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599).
     prior_shift : ndarray, float64 [K]
@@ -42,8 +43,11 @@ class Manifest:
         Multiply the probabilities in the decision rule; positive.
     referral : dict
         ``threshold`` on the malignant probability, and the ``sensitivity`` and ``specificity`` measured there.
+    domain_method : str
+        ``mahalanobis``: the score is the network's output ``domain``. ``energy``: the log-sum-exp of the logits (Liu et
+        al. 2020, arXiv:2010.03759), which older models were exported with.
     domain_threshold : float
-        An energy below it counts as out of domain.
+        A score below it counts as out of domain.
     synthetic : bool
         Whether the model was trained on generated images.
     content : dict
@@ -62,6 +66,7 @@ class Manifest:
     prior: np.ndarray
     decision_weights: np.ndarray
     referral: dict
+    domain_method: str
     domain_threshold: float
     synthetic: bool
     content: dict
@@ -113,7 +118,11 @@ class Manifest:
         entry.require(0 <= referral.number("threshold") <= 1, "referral.threshold must lie between 0 and 1")
         for measure in ("sensitivity", "specificity"):
             referral.entry(measure).figure()
-        entry.require(domain.text("method") == "energy", "domain.method must be 'energy'")
+        method = domain.text("method")
+        entry.require(method in DOMAIN_METHODS, f"domain.method must be one of {DOMAIN_METHODS}")
+        entry.require(
+            method == "energy" or "domain" in outputs, f"outputs must hold domain, where domain.method is {method!r}"
+        )
         return cls(
             name=entry.text("name"),
             version=entry.text("version"),
@@ -127,6 +136,7 @@ class Manifest:
             prior=prior,
             decision_weights=weights,
             referral=referral.values,
+            domain_method=method,
             domain_threshold=domain.number("threshold"),
             synthetic=data.flag("synthetic"),
             content=entry.values,

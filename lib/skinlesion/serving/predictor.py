@@ -39,7 +39,8 @@ class Prediction:
     in_domain : bool
         Whether ``domain_score`` reaches its threshold: whether the image looks like those the model learnt from.
     domain_score : float
-        Energy, log-sum-exp of the logits (Liu et al. 2020, arXiv:2010.03759, sign turned): higher is more in domain.
+        Higher is more in domain. Minus Mahalanobis' distance of the features from those of the training images, in
+        standard deviations (see :mod:`skinlesion.training.domain`); energy for models exported with that method.
     map : ndarray, float32 [h, w], or None
         Class activation map of ``label``; None for networks that export none.
     """
@@ -126,27 +127,29 @@ class Predictor:
             outputs = self._run(np.stack([images[i] for i in batch]))
             for row, i in enumerate(batch):
                 maps = outputs["map"][row] if "map" in outputs else None
-                answers[i] = self._answer(outputs["logits"][row].astype(np.float64), maps)
+                logits = outputs["logits"][row].astype(np.float64)
+                score = float(outputs["domain"][row]) if "domain" in outputs else _log_sum_exp(logits)
+                answers[i] = self._answer(logits, score, maps)
         return answers
 
     def _run(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        names = [name for name in ("logits", "map") if name in self.manifest.outputs]
+        wanted = ("logits", "map", "domain") if self.manifest.domain_method != "energy" else ("logits", "map")
+        names = [name for name in wanted if name in self.manifest.outputs]
         try:
             outputs = dict(zip(names, self._session.run(names, {"image": frames}), strict=True))
         except Exception as error:  # ONNX Runtime raises its own kinds, RuntimeError among them
             raise ModelError(f"the network failed on {frames.shape[2]} x {frames.shape[1]} pixels ({error})") from None
-        if not np.isfinite(outputs["logits"]).all():
+        if not all(np.isfinite(outputs[name]).all() for name in names if name != "map"):
             raise ModelError("the network answered with numbers that are not finite; export the model again")
         return outputs
 
-    def _answer(self, logits: np.ndarray, maps: np.ndarray | None) -> Prediction:
+    def _answer(self, logits: np.ndarray, domain_score: float, maps: np.ndarray | None) -> Prediction:
         manifest, codes = self.manifest, self.manifest.labels.codes
         probabilities = _softmax(logits / manifest.temperature + manifest.prior_shift)
         scores = probabilities * manifest.decision_weights
         scores = scores / scores.sum()
         best = int(scores.argmax())
         malignant = sum(probabilities[codes.index(code)] for code in manifest.labels.malignant)
-        energy = _log_sum_exp(logits)
         return Prediction(
             label=codes[best],
             name=manifest.labels.names[best],
@@ -155,8 +158,8 @@ class Predictor:
             scores=dict(zip(codes, scores.tolist(), strict=True)),
             malignant_probability=min(1.0, float(malignant)),
             referral="refer" if malignant >= manifest.referral["threshold"] else "watch",
-            in_domain=energy >= manifest.domain_threshold,
-            domain_score=energy,
+            in_domain=domain_score >= manifest.domain_threshold,
+            domain_score=domain_score,
             map=None if maps is None else maps[best],
         )
 
@@ -172,9 +175,9 @@ class Predictor:
                 "export the model again"
             )
         classes = len(self.manifest.labels)
-        for name, rank in (("logits", 2), ("map", 4)):
+        for name, rank in (("logits", 2), ("map", 4), ("domain", 1)):
             shape = outputs.get(name, [None] * rank)
-            if len(shape) != rank or (isinstance(shape[1], int) and shape[1] != classes):
+            if len(shape) != rank or (rank > 1 and isinstance(shape[1], int) and shape[1] != classes):
                 raise ModelError(
                     f"{path}: {name} has the shape {shape}, which does not fit the manifest's {classes} labels; "
                     "export the model again"
@@ -184,6 +187,8 @@ class Predictor:
 def _session(weights: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # An arena never shrinks: one large image would hold its hundreds of megabytes for good. Without, nothing is slower.
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.log_severity_level = 3  # errors; warnings about graph details are nothing a user can mend
     try:
         return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])

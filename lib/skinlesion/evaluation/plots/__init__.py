@@ -3,6 +3,7 @@
 ``plots.show(*plots.confusion_matrix(…), save=run.figures / "confusion_matrix.png")``
 """
 
+from skinlesion.evaluation.plots.acting import class_reliability, decision_curve, differences, operating_points
 from skinlesion.evaluation.plots.data import (
     balancing,
     class_counts,
@@ -12,6 +13,8 @@ from skinlesion.evaluation.plots.data import (
     image_grid,
     stacked_bars,
 )
+from skinlesion.evaluation.plots.external import external_figure, leak_meter
+from skinlesion.evaluation.plots.robustness import corruption_curves, coverage_curves, movement_curves
 from skinlesion.evaluation.plots.scores import (
     confusion_matrix,
     forest,
@@ -21,26 +24,43 @@ from skinlesion.evaluation.plots.scores import (
     roc_curves,
 )
 from skinlesion.evaluation.plots.style import new_figure, png, show, styled, write
+from skinlesion.evaluation.plots.subgroups import skin_tone_histogram, subgroup_forest
 from skinlesion.evaluation.plots.training import training_curves
+from skinlesion.evaluation.plots.trust import domain_detection, domain_scores, map_aim, map_gallery
 
 __all__ = [
     "balancing",
     "class_counts",
+    "class_reliability",
     "color_scatter",
     "color_swatches",
     "confusion_matrix",
+    "corruption_curves",
+    "coverage_curves",
+    "decision_curve",
+    "differences",
+    "domain_detection",
+    "domain_scores",
+    "external_figure",
     "forest",
     "histograms",
     "image_grid",
+    "leak_meter",
+    "map_aim",
+    "map_gallery",
     "metric_forest",
+    "movement_curves",
     "new_figure",
+    "operating_points",
     "png",
     "precision_recall_curves",
     "reliability_diagram",
     "roc_curves",
     "show",
+    "skin_tone_histogram",
     "stacked_bars",
     "styled",
+    "subgroup_forest",
     "training_curves",
     "write",
 ]

@@ -1,0 +1,81 @@
+"""Images of one data set that another one has too: by id, and by what they show."""
+
+from __future__ import annotations
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+
+from skinlesion import images
+from skinlesion.data.table import LesionTable
+
+SIDE = 16  # pixels of a thumbnail
+#: Root mean square difference of two thumbnails, in grey levels. In HAM10000 copies that were made smaller, mirrored or
+#: compressed anew lie below 3.1, and no two different images below 6.
+NEAR = 4.0
+
+_NUMBER = re.compile(r"ISIC_(\d{7})")
+_OF_HAM10000 = ("ham10000", "isic-archive", "dermamnist")  # data sets whose images are those of HAM10000
+
+
+def trained_ids(image_ids: pd.Series, source: str) -> np.ndarray:
+    """Which ids a model trained on a kind of data set may have learnt from, bool [N].
+
+    HAM10000 is ISIC_0024306 to ISIC_0034320, under whatever name it is given away; ids of other sources aren't known.
+    """
+    if source not in _OF_HAM10000:
+        return np.zeros(len(image_ids), bool)
+    number = pd.to_numeric(image_ids.str.extract(_NUMBER, expand=False), errors="coerce")
+    return number.between(24306, 34320).to_numpy()
+
+
+def thumbnail(frame: np.ndarray) -> np.ndarray:
+    """The frame at 16 x 16 pixels, mirrored so that its darker halves come first: float32 [768].
+
+    Parameters
+    ----------
+    frame : uint8 [H, W, 3]
+    """
+    small, half = images.resize(frame, (SIDE, SIDE)).astype(np.float32), SIDE // 2
+    down = small[:half].sum() > small[half:].sum()
+    across = small[:, :half].sum() > small[:, half:].sum()
+    return small[:: -1 if down else 1, :: -1 if across else 1].reshape(-1)
+
+
+def thumbnails(table: LesionTable, workers: int | None = None, progress: bool = False) -> np.ndarray:
+    """The thumbnail of every row, float32 [N, 768].
+
+    Raises
+    ------
+    ImageError
+        Where an image cannot be read.
+    """
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        found = pool.map(lambda path: thumbnail(images.read(path)), table.frame["path"])
+        return np.array(list(tqdm(found, total=len(table), desc="comparing", unit="image", disable=not progress)))
+
+
+def seen_before(
+    table: LesionTable, training: LesionTable, workers: int | None = None, progress: bool = False
+) -> pd.Series:
+    """What of each row the training data hold: ``same id``, ``near-identical to <id>``, or an empty text.
+
+    Finds the same picture saved again (smaller, mirrored, compressed), not another picture of the same lesion.
+
+    Returns
+    -------
+    Series of str [len(table)]
+    """
+    known, own = thumbnails(training, workers, progress), thumbnails(table, workers, progress)
+    squares = (own**2).sum(1)[:, None] + (known**2).sum(1)[None, :] - 2 * own @ known.T
+    nearest = squares.argmin(axis=1)
+    # exactly for the nearest ones: the difference of large sums above is good to about one grey level
+    distance = np.sqrt(((own - known[nearest]) ** 2).mean(axis=1))
+    names = training.frame["image_id"].to_numpy(object)[nearest]
+    detail = pd.Series(np.where(distance <= NEAR, "near-identical to " + names, ""), table.frame.index, dtype=object)
+    return detail.mask(table.frame["image_id"].isin(training.frame["image_id"]), "same id")

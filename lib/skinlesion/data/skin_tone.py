@@ -1,0 +1,172 @@
+"""Skin tone as far as a dermatoscopic image tells it: the individual typology angle of the skin around the lesion.
+
+The angle (Chardon, Cretois, Hourseau 1991, doi:10.1111/j.1467-2494.1991.tb00561.x) is made for a colorimeter. From an
+image it is an estimate with no truth to check it by: light, exposure, white balance and the contact fluid all move it,
+a reddish or hairy border too, and cameras differ between the places that images come from. It ranks images of one
+source better than it names a person's skin type, and differences between its groups may be those between cameras.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skinlesion import images
+from skinlesion.data.reading import list_files, stem
+from skinlesion.data.table import LesionTable
+
+#: Lower ends of the groups in degrees (Del Bino et al. 2006, doi:10.1111/j.1600-0749.2006.00338.x), lightest first.
+GROUPS = {
+    "very light": 55.0,
+    "light": 41.0,
+    "intermediate": 28.0,
+    "tan": 10.0,
+    "brown": -30.0,
+    "dark": -np.inf,
+}
+UNKNOWN = "unknown"
+
+BORDER = 0.15  # of each side: where lesions, which are photographed centred, seldom reach
+SHADE = 0.6  # of the image's light skin: darker pixels are vignette, frame or hair, whatever the skin
+GLARE = 97.0  # L* above it: reflections and bubbles
+LEAST = 0.02  # of the image's pixels must be left, or there is no answer
+MARGIN = 0.03  # of the longer side: a mask is widened by it, for lesions fade out
+SIDE = 128  # pixels; larger images are thinned out, which moves a median by nothing that matters
+SUFFIX = "_segmentation"
+
+# sRGB (IEC 61966-2-1) to CIE XYZ over the white point D65, 2 degree observer
+_LINEAR = np.where(
+    np.arange(256) / 255 <= 0.04045, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
+)
+_XYZ = np.array(
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
+) / np.array([[0.95047], [1.0], [1.08883]])
+
+
+def lab(pixels: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of sRGB pixels (CIE 15:2004; D65, 2 degrees).
+
+    Parameters
+    ----------
+    pixels : uint8 [..., 3]
+
+    Returns
+    -------
+    ndarray, float64 [..., 3]: L* 0 to 100, a* and b* about -100 to 100
+    """
+    ratio = _LINEAR[pixels] @ _XYZ.T
+    bent = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = np.moveaxis(bent, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def typology_angle(frame: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """The individual typology angle of the lesion-free border, degrees; NaN where too little skin is seen.
+
+    Of the outer :data:`BORDER` of the frame, what lies in the corners (outside the inscribed ellipse), is much darker
+    than the border's light pixels (:data:`SHADE`; vignette, black frame, hair), glares, or belongs to the lesion is
+    left out. The angle is ``arctan((L* - 50) / b*)`` of the medians of what remains. A colour cast can make b*
+    negative: for light skin the angle then goes on past 90 degrees (its tangent alone would call pale skin dark), for
+    L* below 50 there is no answer.
+
+    Parameters
+    ----------
+    frame : uint8 [H, W, 3]
+    mask : bool [H, W], optional
+        The lesion.
+    """
+    step = max(1, int(np.ceil(max(frame.shape[:2]) / SIDE)))
+    frame = frame[::step, ::step]
+    chosen = _border(*frame.shape[:2])
+    if mask is not None:
+        chosen &= ~_widen(np.asarray(mask, bool)[::step, ::step], max(1, round(MARGIN * max(frame.shape[:2]))))
+    colors = lab(frame[chosen])
+    if not len(colors):
+        return float("nan")
+    lightness = colors[:, 0]
+    skin = colors[(lightness >= SHADE * np.quantile(lightness, 0.9)) & (lightness < GLARE)]
+    if len(skin) < LEAST * frame.shape[0] * frame.shape[1]:
+        return float("nan")
+    light, _, yellow = np.median(skin, axis=0)
+    if light < 50 and yellow <= 0:
+        return float("nan")
+    return float(np.degrees(np.arctan2(light - 50, yellow)))
+
+
+def _border(height: int, width: int) -> np.ndarray:
+    y = np.abs((np.arange(height) + 0.5) / height - 0.5)[:, None]
+    x = np.abs((np.arange(width) + 0.5) / width - 0.5)[None, :]
+    return (np.maximum(x, y) > 0.5 - BORDER) & (x**2 + y**2 <= 0.25)
+
+
+def _widen(mask: np.ndarray, by: int) -> np.ndarray:
+    """The mask and all pixels up to ``by`` to its sides, above and below."""
+    for axis in (0, 1):
+        padding = [(by, by) if a == axis else (0, 0) for a in (0, 1)]
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(mask, padding), 2 * by + 1, axis=axis)
+        mask = windows.any(axis=-1)
+    return mask
+
+
+def tone_groups(angles: np.ndarray) -> pd.Categorical:
+    """The name of the group of :data:`GROUPS` that each angle in degrees belongs to, ``unknown`` for NaN."""
+    names = [next((name for name, lowest in GROUPS.items() if angle > lowest), UNKNOWN) for angle in angles]
+    return pd.Categorical(names, categories=[*GROUPS, UNKNOWN])
+
+
+def repeatability(angles: np.ndarray, lesions: np.ndarray) -> float:
+    """Standard deviation of the angle between images of one lesion, degrees: the same skin, so this is the error.
+
+    Pooled over all lesions with several images (root of the mean within-lesion variance); NaN where there are none.
+    """
+    _, lesion = np.unique(np.asarray(lesions, str)[np.isfinite(angles)], return_inverse=True)
+    known = np.asarray(angles)[np.isfinite(angles)]
+    n = np.bincount(lesion)
+    deviation = known - (np.bincount(lesion, known) / n)[lesion]
+    freedom = (n - 1).sum()
+    return float(np.sqrt((deviation**2).sum() / freedom)) if freedom else float("nan")
+
+
+def per_lesion(angles: np.ndarray, lesions: np.ndarray) -> np.ndarray:
+    """Every image's angle replaced by the median over its lesion's images, which err less, float64 [N]."""
+    return pd.Series(angles, dtype=float).groupby(np.asarray(lesions, str)).transform("median").to_numpy()
+
+
+def lesion_masks(place: str | Path) -> dict[str, str]:
+    """image_id -> path of its lesion mask (``<image_id>_segmentation.png``) in a data set's folder and archives."""
+    place = Path(place)
+    if not place.is_dir():
+        return {}
+    return {
+        stem(path).removesuffix(SUFFIX): path
+        for path in list_files(place)
+        if stem(path).endswith(SUFFIX) and path.lower().endswith(".png")
+    }
+
+
+def skin_tones(table: LesionTable, workers: int | None = None, progress: bool = False) -> np.ndarray:
+    """The typology angle of every row, float64 [N] in degrees; lesion masks are used where the data set has them.
+
+    Raises
+    ------
+    ImageError
+        Where an image or a mask cannot be read.
+    """
+    from tqdm import tqdm
+
+    masks = lesion_masks(table.location)
+
+    def one(row: tuple[str, str]) -> float:
+        image_id, path = row
+        frame = images.read(path)
+        mask = images.read(masks[image_id])[..., 0] > 127 if image_id in masks else None
+        return typology_angle(frame, mask if mask is not None and mask.shape == frame.shape[:2] else None)
+
+    rows = list(zip(table.frame["image_id"], table.frame["path"], strict=True))
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow and NumPy let go of Python's lock
+        found = pool.map(one, rows)
+        return np.array(list(tqdm(found, total=len(rows), desc="skin tone", unit="image", disable=not progress)))

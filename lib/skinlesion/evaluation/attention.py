@@ -1,0 +1,157 @@
+"""Do the activation maps look at the lesion? Judged against lesion masks, chance and a model that has learnt nothing.
+
+A map's energy is the share of its positive part that falls inside the mask (Wang et al. 2020, arXiv:1910.01279,
+section 4.3, there for boxes); the pointing game asks whether its peak does (Zhang et al. 2016, arXiv:1608.00507).
+Lesions are photographed large and centred, so both are high by chance: the baselines are a map that is the same
+everywhere, one that always looks at the centre, and the maps of the same network with shuffled weights (the sanity
+check of Adebayo et al. 2018, arXiv:1810.03292), which must lose both the aim and the likeness to the model's maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from skinlesion import images
+from skinlesion.errors import DataError
+from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.metrics import ratio
+
+SIDE = 64  # pixels of the square that maps and masks are compared on
+CENTRE_SIGMA = 0.25  # of the centred baseline, in sides
+ALL = "all"
+BASELINES = ("everywhere the same", "centre", "shuffled weights")
+MODEL = "model"
+
+
+def maps_of(model, frames: Sequence[np.ndarray]) -> np.ndarray:
+    """The activation map of each frame's label, float32 [N, h, w], asked for a few frames at a time.
+
+    Raises
+    ------
+    DataError
+        For a network that has no activation maps.
+    """
+    found = []
+    for start in range(0, len(frames), 32):
+        found += [answer.map for answer in model.predict(frames[start : start + 32])]
+    if not found or any(one is None for one in found):
+        raise DataError(
+            "not run: this network has no activation maps, since it does not end in pooling and one linear layer"
+        )
+    return np.stack(found)
+
+
+def fit_mask(mask: np.ndarray, fit: str) -> np.ndarray:
+    """A mask, uint8 [H, W, 3] with 255 inside, on the square that the network sees: bool [SIDE, SIDE]."""
+    return images.fit(mask, SIDE, fit)[..., 0] >= 128
+
+
+def judge(
+    maps: np.ndarray,
+    masks: np.ndarray,
+    y: np.ndarray,
+    codes: tuple[str, ...],
+    lesions: np.ndarray,
+    *,
+    shuffled: Sequence[np.ndarray] = (),
+    replicates: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Energy and pointing of a model's maps and of the baselines, for all images and by class.
+
+    Parameters
+    ----------
+    maps : float [N, h, w]
+        Of what each image was called; evidence for it is positive.
+    masks : bool [N, SIDE, SIDE], as :func:`fit_mask` returns them
+    y : int [N], true class, index into ``codes``
+    lesions : [N], lesion ids
+    shuffled : sequence of float [N, h, w]
+        The same images' maps by the network with shuffled weights, one array a shuffle; their mean is judged, since a
+        shuffled network is often against every class, everywhere.
+
+    Returns
+    -------
+    DataFrame, a row a class (``all`` first) and map (``model`` and :data:`BASELINES`): ``n_images``, ``n_energy``
+    (images whose map has a positive part), ``energy``, ``pointing``, ``energy_gain`` and ``pointing_gain`` (the model
+    minus this map, paired; missing for the model) and ``likeness`` (mean Spearman correlation with the model's map),
+    each with ``_low`` and ``_high``. Maps without any positive part have no energy, and constant ones no likeness: they
+    are left out of that mean.
+
+    Raises
+    ------
+    DataError
+        Where there are no images, or maps and masks differ in number.
+    """
+    if not len(maps) == len(masks) == len(y) == len(lesions) or not len(maps):
+        raise DataError("judging activation maps needs a mask, a class and a lesion id for each of one or more images")
+    axis = (np.arange(SIDE) + 0.5) / SIDE - 0.5
+    centre = np.exp(-(axis[:, None] ** 2 + axis[None, :] ** 2) / (2 * CENTRE_SIGMA**2))
+    inside = masks.reshape(len(masks), -1).astype(np.float64)
+    ours = np.stack([enlarged(one) for one in maps])
+    candidates = {
+        MODEL: ours,
+        BASELINES[0]: np.broadcast_to(np.ones((SIDE, SIDE)), ours.shape),
+        BASELINES[1]: np.broadcast_to(centre, ours.shape),
+    }
+    resamples = resample(lesions, replicates, seed)
+    scores = {name: _scores(found, inside, ours) for name, found in candidates.items()}
+    if len(shuffled):
+        each = [_scores(np.stack([enlarged(one) for one in found]), inside, ours) for found in shuffled]
+        scores[BASELINES[2]] = {name: _mean_defined([one[name] for one in each]) for name in each[0]}
+    groups = {ALL: np.ones(len(y), bool)} | {code: y == i for i, code in enumerate(codes)}
+    return pd.DataFrame(
+        [
+            {"class": group, "map": name, "n_images": int(rows.sum())} | _row(name, scores, rows, resamples)
+            for group, rows in groups.items()
+            for name in scores
+        ]
+    )
+
+
+def enlarged(one: np.ndarray) -> np.ndarray:
+    """A map on the comparison's square, bilinear: float64 [SIDE, SIDE]."""
+    picture = Image.fromarray(np.asarray(one, np.float32))
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float64)
+
+
+def _scores(found: np.ndarray, inside: np.ndarray, ours: np.ndarray) -> dict[str, np.ndarray]:
+    """Each image's energy, pointing and likeness, float64 [N] each; NaN where undefined."""
+    flat, positive = found.reshape(len(found), -1), np.maximum(found, 0).reshape(len(found), -1)
+    peak = flat == flat.max(axis=1, keepdims=True)  # of a flat top every point counts: chance is the mask's area
+    return {
+        "energy": ratio((positive * inside).sum(1), positive.sum(1)),
+        "pointing": ratio((peak * inside).sum(1), peak.sum(1)),
+        "likeness": _correlation(flat, ours.reshape(len(ours), -1)),
+    }
+
+
+def _mean_defined(values: list[np.ndarray]) -> np.ndarray:
+    """Mean over the first axis of what is defined (not NaN)."""
+    values = np.stack(values)
+    return ratio(np.nansum(values, axis=0), np.isfinite(values).sum(axis=0))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of every pair of rows, ties at their mean rank: float64 [N]."""
+    a, b = (pd.DataFrame(values).rank(axis=1).to_numpy() for values in (a, b))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    return ratio((a * b).sum(1), np.sqrt((a**2).sum(1) * (b**2).sum(1)))
+
+
+def _row(name: str, scores: dict, rows: np.ndarray, resamples: Resamples) -> dict:
+    values = dict(scores[name])
+    for measure in ("energy", "pointing"):
+        gain = np.full(len(rows), np.nan) if name == MODEL else scores[MODEL][measure] - values[measure]
+        values[f"{measure}_gain"] = gain
+    row = {"n_energy": int((rows & np.isfinite(values["energy"])).sum())}
+    for measure, per_image in values.items():
+        defined = rows & np.isfinite(per_image)
+        sums = resamples.totals(np.where(defined, per_image, 0.0))
+        found = summarise(ratio(sums, resamples.totals(defined)), int(defined.sum()))
+        row |= {measure: found["value"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}
+    return row

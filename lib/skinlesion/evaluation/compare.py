@@ -1,0 +1,189 @@
+"""Several models on the same lesions: what each reaches, and how it differs from the first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.errors import DataError
+from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.metrics import NAMES, aligned, flat_values, replicate_values, summarised
+from skinlesion.evaluation.predictions import Predictions, read
+from skinlesion.runs import Run
+
+#: What is compared: metrics of the whole, or ``<code>.<metric>`` of one class.
+COMPARED = (
+    "balanced_accuracy", "macro_auroc", "accuracy", "macro_f1", "mel.sensitivity", "mel.specificity", "mel.auroc",
+    "ece", "brier",
+)  # fmt: skip
+
+#: Metrics of which less is better.
+LESS_IS_BETTER = ("ece", "classwise_ece", "brier", "log_loss")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What :func:`compare` finds.
+
+    Attributes
+    ----------
+    metrics : {run: {name: metric}}
+        The metrics of :data:`COMPARED`, the first run first.
+    differences : {run: {name: metric}}
+        Every other run minus the first one, on the same replicates. None where one of the two has no such metric.
+    n_images, n_lesions : int
+    notes : tuple of str
+    """
+
+    metrics: dict[str, dict]
+    differences: dict[str, dict]
+    n_images: int
+    n_lesions: int
+    notes: tuple[str, ...]
+
+    def table(self) -> pd.DataFrame:
+        """For people: a row a run, a column a metric, each value with its interval."""
+        return pd.DataFrame(
+            {run: {title(m): describe(values[m]) for m in COMPARED} for run, values in self.metrics.items()}
+        ).T
+
+    def differences_table(self) -> pd.DataFrame:
+        """For people: the same for the differences to the first run, marked where they are beyond chance."""
+        return pd.DataFrame(
+            {
+                run: {title(m): describe(values[m]) + (" *" if beyond_chance(values[m]) else "") for m in COMPARED}
+                for run, values in self.differences.items()
+            }
+        ).T
+
+    def to_dict(self) -> dict:
+        return dict(vars(self))
+
+
+def title(name: str) -> str:
+    """``"mel.auroc"`` -> ``"AUROC, mel"``."""
+    code, mark, metric = name.partition(".")
+    return f"{NAMES[metric]}, {code}" if mark else NAMES[name]
+
+
+def beyond_chance(difference: dict) -> bool:
+    """Whether the 95% interval leaves out zero."""
+    return difference["low"] is not None and (difference["low"] > 0 or difference["high"] < 0)
+
+
+def compare(runs: dict[str, Predictions], replicates: int = 2000, seed: int = 0) -> Comparison:
+    """Judge every run on the same images, each replicate drawing the same lesions for all.
+
+    Parameters
+    ----------
+    runs : {name: Predictions}, two or more; the others are compared with the first
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two, or they don't cover the same images with the same truth.
+    """
+    if len(runs) < 2:
+        raise DataError("a comparison needs two runs or more")
+    first, *others = runs
+    start = runs[first]
+    everything = {first: start} | {name: _aligned_with(first, start, name, runs[name]) for name in others}
+    lesions = next((one.lesions for one in everything.values() if one.has_lesions), start.lesions)
+    resamples = resample(lesions, replicates, seed)
+    values, metrics = {}, {}
+    for name, predictions in everything.items():
+        arrays = replicate_values(predictions, resamples)
+        result = summarised(replace(predictions, lesions=lesions), arrays, resamples)
+        metrics[name] = {m: _pick(result, m) for m in COMPARED}
+        values[name] = flat_values(arrays, predictions.labels.codes)
+    differences = {
+        name: {m: _difference(values[name][m], values[first][m], len(start)) for m in COMPARED} for name in others
+    }
+    notes = tuple(dict.fromkeys(f"{name}: {note}" for name, one in everything.items() for note in one.notes))
+    return Comparison(metrics, differences, len(start), resamples.counts.shape[1], notes)
+
+
+def _pick(metrics: dict, name: str) -> dict:
+    code, mark, metric = name.partition(".")
+    return metrics["per_class"][code][metric] if mark else metrics[name]
+
+
+def _difference(one: np.ndarray, other: np.ndarray, n: int) -> dict:
+    values = one - other
+    return summarise(values, n if np.isfinite(values[0]) else 0)
+
+
+def _aligned_with(first: str, start: Predictions, name: str, predictions: Predictions) -> Predictions:
+    common = len(set(start.image_ids) & set(predictions.image_ids))
+    if not common == len(start) == len(predictions):
+        raise DataError(
+            f"{first} ({len(start):,} images) and {name} ({len(predictions):,}) share {common:,} images, and only like "
+            "can be compared; split both alike, or compare on the images that all share with --shared"
+        )
+    try:
+        return aligned(start, predictions)
+    except DataError as error:
+        raise DataError(f"{first} and {name}: {error}") from None
+
+
+def shared(runs: dict[str, Predictions]) -> dict[str, Predictions]:
+    """Every run cut down to the images that all of them have, with a note that says how many that are.
+
+    Raises
+    ------
+    DataError
+        If they share none.
+    """
+    common = set.intersection(*(set(one.image_ids) for one in runs.values()))
+    if not common:
+        raise DataError("the runs have no image in common")
+    result = {}
+    for name, one in runs.items():
+        kept = np.array([image in common for image in one.image_ids])
+        note = (f"judged on {len(common):,} of its {len(one):,} images, those that all runs share.",)
+        result[name] = replace(one.take(kept), notes=one.notes + (() if kept.all() else note))
+    return result
+
+
+def load(places: list[str], labels: str | Path | None = None, split: str = "test") -> dict[str, Predictions]:
+    """Read run folders or predictions files; of those that name splits, one split.
+
+    Parameters
+    ----------
+    places : folders with a ``predictions.csv``, or files as :func:`skinlesion.evaluation.predictions.read` takes them
+    labels : where the truth comes from, for files that hold none
+
+    Returns
+    -------
+    {name: Predictions}: the folder's or file's name, with as much of its path as tells it from the others
+
+    Raises
+    ------
+    DataError
+        If a file is missing or breaks the contract.
+    """
+    files = []
+    for place in places:
+        path = Path(place).expanduser()
+        files.append(Run(path).need(Run(path).predictions, "04_evaluation") if path.is_dir() else path)
+    runs = {}
+    for name, path in zip(_names(files), files, strict=True):
+        everything = read(path, labels)
+        runs[name] = everything.of(split) if (everything.split != "").any() else everything
+    return runs
+
+
+def _names(files: list[Path]) -> list[str]:
+    """The last parts of every path, as many as it takes to tell them apart; ``predictions.csv`` itself says nothing."""
+    parts = [path.resolve().with_suffix("").parts for path in files]
+    parts = [one[:-1] if one[-1] == "predictions" else one for one in parts]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-length:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    repeated = next(name for name, count in Counter(names).items() if count > 1)
+    raise DataError(f"{repeated} is named more than once; a run compared with itself says nothing")

@@ -1,0 +1,128 @@
+"""Elsewhere: what a finished model does on images of another place. Nothing is chosen here, thresholds come with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.evaluation import calibration
+from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.metrics import ranking, ratio
+from skinlesion.evaluation.predictions import Predictions
+
+#: What every figure is called for people, in the order of tables.
+NAMES = {
+    "mel_nv_auroc": "AUROC, melanoma against nevus",
+    "malignant_auroc": "AUROC, malignant against benign",
+    "sensitivity": "Sensitivity for malignant lesions at the model's threshold",
+    "specificity": "Specificity at the model's threshold",
+    "observed": "Share of malignant images",
+    "predicted": "Mean predicted probability of malignancy",
+    "ece": "Calibration error (ECE)",
+    "malignant_ece": "Calibration error of the probability of malignancy",
+    "in_domain": "Share of images that the model calls in domain",
+}
+
+
+def external_metrics(
+    predictions: Predictions,
+    threshold: float,
+    in_domain: np.ndarray | None = None,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """Ranking, the model's own operating point, and how far its probabilities are off, on images of another place.
+
+    Parameters
+    ----------
+    predictions : Predictions
+    threshold : float
+        On the malignant probability, as the model was shipped with.
+    in_domain : bool [N], optional
+
+    Returns
+    -------
+    dict of :data:`NAMES` -> value, low, high, n
+        Undefined (None) where a kind of image is missing. Melanoma against nevus is ranked by the probability of
+        melanoma, among images of these two kinds. Both calibration errors are over bins of equal mass; the second is
+        of one probability, that of malignancy, against what came true.
+    """
+    resamples = resample(predictions.lesions, replicates, seed)
+    score, malignant = predictions.malignant_probability, predictions.is_malignant
+    referred = score >= threshold
+    columns = [np.ones(len(score)), malignant, malignant & referred, ~malignant & ~referred, score]
+    columns += [np.zeros(len(score)) if in_domain is None else in_domain]
+    n, positive, caught, spared, predicted, inside = resamples.totals(np.column_stack(columns)).T
+    mel, nv = (predictions.labels.index(code) for code in ("mel", "nv"))
+    pair = np.isin(predictions.y, (mel, nv))
+    values = {
+        "mel_nv_auroc": _melanoma_auroc(predictions.take(pair), replicates, seed)
+        if pair.any()
+        else np.full(len(n), np.nan),
+        "malignant_auroc": ranking(score, malignant, resamples)[0],
+        "sensitivity": ratio(caught, positive),
+        "specificity": ratio(spared, n - positive),
+        "observed": ratio(positive, n),
+        "predicted": ratio(predicted, n),
+        "ece": _error(resamples, *calibration.top_label(predictions.probabilities, predictions.y)),
+        "malignant_ece": _error(resamples, score, malignant),
+        "in_domain": ratio(inside, n) if in_domain is not None else np.full(len(n), np.nan),
+    }
+    support = dict.fromkeys(values, len(score)) | {
+        "mel_nv_auroc": int(pair.sum()),
+        "sensitivity": int(malignant.sum()),
+        "specificity": int((~malignant).sum()),
+    }
+    return {name: summarise(values[name], support[name], recentre=name in ("ece", "malignant_ece")) for name in values}
+
+
+def _melanoma_auroc(predictions: Predictions, replicates: int, seed: int) -> np.ndarray:
+    mel = predictions.labels.index("mel")
+    return ranking(
+        predictions.probabilities[:, mel], predictions.y == mel, resample(predictions.lesions, replicates, seed)
+    )[0]
+
+
+def _error(resamples, confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    gaps = np.abs(resamples.totals(calibration.gaps(confidence, correct))).sum(axis=1)
+    return gaps / resamples.totals(np.ones(len(confidence)))
+
+
+def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:
+    """The figures of another place beside those that the model was shipped with, in words, a row a figure.
+
+    Parameters
+    ----------
+    found : dict of :func:`external_metrics`
+    home : dict of some of the same names -> metric
+    """
+    rows = {
+        words: {"here": describe(found[name]), "at home": describe(home[name]) if name in home else ""}
+        for name, words in NAMES.items()
+        if found[name]["value"] is not None
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def in_words(found: dict[str, dict], home: dict[str, dict]) -> str:
+    """What changed, in plain words: ranking, what the threshold does here, and which way probabilities are off."""
+    parts = []
+    if found["malignant_auroc"]["value"] is not None:
+        parts.append(f"It ranks malignant above benign images with an AUROC of {describe(found['malignant_auroc'])}.")
+        parts.append(
+            f"Its threshold refers {describe(found['sensitivity'])} of the malignant images (at home "
+            f"{describe(home['sensitivity'])}) and spares {describe(found['specificity'])} of the benign ones (at home "
+            f"{describe(home['specificity'])})."
+        )
+    predicted, observed = found["predicted"], found["observed"]
+    if observed["low"] is None or predicted["value"] is None:
+        return " ".join(parts)
+    if observed["low"] <= predicted["value"] <= observed["high"]:
+        verdict = "which agrees within chance"
+    else:
+        verdict = "too high" if predicted["value"] > observed["value"] else "too low"
+    parts.append(
+        f"On average it predicts malignancy with {predicted['value']:.3f} where {describe(observed)} are malignant: "
+        f"{verdict}."
+    )
+    return " ".join(parts)

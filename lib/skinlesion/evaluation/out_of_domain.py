@@ -1,0 +1,122 @@
+"""Does a score tell images of the domain from all others? Works on scores alone, whichever model made them.
+
+FPR95 is the fraction of foreign images that still pass where 95% of the domain's images do (Hendrycks and Gimpel 2017,
+arXiv:1610.02136, and its successors).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.errors import DataError
+from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.metrics import ranking
+
+KEPT = 0.95
+ALL = "all sets, their mean"
+
+
+def detection(
+    inside: np.ndarray,
+    lesions: np.ndarray,
+    outside: dict[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """AUROC and FPR95 of a domain score against every set of foreign images.
+
+    Each replicate draws lesions for the domain and sources (whole photos, not their crops) for the foreign images, so
+    a set cut from a handful of photos gets the wide interval that it deserves.
+
+    Parameters
+    ----------
+    inside : float [N], scores of images of the domain; higher is more in domain
+    lesions : [N], lesion ids
+    outside : {set: (scores float [M], sources [M])}
+
+    Returns
+    -------
+    DataFrame, a row a set and a last one with their mean: ``set``, ``n_images``, ``n_sources``, ``auroc``, ``fpr95``,
+    and both with ``_low`` and ``_high``
+
+    Raises
+    ------
+    DataError
+        Where there are no images on one side.
+    """
+    if not len(inside) or not outside or not all(len(scores) for scores, _ in outside.values()):
+        raise DataError("judging a domain score needs images of the domain and foreign ones")
+    near = resample(lesions, replicates, seed)
+    rows, replicate_values = [], []
+    for number, (name, (scores, sources)) in enumerate(outside.items()):
+        far = resample(sources, replicates, seed + 1 + number)
+        values = {
+            "auroc": _auroc(inside, np.asarray(scores), near, far),
+            "fpr95": _passing(inside, np.asarray(scores), near, far),
+        }
+        replicate_values.append(values)
+        rows.append(_row(name, len(scores), far.counts.shape[1], values))
+    mean = {measure: np.mean([one[measure] for one in replicate_values], axis=0) for measure in ("auroc", "fpr95")}
+    counts = [sum(row[name] for row in rows) for name in ("n_images", "n_sources")]
+    return pd.DataFrame([*rows, _row(ALL, *counts, mean)])
+
+
+def _row(name: str, n_images: int, n_sources: int, values: dict[str, np.ndarray]) -> dict:
+    row = {"set": name, "n_images": n_images, "n_sources": n_sources}
+    for measure, replicates in values.items():
+        found = summarise(replicates, n_images)
+        row |= {measure: found["value"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}
+    return row
+
+
+def _auroc(inside: np.ndarray, outside: np.ndarray, near: Resamples, far: Resamples) -> np.ndarray:
+    both = Resamples(
+        np.concatenate([near.lesion, far.lesion + near.counts.shape[1]]), np.concatenate([near.counts, far.counts], 1)
+    )
+    positive = np.arange(len(inside) + len(outside)) < len(inside)
+    return ranking(np.concatenate([inside, outside]), positive, both)[0]
+
+
+def _passing(inside: np.ndarray, outside: np.ndarray, near: Resamples, far: Resamples) -> np.ndarray:
+    """Fraction of foreign images at or above the highest score that :data:`KEPT` of the domain's images reach."""
+    order, foreign = np.argsort(-inside, kind="stable"), np.argsort(-outside, kind="stable")
+    falling = -outside[foreign]
+    result = np.empty(len(near.counts))
+    for (rows, drawn), (_, drawn_far) in zip(near.image_counts(order), far.image_counts(foreign), strict=True):
+        reached = np.cumsum(drawn, axis=1, dtype=np.int64)
+        needed = np.ceil(KEPT * reached[:, -1:] - 1e-9)
+        threshold = inside[order][(reached < needed).sum(axis=1)]
+        passing = np.cumsum(drawn_far, axis=1, dtype=np.int64)
+        above = np.searchsorted(falling, -threshold, side="right")
+        result[rows] = np.where(above > 0, passing[np.arange(len(above)), above - 1], 0) / passing[:, -1]
+    return result
+
+
+def kept_by_class(
+    in_domain: np.ndarray,
+    y: np.ndarray,
+    codes: tuple[str, ...],
+    lesions: np.ndarray,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """Fraction of each class's images that count as in domain: whom the score would turn away.
+
+    Parameters
+    ----------
+    in_domain : bool [N]
+    y : int [N], index into ``codes``
+
+    Returns
+    -------
+    {code: value, low, high, n}; undefined where a class has no image
+    """
+    resamples = resample(lesions, replicates, seed)
+    classes = np.eye(len(codes))[y]
+    total = resamples.totals(classes)
+    kept = resamples.totals(classes * np.asarray(in_domain, bool)[:, None])
+    with np.errstate(invalid="ignore"):
+        fractions = np.where(total > 0, kept / total, np.nan)
+    return {code: summarise(fractions[:, i], int(classes[:, i].sum())) for i, code in enumerate(codes)}

@@ -1,0 +1,75 @@
+"""Who the images are of: the groups that figures are given for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.errors import DataError
+
+UNKNOWN = "unknown"
+
+AGES = {0: "under 30", 30: "30 to 44", 45: "45 to 59", 60: "60 to 74", 75: "75 and older"}
+#: Sites that are one region; words that are not listed stand for themselves.
+REGIONS = {
+    "head and neck": ("face", "scalp", "ear", "neck", "head/neck", "lip", "head", "oral/genital"),
+    "trunk": ("trunk", "back", "chest", "abdomen", "genital", "anterior torso", "posterior torso", "lateral torso"),
+    "upper extremity": ("upper extremity", "arm", "forearm", "upper arm"),
+    "lower extremity": ("lower extremity", "leg", "thigh", "lower leg"),
+    "hands and feet": ("hand", "foot", "acral", "palms/soles", "palm", "sole"),
+}
+_REGION = {word: region for region, words in REGIONS.items() for word in words}
+TRUTHS = {"histo": "histology", "follow_up": "follow-up", "consensus": "expert consensus", "confocal": "confocal"}
+
+
+def age_band(years: float) -> str:
+    """The band of :data:`AGES` that an age belongs to, ``unknown`` for NaN."""
+    if not np.isfinite(years):
+        return UNKNOWN
+    return AGES[max(start for start in AGES if start <= max(years, 0))]
+
+
+def people(frame: pd.DataFrame, image_ids: np.ndarray, skin_tone: pd.Categorical | None = None) -> pd.DataFrame:
+    """The groups of every image, one column an attribute: sex, age, site, diagnosis by, and skin tone if given.
+
+    Parameters
+    ----------
+    frame : DataFrame with image_id, age (years), sex, site, dx_type, as in ``LesionTable.frame``
+    image_ids : str [N]
+        Which images, in which order.
+    skin_tone : Categorical [len(frame)], optional
+        Group of every row of ``frame``, as ``skinlesion.data.skin_tone.tone_groups`` gives.
+
+    Returns
+    -------
+    DataFrame, N rows, words, age and skin tone as ordered categories; attributes that are unknown for all images are
+    left out
+
+    Raises
+    ------
+    DataError
+        Where an image is not in the frame.
+    """
+    rows = frame if skin_tone is None else frame.assign(skin_tone=skin_tone)
+    rows = rows.set_index("image_id").reindex(image_ids)
+    missing = rows.index[rows["sex"].isna()]
+    if len(missing):
+        raise DataError(f"the table has no row for {missing[0]} and {len(missing) - 1:,} more images")
+    ages = rows["age"].astype(float).map(age_band, na_action=None)
+    groups = pd.DataFrame(
+        {
+            "sex": rows["sex"].astype(object),
+            "age": pd.Categorical(ages, categories=[*AGES.values(), UNKNOWN]),
+            "body site": rows["site"].map(lambda word: _REGION.get(word, word)).astype(object),
+            "diagnosis by": rows["dx_type"].map(lambda word: TRUTHS.get(word, word)).astype(object),
+        }
+    )
+    if skin_tone is not None:
+        groups["skin tone"] = rows["skin_tone"]
+    groups = groups.reset_index(drop=True)
+    return groups.loc[:, (groups != UNKNOWN).any()]
+
+
+def population(groups: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Images in every group of every attribute, unknown ones included; the most frequent group first."""
+    return {name: {str(k): int(v) for k, v in groups[name].value_counts().items()} for name in groups}

@@ -1,0 +1,151 @@
+"""Figures of what acting on a model does: decision curves, thresholds, and one model against another."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.calibration import reliability
+from skinlesion.evaluation.compare import COMPARED, LESS_IS_BETTER, Comparison, title
+from skinlesion.evaluation.net_benefit import curve_in_words
+from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint
+from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, class_name, new_figure, outlined, styled
+from skinlesion.taxonomy import LabelSet
+
+_PER = 1000  # lesions that net benefit is counted for
+_MEASURES = ("sensitivity", "specificity")
+
+
+@styled
+def decision_curve(curves: dict[str, pd.DataFrame], heading: str = "Decision curve") -> tuple[Figure, str]:
+    """Net benefit by threshold probability against referring all or none, one panel a curve.
+
+    Parameters
+    ----------
+    curves : {panel title: table of :func:`skinlesion.evaluation.net_benefit.decision_curve`}
+    """
+    figure, axes = new_figure(min(10, 1 + 4.5 * len(curves)), 4.2, 1, len(curves))
+    for axis, (name, curve) in zip(axes[0], curves.items(), strict=True):
+        x = 100 * curve["threshold"]
+        if curve["low"].notna().all():
+            axis.fill_between(x, _PER * curve["low"], _PER * curve["high"], color=ACCENT, alpha=0.2, linewidth=0,
+                              label="95% interval")  # fmt: skip
+        axis.plot(x, _PER * curve["net_benefit"], color=ACCENT, label="by the model")
+        axis.plot(x, _PER * curve["refer_all"], color=CONTRAST, linestyle="--", label="refer all")
+        axis.axhline(0, color=INK, linestyle=":", linewidth=1.2, label="refer none")
+        top = _PER * curve[["refer_all", "net_benefit", "high"]].max().max()
+        axis.set(
+            title=f"{textwrap.fill(name, 26)}\n{curve.attrs['prevalence']:.1%} positive, n = {curve.attrs['n']:,}",
+            xlabel="Referred from this\nprobability on (%)",
+            ylim=(-0.25 * top, 1.12 * top),
+            xlim=(0, x.max()),
+        )
+    axes[0, 0].set_ylabel(f"Net benefit (found lesions per {_PER:,},\nless needless referrals)")
+    axes[0, 0].legend(loc="upper right")
+    figure.suptitle(heading)
+    return figure, f"{heading}. " + " ".join(f"{name}: {curve_in_words(curve)}" for name, curve in curves.items())
+
+
+@styled
+def operating_points(
+    points: dict[str, dict[str, OperatingPoint]], heading: str = "Thresholds chosen on validation, judged on test"
+) -> tuple[Figure, str]:
+    """Sensitivity and specificity at every threshold with intervals, one panel a question.
+
+    Parameters
+    ----------
+    points : what :func:`skinlesion.evaluation.operating.operating_points` returns
+    """
+    figure, axes = new_figure(1.6 + 4.2 * len(points), 4.4, 1, len(points), sharey=True)
+    told = []
+    for axis, (question, by_aim) in zip(axes[0], points.items(), strict=True):
+        for row, (aim, point) in enumerate(by_aim.items()):
+            measure, wanted = aim.split()
+            axis.plot(float(wanted), row, "|", color=INK, markersize=20, markeredgewidth=1.6, zorder=1,
+                      label="aimed at" if row == 0 else None)  # fmt: skip
+            for name, color, lift, shape in (("sensitivity", CONTRAST, -0.13, "o"), ("specificity", ACCENT, 0.13, "s")):
+                _interval(axis, getattr(point, name), row + lift, color, shape, name if row == 0 else None)
+            told.append(
+                f"{QUESTIONS[question]}, {measure} {wanted} aimed at: "
+                + ", ".join(f"{name} {describe(getattr(point, name), 2)}" for name in _MEASURES)
+            )
+        axis.set_yticks(range(len(by_aim)), by_aim)
+        axis.set(title=QUESTIONS[question], xlabel="value, 95% interval", ylim=(len(by_aim) - 0.5, -0.5))
+        axis.grid(axis="y", visible=False)
+    axes[0, 0].set_ylabel("Chosen for")
+    figure.suptitle(heading)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure, f"{heading}. {'; '.join(told)}."
+
+
+@styled
+def differences(comparison: Comparison, heading: str = "Paired differences") -> tuple[Figure, str]:
+    """Every run minus the first one with intervals, one panel a metric."""
+    first, *others = comparison.metrics
+    shown = [m for m in COMPARED if any(comparison.differences[run][m]["value"] is not None for run in others)]
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, axes = new_figure(10, rows * (0.34 * len(others) + 1.25) + 0.5, rows, columns, sharey=True)
+    for axis, metric in zip(axes.flat, shown, strict=False):
+        for row, run in enumerate(others):
+            _interval(axis, comparison.differences[run][metric], row, ACCENT, "o", None)
+        axis.axvline(0, color=INK, linewidth=1, linestyle="--", zorder=1)
+        less = metric in LESS_IS_BETTER
+        axis.set(title=title(metric), xlabel="less is better" if less else "more is better")
+        axis.set_ylim(len(others) - 0.5, -0.5)
+        axis.set_yticks(range(len(others)), others)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.grid(axis="y", visible=False)
+    for axis in list(axes.flat)[len(shown) :]:
+        axis.set_visible(False)
+    figure.suptitle(f"{heading}: minus {first}, on the same {comparison.n_lesions:,} lesions, 95% interval")
+    told = "; ".join(
+        f"{run}: " + ", ".join(f"{title(m)} {describe(comparison.differences[run][m])}" for m in shown)
+        for run in others
+    )
+    return figure, f"{heading} to {first} with 95% interval. {told}."
+
+
+@styled
+def class_reliability(
+    probabilities: np.ndarray, y: np.ndarray, labels: LabelSet, heading: str = "Reliability of each class's probability"
+) -> tuple[Figure, str]:
+    """Claimed probability of every class against how often it came true, in bins of equal mass, one panel a class.
+
+    Parameters
+    ----------
+    probabilities : float [N, K]
+    y : int [N]
+    """
+    columns = 4
+    rows = -(-len(labels) // columns)
+    figure, axes = new_figure(10, 2.5 * rows + 0.6, rows, columns, sharex=True, sharey=True)
+    told = []
+    for i, (axis, diagnosis) in enumerate(zip(axes.flat, labels, strict=False)):
+        table = reliability(probabilities[:, i], y == i)
+        axis.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2)
+        axis.plot(table["confidence"], table["accuracy"], "o-", color=diagnosis.color, markersize=4,
+                  path_effects=outlined())  # fmt: skip
+        axis.set(title=class_name(diagnosis, 24), xlim=(0, 1), ylim=(0, 1.02))
+        told.append(f"{diagnosis.code} claimed {probabilities[:, i].mean():.3f}, true {(y == i).mean():.3f}")
+    for axis in list(axes.flat)[len(labels) :]:
+        axis.set_visible(False)
+    figure.supxlabel("Claimed probability (mean of the bin)", fontsize=10)
+    figure.supylabel("Came true (fraction)", fontsize=10)
+    figure.suptitle(heading)
+    return figure, f"{heading}, 15 bins of equal mass. Mean over all images: {'; '.join(told)}."
+
+
+def _interval(axis, metric: dict, row: float, color: str, shape: str, label: str | None) -> None:
+    if metric["value"] is None:
+        axis.annotate("undefined", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center",
+                      color=MUTED, fontsize=8)  # fmt: skip
+        return
+    if metric["low"] is not None:
+        axis.plot([metric["low"], metric["high"]], [row, row], color=color, linewidth=2.6, solid_capstyle="butt")
+    axis.plot(metric["value"], row, shape, color=color, markersize=6, markeredgecolor="#444444", zorder=3, label=label)

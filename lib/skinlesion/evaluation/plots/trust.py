@@ -1,0 +1,143 @@
+"""Whether a model notices what it was never meant to see, and whether it looks at the lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from skinlesion.evaluation.attention import ALL, MODEL, enlarged
+from skinlesion.evaluation.plots.style import ACCENT, CATEGORIES, CONTRAST, INK, MUTED, new_figure, styled
+
+
+@styled
+def domain_detection(table: pd.DataFrame, title: str = "Noticing foreign images") -> tuple[Figure, str]:
+    """AUROC and FPR95 against every set of foreign images, with intervals.
+
+    Parameters
+    ----------
+    table : DataFrame of :func:`skinlesion.evaluation.out_of_domain.detection`
+    """
+    figure, axes = new_figure(10.5, 0.42 * len(table) + 1.8, 1, 2, sharey=True)
+    place = np.arange(len(table))
+    for axis, (measure, label, color) in zip(
+        axes.flat,
+        (
+            ("auroc", "AUROC, domain against foreign (higher is better)", ACCENT),
+            ("fpr95", "FPR95: foreign images taken for the domain's (lower is better)", CONTRAST),
+        ),
+        strict=True,
+    ):
+        low, high = (table[f"{measure}_{end}"].astype(float) for end in ("low", "high"))
+        axis.hlines(place, low, high, color=color, linewidth=2.6)
+        axis.plot(table[measure], place, "o", color=color, markersize=6, markeredgecolor="#444444")
+        axis.set(xlim=(-0.02, 1.02), xlabel=label)
+        axis.grid(axis="y", visible=False)
+    axes[0, 0].axvline(0.5, color=INK, linewidth=1, linestyle=":")
+    names = [f"{row['set']}\n{row['n_images']:,} images of {row['n_sources']:,} sources" for _, row in table.iterrows()]
+    axes[0, 0].set_yticks(place, names, fontsize=8)
+    axes[0, 0].set_ylim(len(table) - 0.5, -0.5)
+    figure.suptitle(title)
+    told = "; ".join(f"{row['set']}: AUROC {row['auroc']:.3f}, FPR95 {row['fpr95']:.3f}" for _, row in table.iterrows())
+    return figure, f"{title}, with 95% intervals. {told}."
+
+
+@styled
+def domain_scores(
+    inside: np.ndarray,
+    outside: dict[str, np.ndarray],
+    threshold: float,
+    title: str = "Domain scores",
+) -> tuple[Figure, str]:
+    """Distributions of the score for images of the domain and for every foreign set, with the threshold.
+
+    Parameters
+    ----------
+    inside : float [N]
+    outside : {set: float [M]}
+    """
+    sets = {"in domain": inside, **outside}
+    everything = np.concatenate(list(sets.values()))
+    edges = np.linspace(*np.quantile(everything, [0.01, 1.0]), 61)
+    figure, axes = new_figure(8.5, 0.6 * len(sets) + 1.6, len(sets), 1, sharex=True)
+    told = []
+    for number, (axis, (name, scores)) in enumerate(zip(axes.flat, sets.items(), strict=True)):
+        color = ACCENT if number == 0 else CATEGORIES[(number - 1) % len(CATEGORIES)]
+        axis.hist(np.clip(scores, edges[0], edges[-1]), bins=edges, color=color, linewidth=0)
+        axis.axvline(threshold, color=INK, linewidth=1.2, linestyle="--")
+        axis.set_yticks([])
+        passing = float((scores >= threshold).mean())
+        axis.set_ylabel(f"{name}\n{passing:.1%} pass", rotation=0, ha="right", va="center", fontsize=8)
+        told.append(f"{name} {passing:.1%}")
+    axes[-1, 0].set_xlabel("domain score (higher: more like the training images; line: threshold)")
+    figure.suptitle(title)
+    return figure, f"{title}: share of images at or above the threshold {threshold:.2f}: {', '.join(told)}."
+
+
+@styled
+def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = None) -> tuple[Figure, str]:
+    """A map's energy (or pointing) inside the lesion by class, for the model and the baselines.
+
+    Parameters
+    ----------
+    table : DataFrame of :func:`skinlesion.evaluation.attention.judge`
+    measure : "energy" or "pointing"
+    """
+    words = {"energy": "Energy of the map inside the lesion", "pointing": "Peak of the map inside the lesion"}
+    title = title or words[measure]
+    classes, maps = list(dict.fromkeys(table["class"])), list(dict.fromkeys(table["map"]))
+    figure, axes = new_figure(8.8, 0.62 * len(classes) + 1.8)
+    axis = axes[0, 0]
+    for number, (name, color, marker) in enumerate(
+        zip(maps, (CONTRAST, MUTED, ACCENT, CATEGORIES[2]), "osD^", strict=False)
+    ):
+        rows = table[table["map"] == name].set_index("class").loc[classes]
+        place = np.arange(len(classes)) + (number - (len(maps) - 1) / 2) * 0.18
+        low, high = (rows[f"{measure}_{end}"].astype(float) for end in ("low", "high"))
+        axis.hlines(place, low, high, color=color, linewidth=2.2)
+        axis.plot(rows[measure].astype(float), place, marker, color=color, markersize=6, label=name)
+    counts = table[table["map"] == MODEL].set_index("class")["n_images"]
+    axis.set_yticks(range(len(classes)), [f"{name}\n{counts[name]:,} images" for name in classes])
+    axis.set(ylim=(len(classes) - 0.5, -0.5), xlim=(0, 1), xlabel="fraction, 95% interval", title=title)
+    axis.grid(axis="y", visible=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    every = table[table["class"] == ALL].set_index("map")[measure]
+    told = ", ".join(f"{name} {value:.2f}" for name, value in every.items())
+    return figure, f"{title}, all images: {told}; by class in the table."
+
+
+@styled
+def map_gallery(
+    frames: Sequence[np.ndarray],
+    maps: np.ndarray,
+    masks: np.ndarray,
+    captions: Sequence[str],
+    title: str = "Where the model looked",
+) -> tuple[Figure, str]:
+    """Images on the network's square with the map's positive part over them and the lesion's outline.
+
+    Parameters
+    ----------
+    frames : uint8 [S, S, 3] each, fitted as the network fits them
+    maps : float [N, h, w]
+    masks : bool [N, SIDE, SIDE]
+    """
+    columns = min(6, len(frames))
+    rows = -(-len(frames) // columns)
+    figure, axes = new_figure(1.9 * columns, 2.1 * rows + 0.5, rows, columns)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, frame, one, mask, caption in zip(axes.flat, frames, maps, masks, captions, strict=False):
+        heat = np.maximum(enlarged(one), 0)
+        extent = (0, 1, 1, 0)
+        axis.imshow(frame, extent=extent)
+        axis.imshow(heat, extent=extent, cmap="magma", alpha=0.7 * heat / max(heat.max(), 1e-9))
+        axis.contour(mask, levels=[0.5], colors="white", linewidths=1.2, extent=(0, 1, 0, 1))
+        axis.set_title(caption, fontsize=8)
+    figure.suptitle(title)
+    return (
+        figure,
+        f"{title}: {len(frames)} images with class activation maps and lesion outlines: {'; '.join(captions)}.",
+    )

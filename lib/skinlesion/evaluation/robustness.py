@@ -1,0 +1,160 @@
+"""How the answers hold when images get worse, or are held differently: needs a model and pixels, no training.
+
+Every corrupted version is compared with the clean one image by image, so that the intervals are paired: each bootstrap
+replicate draws the same lesions for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from skinlesion.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
+from skinlesion.errors import DataError
+from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.metrics import confusion_metrics, ratio
+
+CLEAN = "clean"
+MEASURES = ("balanced_accuracy", "relative", "same_label", "mean_change", "in_domain")
+_CHUNK = 32  # frames corrupted and answered at once
+
+
+class Answering(Protocol):
+    """What is asked of a model: :class:`skinlesion.serving.predictor.Predictor` is one."""
+
+    def predict(self, images: Sequence[np.ndarray]) -> list: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model said about one version of all images: three arrays, a row an image.
+
+    Attributes
+    ----------
+    probabilities : float64 [N, K]
+    predicted : int64 [N]
+        Class that the decision rule names.
+    in_domain : bool [N]
+    """
+
+    probabilities: np.ndarray
+    predicted: np.ndarray
+    in_domain: np.ndarray
+
+
+def sample_evenly(y: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
+    """Rows of at most ``most`` images a class, drawn at random, in their order: int64 [M] of int [N].
+
+    Balanced accuracy is a mean over classes, so an even sample measures it as the whole set does, at less cost.
+    """
+    rng = np.random.default_rng(seed)
+    return np.sort(np.concatenate([rng.permutation(np.flatnonzero(y == c))[:most] for c in np.unique(y)]))
+
+
+def measure(
+    model: Answering,
+    frames: Sequence[np.ndarray],
+    image_ids: Sequence[str],
+    y: np.ndarray,
+    lesions: np.ndarray,
+    *,
+    kinds: Sequence[str] = (*CORRUPTIONS, *MOVEMENTS),
+    severities: Sequence[int] = SEVERITIES,
+    replicates: int = 2000,
+    seed: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Judge a model on corrupted and moved versions of images. Costs one prediction an image, kind and severity.
+
+    Parameters
+    ----------
+    model : Answering
+        A Predictor, or anything with its ``predict``.
+    frames : uint8 [H, W, 3] each, of any sizes
+    image_ids : of the frames; they decide what is drawn at random
+    y : int [N], true class in the order of the model's labels
+    lesions : [N], lesion ids
+    kinds : of :data:`skinlesion.corruptions.CORRUPTIONS` and ``MOVEMENTS``
+    severities : of 1 to 5
+    replicates : int, bootstrap replicates over lesions
+
+    Returns
+    -------
+    DataFrame, a row a kind and severity, the first one ``clean`` at severity 0; ``level``, ``n_images``, ``n_lesions``,
+    and each of :data:`MEASURES` with ``_low`` and ``_high``, its 95% interval: balanced accuracy; the same relative to
+    clean; the fraction of images that keep their label; the mean over images of the largest change of a probability;
+    the fraction that counts as in domain. The last three are means over these images, whatever their mix of classes.
+
+    Raises
+    ------
+    DataError
+        For an unknown kind or severity, or where images, ids, classes and lesions differ in number.
+    """
+    unknown = [str(kind) for kind in kinds if kind not in CORRUPTIONS | MOVEMENTS]
+    unknown += [str(severity) for severity in severities if severity not in SEVERITIES]
+    if unknown:
+        raise DataError(
+            f"unknown: {', '.join(unknown)}; kinds are {', '.join(CORRUPTIONS | MOVEMENTS)}, severities 1 to 5"
+        )
+    if not len(frames) == len(image_ids) == len(y) == len(lesions) or not len(frames):
+        raise DataError("robustness needs at least one image, and an id, a class and a lesion id for each")
+    resamples = resample(lesions, replicates, seed)
+    clean = _answers(model, frames)
+    rows = [{"kind": CLEAN, "severity": 0, "level": 0.0} | _judge(clean, clean, y, resamples)]
+    todo = [(kind, severity) for kind in kinds for severity in severities]
+    for kind, severity in tqdm(todo, desc="corrupt", disable=not progress):
+        answers = _answers(model, frames, image_ids, kind, severity, seed)
+        level = (CORRUPTIONS | MOVEMENTS)[kind].levels[severity - 1]
+        rows.append({"kind": kind, "severity": severity, "level": float(level)} | _judge(answers, clean, y, resamples))
+    return pd.DataFrame(rows)
+
+
+def _answers(model: Answering, frames, image_ids=None, kind: str = CLEAN, severity: int = 0, seed: int = 0) -> Answers:
+    said = []
+    for start in range(0, len(frames), _CHUNK):
+        chunk = range(start, min(start + _CHUNK, len(frames)))
+        if kind == CLEAN:
+            said += model.predict([frames[i] for i in chunk])
+        else:
+            said += model.predict([corrupt(frames[i], kind, severity, image_id=image_ids[i], seed=seed) for i in chunk])
+    codes = list(said[0].probabilities)
+    return Answers(
+        np.array([[one.probabilities[code] for code in codes] for one in said]),
+        np.array([codes.index(one.label) for one in said]),
+        np.array([one.in_domain for one in said]),
+    )
+
+
+def _judge(answers: Answers, clean: Answers, y: np.ndarray, resamples: Resamples) -> dict:
+    accuracy, before = (_balanced_accuracy(one, y, resamples) for one in (answers, clean))
+    images = resamples.totals(np.ones(len(y)))
+    change = np.abs(answers.probabilities - clean.probabilities).max(axis=1)
+    replicates = {
+        "balanced_accuracy": accuracy,
+        "relative": ratio(accuracy, before),
+        "same_label": resamples.totals(answers.predicted == clean.predicted) / images,
+        "mean_change": resamples.totals(change) / images,
+        "in_domain": resamples.totals(answers.in_domain) / images,
+    }
+    row = {"n_images": len(y), "n_lesions": resamples.counts.shape[1]}
+    for name in MEASURES:
+        found = summarise(replicates[name], len(y))
+        row |= {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
+    return row
+
+
+def _balanced_accuracy(answers: Answers, y: np.ndarray, resamples: Resamples) -> np.ndarray:
+    k = answers.probabilities.shape[1]
+    confusion = resamples.totals(np.eye(k * k)[y * k + answers.predicted]).reshape(-1, k, k)
+    return confusion_metrics(confusion)["balanced_accuracy"]
+
+
+def weakest(table: pd.DataFrame, severity: int = 3) -> pd.DataFrame:
+    """The corruptions of one severity, the most harmful first."""
+    kinds = table["kind"].isin(list(CORRUPTIONS)) & (table["severity"] == severity)
+    return table[kinds].sort_values("relative", kind="stable").reset_index(drop=True)

@@ -1,0 +1,81 @@
+"""What temperature scaling does to calibration: fitted on validation, judged on other images, before and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.calibration import fit_temperature, probabilities
+from skinlesion.evaluation.metrics import CALIBRATION, NAMES, calibration_values, summarise_calibration
+
+BEFORE, AFTER = "Before scaling", "After scaling"
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """A fitted temperature and what it changes.
+
+    Attributes
+    ----------
+    temperature : float
+    probabilities : {name: float64 [N, K]}
+        Of the judged images, under :data:`BEFORE` and :data:`AFTER`, as ``plots.reliability_diagram`` takes them.
+    metrics : {name: {metric: value, low, high, n}}
+        The metrics of ``metrics.CALIBRATION`` under the same names.
+    change : {metric: value, low, high, n}
+        After minus before on the same replicates; below zero is better.
+    """
+
+    temperature: float
+    probabilities: dict[str, np.ndarray]
+    metrics: dict[str, dict]
+    change: dict[str, dict]
+
+    def table(self) -> pd.DataFrame:
+        """For people: a row a metric, columns before, after and change."""
+        columns = self.metrics | {"Change": self.change}
+        return pd.DataFrame(
+            {name: {NAMES[m]: describe(column[m]) for m in CALIBRATION} for name, column in columns.items()}
+        )
+
+
+def temperature_scaling(
+    validation_logits: np.ndarray,
+    validation_y: np.ndarray,
+    logits: np.ndarray,
+    y: np.ndarray,
+    lesions: np.ndarray,
+    *,
+    shift: np.ndarray | float = 0.0,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Scaling:
+    """Fit a temperature on validation (Guo et al. 2017) and judge the calibration of other images with and without it.
+
+    Parameters
+    ----------
+    validation_logits : float [M, K], validation_y : int [M]
+    logits : float [N, K], y : int [N]
+        The images to judge: test, or images from elsewhere to see what a shift does to the calibration.
+    lesions : [N], lesion ids
+    shift : float [K]
+        Added to the logits in both cases, from the class mix seen in training to the one that probabilities are for.
+
+    Raises
+    ------
+    DataError
+        If validation is empty or a logit is not finite.
+    """
+    temperature = fit_temperature(validation_logits, validation_y, shift)
+    both = {BEFORE: probabilities(logits, 1.0, shift), AFTER: probabilities(logits, temperature, shift)}
+    resamples = resample(lesions, replicates, seed)
+    values = {name: calibration_values(p, y, resamples) for name, p in both.items()}
+    return Scaling(
+        temperature,
+        both,
+        {name: summarise_calibration(value, len(y)) for name, value in values.items()},
+        {name: summarise(values[AFTER][name] - values[BEFORE][name], len(y)) for name in CALIBRATION},
+    )

@@ -1,0 +1,120 @@
+"""Selective prediction: how good the answers are when the least certain images are left to somebody else.
+
+Needs predictions alone. Risk is the fraction of wrong labels among the images that are answered, coverage the fraction
+that is (El-Yaniv and Wiener 2010, JMLR 11; Geifman and El-Yaniv 2017, arXiv:1705.08500).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.errors import DataError
+from skinlesion.evaluation.bootstrap import resample, summarise
+from skinlesion.evaluation.metrics import confusion_metrics, ratio
+from skinlesion.evaluation.predictions import Predictions
+
+COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+MEASURES = ("balanced_accuracy", "risk", "malignant_answered", "malignant_missed")
+
+
+def label_probability(predictions: Predictions) -> np.ndarray:
+    """Probability of the class that the decision rule names, float64 [N]."""
+    return predictions.probabilities[np.arange(len(predictions)), predictions.predicted]
+
+
+def coverage_curve(
+    predictions: Predictions,
+    confidence: np.ndarray | None = None,
+    *,
+    coverages: tuple[float, ...] = COVERAGES,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What is right among the images that a model is surest of.
+
+    Parameters
+    ----------
+    predictions : Predictions
+    confidence : float [N]
+        Higher is surer; by default the calibrated probability of the label.
+    coverages : fractions of the images that are answered, in (0, 1]
+
+    Returns
+    -------
+    DataFrame, a row a coverage: ``coverage``, ``threshold`` (the least confidence that is answered), ``n_images``,
+    ``classes`` (how many still occur), and each of :data:`MEASURES` with ``_low`` and ``_high``: balanced accuracy over
+    the classes that still occur; risk; the fraction of all malignant images that is answered; the fraction of the
+    answered malignant images whose label is benign. Images as sure as the last one are answered too.
+
+    Raises
+    ------
+    DataError
+        For a coverage outside of (0, 1], or a confidence that does not fit the predictions or is not finite.
+    """
+    confidence = label_probability(predictions) if confidence is None else np.asarray(confidence, np.float64)
+    if confidence.shape != (len(predictions),) or not np.isfinite(confidence).all():
+        raise DataError(f"selective prediction needs one finite confidence for each of {len(predictions):,} images")
+    if not all(0 < coverage <= 1 for coverage in coverages):
+        raise DataError(f"a coverage is a fraction above 0 and at most 1, not one of {coverages}")
+    resamples = resample(predictions.lesions, replicates, seed)
+    k, y, predicted = len(predictions.labels), predictions.y, predictions.predicted
+    cells = np.eye(k * k)[y * k + predicted]
+    malignant = predictions.is_malignant
+    benign_label = np.isin(predicted, [i for i, one in enumerate(predictions.labels) if not one.malignant])
+    all_malignant = resamples.totals(malignant)
+    falling = np.sort(confidence)[::-1]
+    rows = []
+    for coverage in coverages:
+        threshold = falling[max(1, round(coverage * len(confidence))) - 1]
+        answered = confidence >= threshold
+        found = confusion_metrics(resamples.totals(cells * answered[:, None]).reshape(-1, k, k))
+        answered_malignant = resamples.totals(answered & malignant)
+        values = {
+            "balanced_accuracy": found["balanced_accuracy"],
+            "risk": 1 - found["accuracy"],
+            "malignant_answered": ratio(answered_malignant, all_malignant),
+            "malignant_missed": ratio(resamples.totals(answered & malignant & benign_label), answered_malignant),
+        }
+        row = {
+            "coverage": float(answered.mean()),
+            "threshold": float(threshold),
+            "n_images": int(answered.sum()),
+            "classes": len(np.unique(y[answered])),
+        }
+        for name, replicate_values in values.items():
+            metric = summarise(replicate_values, row["n_images"])
+            row |= {name: metric["value"], f"{name}_low": metric["low"], f"{name}_high": metric["high"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def area_under_risk(
+    predictions: Predictions, confidence: np.ndarray | None = None, replicates: int = 2000, seed: int = 0
+) -> dict[str, dict]:
+    """AURC: the risk, averaged over all coverages; lower is better.
+
+    Returns
+    -------
+    dict with ``aurc``; ``random``, of a confidence that knows nothing (the error rate); ``best``, of one that knows
+    every mistake; each value, low, high, n
+    """
+    confidence = label_probability(predictions) if confidence is None else np.asarray(confidence, np.float64)
+    wrong = predictions.predicted != predictions.y
+    resamples = resample(predictions.lesions, replicates, seed)
+
+    def area(surest_first: np.ndarray) -> np.ndarray:
+        result = np.empty(len(resamples.counts))
+        for rows, counts in resamples.image_counts(surest_first):
+            answered = np.cumsum(counts, axis=1, dtype=np.float64)
+            mistakes = np.cumsum(counts * wrong[surest_first], axis=1, dtype=np.float64)
+            result[rows] = (counts * ratio(mistakes, answered)).sum(axis=1, where=answered > 0) / answered[:, -1]
+        return result
+
+    n = len(predictions)
+    error_rate = resamples.totals(wrong) / resamples.totals(np.ones(n))
+    return {
+        "aurc": summarise(area(np.argsort(-confidence, kind="stable")), n),
+        "random": summarise(error_rate, n),
+        "best": summarise(area(np.argsort(wrong, kind="stable")), n),
+    }

@@ -1,0 +1,51 @@
+"""A page of prose, tables and figures in the look of the reports, for results that no notebook shows."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from skinlesion.report.page import environment, page_parts
+from skinlesion.runs import write_text
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it.
+
+    Attributes
+    ----------
+    title : str
+    parts : tuple
+        In order: str, a paragraph; DataFrame, a table with its index as row headings; (bytes, str), a PNG with its text
+        alternative.
+    """
+
+    title: str
+    parts: tuple
+
+
+def write_document(
+    path: str | Path, title: str, lead: str, sections: list[Section], notes: tuple[str, ...] = ()
+) -> None:
+    """Write one HTML file that holds everything it shows; ``notes`` stand above all else."""
+    page = environment().get_template("document.html.j2").render(
+        title=title, lead=lead, notes=notes,
+        sections=[(f"s{number}", section.title, [_part(part) for part in section.parts])
+                  for number, section in enumerate(sections, 1)],
+        **page_parts(),
+    )  # fmt: skip
+    write_text(path, page)
+
+
+def _part(part: str | pd.DataFrame | tuple[bytes, str]) -> dict:
+    if isinstance(part, str):
+        return {"kind": "text", "text": part}
+    if isinstance(part, pd.DataFrame):
+        rows = [(str(name), [str(value) for value in row]) for name, row in zip(part.index, part.values, strict=True)]
+        return {"kind": "table", "columns": list(map(str, part.columns)), "rows": rows}
+    png, alt = part
+    return {"kind": "figure", "source": f"data:image/png;base64,{base64.b64encode(png).decode()}", "alt": alt}
