@@ -41,7 +41,7 @@ def test_parameters_have_the_configurations_defaults():
 
 def test_every_cell_runs_in_order(tmp_path):
     """The classic recipe on eight labels; the end-to-end test runs the quick one on seven."""
-    small = Config(labels=8, max_images=150, image_size=32, epochs=2, replicates=50).to_dict()
+    small = Config(labels=8, max_images=150, image_size=32, epochs=2, replicates=50, stress=1).to_dict()
     copies = tmp_path / "copies"
     copies.mkdir()
     for path in NOTEBOOKS:

@@ -165,7 +165,6 @@ def test_a_broken_image_gets_its_reason(page, tmp_path):
     (tmp_path / "broken.png").write_text("no image")
     choose(page, tmp_path / "broken.png")
     page.get_by_text("This image cannot be used").wait_for(timeout=60_000)
-    assert violations(page) == []
 
 
 def test_nobody_else_is_asked_for_anything(page, voila):

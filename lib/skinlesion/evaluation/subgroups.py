@@ -166,7 +166,8 @@ def by_subgroup(
                 kinds = codes[sides.classes] if line["metric"] == "balanced_accuracy" else ()
                 lines.append(about | line | {"kinds": " ".join(kinds)})
                 tests.append(test)
-    return pd.DataFrame(lines).assign(p=_adjusted(tests))
+    numbers = ["value", "low", "high", "gap", "gap_low", "gap_high", "gap_by_mix", "p"]  # floats, though all be missing
+    return pd.DataFrame(lines).assign(p=_adjusted(tests)).astype(dict.fromkeys(numbers, float))
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,7 @@ class Step:
     outputs: tuple[str, ...] = ()
 
 
-BASE = ("config.py", "errors.py", "images.py", "runs.py", "taxonomy.py")
+BASE = ("config.py", "container.py", "errors.py", "images.py", "runs.py", "taxonomy.py")
 #: Training doesn't list the plots that show its curves: a new colour is no reason to train again. Nor does it list how
 #: a source is read: if the table stays the same, so does what is learnt from it.
 SERIES = (
@@ -54,12 +54,12 @@ SERIES = (
     ),
     Step(
         "04_evaluation",
-        ("corruptions.py", "data", "evaluation", "export.py", "external.py", "serving", "training"),
+        ("corruptions.py", "data", "evaluation", "export.py", "external.py", "report", "serving", "training"),
         ("predictions.csv", "metrics.json", "decision.json", "candidate", "evaluation.json"),
     ),
     Step(
         "05_export",
-        ("data", "evaluation", "export.py", "serving", "training", "variants.py"),
+        ("corruptions.py", "data", "evaluation", "export.py", "serving", "training", "variants.py"),
         ("model",),
     ),
 )  # fmt: skip
