@@ -184,7 +184,7 @@ def throughput(rounds: int, seconds: float) -> dict:
                 rate[name] = served(port, 4 * CORES, seconds)
                 ratios.setdefault(name, []).append(rate[name] / best)
         rates.append(rate)
-    default = f"http, 1 threads x {CORES} workers"
+    default = f"http, 1 threads x {CORES} workers"  # what the app takes
     return {
         "images a second, http / model alone": statistics.median(ratios[default]),
         "by threads of a prediction and workers": {name: statistics.median(found) for name, found in ratios.items()},
@@ -227,9 +227,7 @@ def overload(clients: int, seconds: float) -> dict:
         "seconds": seconds,
         "answers by status": {str(status): count for status, count in sorted(statuses.items())},
         "answers 503 without Retry-After": unhelpful,
-        "answers 5xx other than 503": sum(
-            count for status, count in statuses.items() if status >= 500 != status == 503
-        ),
+        "answers 5xx other than 503": sum(n for status, n in statuses.items() if status >= 500 and status != 503),
         "answered / model alone": statuses[200] / seconds,
         "healthz meanwhile, p50 and most, seconds": [statistics.median(pages), max(pages)],
         "memory growth, MB": after - before,

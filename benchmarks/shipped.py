@@ -8,7 +8,8 @@
 3. The test part, which nothing has seen or chosen by, is read once; the model is exported with both figures.
 
 `--only fold-2` trains one part, so that several machines can share the work; with `--install`, that fold's network is
-shipped as a preview, with figures from its validation fold, and the test part stays unread.
+shipped as a preview, with figures from its validation fold; what can be chosen is chosen on the pooled out-of-fold
+answers of the folds trained so far, and the test part stays unread.
 """
 
 from __future__ import annotations
@@ -145,11 +146,18 @@ def ship(config: Config, parts: Path, name: str) -> None:
     print(f"made {final.model}, {manifest['bytes'] / 1e6:.1f} MB")
 
 
-def preview(config: Config, run: Run, name: str) -> None:
-    """Export one fold's network with what its validation fold says, until all parts are trained."""
+def preview(config: Config, parts: Path, part: str, name: str) -> None:
+    """Export one fold's network with what its validation fold says, until all parts are trained.
+
+    What can be chosen is chosen on the out-of-fold answers of all folds that are trained, which are more to choose by.
+    """
+    run = Run(parts / part)
     table = LesionTable.load(run)
     logits, split, learned = outputs(run, "validation")
-    chosen = choose(config, table, logits, split, learned)
+    trained = [Run(parts / f"fold-{fold}") for fold in range(FOLDS) if Run(parts / f"fold-{fold}").outputs.exists()]
+    pieces = [outputs(one, "validation") for one in trained]
+    pooled, pooled_split = np.concatenate([p[0] for p in pieces]), pd.concat([p[1] for p in pieces])
+    chosen = choose(config, table, pooled, pooled_split, learned)
     found = predictions(chosen, logits, split)
     point = operating.operating_point(
         found.malignant_probability, found.is_malignant, chosen.referral_threshold, found.lesions
@@ -158,7 +166,8 @@ def preview(config: Config, run: Run, name: str) -> None:
     export_model(
         load_trained(run, config, classes=len(table.labels)).model, run, config, table.labels,
         decision=chosen.to_dict(sensitivity=point.sensitivity, specificity=point.specificity), data=table.facts(),
-        metrics=evaluate(found), measured_on="validation", name=f"{name}-preview",
+        metrics=evaluate(found), out_of_fold=evaluate(predictions(chosen, pooled, pooled_split)),
+        measured_on="validation", name=f"{name}-preview",
         frames=[images.read(place[image]) for image in found.image_ids[:20]],
     )  # fmt: skip
 
@@ -179,7 +188,7 @@ def main() -> None:
     if not arguments.only:
         ship(part_config(config, "final"), arguments.parts, arguments.config.stem)
     elif arguments.install:
-        preview(part_config(config, arguments.only), Run(arguments.parts / arguments.only), arguments.config.stem)
+        preview(part_config(config, arguments.only), arguments.parts, arguments.only, arguments.config.stem)
     if arguments.install:
         PRETRAINED.mkdir(exist_ok=True)
         for file in (arguments.parts / (arguments.only or "final") / "model").iterdir():

@@ -123,7 +123,7 @@ def _performance(manifest: dict, labels) -> str:
     measured = {
         "test": f"On a test split of {size} that nothing was chosen on",
         "validation": f"On a validation fold of {size} that the network was not trained on. **Temperature,\n"
-        "decision rule and thresholds were chosen on the same images, so these figures flatter**; no test was read",
+        "rule and thresholds were chosen on these images among others, so the figures flatter**; no test was read",
     }[where]
     by_class = metrics.get("per_class", {})
     classes = "\n".join(

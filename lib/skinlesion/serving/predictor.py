@@ -189,6 +189,8 @@ def _session(weights: bytes, path: Path, threads: int) -> onnxruntime.InferenceS
     options.intra_op_num_threads = threads
     # An arena never shrinks: one large image would hold its hundreds of megabytes for good. Without, nothing is slower.
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    # Threads that spin while they wait take the cores from other requests (benchmarks/serve.py).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors; warnings about graph details are nothing a user can mend
     try:
         return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
