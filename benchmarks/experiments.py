@@ -169,9 +169,12 @@ def judged(whole: pd.DataFrame, labels) -> Predictions:
 
 
 def ready(name: str, output: Path) -> bool:
-    """Whether a row, or every row that it combines, is trained on at least one fold."""
-    rows = json.loads((RECIPES / f"{name}.json").read_text()).get("rows", [])
-    return all(ready(row, output) for row in rows) if rows else any((output / name).glob("fold-*/result.json"))
+    """Whether a row is trained on a fold, or every row that it combines is; a refit needs two folds."""
+    recipe = json.loads((RECIPES / f"{name}.json").read_text())
+    if "rows" not in recipe:
+        return any((output / name).glob("fold-*/result.json"))
+    folds = [len(list((output / row).glob("fold-*/result.json"))) for row in recipe["rows"]]
+    return min(folds) > ("refit" in recipe)
 
 
 def table(arguments: argparse.Namespace) -> None:
