@@ -24,14 +24,17 @@ from PIL import Image
 
 from skinlesion import images
 from skinlesion.config import Config
+from skinlesion.data import skin_tone
 from skinlesion.data.splits import FOLDS, load_split
 from skinlesion.data.table import LesionTable
-from skinlesion.evaluation import decision, operating
+from skinlesion.evaluation import decision, operating, subgroups
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.metrics import evaluate
+from skinlesion.evaluation.people import people, population
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.export import export_model
 from skinlesion.runs import Run, write_json
+from skinlesion.serving.card import attach
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.command import train
@@ -112,6 +115,14 @@ def same_answer_at_any_size(predictor: Predictor, frames: list[np.ndarray]) -> d
     return result
 
 
+def attach_groups(folder: Path, table: LesionTable, judged: Predictions, threshold: float) -> None:
+    """Put into a model folder's card whom the data are of, and for whom the model works."""
+    tones = skin_tone.tone_groups(skin_tone.per_lesion(skin_tone.skin_tones(table), table.frame["lesion_id"]))
+    groups = people(table.frame, judged.image_ids, tones)
+    gaps = subgroups.by_subgroup(judged, groups, threshold, hold="diagnosis by" if "diagnosis by" in groups else "")
+    attach(folder, population=population(groups), subgroups=subgroups.for_card(gaps))
+
+
 def ship(config: Config, parts: Path, name: str) -> None:
     """Choose on the out-of-fold logits, read the test part, export, and write what was measured."""
     final = Run(parts / "final")
@@ -135,6 +146,7 @@ def ship(config: Config, parts: Path, name: str) -> None:
         data=table.facts(),
         metrics=metrics["test"], out_of_fold=metrics["out_of_fold"], frames=frames[:20], name=name,
     )  # fmt: skip
+    attach_groups(final.model, table, test, chosen.referral_threshold)
     out_of_fold.write(RESULTS / name / "out_of_fold.csv")
     test.write(RESULTS / name / "test.csv")
     stability = same_answer_at_any_size(Predictor.load(final.model), frames)
@@ -170,6 +182,7 @@ def preview(config: Config, parts: Path, part: str, name: str) -> None:
         measured_on="validation", name=f"{name}-preview",
         frames=[images.read(place[image]) for image in found.image_ids[:20]],
     )  # fmt: skip
+    attach_groups(run.model, table, found, chosen.referral_threshold)
 
 
 def main() -> None:
