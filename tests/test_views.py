@@ -7,6 +7,7 @@ import torch
 
 from conftest import REPOSITORY
 from skinlesion.export import write_onnx
+from skinlesion.training.domain import fit_gaussian
 from skinlesion.training.models import create_model
 from skinlesion.training.views import answer, unview, view
 
@@ -50,7 +51,9 @@ def test_with_all_eight_a_turned_image_gets_the_same_answer_and_a_turned_map(mod
 
 
 def test_the_exported_file_averages_too(model, tmp_path):
-    exported = write_onnx(model, tmp_path / "model.onnx", image_size=32, fit="squash", views=4)
+    width = model.backbone.num_features
+    domain = fit_gaussian(np.random.default_rng(1).normal(size=(20, width)), np.arange(20) % 7)
+    exported = write_onnx(model, tmp_path / "model.onnx", image_size=32, fit="squash", domain=domain, views=4)
     content = (tmp_path / "model.onnx").read_bytes()
     assert b"stack_trace" not in content and str(REPOSITORY).encode() not in content, "no path of this machine"
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])

@@ -76,7 +76,7 @@ class Exported(nn.Module):
         for name, values in (
             ("mean", domain.mean),
             ("components", domain.components),
-            ("excess", 1 / domain.variances - 1 / domain.noise),
+            ("variances", domain.variances),
         ):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
 
@@ -84,8 +84,9 @@ class Exported(nn.Module):
         """:meth:`skinlesion.training.domain.Domain.score` of float32 [N, D]: float32 [N]."""
         away = features - self.mean
         along = torch.matmul(away, self.components)
-        squared = (along.square() * self.excess).sum(1) + away.square().sum(1) / self.noise
-        return -torch.sqrt(torch.clamp(squared, min=0.0) / features.shape[1])
+        rest = away - torch.matmul(along, self.components.T)  # not by Pythagoras: the difference would lose digits
+        squared = (along.square() / self.variances).sum(1) + rest.square().sum(1) / self.noise
+        return -torch.sqrt(squared / features.shape[1])
 
     def frame(self, image: torch.Tensor) -> torch.Tensor:
         """uint8 [N, H, W, 3] -> float32 [N, 3, S, S] in 0-1, byte for byte as :func:`skinlesion.images.fit`."""
