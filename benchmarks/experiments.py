@@ -20,6 +20,7 @@ import argparse
 import json
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -88,11 +89,13 @@ def one(config: Config, table, files: Run, result: Path, weights: Run) -> None:
     split, _ = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
     names = split["split"].to_numpy(str)
     cache = build_cache(table, size=config.image_size, fit=config.fit)
+    interrupted, began = files.checkpoints.exists(), time.process_time()
     trained = (
         fit(config, cache, table.targets, names, files, classes=len(table.labels))
         if weights is files
         else load_trained(weights, config, classes=len(table.labels))
     )
+    minutes = None if interrupted or weights is not files else (time.process_time() - began) / 60
     rows = np.flatnonzero(names == "validation")
     logits, _ = predict(trained.model, cache, rows, views=config.views)
     with atomic(files.folder / "validation.csv") as temporary:
@@ -100,7 +103,7 @@ def one(config: Config, table, files: Run, result: Path, weights: Run) -> None:
         frame.join(pd.DataFrame(logits, columns=list(table.labels.codes))).to_csv(temporary, index=False)
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     write_json(result, {
-        "seconds": trained.facts["seconds"], "epochs": trained.facts["epochs"], "prior": trained.facts["prior"],
+        "cpu_minutes": minutes, "epochs": trained.facts["epochs"], "prior": trained.facts["prior"],
         "parameters": trained.facts["parameters"], "threads": torch.get_num_threads(), "torch": torch.__version__,
         "machine": f"{platform.machine()} {platform.system()}", "commit": commit.stdout.strip(),
     })  # fmt: skip
@@ -199,13 +202,13 @@ def table(arguments: argparse.Namespace) -> None:
         for metric, value in values.items():
             line |= {metric: value["value"], f"{metric}_low": value["low"], f"{metric}_high": value["high"]}
         line |= {
-            "minutes": sum(f["seconds"] for f in facts) / len(facts) / 60, "threads": facts[0]["threads"],
+            "cpu_minutes": np.mean([f["cpu_minutes"] for f in facts if f.get("cpu_minutes")] or [np.nan]),
             "parameters": facts[0]["parameters"], "commit": " ".join(sorted({f["commit"] for f in facts})),
         }  # fmt: skip
         lines.append(line)
     with atomic(TABLE) as temporary:
         pd.DataFrame(lines).round(4).to_csv(temporary, index=False)
-    columns = ["row", "folds", "balanced_accuracy", "macro_auroc", "mel_sensitivity", "difference", "minutes"]
+    columns = ["row", "folds", "balanced_accuracy", "macro_auroc", "mel_sensitivity", "difference", "cpu_minutes"]
     print(pd.DataFrame(lines).reindex(columns=columns).round(3).to_string(index=False))
 
 
