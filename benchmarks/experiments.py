@@ -3,11 +3,13 @@
     python benchmarks/experiments.py run --data "$HAM10000_DIR" [ROW ...] [--folds 0 1 2]
     python benchmarks/experiments.py table
 
-``run`` trains what is not trained yet (an interrupted training goes on) and keeps logits and times under --output. A
-row that changes nothing but ``views`` asks its base's network again; ``{fold}`` in ``teachers`` is the row's fold.
-``table`` pools each row's validation folds, decides by the logits less the log prior seen in training (nothing is
-fitted), and writes benchmarks/experiments/table.csv: metrics with 95% intervals over lesions, and the paired difference
-to the row that the recipe is based on. No test image is looked at.
+``run`` trains what is not answered yet (an interrupted training goes on) under --output, and keeps what each network
+says of its validation images, with its recipe and its cost, in benchmarks/experiments/answers/: these are committed, so
+that the table can be made over several sittings and machines. A row that changes nothing but ``views`` asks its base's
+network again; ``{fold}`` in ``teachers`` is the row's fold. ``table`` pools each row's validation folds, decides by the
+logits less the log prior seen in training (nothing is fitted), and writes benchmarks/experiments/table.csv: metrics
+with 95% intervals over lesions, and the paired difference to the row that the recipe is based on. No test image is
+looked at.
 
 A recipe with ``rows`` trains nothing: it averages what these rows answer. With ``refit`` a multinomial logistic
 regression is put on top, on the answers and the metadata columns that ``refit`` lists, fitted on all folds but the one
@@ -44,6 +46,7 @@ from skinlesion.training.trained import load_trained, predict
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "configs" / "experiments"
+ANSWERS = ROOT / "benchmarks" / "experiments" / "answers"
 TABLE = ROOT / "benchmarks" / "experiments" / "table.csv"
 METADATA = ("age", "sex", "site")
 
@@ -71,8 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
         config = Config.from_file(path).but(data=arguments.data, fold=fold)
         config = config.but(teachers=config.teachers.format(fold=fold))
         files = Run(arguments.output / name / f"fold-{fold}")
-        result = files.folder / "result.json"
-        if result.exists() and Config.from_file(files.config_file) == config:
+        if answered(name, fold, config):
             continue
         key = (config.labels, config.max_images, config.seed)
         if key not in tables:
@@ -81,10 +83,25 @@ def run(arguments: argparse.Namespace) -> None:
         base = json.loads(path.read_text()).get("base", "")
         same = base and Config.from_file(path).but(views=1) == Config.from_file(path.parent / base).but(views=1)
         weights = Run(arguments.output / Path(base).stem / f"fold-{fold}") if same else files
-        one(config, tables[key], files, result, weights)
+        one(name, config, tables[key], files, weights)
 
 
-def one(config: Config, table, files: Run, result: Path, weights: Run) -> None:
+def place(name: str, fold: int, kind: str) -> Path:
+    """Where a row's answers (``csv.gz``) and facts (``json``) of one fold are kept."""
+    return ANSWERS / name / f"fold-{fold}.{kind}"
+
+
+def recipe_of(config: Config) -> dict:
+    """What makes two trainings the same, wherever the data lie."""
+    return {key: value for key, value in config.to_dict().items() if key != "data"}
+
+
+def answered(name: str, fold: int, config: Config) -> bool:
+    facts = place(name, fold, "json")
+    return facts.exists() and json.loads(facts.read_text())["config"] == recipe_of(config)
+
+
+def one(name: str, config: Config, table, files: Run, weights: Run) -> None:
     write_json(files.config_file, config.to_dict())
     split, _ = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
     names = split["split"].to_numpy(str)
@@ -98,24 +115,28 @@ def one(config: Config, table, files: Run, result: Path, weights: Run) -> None:
     minutes = None if interrupted or weights is not files else (time.process_time() - began) / 60
     rows = np.flatnonzero(names == "validation")
     logits, _ = predict(trained.model, cache, rows, views=config.views)
-    with atomic(files.folder / "validation.csv") as temporary:
+    with atomic(place(name, config.fold, "csv.gz")) as temporary:
         frame = table.frame.iloc[rows][["image_id", "lesion_id", "label", *METADATA]].reset_index(drop=True)
-        frame.join(pd.DataFrame(logits, columns=list(table.labels.codes))).to_csv(temporary, index=False)
+        frame = frame.join(pd.DataFrame(logits, columns=list(table.labels.codes)).round(3))
+        frame.to_csv(
+            temporary, index=False, compression={"method": "gzip", "mtime": 0}
+        )  # no time: same answers, same file
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    write_json(result, {
+    write_json(place(name, config.fold, "json"), {
         "cpu_minutes": minutes, "epochs": trained.facts["epochs"], "prior": trained.facts["prior"],
         "parameters": trained.facts["parameters"], "threads": torch.get_num_threads(), "torch": torch.__version__,
         "machine": f"{platform.machine()} {platform.system()}", "commit": commit.stdout.strip(),
+        "config": recipe_of(config),
     })  # fmt: skip
 
 
-def answers(name: str, output: Path) -> tuple[pd.DataFrame, list[dict]]:
+def answers(name: str) -> tuple[pd.DataFrame, list[dict]]:
     """A row's answers on its validation folds (logits less the log prior seen in training), and each fold's facts."""
     path = RECIPES / f"{name}.json"
     codes = list(label_set(recipe_config(path).labels).codes)
     recipe = json.loads(path.read_text())
     if "rows" in recipe:
-        parts = [answers(row, output) for row in recipe["rows"]]
+        parts = [answers(row) for row in recipe["rows"]]
         frames = [part[0].set_index("image_id") for part in parts]
         if any(set(frame.index) != set(frames[0].index) for frame in frames):
             raise SystemExit(f"error: {name} combines rows that are not trained on the same folds; run these first")
@@ -123,11 +144,12 @@ def answers(name: str, output: Path) -> tuple[pd.DataFrame, list[dict]]:
         whole = frames[0].assign(**dict(zip(codes, mean.T, strict=True))).reset_index()
         return (refit(whole, codes, recipe["refit"]) if "refit" in recipe else whole), parts[0][1]
     frames, facts = [], []
-    for folder in sorted(file.parent for file in (output / name).glob("fold-*/result.json")):
-        frame = pd.read_csv(folder / "validation.csv", dtype={"image_id": str, "lesion_id": str})
-        facts.append(json.loads((folder / "result.json").read_text()))
+    for file in folds_of(name):
+        facts.append(json.loads(file.read_text()))
+        fold = facts[-1]["config"]["fold"]
+        frame = pd.read_csv(place(name, fold, "csv.gz"), dtype={"image_id": str, "lesion_id": str})
         frame[codes] -= np.log(facts[-1]["prior"])
-        frames.append(frame.assign(fold=int(folder.name.removeprefix("fold-"))))
+        frames.append(frame.assign(fold=fold))
     return pd.concat(frames, ignore_index=True), facts
 
 
@@ -171,12 +193,17 @@ def judged(whole: pd.DataFrame, labels) -> Predictions:
     )
 
 
-def ready(name: str, output: Path) -> bool:
+def folds_of(name: str) -> list[Path]:
+    """The facts of a row's folds that are answered."""
+    return sorted(ANSWERS.glob(f"{name}/fold-*.json"))
+
+
+def ready(name: str) -> bool:
     """Whether a row is trained on a fold, or every row that it combines is; a refit needs two folds."""
     recipe = json.loads((RECIPES / f"{name}.json").read_text())
     if "rows" not in recipe:
-        return any((output / name).glob("fold-*/result.json"))
-    folds = [len(list((output / row).glob("fold-*/result.json"))) for row in recipe["rows"]]
+        return bool(folds_of(name))
+    folds = [len(folds_of(row)) for row in recipe["rows"]]
     return min(folds) > ("refit" in recipe)
 
 
@@ -184,8 +211,8 @@ def table(arguments: argparse.Namespace) -> None:
     """Write the table of all rows that are trained on at least one fold."""
     lines, done = [], {}
     for name, path in recipes([]).items():
-        if ready(name, arguments.output):
-            whole, facts = answers(name, arguments.output)
+        if ready(name):
+            whole, facts = answers(name)
             done[name] = judged(whole, label_set(recipe_config(path).labels)), facts, sorted(whole["fold"].unique())
     for name, (predictions, facts, folds) in done.items():
         recipe = json.loads((RECIPES / f"{name}.json").read_text())
@@ -214,7 +241,9 @@ def table(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "experiments")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "reports" / "experiments", help="where trainings are kept"
+    )
     commands = parser.add_subparsers(required=True)
     training = commands.add_parser("run", help="train rows")
     training.add_argument("rows", nargs="*", metavar="ROW")

@@ -72,26 +72,27 @@ def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys)
     )
     monkeypatch.setattr(experiments, "RECIPES", recipes)
     monkeypatch.setattr(experiments, "TABLE", tmp_path / "table.csv")
-    output = tmp_path / "runs"
+    monkeypatch.setattr(experiments, "ANSWERS", tmp_path / "answers")
+    output, kept = tmp_path / "runs", tmp_path / "answers"
 
     def call(*arguments):
         monkeypatch.setattr("sys.argv", ["experiments.py", "--output", str(output), *arguments])
         experiments.main()
 
     call("run", "--data", data, "--folds", "0", "1")
-    stamps = {path: path.stat().st_mtime_ns for path in output.glob("*/*/result.json")}
-    assert len(stamps) == 6
+    stamps = {path: path.stat().st_mtime_ns for path in kept.glob("*/fold-*")}
+    assert len(stamps) == 12
     assert not list((output / "views").glob("*/checkpoints")), "other views ask the same network"
     call("run", "--data", data, "--folds", "0", "1")
-    assert stamps == {path: path.stat().st_mtime_ns for path in output.glob("*/*/result.json")}, "done is done"
+    assert stamps == {path: path.stat().st_mtime_ns for path in kept.glob("*/fold-*")}, "done is done"
     call("table")
 
     table = read_experiments(tmp_path / "table.csv").set_index("row")
-    parts = [pd.read_csv(output / "other" / f"fold-{fold}" / "validation.csv") for fold in (0, 1)]
+    parts = [pd.read_csv(kept / "other" / f"fold-{fold}.csv.gz") for fold in (0, 1)]
     assert not set(parts[0]["lesion_id"]) & set(parts[1]["lesion_id"])
     codes, truth, even = list(HAM7.codes), [], []
     for fold, part in enumerate(parts):
-        prior = json.loads((output / "other" / f"fold-{fold}" / "result.json").read_text())["prior"]
+        prior = json.loads((kept / "other" / f"fold-{fold}.json").read_text())["prior"]
         truth += list(part["label"])
         even.append(part[codes].to_numpy() - np.log(prior))
     even, truth = np.concatenate(even), np.array(truth)
@@ -110,8 +111,8 @@ def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys)
         row: np.concatenate(
             [
                 log_softmax(
-                    pd.read_csv(output / row / f"fold-{fold}" / "validation.csv")[codes].to_numpy()
-                    - np.log(json.loads((output / row / f"fold-{fold}" / "result.json").read_text())["prior"]),
+                    pd.read_csv(kept / row / f"fold-{fold}.csv.gz")[codes].to_numpy()
+                    - np.log(json.loads((kept / row / f"fold-{fold}.json").read_text())["prior"]),
                     axis=1,
                 )
                 for fold in (0, 1)
