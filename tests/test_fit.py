@@ -19,9 +19,10 @@ import workers
 from skinlesion.config import Config
 from skinlesion.data.cache import build_cache
 from skinlesion.data.splits import make_split
-from skinlesion.errors import ModelError
+from skinlesion.errors import ConfigError, ModelError
 from skinlesion.runs import Run, write_json
 from skinlesion.training import checkpoint
+from skinlesion.training.augment import augment
 from skinlesion.training.fit import fit, learning_rate, validate
 from skinlesion.training.trained import load_trained, predict
 from small import small_table
@@ -233,3 +234,33 @@ def test_sigkill_twenty_times(data, tmp_path):
     machine = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": f"{os.cpu_count()} x {platform.machine()}",
                "torch": torch.__version__}  # fmt: skip
     write_json(Path(__file__).parents[1] / "benchmarks" / "soak" / "sigkill.json", machine | result)
+
+
+def test_the_first_epochs_may_have_smaller_inputs(data, tmp_path, monkeypatch):
+    config = CONFIG.but(model="mobilenetv3_small_050", epochs=2, first_epochs=1, first_size=16)
+    seen = []
+
+    def watched(*arguments):
+        seen.append(tuple(augment(*arguments).shape[2:]))
+        return augment(*arguments)
+
+    monkeypatch.setattr("skinlesion.training.fit.augment", watched)
+    whole = train(data, tmp_path / "whole", config)
+    half = len(seen) // 2
+    assert seen == [(16, 16)] * half + [(24, 24)] * half
+
+    class Stop(Exception):
+        pass
+
+    def watch(progress):
+        if progress.done == half + 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(data, tmp_path / "stopped", config, watch=watch)
+    assert same(weights(train(data, tmp_path / "stopped", config)), weights(whole))
+
+
+def test_a_network_of_one_size_cannot_begin_smaller(data, tmp_path):
+    with pytest.raises(ConfigError, match="classic gives no answer for images of 16 px"):
+        train(data, tmp_path, CONFIG.but(image_size=48, first_epochs=1, first_size=16))

@@ -56,6 +56,8 @@ class Config:
     start: str = ""  # folder of a trained run whose weights to start from instead
     freeze: int = 0  # first stages of the network that keep the weights they start with
     epochs: int = 30  # passes over the balanced training split
+    first_epochs: int = 0  # of these, how many begin the training with smaller inputs, which is quicker
+    first_size: int = 112  # side of the network's input in the first epochs, pixels
     batch_size: int = 64  # samples a step, over all processes
     optimizer: str = "adam"  # adam, adamw
     learning_rate: float = 1e-3  # peak
@@ -107,6 +109,8 @@ class Config:
             "distill": 0 <= self.distill <= 1,
             "keep": self.keep in KEEPS,
             "epochs": self.epochs >= 1,
+            "first_epochs": 0 <= self.first_epochs <= self.epochs,
+            "first_size": 16 <= self.first_size <= 1024,
             "batch_size": self.batch_size >= 2,
             "optimizer": self.optimizer in OPTIMIZERS,
             "learning_rate": self.learning_rate > 0,
@@ -124,7 +128,7 @@ class Config:
         }
         allowed = {
             "fit": FITS, "balance": BALANCES, "optimizer": OPTIMIZERS, "labels": (7, 8), "fold": "-1 to 4",
-            "mix": MIXES, "loss": LOSSES, "keep": KEEPS, "views": VIEWS,
+            "first_epochs": f"0 to {self.epochs}", "mix": MIXES, "loss": LOSSES, "keep": KEEPS, "views": VIEWS,
         }  # fmt: skip
         for name, holds in rules.items():
             if not holds:

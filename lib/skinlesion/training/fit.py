@@ -36,9 +36,9 @@ from skinlesion.training.trained import Trained, load_trained, predict
 #: What the trained weights depend on, besides pixels, labels, split and the weights of earlier runs.
 TRAINING_FIELDS = (
     "seed", "fold", "image_size", "fit", "balance", "target_count", "rotation", "flip", "scale", "shift", "shear",
-    "color", "degrade", "rand_augment", "erase", "mix", "model", "pretrained", "freeze", "epochs", "batch_size",
-    "optimizer", "learning_rate", "weight_decay", "warmup", "cosine", "loss", "label_smoothing", "teachers", "distill",
-    "average", "keep", "patience",
+    "color", "degrade", "rand_augment", "erase", "mix", "model", "pretrained", "freeze", "epochs", "first_epochs",
+    "first_size", "batch_size", "optimizer", "learning_rate", "weight_decay", "warmup", "cosine", "loss",
+    "label_smoothing", "teachers", "distill", "average", "keep", "patience",
 )  # fmt: skip
 
 
@@ -153,6 +153,7 @@ def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, c
     batches = np.array_split(np.arange(len(rows)), steps)  # nearly equal sizes: no rump that upsets batch norm
     confusion = np.array(state["confusion"] or np.zeros((len(counts), len(counts))), dtype=np.int64)
     loss_of = make_loss(config, counts, session.device)
+    sized = config.but(image_size=config.first_size) if epoch < config.first_epochs else config
     session.set_training()
     _check_sizes(session, min(len(batch) for batch in batches))
     for step in range(state["step"], steps):
@@ -162,7 +163,7 @@ def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, c
         chosen = rows[index]
         stream = f"dropout {step}" if world.first else f"dropout {step} {world.rank}"
         torch.manual_seed(int(generator(config.seed, epoch, stream=stream).integers(2**62)))
-        x = augment(torch.from_numpy(cache.frames[chosen]).to(session.device), config, epoch, index)
+        x = augment(torch.from_numpy(cache.frames[chosen]).to(session.device), sized, epoch, index)
         y = F.one_hot(torch.from_numpy(targets[chosen]), len(counts)).float().to(session.device)
         x, y = mix(x, y, config, epoch, index)
         done = (epoch + step / steps) / config.epochs

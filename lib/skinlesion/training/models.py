@@ -111,7 +111,7 @@ def create_model(name: str, *, classes: int, image_size: int = 128, pretrained: 
             raise ConfigError(f"timm cannot build {name} for images of {image_size} px: {error}") from error
     pad_small_maps(backbone)
     model = Classifier(backbone, tuple(configuration.mean), tuple(configuration.std))
-    _try(model, name, classes, image_size)
+    check_answer(model, name, classes, image_size)
     return model
 
 
@@ -129,8 +129,13 @@ def _configuration(name: str) -> PretrainedCfg:
 
 
 @torch.no_grad()
-def _try(model: Classifier, name: str, classes: int, image_size: int) -> None:
-    """Refuse what a training would stumble over: a network without classifier, or of another input size."""
+def check_answer(model: Classifier, name: str, classes: int, image_size: int) -> None:
+    """Refuse what a training would stumble over: a network without classifier, or of another input size.
+
+    Raises
+    ------
+    ConfigError
+    """
     model.eval()
     try:
         logits, features, _ = model.answer(torch.zeros(2, 3, image_size, image_size))

@@ -15,7 +15,7 @@ from skinlesion.training import checkpoint
 from skinlesion.training.distributed import World
 from skinlesion.training.earlier import load_start
 from skinlesion.training.freeze import freeze_stages
-from skinlesion.training.models import Classifier, create_model
+from skinlesion.training.models import Classifier, check_answer, create_model
 from skinlesion.training.trained import device
 
 NEW_EPOCH = {"step": 0, "loss_sum": 0.0, "confusion": None}
@@ -32,6 +32,8 @@ class Session:
         torch.manual_seed(config.seed)
         pretrained = config.pretrained and not config.start
         model = create_model(config.model, classes=classes, image_size=config.image_size, pretrained=pretrained)
+        if config.first_epochs:
+            check_answer(model, config.model, classes, config.first_size)
         if config.start:
             load_start(model, config)
         world.share_weights(model)
