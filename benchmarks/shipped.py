@@ -1,25 +1,26 @@
 """The shipped model, from images to lib/skinlesion/pretrained/, in one resumable command:
 
-    python benchmarks/shipped.py --data "$HAM10000_DIR"
+    python benchmarks/shipped.py --data "$HAM10000_DIR" --install
 
 1. Five folds are trained by configs/shipped.json (--config), each judged on the part it has not seen. Their pooled
    out-of-fold logits choose temperature, decision rule and thresholds, and nothing else does.
 2. The same recipe is trained once more on all five folds: the network that is shipped.
 3. The test part, which nothing has seen or chosen by, is read once; the model is exported with both figures.
 
-`--only fold-2` trains one part, so that several machines can share the work; with `--install`, that fold's network is
-shipped as a preview, with figures from its validation fold; what can be chosen is chosen on the pooled out-of-fold
-answers of the folds trained so far, and the test part stays unread.
+What each fold's network says is kept in benchmarks/shipped/<recipe>/ and committed, so that the folds can be trained
+over several sittings and machines; `--only fold-2` trains one part and stops.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 
 from skinlesion import images
@@ -33,13 +34,13 @@ from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.people import people, population
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.export import export_model
-from skinlesion.runs import Run, write_json
+from skinlesion.runs import Run, atomic, write_json
 from skinlesion.serving.card import attach
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
+from skinlesion.taxonomy import LabelSet
 from skinlesion.training.command import train
-from skinlesion.training.domain import Domain, fit_domain
-from skinlesion.training.models import Classifier
+from skinlesion.training.domain import fit_domain
 from skinlesion.training.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,25 +53,62 @@ def part_config(config: Config, name: str) -> Config:
     return config.but(fold=-1 if name == "final" else int(name.removeprefix("fold-")))
 
 
-def outputs(run: Run, which: str) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
-    """Logits, split rows and learned prior of a trained part on its ``validation`` or ``test`` images."""
+def outputs(run: Run, which: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Split rows with their logits, and the learned prior, of a trained part's ``validation`` or ``test`` images."""
     with np.load(run.need(run.outputs, "training"), allow_pickle=False) as stored:
         ids, logits, prior = stored["image_id"], stored["logits"], stored["prior"]
     split = load_split(run.split).set_index("image_id", drop=False).loc[ids]
-    chosen = (split["split"] == which).to_numpy()
-    return logits[chosen], split[chosen], prior
+    rows = split.assign(**{f"logit_{number}": column for number, column in enumerate(logits.T)})
+    return rows[rows["split"] == which].reset_index(drop=True), prior
 
 
-def choose(config: Config, table: LesionTable, logits: np.ndarray, split: pd.DataFrame, learned) -> decision.Decision:
+def logits_of(rows: pd.DataFrame) -> np.ndarray:
+    return rows.filter(regex=r"^logit_\d+$").to_numpy()
+
+
+def recipe_of(config: Config) -> dict:
+    """What makes two trainings the same, wherever the data lie."""
+    return {key: value for key, value in config.to_dict().items() if key != "data"}
+
+
+def keep(config: Config, run: Run, place: Path) -> None:
+    """Keep what a fold's network says of its validation images, and how much of its training images it finds familiar.
+
+    The final network knows every image but the test's, so other folds' networks say where its domain ends.
+    """
+    rows, prior = outputs(run, "validation")
+    trained = load_trained(run, config, classes=len(prior))
+    with atomic(place.with_suffix(".csv.gz")) as temporary:
+        rows.round(4).to_csv(temporary, index=False, compression={"method": "gzip", "mtime": 0})
+    write_json(place.with_suffix(".json"), {
+        "config": recipe_of(config), "prior": prior.tolist(), "seconds": trained.facts["seconds"],
+        "threads": torch.get_num_threads(),
+        "kept_in_training": fit_domain(trained.model, run, config).kept_in_training,
+    })  # fmt: skip
+
+
+def kept(config: Config, place: Path) -> dict | None:
+    """The facts of a fold that was trained by this recipe, here or elsewhere."""
+    facts = place.with_suffix(".json")
+    if facts.exists():
+        found = json.loads(facts.read_text())
+        if Config(data=config.data).but(**found["config"]) == config:
+            return found
+    return None
+
+
+def choose(config: Config, labels: LabelSet, rows: pd.DataFrame, learned: np.ndarray) -> decision.Decision:
     """Temperature, decision rule and thresholds by what these images' logits say."""
-    y = split["label"].map({code: i for i, code in enumerate(table.labels.codes)}).to_numpy()
-    prior = np.bincount(y, minlength=len(table.labels)) / len(y)
+    y = rows["label"].map({code: i for i, code in enumerate(labels.codes)}).to_numpy()
+    prior = np.bincount(y, minlength=len(labels)) / len(y)
     return decision.choose(
-        logits, y, table.labels, training_prior=learned, prior=prior, referral_sensitivity=config.referral_sensitivity
-    )
+        logits_of(rows), y, labels, training_prior=learned, prior=prior,
+        referral_sensitivity=config.referral_sensitivity,
+    )  # fmt: skip
 
 
-def predictions(chosen: decision.Decision, logits: np.ndarray, split: pd.DataFrame) -> Predictions:
+def predictions(chosen: decision.Decision, split: pd.DataFrame) -> Predictions:
+    logits = logits_of(split)
     codes = {code: i for i, code in enumerate(chosen.labels.codes)}
     return Predictions(
         image_ids=split["image_id"].to_numpy(str),
@@ -82,19 +120,6 @@ def predictions(chosen: decision.Decision, logits: np.ndarray, split: pd.DataFra
         probabilities=chosen.probabilities(logits),
         scores=chosen.scores(logits),
     )
-
-
-def final_domain(config: Config, parts: Path, model: Classifier) -> Domain:
-    """The final network knows every image but the test's, so other folds' networks say where its domain ends.
-
-    Each finds what fraction of its training images a threshold keeps that is drawn on its validation images.
-    """
-    kept = []
-    for fold in range(FOLDS):
-        run, recipe = Run(parts / f"fold-{fold}"), part_config(config, f"fold-{fold}")
-        trained = load_trained(run, recipe, classes=len(LesionTable.load(run).labels))
-        kept.append(fit_domain(trained.model, run, recipe).kept_in_training)
-    return fit_domain(model, Run(parts / "final"), config, kept_in_training=float(np.mean(kept)))
 
 
 def same_answer_at_any_size(predictor: Predictor, frames: list[np.ndarray]) -> dict:
@@ -127,12 +152,16 @@ def ship(config: Config, parts: Path, name: str) -> None:
     """Choose on the out-of-fold logits, read the test part, export, and write what was measured."""
     final = Run(parts / "final")
     table = LesionTable.load(final)
-    pieces = [outputs(Run(parts / f"fold-{fold}"), "validation") for fold in range(FOLDS)]
-    logits, split = np.concatenate([p[0] for p in pieces]), pd.concat([p[1] for p in pieces])
-    test_logits, test_split, learned = outputs(final, "test")
-    chosen = choose(config, table, logits, split, learned)
-    out_of_fold = predictions(chosen, logits, split)
-    test = predictions(chosen, test_logits, test_split)
+    facts, pieces = [], []
+    for fold in range(FOLDS):
+        place = RESULTS / name / f"fold-{fold}"
+        if found := kept(config.but(fold=fold), place):
+            facts.append(found)
+            pieces.append(pd.read_csv(place.with_suffix(".csv.gz"), dtype={"image_id": str, "lesion_id": str}))
+    rows = pd.concat(pieces, ignore_index=True)
+    test_rows, learned = outputs(final, "test")
+    chosen = choose(config, table.labels, rows, learned)
+    out_of_fold, test = predictions(chosen, rows), predictions(chosen, test_rows)
     metrics = {"out_of_fold": evaluate(out_of_fold), "test": evaluate(test)}
     point = operating.operating_point(
         test.malignant_probability, test.is_malignant, chosen.referral_threshold, test.lesions
@@ -140,8 +169,10 @@ def ship(config: Config, parts: Path, name: str) -> None:
     place = table.frame.set_index("image_id")["path"]
     frames = [images.read(place[image]) for image in test.image_ids[:: max(1, len(test) // 100)][:100]]
     model = load_trained(final, config, classes=len(table.labels)).model
+    familiar = float(np.mean([fact["kept_in_training"] for fact in facts]))
+    domain = fit_domain(model, final, config, kept_in_training=familiar)
     manifest = export_model(
-        model, final, config, table.labels, domain=final_domain(config, parts, model),
+        model, final, config, table.labels, domain=domain,
         decision=chosen.to_dict(sensitivity=point.sensitivity, specificity=point.specificity),
         data=table.facts(),
         metrics=metrics["test"], out_of_fold=metrics["out_of_fold"], frames=frames[:20], name=name,
@@ -158,33 +189,6 @@ def ship(config: Config, parts: Path, name: str) -> None:
     print(f"made {final.model}, {manifest['bytes'] / 1e6:.1f} MB")
 
 
-def preview(config: Config, parts: Path, part: str, name: str) -> None:
-    """Export one fold's network with what its validation fold says, until all parts are trained.
-
-    What can be chosen is chosen on the out-of-fold answers of all folds that are trained, which are more to choose by.
-    """
-    run = Run(parts / part)
-    table = LesionTable.load(run)
-    logits, split, learned = outputs(run, "validation")
-    trained = [Run(parts / f"fold-{fold}") for fold in range(FOLDS) if Run(parts / f"fold-{fold}").outputs.exists()]
-    pieces = [outputs(one, "validation") for one in trained]
-    pooled, pooled_split = np.concatenate([p[0] for p in pieces]), pd.concat([p[1] for p in pieces])
-    chosen = choose(config, table, pooled, pooled_split, learned)
-    found = predictions(chosen, logits, split)
-    point = operating.operating_point(
-        found.malignant_probability, found.is_malignant, chosen.referral_threshold, found.lesions
-    )
-    place = table.frame.set_index("image_id")["path"]
-    export_model(
-        load_trained(run, config, classes=len(table.labels)).model, run, config, table.labels,
-        decision=chosen.to_dict(sensitivity=point.sensitivity, specificity=point.specificity), data=table.facts(),
-        metrics=evaluate(found), out_of_fold=evaluate(predictions(chosen, pooled, pooled_split)),
-        measured_on="validation", name=f"{name}-preview",
-        frames=[images.read(place[image]) for image in found.image_ids[:20]],
-    )  # fmt: skip
-    attach_groups(run.model, table, found, chosen.referral_threshold)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
@@ -193,18 +197,22 @@ def main() -> None:
     parser.add_argument("--only", help="train this part (fold-0 to fold-4, final) and stop")
     parser.add_argument("--install", action="store_true", help="make it the model that the package ships")
     arguments = parser.parse_args()
-    config = Config.from_file(arguments.config).but(data=arguments.data)
+    if arguments.only and arguments.install:
+        parser.error("--install ships the whole; leave --only out")
+    config, name = Config.from_file(arguments.config).but(data=arguments.data), arguments.config.stem
     for part in [arguments.only] if arguments.only else [*(f"fold-{fold}" for fold in range(FOLDS)), "final"]:
-        run = Run(arguments.parts / part)
-        if not (run.outputs.exists() and Config.from_file(run.config_file) == part_config(config, part)):
-            train(part_config(config, part), run)
+        run, own, place = Run(arguments.parts / part), part_config(config, part), RESULTS / name / part
+        if kept(own, place):
+            continue
+        if not (run.outputs.exists() and Config.from_file(run.config_file) == own):
+            train(own, run)
+        if part != "final":
+            keep(own, run, place)
     if not arguments.only:
-        ship(part_config(config, "final"), arguments.parts, arguments.config.stem)
-    elif arguments.install:
-        preview(part_config(config, arguments.only), arguments.parts, arguments.only, arguments.config.stem)
+        ship(part_config(config, "final"), arguments.parts, name)
     if arguments.install:
         PRETRAINED.mkdir(exist_ok=True)
-        for file in (arguments.parts / (arguments.only or "final") / "model").iterdir():
+        for file in (arguments.parts / "final" / "model").iterdir():
             shutil.copy2(file, PRETRAINED / file.name)
 
 
