@@ -42,6 +42,7 @@ from skinlesion.evaluation.predictions import Predictions
 from skinlesion.runs import Run, atomic, write_json
 from skinlesion.taxonomy import label_set
 from skinlesion.training.fit import fit
+from skinlesion.training.kept import is_kept, keep, read_kept
 from skinlesion.training.trained import load_trained, predict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         config = Config.from_file(path).but(data=arguments.data, fold=fold)
         config = config.but(teachers=config.teachers.format(fold=fold))
         files = Run(arguments.output / name / f"fold-{fold}")
-        if answered(name, fold, config):
+        if is_kept(place(name, fold), config):
             continue
         key = (config.labels, config.max_images, config.seed)
         if key not in tables:
@@ -86,19 +87,9 @@ def run(arguments: argparse.Namespace) -> None:
         one(name, config, tables[key], files, weights)
 
 
-def place(name: str, fold: int, kind: str) -> Path:
-    """Where a row's answers (``csv.gz``) and facts (``json``) of one fold are kept."""
-    return ANSWERS / name / f"fold-{fold}.{kind}"
-
-
-def recipe_of(config: Config) -> dict:
-    """What makes two trainings the same, wherever the data lie."""
-    return {key: value for key, value in config.to_dict().items() if key != "data"}
-
-
-def answered(name: str, fold: int, config: Config) -> bool:
-    facts = place(name, fold, "json")
-    return facts.exists() and Config(data=config.data).but(**json.loads(facts.read_text())["config"]) == config
+def place(name: str, fold: int) -> Path:
+    """Where a row's answers of one fold are kept."""
+    return ANSWERS / name / f"fold-{fold}"
 
 
 def one(name: str, config: Config, table, files: Run, weights: Run) -> None:
@@ -115,18 +106,12 @@ def one(name: str, config: Config, table, files: Run, weights: Run) -> None:
     minutes = None if interrupted or weights is not files else (time.process_time() - began) / 60
     rows = np.flatnonzero(names == "validation")
     logits, _ = predict(trained.model, cache, rows, views=config.views)
-    with atomic(place(name, config.fold, "csv.gz")) as temporary:
-        frame = table.frame.iloc[rows][["image_id", "lesion_id", "label", *METADATA]].reset_index(drop=True)
-        frame = frame.join(pd.DataFrame(logits, columns=list(table.labels.codes)).round(3))
-        frame.to_csv(
-            temporary, index=False, compression={"method": "gzip", "mtime": 0}
-        )  # no time: same answers, same file
+    frame = table.frame.iloc[rows][["image_id", "lesion_id", "label", *METADATA]].reset_index(drop=True)
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    write_json(place(name, config.fold, "json"), {
+    keep(place(name, config.fold), frame.join(pd.DataFrame(logits, columns=list(table.labels.codes))), config, {
         "cpu_minutes": minutes, "epochs": trained.facts["epochs"], "prior": trained.facts["prior"],
         "parameters": trained.facts["parameters"], "threads": torch.get_num_threads(), "torch": torch.__version__,
         "machine": f"{platform.machine()} {platform.system()}", "commit": commit.stdout.strip(),
-        "config": recipe_of(config),
     })  # fmt: skip
 
 
@@ -144,12 +129,11 @@ def answers(name: str) -> tuple[pd.DataFrame, list[dict]]:
         whole = frames[0].assign(**dict(zip(codes, mean.T, strict=True))).reset_index()
         return (refit(whole, codes, recipe["refit"]) if "refit" in recipe else whole), parts[0][1]
     frames, facts = [], []
-    for file in folds_of(name):
-        facts.append(json.loads(file.read_text()))
-        fold = facts[-1]["config"]["fold"]
-        frame = pd.read_csv(place(name, fold, "csv.gz"), dtype={"image_id": str, "lesion_id": str})
-        frame[codes] -= np.log(facts[-1]["prior"])
+    for fold in folds_of(name):
+        frame, fact = read_kept(place(name, fold))
+        frame[codes] -= np.log(fact["prior"])
         frames.append(frame.assign(fold=fold))
+        facts.append(fact)
     return pd.concat(frames, ignore_index=True), facts
 
 
@@ -193,9 +177,9 @@ def judged(whole: pd.DataFrame, labels) -> Predictions:
     )
 
 
-def folds_of(name: str) -> list[Path]:
-    """The facts of a row's folds that are answered."""
-    return sorted(ANSWERS.glob(f"{name}/fold-*.json"))
+def folds_of(name: str) -> list[int]:
+    """The folds that a row has answered."""
+    return sorted(int(file.stem.removeprefix("fold-")) for file in ANSWERS.glob(f"{name}/fold-*.json"))
 
 
 def ready(name: str) -> bool:

@@ -11,15 +11,15 @@ The project's own test part is set aside first and not looked at; the rest is de
   with the partners of these pairs dealt anew, so that nothing else differs between the two.
 
 Each fold is scored by a network trained on the other four. Nothing is chosen on it: the last epoch's weights count,
-and the decision is by the logits less the log prior seen in training. ``run`` trains what is not trained yet (an
-interrupted training goes on), ``table`` pools the folds and writes benchmarks/leak/table.csv. The more folds, the more
-images are scored under all three, and the narrower the interval of the difference.
+and the decision is by the logits less the log prior seen in training. ``run`` trains what is not answered yet (an
+interrupted training goes on) and keeps what each network says in benchmarks/leak/answers/, to be committed; ``table``
+pools the folds and writes benchmarks/leak/table.csv. The more folds, the more images are scored under all three, and
+the narrower the interval of the difference.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 from pathlib import Path
 
@@ -44,9 +44,11 @@ from skinlesion.evaluation.predictions import Predictions
 from skinlesion.runs import Run, atomic, write_json
 from skinlesion.taxonomy import label_set
 from skinlesion.training.fit import fit
+from skinlesion.training.kept import is_kept, keep, read_kept
 from skinlesion.training.trained import predict
 
 ROOT = Path(__file__).resolve().parents[1]
+ANSWERS = TABLE.parent / "answers"
 TITLES = {
     "image": "By image: the usual shortcut",
     "lesion": "By lesion",
@@ -92,40 +94,37 @@ def run(arguments: argparse.Namespace) -> None:
     todo = [(name, fold) for fold in arguments.folds for name in TITLES]
     for name, fold in tqdm(todo, desc="leak meter", unit="run"):
         files = Run(arguments.output / name / f"fold-{fold}")
-        result, own = files.folder / "result.json", config.but(fold=fold)
-        if result.exists() and Config.from_file(files.config_file) == own:
-            continue
-        write_json(files.config_file, own.to_dict())
-        one(own, table, cache, parts[name].to_numpy(), files, result)
+        own = config.but(fold=fold)
+        if not is_kept(arguments.answers / name / f"fold-{fold}", own):
+            write_json(files.config_file, own.to_dict())
+            one(own, table, cache, parts[name].to_numpy(), files, arguments.answers / name / f"fold-{fold}")
 
 
-def one(config: Config, table: LesionTable, cache, part: np.ndarray, files: Run, result: Path) -> None:
+def one(config: Config, table: LesionTable, cache, part: np.ndarray, files: Run, place: Path) -> None:
     """Train on four folds, keep the logits of the fifth."""
     names = np.where(part == splits.TEST_FOLD, "test", np.where(part == config.fold, "validation", "train"))
     trained = fit(config, cache, table.targets, names, files, classes=len(table.labels))
     rows = np.flatnonzero(part == config.fold)
     logits, _ = predict(trained.model, cache, rows, views=config.views)
-    with atomic(files.folder / "scored.csv") as temporary:
-        frame = table.frame.iloc[rows][["image_id", "lesion_id", "label"]].reset_index(drop=True)
-        frame["leaked"] = leaked(table, part, config.fold)
-        frame.join(pd.DataFrame(logits, columns=list(table.labels.codes))).to_csv(temporary, index=False)
+    frame = table.frame.iloc[rows][["image_id", "lesion_id", "label"]].reset_index(drop=True)
+    frame["leaked"] = leaked(table, part, config.fold)
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    write_json(result, {
+    keep(place, frame.join(pd.DataFrame(logits, columns=list(table.labels.codes))), config, {
         "source": table.source, "images": int((names == "train").sum()), "seconds": trained.facts["seconds"],
-        "epochs": trained.facts["epochs"], "prior": trained.facts["prior"], "labels": config.labels,
-        "threads": torch.get_num_threads(), "commit": commit.stdout.strip(),
+        "epochs": trained.facts["epochs"], "prior": trained.facts["prior"], "threads": torch.get_num_threads(),
+        "commit": commit.stdout.strip(),
     })  # fmt: skip
 
 
-def pooled(folders: list[Path]) -> tuple[Predictions, np.ndarray, list[dict]]:
+def pooled(places: list[Path]) -> tuple[Predictions, np.ndarray, list[dict]]:
     """The scored folds of one split as one set of predictions at the natural prior, and which images leaked."""
     frames, facts = [], []
-    for folder in folders:
-        facts.append(json.loads((folder / "result.json").read_text()))
-        codes = list(label_set(facts[-1]["labels"]).codes)
-        frame = pd.read_csv(folder / "scored.csv", dtype={"image_id": str, "lesion_id": str})
-        frame[codes] -= np.log(facts[-1]["prior"])
+    for place in places:
+        frame, fact = read_kept(place)
+        codes = list(label_set(fact["config"]["labels"]).codes)
+        frame[codes] -= np.log(fact["prior"])
         frames.append(frame)
+        facts.append(fact)
     whole = pd.concat(frames, ignore_index=True)
     y = whole["label"].map({code: i for i, code in enumerate(codes)}).to_numpy()
     even = whole[codes].to_numpy()
@@ -158,11 +157,11 @@ def difference(a: Predictions, b: Predictions, replicates: int = 2000, seed: int
 
 def table(arguments: argparse.Namespace) -> None:
     """Write the table of the splits, each on the folds that all of them have."""
-    done = {name: {f.parent.name for f in (arguments.output / name).glob("fold-*/result.json")} for name in TITLES}
+    done = {name: {file.stem for file in (arguments.answers / name).glob("fold-*.json")} for name in TITLES}
     folds = sorted(set.intersection(*done.values()))
     if not folds:
-        raise DataError(f"no fold in {arguments.output} is trained under all three splits; run `leak.py run` first")
-    scored = {name: pooled([arguments.output / name / fold for fold in folds]) for name in TITLES}
+        raise DataError(f"no fold in {arguments.answers} is trained under all three splits; run `leak.py run` first")
+    scored = {name: pooled([arguments.answers / name / fold for fold in folds]) for name in TITLES}
     lines = []
     for name, (predictions, kin, facts) in scored.items():
         metrics = evaluate(predictions)
@@ -187,6 +186,7 @@ def table(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "reports" / "leak", help="where trainings are kept")
+    parser.add_argument("--answers", type=Path, default=ANSWERS, help="where what the networks say is kept")
     commands = parser.add_subparsers(required=True)
     training = commands.add_parser("run", help="train what is not trained yet")
     training.add_argument("--data", required=True)

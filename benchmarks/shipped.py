@@ -14,7 +14,6 @@ over several sittings and machines; `--only fold-2` trains one part and stops.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
@@ -34,13 +33,14 @@ from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.people import people, population
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.export import export_model
-from skinlesion.runs import Run, atomic, write_json
+from skinlesion.runs import Run, write_json
 from skinlesion.serving.card import attach
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
 from skinlesion.taxonomy import LabelSet
 from skinlesion.training.command import train
 from skinlesion.training.domain import fit_domain
+from skinlesion.training.kept import is_kept, keep, read_kept
 from skinlesion.training.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,35 +66,17 @@ def logits_of(rows: pd.DataFrame) -> np.ndarray:
     return rows.filter(regex=r"^logit_\d+$").to_numpy()
 
 
-def recipe_of(config: Config) -> dict:
-    """What makes two trainings the same, wherever the data lie."""
-    return {key: value for key, value in config.to_dict().items() if key != "data"}
-
-
-def keep(config: Config, run: Run, place: Path) -> None:
+def keep_fold(config: Config, run: Run, place: Path) -> None:
     """Keep what a fold's network says of its validation images, and how much of its training images it finds familiar.
 
     The final network knows every image but the test's, so other folds' networks say where its domain ends.
     """
     rows, prior = outputs(run, "validation")
     trained = load_trained(run, config, classes=len(prior))
-    with atomic(place.with_suffix(".csv.gz")) as temporary:
-        rows.round(4).to_csv(temporary, index=False, compression={"method": "gzip", "mtime": 0})
-    write_json(place.with_suffix(".json"), {
-        "config": recipe_of(config), "prior": prior.tolist(), "seconds": trained.facts["seconds"],
-        "threads": torch.get_num_threads(),
+    keep(place, rows, config, {
+        "prior": prior.tolist(), "seconds": trained.facts["seconds"], "threads": torch.get_num_threads(),
         "kept_in_training": fit_domain(trained.model, run, config).kept_in_training,
     })  # fmt: skip
-
-
-def kept(config: Config, place: Path) -> dict | None:
-    """The facts of a fold that was trained by this recipe, here or elsewhere."""
-    facts = place.with_suffix(".json")
-    if facts.exists():
-        found = json.loads(facts.read_text())
-        if Config(data=config.data).but(**found["config"]) == config:
-            return found
-    return None
 
 
 def choose(config: Config, labels: LabelSet, rows: pd.DataFrame, learned: np.ndarray) -> decision.Decision:
@@ -152,13 +134,9 @@ def ship(config: Config, parts: Path, name: str) -> None:
     """Choose on the out-of-fold logits, read the test part, export, and write what was measured."""
     final = Run(parts / "final")
     table = LesionTable.load(final)
-    facts, pieces = [], []
-    for fold in range(FOLDS):
-        place = RESULTS / name / f"fold-{fold}"
-        if found := kept(config.but(fold=fold), place):
-            facts.append(found)
-            pieces.append(pd.read_csv(place.with_suffix(".csv.gz"), dtype={"image_id": str, "lesion_id": str}))
-    rows = pd.concat(pieces, ignore_index=True)
+    places = [RESULTS / name / f"fold-{fold}" for fold in range(FOLDS)]
+    folds = [read_kept(place) for fold, place in enumerate(places) if is_kept(place, config.but(fold=fold))]
+    rows = pd.concat([rows for rows, _ in folds], ignore_index=True)
     test_rows, learned = outputs(final, "test")
     chosen = choose(config, table.labels, rows, learned)
     out_of_fold, test = predictions(chosen, rows), predictions(chosen, test_rows)
@@ -169,7 +147,7 @@ def ship(config: Config, parts: Path, name: str) -> None:
     place = table.frame.set_index("image_id")["path"]
     frames = [images.read(place[image]) for image in test.image_ids[:: max(1, len(test) // 100)][:100]]
     model = load_trained(final, config, classes=len(table.labels)).model
-    familiar = float(np.mean([fact["kept_in_training"] for fact in facts]))
+    familiar = float(np.mean([facts["kept_in_training"] for _, facts in folds]))
     domain = fit_domain(model, final, config, kept_in_training=familiar)
     manifest = export_model(
         model, final, config, table.labels, domain=domain,
@@ -202,12 +180,12 @@ def main() -> None:
     config, name = Config.from_file(arguments.config).but(data=arguments.data), arguments.config.stem
     for part in [arguments.only] if arguments.only else [*(f"fold-{fold}" for fold in range(FOLDS)), "final"]:
         run, own, place = Run(arguments.parts / part), part_config(config, part), RESULTS / name / part
-        if kept(own, place):
+        if is_kept(place, own):
             continue
         if not (run.outputs.exists() and Config.from_file(run.config_file) == own):
             train(own, run)
         if part != "final":
-            keep(own, run, place)
+            keep_fold(own, run, place)
     if not arguments.only:
         ship(part_config(config, "final"), arguments.parts, name)
     if arguments.install:

@@ -94,12 +94,13 @@ def test_the_difference_of_other_images_takes_both_as_they_are():
 def test_the_script_trains_goes_on_and_writes_its_table(table, tmp_path, capsys):
     place = tmp_path / "images.csv"
     table.frame[["path", "label", "image_id", "lesion_id"]].to_csv(place, index=False)
-    where = ["--output", str(tmp_path / "runs")]
+    answers = tmp_path / "answers"
+    where = ["--output", str(tmp_path / "runs"), "--answers", str(answers)]
     recipe = ["model=classic", "pretrained=false", "image_size=16", "epochs=1", "batch_size=16", "balance=none"]
     command = [*where, "run", "--data", str(place), "--folds", "0", "--set", *recipe]
     leak.main(command)
-    results = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("result.json")}
-    assert len(results) == 3
+    results = {path: path.stat().st_mtime_ns for path in answers.rglob("fold-0.*")}
+    assert len(results) == 6
     leak.main(command)
     assert all(path.stat().st_mtime_ns == before for path, before in results.items()), "nothing is trained twice"
     leak.main([*where, "table", "--table", str(tmp_path / "table.csv")])
@@ -107,12 +108,12 @@ def test_the_script_trains_goes_on_and_writes_its_table(table, tmp_path, capsys)
     assert list(written.index) == ["image", "lesion", "near-duplicates"]
     assert written.leaked["image"] > 0.2 and written.leaked["near-duplicates"] == 0
     assert written.claim["near-duplicates"] == 0
-    scored = pd.read_csv(tmp_path / "runs" / "image" / "fold-0" / "scored.csv")
+    scored = pd.read_csv(answers / "image" / "fold-0.csv.gz")
     assert len(scored) == written.n_images["image"]
     figure, alt = leak_meter(written.reset_index())
     assert plots.png(figure) and "By image: the usual shortcut" in alt
     with pytest.raises(SystemExit, match="no fold"):
-        leak.main(["--output", str(tmp_path / "empty"), "table", "--table", str(tmp_path / "t.csv")])
+        leak.main(["--answers", str(tmp_path / "empty"), "table", "--table", str(tmp_path / "t.csv")])
 
 
 def test_a_missing_table_is_told(tmp_path):
