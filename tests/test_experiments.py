@@ -17,7 +17,7 @@ from skinlesion.errors import DataError
 from skinlesion.runs import Run
 from skinlesion.serving.predictor import Predictor
 from skinlesion.taxonomy import HAM7
-from skinlesion.training.experiments import read_experiments
+from skinlesion.training.experiments import read_experiments, read_shipped
 from small import small_table
 
 TINY = {"image_size": 24, "fit": "squash", "epochs": 2, "batch_size": 16, "learning_rate": 0.003, "keep": "last"}
@@ -171,3 +171,20 @@ def test_a_missing_table_names_the_fix(tmp_path):
     (tmp_path / "short.csv").write_text("row,about\na,b\n")
     with pytest.raises(DataError, match="lacks base"):
         read_experiments(tmp_path / "short.csv")
+
+
+def test_the_shipped_models_recipe_and_figures_are_its_manifests(tmp_path):
+    recipes, figures = read_shipped()
+    manifest = Predictor.load().manifest.content
+    assert recipes.loc["model"].to_list() == ["classic", manifest["architecture"]]
+    assert recipes.loc["image_size" if manifest["image_size"] != 128 else "views", "shipped"] in (
+        manifest["image_size"],
+        manifest["views"],
+    )
+    assert not {"data", "fold", "rotation"} & set(recipes.index), "neither places nor what both have in common"
+    recall = manifest["out_of_fold"]["per_class"]["mel"]["sensitivity"]
+    assert figures.iloc[:, 0]["sensitivity, mel"] == "{value:.3f} ({low:.3f} to {high:.3f})".format(**recall)
+    assert figures.columns[1].startswith(f"{manifest['measured_on']}, {manifest['metrics']['n_images']:,}")
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match="install the package anew"):
+        read_shipped(tmp_path / "manifest.json")

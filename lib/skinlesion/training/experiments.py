@@ -1,15 +1,18 @@
-"""The committed results of the experiment table; ``benchmarks/experiments.py`` makes them."""
+"""What was found out: the committed experiment table, and the recipe and the figures of the shipped model."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
 import skinlesion
+from skinlesion.config import Config
 from skinlesion.errors import DataError
 
 TABLE = Path(skinlesion.__file__).resolve().parents[2] / "benchmarks" / "experiments" / "table.csv"
+SHIPPED = Path(skinlesion.__file__).resolve().parent / "pretrained" / "manifest.json"
 COLUMNS = ("row", "about", "base", "folds", "balanced_accuracy", "difference", "difference_low", "difference_high")
 
 
@@ -32,3 +35,35 @@ def read_experiments(path: str | Path = TABLE) -> pd.DataFrame:
     if lacking:
         raise DataError(f"{path} lacks {', '.join(lacking)}; run `python benchmarks/experiments.py table`")
     return table
+
+
+def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What became of it: the shipped model's recipe beside the classic one, and what its networks reach.
+
+    Returns
+    -------
+    recipes : a row a parameter that differs, columns ``classic`` and ``shipped``
+    figures : a row a metric, a column a set of images; ``value (low to high)`` with 95% intervals over lesions
+
+    Raises
+    ------
+    DataError
+        If the manifest is missing or holds no figures.
+    """
+    try:
+        shipped = json.loads(Path(path).read_text())
+        recipes = pd.DataFrame({"classic": Config().to_dict(), "shipped": Config().to_dict() | shipped["config"]})
+        sets = {"out of fold": shipped["out_of_fold"], shipped["measured_on"]: shipped["metrics"]}
+        figures = {f"{name}, {found['n_images']:,} images": _figures(found) for name, found in sets.items()}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"the shipped model's manifest {path} cannot be read ({error!r}); install the package anew"
+        ) from None
+    recipes = recipes.drop(index=["data", "fold"])
+    return recipes[recipes["classic"] != recipes["shipped"]], pd.DataFrame(figures)
+
+
+def _figures(metrics: dict) -> dict[str, str]:
+    values = {name.replace("_", " "): metrics[name] for name in ("balanced_accuracy", "macro_auroc", "accuracy", "ece")}
+    values |= {f"sensitivity, {code}": found["sensitivity"] for code, found in metrics["per_class"].items()}
+    return {name: f"{v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for name, v in values.items()}
