@@ -1,8 +1,8 @@
-"""Whether the shipped model's activation maps look at the lesion, measured on validation images with lesion masks:
+"""Whether the shipped model's activation maps look at the lesion, on images with masks that it has not seen:
 
-    python benchmarks/attention.py --data "$HAM10000_DIR" --run reports/shipped/fold-0
+    python benchmarks/attention.py --data "$HAM10000_DIR" --run reports/shipped/final
 
-Takes at most --most images a class of the run's validation split and writes benchmarks/attention/<model name>.csv.
+Takes at most --most images a class of the run's test split and writes benchmarks/attention/<model name>.csv.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--run", type=Path, required=True, help="the training that the model is from: whose split")
+    parser.add_argument("--split", default="test", choices=("test", "validation"), help="images that it has not seen")
     parser.add_argument("--model", type=Path, help="an exported model's folder; by default, the shipped one")
     parser.add_argument("--most", type=int, default=75, help="images a class")
     arguments = parser.parse_args()
@@ -39,9 +40,9 @@ def main() -> None:
     table = load_table(arguments.data, len(manifest.labels))
     place, masks = table.frame.set_index("image_id")["path"], lesion_masks(table.location)
     split = load_split(Run(arguments.run).split)
-    split = split[(split["split"] == "validation") & split["image_id"].isin(list(masks))]
+    split = split[(split["split"] == arguments.split) & split["image_id"].isin(list(masks))]
     if split.empty:
-        raise DataError(f"not run: {table.location} holds no lesion masks of validation images")
+        raise DataError(f"not run: {table.location} holds no lesion masks of {arguments.split} images")
     y = split["label"].map({code: i for i, code in enumerate(manifest.labels.codes)}).to_numpy()
     rows = sample_evenly(y, arguments.most)
     ids = split["image_id"].to_numpy(str)[rows]

@@ -1,11 +1,11 @@
 """Which score notices an image that is no dermatoscopic image of a lesion? Candidates on the shipped model:
 
-    python benchmarks/out_of_domain.py --data "$HAM10000_DIR" --run reports/shipped/fold-0
+    python benchmarks/out_of_domain.py --data "$HAM10000_DIR" --run reports/shipped/final
 
-In domain are the run's validation images; statistics come from its training images, at most 700 a class; foreign
-images from skinlesion.data.foreign, whose sets need no download, and, apart from them, the synthetic demo set, which is
-made to look like the domain. Writes benchmarks/out_of_domain/<model name>.csv and, for the score that is served,
-whom it would turn away: <model name>-kept.csv.
+In domain are the run's test images; statistics come from its training images, at most 700 a class; foreign images from
+skinlesion.data.foreign, whose sets need no download, and, apart from them, the synthetic demo set, which is made to
+look like the domain. Writes benchmarks/out_of_domain/<model name>.csv and, for the score that is served, whom it would
+turn away: <model name>-kept.csv. The choice among the scores was made on validation images (--split validation).
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--run", type=Path, required=True, help="the training that the model is from: whose split")
+    parser.add_argument("--split", default="test", choices=("test", "validation"), help="images that it has not seen")
     parser.add_argument("--model", type=Path, default=PRETRAINED, help="an exported model's folder")
     arguments = parser.parse_args()
     manifest = Manifest.read(arguments.model)
@@ -87,13 +88,13 @@ def main() -> None:
     place = load_table(arguments.data, len(codes)).frame.set_index("image_id")["path"]
     split = load_split(Run(arguments.run).split)
     split = split.assign(y=split["label"].map({code: i for i, code in enumerate(codes)}))
-    training, validation = (split[split["split"] == name] for name in ("train", "validation"))
+    training, unseen = (split[split["split"] == name] for name in ("train", arguments.split))
     training = training.iloc[sample_evenly(training["y"].to_numpy(), MOST_OF_A_CLASS)]
 
     def answers(part: pd.DataFrame) -> tuple:
         return look(session, [images.read(place[image]) for image in part["image_id"]], size, fit)
 
-    inside, lesions = answers(validation), validation["lesion_id"].to_numpy(str)
+    inside, lesions = answers(unseen), unseen["lesion_id"].to_numpy(str)
     foreign = {name: (one.frames, one.sources) for name, one in foreign_sets(COUNT).items()}
     outside = {name: (look(session, frames, size, fit), sources) for name, (frames, sources) in foreign.items()}
     demo = load_table(f"demo:{COUNT}").frame
@@ -108,7 +109,7 @@ def main() -> None:
         print(name, table[["set", "auroc", "fpr95"]].round(3).to_string(index=False), sep="\n")
         if name == SERVED:
             in_domain = near >= np.quantile(near, 0.05)
-            kept = kept_by_class(in_domain, validation["y"].to_numpy(), codes, lesions)
+            kept = kept_by_class(in_domain, unseen["y"].to_numpy(), codes, lesions)
     RESULTS.mkdir(exist_ok=True)
     for suffix, table in {
         "": pd.concat(tables).set_index("score"),

@@ -1,9 +1,9 @@
-"""How the shipped model's answers hold under corruptions and movements, measured on validation images:
+"""How the shipped model's answers hold under corruptions and movements, on images that it has not seen:
 
-    python benchmarks/robustness.py --data "$HAM10000_DIR" --run reports/shipped/fold-0
+    python benchmarks/robustness.py --data "$HAM10000_DIR" --run reports/shipped/final
 
-Takes at most --most images a class of the run's validation split, writes benchmarks/robustness/<model name>.csv and
-says what hurts most. Needs about 70 predictions an image.
+Takes at most --most images a class of the run's test split, writes benchmarks/robustness/<model name>.csv and says what
+hurts most. Needs about 70 predictions an image.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--run", type=Path, required=True, help="the training that the model is from: whose split")
+    parser.add_argument("--split", default="test", choices=("test", "validation"), help="images that it has not seen")
     parser.add_argument("--model", type=Path, help="an exported model's folder; by default, the shipped one")
     parser.add_argument("--most", type=int, default=140, help="images a class")
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     predictor = Predictor.load(arguments.model, threads=arguments.threads)
     split = load_split(Run(arguments.run).split)
-    split = split[split["split"] == "validation"]
+    split = split[split["split"] == arguments.split]
     codes = predictor.manifest.labels.codes
     y = split["label"].map({code: i for i, code in enumerate(codes)}).to_numpy()
     rows = robustness.sample_evenly(y, arguments.most)

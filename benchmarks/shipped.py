@@ -130,13 +130,12 @@ def attach_groups(folder: Path, table: LesionTable, judged: Predictions, thresho
     attach(folder, population=population(groups), subgroups=subgroups.for_card(gaps))
 
 
-def ship(config: Config, parts: Path, name: str) -> None:
+def ship(config: Config, parts: Path, name: str, folds: list[int]) -> None:
     """Choose on the out-of-fold logits, read the test part, export, and write what was measured."""
     final = Run(parts / "final")
     table = LesionTable.load(final)
-    places = [RESULTS / name / f"fold-{fold}" for fold in range(FOLDS)]
-    folds = [read_kept(place) for fold, place in enumerate(places) if is_kept(place, config.but(fold=fold))]
-    rows = pd.concat([rows for rows, _ in folds], ignore_index=True)
+    answers = [read_kept(RESULTS / name / f"fold-{fold}") for fold in folds]
+    rows = pd.concat([rows for rows, _ in answers], ignore_index=True)
     test_rows, learned = outputs(final, "test")
     chosen = choose(config, table.labels, rows, learned)
     out_of_fold, test = predictions(chosen, rows), predictions(chosen, test_rows)
@@ -147,7 +146,7 @@ def ship(config: Config, parts: Path, name: str) -> None:
     place = table.frame.set_index("image_id")["path"]
     frames = [images.read(place[image]) for image in test.image_ids[:: max(1, len(test) // 100)][:100]]
     model = load_trained(final, config, classes=len(table.labels)).model
-    familiar = float(np.mean([facts["kept_in_training"] for _, facts in folds]))
+    familiar = float(np.mean([facts["kept_in_training"] for _, facts in answers]))
     domain = fit_domain(model, final, config, kept_in_training=familiar)
     manifest = export_model(
         model, final, config, table.labels, domain=domain,
@@ -172,13 +171,15 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "shipped.json")
     parser.add_argument("--parts", type=Path, default=ROOT / "reports" / "shipped", help="where trainings are kept")
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), choices=range(FOLDS),
+                        help="the folds that are trained and chosen by (all five)")  # fmt: skip
     parser.add_argument("--only", help="train this part (fold-0 to fold-4, final) and stop")
     parser.add_argument("--install", action="store_true", help="make it the model that the package ships")
     arguments = parser.parse_args()
     if arguments.only and arguments.install:
         parser.error("--install ships the whole; leave --only out")
     config, name = Config.from_file(arguments.config).but(data=arguments.data), arguments.config.stem
-    for part in [arguments.only] if arguments.only else [*(f"fold-{fold}" for fold in range(FOLDS)), "final"]:
+    for part in [arguments.only] if arguments.only else [*(f"fold-{fold}" for fold in arguments.folds), "final"]:
         run, own, place = Run(arguments.parts / part), part_config(config, part), RESULTS / name / part
         if is_kept(place, own):
             continue
@@ -187,7 +188,7 @@ def main() -> None:
         if part != "final":
             keep_fold(own, run, place)
     if not arguments.only:
-        ship(part_config(config, "final"), arguments.parts, name)
+        ship(part_config(config, "final"), arguments.parts, name, arguments.folds)
     if arguments.install:
         PRETRAINED.mkdir(exist_ok=True)
         for file in (arguments.parts / "final" / "model").iterdir():
