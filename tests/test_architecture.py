@@ -1,0 +1,33 @@
+"""The arrows of docs/architecture.md, kept by import-linter; the contracts are in pyproject.toml."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import REPOSITORY
+
+
+def lint(config: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--config", config],
+        cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_imports_point_one_way():
+    done = lint(REPOSITORY / "pyproject.toml")
+    assert done.returncode == 0, done.stdout
+    assert "4 kept, 0 broken" in done.stdout
+
+
+def test_a_wrong_arrow_would_be_noticed(tmp_path):
+    config = tmp_path / ".importlinter"
+    config.write_text(
+        "[importlinter]\nroot_packages=\n    skinlesion\n    app\n[importlinter:contract:wrong]\n"
+        "name=Training knows no data\ntype=forbidden\nsource_modules=\n    skinlesion.training\n"
+        "forbidden_modules=\n    skinlesion.data\n"
+    )
+    done = lint(config)
+    assert done.returncode != 0
+    assert "skinlesion.training" in done.stdout and "BROKEN" in done.stdout
