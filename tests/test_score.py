@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import random
 import re
@@ -17,12 +16,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 import tiny_model
@@ -299,24 +296,6 @@ def test_an_error_stops_all_workers(many, model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(scoring, "fetch", fetch)
     assert "the cable was pulled" in refused(capsys, many / "many.zip", "--output", tmp_path / "out", "--model", model)
     assert len(calls) < 10
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    """A bucket of a local S3 server."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
-        patch.setenv(f"AWS_{name}", value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="skin")
-    yield client
-    server.stop()
-    patch.undo()
 
 
 def test_an_object_store(bucket, folder, model, tmp_path, capsys):
