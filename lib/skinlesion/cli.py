@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands.add_parser("compare", help="how runs differ on the same lesions"))
     _add_external(commands.add_parser("external", help="judge a model on images of another place"))
     _add_predict(commands.add_parser("predict", help="classify images"))
+    _add_score(commands.add_parser("score", help="classify archives of images, into Parquet files"))
     return parser
 
 
@@ -115,6 +116,17 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run_command=predict)
 
 
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", metavar="SOURCE", nargs="+",
+                        help="folder, .zip, pattern in quotes, or URL (s3://, gs://, https://) of one")  # fmt: skip
+    parser.add_argument("--output", required=True, metavar="DIR", help="a folder or URL; go on there if interrupted")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local",
+                        help="this machine, or the Ray cluster at RAY_ADDRESS (%(default)s)")  # fmt: skip
+    parser.add_argument("--shard", default="1/1", metavar="i/N", help="do the i-th of N shares (%(default)s)")
+    parser.add_argument("--model", metavar="DIR", help="a model folder (the shipped model by default)")
+    parser.set_defaults(run_command=score)
+
+
 def train(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -173,6 +185,18 @@ def predict(arguments: argparse.Namespace) -> int:
     from skinlesion.serving.command import predict as predict_files
 
     return predict_files(arguments.images, arguments.model, arguments.format, arguments.output)
+
+
+def score(arguments: argparse.Namespace) -> int:
+    from skinlesion.serving.score import score as score_images
+
+    return score_images(
+        arguments.sources,
+        arguments.output,
+        engine=arguments.engine,
+        shard=arguments.shard,
+        model=arguments.model,
+    )
 
 
 def data_check(arguments: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 #: Files of our own may be TIFF too. Nothing that strangers send may: its decoder writes to standard error what it finds
 #: wrong with a file, and lists of a million frames keep it busy for minutes.
 FILE_FORMATS = (*FORMATS, "TIFF")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 MAX_BYTES = 20 * 1024 * 1024  # of one encoded image
 MAX_PIXELS = 40_000_000  # of one decoded image; a 4000x3000 photograph has 12 million
 MIN_SIDE = 16  # pixels
@@ -168,6 +169,12 @@ def read_bytes(path: str | Path) -> bytes:
         raise ImageError("missing", f"there is no image at {path}") from None
     except (OSError, zipfile.BadZipFile, RuntimeError) as error:
         raise ImageError("unreadable", f"{path} cannot be read ({error})") from None
+
+
+def is_image(path: str) -> bool:
+    """Whether a file's name is that of an image; lesion masks (``*_segmentation.png``) aren't."""
+    stem, dot, ending = path.lower().rpartition(".")
+    return dot + ending in SUFFIXES and not stem.endswith("_segmentation")
 
 
 def read(path: str | Path) -> np.ndarray:

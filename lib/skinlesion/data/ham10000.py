@@ -9,7 +9,6 @@ import pandas as pd
 from skinlesion.data.reading import (
     file_name,
     find_csv,
-    is_image,
     list_files,
     need_columns,
     one_hot_word,
@@ -19,6 +18,7 @@ from skinlesion.data.reading import (
 )
 from skinlesion.data.table import LesionTable
 from skinlesion.errors import DataError
+from skinlesion.images import is_image
 from skinlesion.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, normalise_label
 
 METADATA = "HAM10000_metadata"

@@ -9,7 +9,6 @@ import pandas as pd
 from skinlesion.data.reading import (
     NOT_DERMATOSCOPIC,
     find_csv,
-    is_image,
     list_files,
     need_columns,
     read_csv,
@@ -18,6 +17,7 @@ from skinlesion.data.reading import (
 )
 from skinlesion.data.table import LesionTable
 from skinlesion.errors import DataError
+from skinlesion.images import is_image
 from skinlesion.taxonomy import ISIC8, LabelSet, normalise_label
 
 METADATA = "metadata"

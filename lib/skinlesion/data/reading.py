@@ -16,7 +16,6 @@ from skinlesion.errors import DataError, ImageError
 from skinlesion.images import read_bytes
 from skinlesion.taxonomy import LabelSet
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 CSV_SUFFIXES = (".csv", ".tab", ".tsv", ".txt")
 DEPTH = 3  # levels of subfolders that are searched: enough for every known download, and quick on a home folder
 
@@ -86,11 +85,6 @@ def file_name(path: str) -> str:
 
 def stem(path: str) -> str:
     return PurePosixPath(file_name(path)).stem
-
-
-def is_image(path: str) -> bool:
-    """Whether the name is that of an image; lesion masks (``*_segmentation.png``) aren't."""
-    return path.lower().endswith(IMAGE_SUFFIXES) and not stem(path).lower().endswith("_segmentation")
 
 
 def find_csv(files: list[str], name: str) -> str | None:

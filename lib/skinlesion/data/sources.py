@@ -10,6 +10,7 @@ from skinlesion.config import split_kind
 from skinlesion.data import dermamnist, ham10000, isic_archive, plain, reading
 from skinlesion.data.table import LesionTable
 from skinlesion.errors import DataError
+from skinlesion.images import is_image
 from skinlesion.taxonomy import LabelSet, label_set, normalise_label
 
 #: kind -> what it needs, in the order in which a place is tried.
@@ -138,7 +139,7 @@ def _is_folder(place: Path) -> bool:
     if not place.is_dir():
         return False
     named = (inner for inner in place.iterdir() if inner.is_dir() and _is_class(inner.name))
-    return any(reading.is_image(path.name) for inner in named for path in inner.iterdir())
+    return any(is_image(path.name) for inner in named for path in inner.iterdir())
 
 
 def _is_class(name: str) -> bool:

@@ -1,5 +1,7 @@
 """The series: which notebook runs when, with which parameters, and what a run leaves."""
 
+from skinlesion.pipeline.group import members, run_group
+from skinlesion.pipeline.publish import need_place, publish
 from skinlesion.pipeline.recipes import PRESETS, resolve, run_folder, run_name
 from skinlesion.pipeline.series import CELL_TIMEOUT, SERIES, Step, check_parameters, run_series
 
@@ -9,8 +11,12 @@ __all__ = [
     "SERIES",
     "Step",
     "check_parameters",
+    "members",
+    "need_place",
+    "publish",
     "resolve",
     "run_folder",
+    "run_group",
     "run_name",
     "run_series",
 ]

@@ -1,0 +1,165 @@
+"""Several runs at once that depend on nothing of each other: presets, recipes and folds, then one comparison.
+
+Each run is a process with its log beside its reports, so that one which fails, even by running out of memory, leaves
+the others alone. ``status.json`` in the group's folder tells schedulers what became of all of them, at any time.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+from skinlesion.config import Config
+from skinlesion.errors import ConfigError, SkinLesionError
+from skinlesion.pipeline import record
+from skinlesion.pipeline.series import run_series
+from skinlesion.runs import write_json
+
+STATUS = "status.json"
+LOG = "log.txt"
+COMPARISON = "comparison"
+_WORDS = {0: "complete", 130: "interrupted"}
+
+
+def members(presets: list[str], recipes: list[str | None], folds: list[int | None]) -> dict[str, tuple]:
+    """Each run's (preset, recipe, fold), by a name made of what differs between them."""
+    found = {}
+    for preset, recipe, fold in product(presets, recipes, folds):
+        words = [
+            preset if len(presets) > 1 else "",
+            Path(recipe).stem if recipe and len(recipes) > 1 else "",
+            "" if fold is None or len(folds) == 1 else f"fold-{fold}",
+        ]
+        name = "-".join(word for word in words if word) or "run"
+        if name in found or name == COMPARISON:
+            raise ConfigError(f"two runs would be called {name!r}; name each preset, recipe and fold once")
+        found[name] = preset, recipe, fold
+    return found
+
+
+def run_group(
+    runs: dict[str, tuple[Config, str]], folder: Path, notebooks: Path, *, jobs: int, stream=None, **options
+) -> int:
+    """Bring all runs of a group up to date, ``jobs`` at a time, and compare those that succeeded.
+
+    Parameters
+    ----------
+    runs : {name of the run: (Config, preset)}
+    folder : Path
+        Of the group; each run gets a folder in it.
+    jobs : int
+        Runs at a time; they share the cores.
+    options : as :func:`skinlesion.pipeline.series.run_series` takes them
+
+    Returns
+    -------
+    int
+        0 if all runs and their comparison succeeded, 1 if not, 130 after Ctrl-C.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is that of a single run.
+    """
+    if (folder / "run.json").exists():
+        raise ConfigError(f"{folder} is that of a single run; choose another --run for this group")
+    status = _Status(folder, list(runs), stream or sys.stdout)
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    running: list = []
+
+    def one(name: str) -> int:
+        config, preset = runs[name]
+        process = multiprocessing.get_context("spawn").Process(
+            target=_run, args=(config, folder / name, notebooks, threads, options | {"preset": preset})
+        )
+        running.append(process)
+        began = time.monotonic()
+        status.tell(name, status="running", started=record.now())
+        process.start()
+        process.join()
+        status.tell(name, status=_WORDS.get(process.exitcode, "failed"), exit=process.exitcode,
+                    seconds=round(time.monotonic() - began, 1))  # fmt: skip
+        return process.exitcode
+
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(one, name) for name in runs]
+        try:
+            codes = [future.result() for future in waiting]
+        except KeyboardInterrupt:
+            for future in waiting:
+                future.cancel()
+            for process in running:
+                process.terminate()  # it shuts its kernel down and says so in its reports
+            pool.shutdown()
+            status.end("interrupted")
+            return 130
+    good = [folder / name for name, code in zip(runs, codes, strict=True) if code == 0]
+    compared = len(good) < 2 or _compare(good, folder / COMPARISON, status)
+    failed = any(codes) or not compared
+    status.end("failed" if failed else "complete")
+    return 1 if failed else 0
+
+
+class _Status:
+    """What ``status.json`` holds; lines on the screen as it changes."""
+
+    def __init__(self, folder: Path, names: list[str], stream):
+        self.path, self.stream = folder / STATUS, stream
+        self.runs = {name: {"run": name, "status": "waiting"} for name in names}
+        self.facts = {"group": folder.name, "status": "running", "started": record.now(), "finished": None,
+                      "comparison": None}  # fmt: skip
+        self.save()
+
+    def tell(self, name: str, **facts) -> None:
+        self.runs[name] |= facts | {"report": f"{name}/index.html", "log": f"{name}/{LOG}"}
+        self.save()
+        self.say(f"{name}  {self.runs[name]['status']}")
+
+    def end(self, status: str) -> None:
+        self.facts |= {"status": status, "finished": record.now()}
+        self.save()
+        self.say(f"{status}: {self.path}")
+
+    def save(self) -> None:
+        write_json(self.path, self.facts | {"runs": list(self.runs.values())})
+
+    def say(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+def _run(config: Config, folder: Path, notebooks: Path, threads: int, options: dict) -> None:
+    """A run in a process of its own."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # the kernels' too
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOG, "a", encoding="utf-8") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            code = run_series(config, folder, notebooks, stream=log, **options)
+        except SkinLesionError as error:
+            print(f"error: {error}", file=log, flush=True)
+            code = 2
+        except KeyboardInterrupt:
+            code = 130
+    sys.exit(code)
+
+
+def _compare(folders: list[Path], output: Path, status: _Status) -> bool:
+    """One report on all runs, the first one to compare with; False if they cannot be compared."""
+    from skinlesion.evaluation.command import compare
+
+    try:
+        compare([str(folder) for folder in folders], None, output)
+    except SkinLesionError as error:
+        status.facts["error"] = f"no comparison: {error}"
+        status.say(f"error: {status.facts['error']}")
+        return False
+    status.facts["comparison"] = f"{output.name}/report.html"
+    return True

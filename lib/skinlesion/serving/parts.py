@@ -1,0 +1,154 @@
+"""What ``skinlesion score`` leaves: numbered Parquet files, and ``_score.json``, which says what made them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from skinlesion.errors import ImageError, SkinLesionError
+from skinlesion.places import Folder
+from skinlesion.serving.manifest import Manifest
+from skinlesion.serving.predictor import Prediction
+from skinlesion.serving.sources import Item, Survey
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError:
+    raise SkinLesionError("scoring needs pyarrow; pip install 'skin-lesion-lab[scale]'") from None
+
+RECORD = "_score.json"  # readers of a folder of Parquet files pass over what begins with an underscore
+# Some 400 parts keep many machines busy to the end; fewer images are not worth a file, more too much to lose.
+PARTS, SMALLEST, LARGEST = 400, 50, 5_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the images of a source are cut into parts, and what they are scored by.
+
+    Attributes
+    ----------
+    images : int
+    part_size : int
+        Images in every part but the last.
+    fingerprint : str
+        Over the images' names, sizes and times.
+    model : dict
+        ``name``, ``version`` and ``sha256``.
+    """
+
+    images: int
+    part_size: int
+    fingerprint: str
+    model: dict
+
+    @classmethod
+    def of(cls, survey: Survey, model: dict) -> Plan:
+        part_size = min(max(survey.images // PARTS, SMALLEST), LARGEST)
+        return cls(survey.images, part_size, survey.fingerprint, model)
+
+    @property
+    def parts(self) -> int:
+        return -(-self.images // self.part_size)
+
+    def size(self, number: int) -> int:
+        """Images in a part."""
+        return min(self.part_size, self.images - number * self.part_size)
+
+    def agree(self, folder: Folder) -> None:
+        """Write the plan down, or find that the scores in the folder were made by the same one.
+
+        Raises
+        ------
+        SkinLesionError
+            If they were not: scores of two sources or models must not get mixed.
+        """
+        written = folder.read(RECORD)
+        if written is None:
+            folder.write(RECORD, (json.dumps(asdict(self), indent=2) + "\n").encode())
+            return
+        try:
+            before = Plan(**json.loads(written))
+        except (ValueError, TypeError):
+            raise SkinLesionError(f"{folder} holds a damaged {RECORD}; choose another --output, or delete it") from None
+        if before == self:
+            return
+        changed = "model" if before.model != self.model else "images"
+        told = {
+            "model": f"by {before.model.get('name')} {before.model.get('version')}, not {self.model['version']}",
+            "images": f"of {before.images:,} images, which are not these {self.images:,} any more",
+        }[changed]
+        raise SkinLesionError(
+            f"{folder} holds scores {told}; choose another --output, go on with the same {changed}, or delete that one"
+        )
+
+
+def name(number: int) -> str:
+    return f"part-{number:06}.parquet"
+
+
+def finished(folder: Folder, plan: Plan, numbers: Iterable[int]) -> dict[int, int]:
+    """Which of these parts are there and whole: {part: images that failed}."""
+    there, found = folder.names(), {}
+    for number in numbers:
+        if name(number) in there:
+            try:
+                with folder.files.open(folder.path(name(number)), "rb") as file:
+                    footer = pq.ParquetFile(file).metadata
+            except (OSError, pa.ArrowInvalid):  # torn, at a place that shows half-written files: scored again
+                continue
+            if footer.num_rows == plan.size(number):
+                found[number] = sum(_failed(footer.row_group(i)) for i in range(footer.num_row_groups))
+    return found
+
+
+def _failed(group) -> int:
+    column = next(group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema == "error")
+    return group.num_rows - column.statistics.null_count
+
+
+def sweep(folder: Folder, numbers: Iterable[int]) -> None:
+    """Remove what a killed process left half-written of parts that are finished now."""
+    if folder.local:
+        done = {name(number) for number in numbers}
+        for path in Path(folder.root).glob(".part-*.partial"):
+            if path.name[1:].startswith(tuple(done)):
+                path.unlink(missing_ok=True)
+
+
+def table(items: Sequence[Item], answers: Sequence[Prediction | ImageError], manifest: Manifest) -> pa.Table:
+    """One row an image, in order.
+
+    ``image_id`` (the file's name), ``path`` (as ``archive.zip!member`` in an archive), ``label``, ``p_<code>`` and
+    ``score_<code>`` for each code, ``malignant_probability``, ``referral``, ``in_domain``, ``domain_score``: see
+    :class:`~skinlesion.serving.predictor.Prediction`. ``error`` is null, or says why all of these are.
+    """
+    codes = manifest.labels.codes
+    good = [None if isinstance(answer, ImageError) else answer for answer in answers]
+
+    def column(kind: pa.DataType, get) -> pa.Array:
+        return pa.array([answer and get(answer) for answer in good], kind)
+
+    number, text = pa.float64(), pa.string()
+    columns = {
+        "image_id": pa.array([item.name for item in items], text),
+        "path": pa.array([item.path for item in items], text),
+        "label": column(text, lambda answer: answer.label),
+        **{f"p_{code}": column(number, lambda answer, code=code: answer.probabilities[code]) for code in codes},
+        **{f"score_{code}": column(number, lambda answer, code=code: answer.scores[code]) for code in codes},
+        "malignant_probability": column(number, lambda answer: answer.malignant_probability),
+        "referral": column(text, lambda answer: answer.referral),
+        "in_domain": column(pa.bool_(), lambda answer: answer.in_domain),
+        "domain_score": column(number, lambda answer: answer.domain_score),
+        "error": pa.array([str(answer) if isinstance(answer, ImageError) else None for answer in answers], text),
+    }
+    return pa.table(columns).replace_schema_metadata({"model": json.dumps(manifest.identity)})
+
+
+def to_parquet(items: Sequence[Item], answers: Sequence[Prediction | ImageError], manifest: Manifest) -> bytes:
+    """The table as a Parquet file with a single row group."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table(items, answers, manifest), sink, compression="zstd")
+    return sink.getvalue().to_pybytes()

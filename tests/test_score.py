@@ -1,0 +1,402 @@
+"""Batch scoring: every image once, whatever the source, however often it is killed, in bounded memory."""
+
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import tiny_model
+from skinlesion import cli, images
+from skinlesion.errors import DataError, ImageError, ModelError
+from skinlesion.serving import score as scoring
+from skinlesion.serving.predictor import Predictor
+from skinlesion.serving.sources import Item, listing
+from skinlesion.taxonomy import HAM7
+from small import small_table
+
+MANY = 2000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model.write(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """84 images in two levels of folders, among files that are none."""
+    place = tmp_path_factory.mktemp("images")
+    small_table(place, lesions=8)
+    (place / "b" / "deep").mkdir(parents=True)
+    for path in sorted(place.glob("nv*")):
+        path.rename(place / "b" / "deep" / path.name)
+    (place / "notes.txt").write_text("none")
+    (place / ".hidden.jpg").write_bytes(b"none")
+    (place / "nv_segmentation.png").write_bytes(b"a mask")
+    (place / "up").symlink_to(place, target_is_directory=True)
+    return place
+
+
+def zipped(paths, target: Path) -> Path:
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in paths:
+            archive.write(path, f"part/{path.name}")
+        archive.writestr("__MACOSX/part/a.jpg", b"none")
+    return target
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """2,000 tiny images in an archive, and the first 200 of them in another."""
+    place = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    for name, count in (("many.zip", MANY), ("few.zip", 200)):
+        with zipfile.ZipFile(place / name, "w") as archive:
+            for i in range(count):
+                data = io.BytesIO()
+                Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).save(data, "JPEG")
+                archive.writestr(f"{i:05}.jpg", data.getvalue())
+    return place
+
+
+def score(*sources, output, model, status=0, **options) -> pd.DataFrame:
+    """Score through the command line's entry; the table it leaves."""
+    extra = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    assert cli.main(["score", *map(str, sources), "--output", str(output), "--model", str(model), *extra]) == status
+    return table(output)
+
+
+def table(output) -> pd.DataFrame:
+    return pd.concat([pq.read_table(path).to_pandas() for path in sorted(Path(output).glob("part-*"))])
+
+
+def refused(capsys, *arguments) -> str:
+    capsys.readouterr()
+    assert cli.main(["score", *map(str, arguments)]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_a_folder_answers_as_the_predictor_does(folder, model, tmp_path):
+    found = score(folder, output=tmp_path, model=model)
+    paths = sorted(str(path) for path in folder.rglob("*.jpg") if not path.name.startswith("."))
+    assert sorted(found["path"]) == paths and len(paths) == 84
+    assert list(found["image_id"]) == [Path(path).stem for path in found["path"]]
+    assert found["error"].isna().all()
+    frames = [images.read(path) for path in found["path"]]
+    for row, answer in zip(found.to_dict("records"), Predictor.load(model).predict(frames), strict=True):
+        assert [row[f"p_{code}"] for code in HAM7.codes] == pytest.approx(list(answer.probabilities.values()), abs=1e-6)
+        assert [row[f"score_{code}"] for code in HAM7.codes] == pytest.approx(list(answer.scores.values()), abs=1e-6)
+        assert row["malignant_probability"] == pytest.approx(answer.malignant_probability, abs=1e-6)
+        assert row["domain_score"] == pytest.approx(answer.domain_score, abs=1e-5)
+        assert (row["label"], row["referral"], row["in_domain"]) == (answer.label, answer.referral, answer.in_domain)
+    record = json.loads((tmp_path / "_score.json").read_text())
+    assert record["images"] == 84 and record["model"]["sha256"] == Predictor.load(model).manifest.sha256
+    assert json.loads(pq.read_schema(tmp_path / "part-000000.parquet").metadata[b"model"]) == record["model"]
+    assert len(pd.read_parquet(tmp_path)) == 84, "the folder is a Parquet data set"
+
+
+def test_archives_patterns_and_single_images(folder, model, tmp_path):
+    flat, deep = sorted(folder.glob("*_0.jpg")), sorted(folder.glob("b/deep/*.jpg"))
+    one, two = zipped(flat, tmp_path / "one.zip"), zipped(deep, tmp_path / "two.zip")
+    names = [f"{one}!part/{path.name}" for path in flat] + [f"{two}!part/{path.name}" for path in deep]
+    assert list(score(tmp_path / "*.zip", output=tmp_path / "a", model=model)["path"]) == names
+    assert list(score(one, two, output=tmp_path / "b", model=model)["path"]) == names
+    assert list(score(tmp_path, output=tmp_path / "c", model=model)["path"]) == names, "archives in a folder"
+    found = score(folder / "*_1.jpg", deep[0], output=tmp_path / "d", model=model)
+    assert list(found["path"]) == [*map(str, sorted(folder.glob("*_1.jpg"))), str(deep[0])]
+    odd = tmp_path / "a [1] #%41 ü.jpg"
+    shutil.copy(deep[0], odd)
+    assert list(score(odd, output=tmp_path / "e", model=model)["path"]) == [str(odd)]
+
+
+@pytest.fixture
+def broken(folder, tmp_path):
+    """A folder with two good images among everything that can be wrong; what the errors must say, by file name."""
+    place = tmp_path / "broken"
+    place.mkdir()
+    good = sorted(folder.glob("[!.]*.jpg"))[:2]
+    data = good[0].read_bytes()
+    contents = {
+        "cut.jpg": (data[:-100], "damaged"),
+        "empty.jpg": (b"", "empty"),
+        "page.png": (b"<html>", "not a readable"),
+        "tiny.png": (None, "each side needs 16"),
+    }
+    for name, (content, _) in contents.items():
+        (place / name).write_bytes(content or b"")
+    Image.new("RGB", (8, 8)).save(place / "tiny.png")
+    (place / "lost.jpg").symlink_to(place / "nowhere")
+    with open(place / "huge.jpg", "wb") as file:
+        file.truncate(images.MAX_BYTES + 1)
+    archive = bytearray(zipped(good, place / "z.zip").read_bytes())
+    archive[archive.index(data) + len(data) // 2] ^= 255
+    (place / "z.zip").write_bytes(archive)
+    for path in good:
+        shutil.copy(path, place)
+    says = {name: text for name, (_, text) in contents.items()}
+    return place, {path.name for path in good}, says | {"huge.jpg": "at most", "lost.jpg": "no image"}, good[0].name
+
+
+def test_broken_images_get_their_rows_and_an_exit_status(broken, model, tmp_path, capsys):
+    place, good, says, damaged = broken
+    found = score(place, output=tmp_path / "out", model=model, status=1)
+    rows = {Path(row["path"].replace("!", "/")).relative_to(place).as_posix(): row for row in found.to_dict("records")}
+    for name, text in says.items():
+        assert re.search(text, rows[name]["error"]), (name, rows[name]["error"])
+        assert pd.isna(rows[name]["label"]) and pd.isna(rows[name]["p_mel"]) and pd.isna(rows[name]["in_domain"])
+    assert "cannot be read" in rows[f"z.zip/part/{damaged}"]["error"], "a member with another checksum"
+    assert {name for name, row in rows.items() if pd.isna(row["error"]) and "/" not in name} == good
+    assert found["error"].notna().sum() == len(says) + 1
+    before = (tmp_path / "out" / "part-000000.parquet").stat().st_mtime_ns
+    score(place, output=tmp_path / "out", model=model, status=1)
+    assert "10 of them before" in capsys.readouterr().out, "called again, it still says that some failed"
+    assert (tmp_path / "out" / "part-000000.parquet").stat().st_mtime_ns == before
+
+
+def test_an_image_that_the_network_fails_on_spoils_no_other():
+    class Fussy:
+        def predict(self, frames):
+            if any(frame.max() > 200 for frame in frames):
+                raise ModelError("the network answered with numbers that are not finite")
+            return ["fine"] * len(frames)
+
+    dark, bright = np.zeros((20, 20, 3), np.uint8), np.full((20, 20, 3), 255, np.uint8)
+    unread = ImageError("missing", "there is none")
+    answers = scoring._predicted(Fussy(), [dark, bright, unread, dark])
+    assert answers[0] == answers[3] == "fine" and answers[2] is unread
+    assert "not finite" in str(answers[1])
+
+
+def test_what_cannot_be_scored_is_said(folder, model, tmp_path, capsys):
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "bad.zip").write_bytes(b"PK, but no zip")
+    out = ("--output", tmp_path / "out", "--model", model)
+    assert "there is nothing at" in refused(capsys, tmp_path / "nowhere", *out)
+    assert "nothing matches" in refused(capsys, tmp_path / "*.jpg", *out)
+    assert "no images in" in refused(capsys, tmp_path / "nothing", *out)
+    assert "cannot be opened" in refused(capsys, tmp_path / "bad.zip", *out)
+    assert "pip install gcsfs" in refused(capsys, "gs://bucket/images", *out)
+    assert "Protocol not known: gopher" in refused(capsys, "gopher://images", *out)
+    assert "chained" in refused(capsys, "zip://*.jpg::s3://bucket/a.zip", *out)
+    assert "no model in" in refused(capsys, folder, "--output", tmp_path / "out", "--model", tmp_path)
+    for shard in ("0/2", "3/2", "1", "-1/2", "a/b"):
+        assert "i from 1 to N" in refused(capsys, folder, *out, f"--shard={shard}")
+    (tmp_path / "file").write_text("no folder")
+    assert "cannot be" in refused(capsys, folder, "--output", tmp_path / "file" / "out", "--model", model)
+    assert not (tmp_path / "out").exists(), "nothing is made before all is found right"
+
+
+def test_scores_of_other_images_or_models_are_not_mixed(folder, model, tmp_path, capsys):
+    place = tmp_path / "images"
+    shutil.copytree(folder, place, symlinks=True)
+    score(place, output=tmp_path / "out", model=model)
+    other = tiny_model.write(tmp_path / "other", name="another")
+    said = refused(capsys, place, "--output", tmp_path / "out", "--model", other)
+    assert "by tiny 2026" in said and "choose another --output" in said
+    os.utime(next(place.glob("*.jpg")), (1, 1))
+    said = refused(capsys, place, "--output", tmp_path / "out", "--model", model)
+    assert "of 84 images, which are not these 84 any more; choose another --output" in said
+    (tmp_path / "out" / "_score.json").write_text("{")
+    assert "damaged _score.json" in refused(capsys, place, "--output", tmp_path / "out", "--model", model)
+
+
+def test_images_that_change_meanwhile_are_noticed(folder, model, tmp_path, monkeypatch, capsys):
+    looks = []
+
+    def changing(sources):
+        looks.append(sources)
+        return (item._replace(mark=f"{item.mark}{len(looks)}") for item in listing(sources))
+
+    monkeypatch.setattr(scoring, "listing", changing)
+    assert "changed while they were scored" in refused(capsys, folder, "--output", tmp_path / "out", "--model", model)
+
+
+def test_a_torn_part_is_made_again(folder, model, tmp_path):
+    whole = score(folder, output=tmp_path, model=model)
+    part = tmp_path / "part-000001.parquet"
+    part.write_bytes(part.read_bytes()[:-20])
+    pd.testing.assert_frame_equal(score(folder, output=tmp_path, model=model), whole)
+
+
+def test_shards_share_the_work(many, model, tmp_path):
+    seen = {}
+    for shard in ("2/3", "1/3", "3/3"):
+        score(many / "many.zip", output=tmp_path, model=model, shard=shard)
+        seen[shard] = {path.name for path in tmp_path.glob("part-*")} - set().union(*seen.values())
+    assert {shard: len(parts) for shard, parts in seen.items()} == {"1/3": 14, "2/3": 13, "3/3": 13}
+    assert list(table(tmp_path)["image_id"]) == [f"{i:05}" for i in range(MANY)]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")}
+    score(many / "many.zip", output=tmp_path, model=model, shard="1/1")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")} == before
+
+
+def start(source, output, model) -> subprocess.Popen:
+    command = [sys.executable, "-m", "skinlesion.cli", "score", source, "--output", output, "--model", model]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_sigkill_at_random_moments_loses_and_doubles_nothing(many, model, tmp_path):
+    whole = score(many / "many.zip", output=tmp_path / "whole", model=model)
+    seed = random.randrange(2**32)
+    draw, output, killed, done = random.Random(seed), tmp_path / "out", 0, {}
+    for _ in range(5):
+        process = start(many / "many.zip", output, model)
+        wanted = len(done) + draw.randrange(8)
+        while process.poll() is None and len(list(output.glob("part-*"))) < wanted:
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.05))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        now = {path: path.stat().st_mtime_ns for path in output.glob("part-*")}
+        assert done.items() <= now.items(), f"a finished part was touched again (seed {seed})"
+        done = now
+    assert killed >= 3 and 0 < len(done) < 40, f"killed {killed} times, {len(done)} parts (seed {seed})"
+    (output / f".part-000039.parquet.{seed}.partial").write_bytes(b"half")
+    pd.testing.assert_frame_equal(score(many / "many.zip", output=output, model=model), whole)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert not list(output.glob("*.partial")) and not list(output.glob(".*.partial"))
+
+
+def test_memory_does_not_grow_with_the_source(many, model, tmp_path):
+    peaks = []
+    for name in ("few.zip", "many.zip"):
+        process = start(many / name, tmp_path / name, model)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        peaks.append(usage.ru_maxrss / 1024)
+    assert peaks[1] - peaks[0] < 15, f"{peaks[0]:.0f} MB for 200 images, {peaks[1]:.0f} MB for 2,000"
+
+
+def test_an_error_stops_all_workers(many, model, tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def fetch(items):
+        calls.append(len(items))
+        raise DataError("the cable was pulled; the same command goes on")
+
+    monkeypatch.setattr(scoring, "fetch", fetch)
+    assert "the cable was pulled" in refused(capsys, many / "many.zip", "--output", tmp_path / "out", "--model", model)
+    assert len(calls) < 10
+
+
+def test_an_object_store(bucket, folder, model, tmp_path, capsys):
+    import fsspec
+
+    paths = sorted(folder.glob("[!.]*.jpg"))[:60]
+    for path in paths[:55]:
+        bucket.upload_file(str(path), "skin", f"images/{path.name}")
+    bucket.put_object(Bucket="skin", Key="images/bad.jpg", Body=b"no image")
+    bucket.put_object(Bucket="skin", Key="images/", Body=b"")  # as some tools mark folders
+    bucket.upload_file(str(zipped(paths[55:], tmp_path / "a.zip")), "skin", "images/z/a.zip")
+    arguments = ["score", "s3://skin/images", "--output", "s3://skin/scores", "--model", str(model)]
+    assert cli.main(arguments) == 1
+    store = fsspec.filesystem("s3", use_listings_cache=False)
+    parts = sorted(store.glob("skin/scores/part-*"))
+    found = pd.concat([pq.read_table(store.open(part)).to_pandas() for part in parts])
+    assert set(found["path"]) == {
+        *(f"s3://skin/images/{path.name}" for path in paths[:55]), "s3://skin/images/bad.jpg",
+        *(f"s3://skin/images/z/a.zip!part/{path.name}" for path in paths[55:]),
+    }  # fmt: skip
+    assert list(found["image_id"][found["error"].notna()]) == ["bad"]
+    local = score(folder, output=tmp_path / "out", model=model).set_index("image_id")
+    both = found[found["error"].isna()].set_index("image_id")
+    assert np.abs(both["p_mel"] - local.loc[both.index, "p_mel"]).max() < 1e-6
+    before = [store.info(part)["LastModified"] for part in parts]
+    assert cli.main(arguments) == 1, "everything is there, and one image failed"
+    assert [store.info(part)["LastModified"] for part in parts] == before
+    bucket.put_object(Bucket="skin", Key="images/bad.jpg", Body=b"another")
+    assert "which are not these 61 any more" in refused(capsys, *arguments[1:])
+    assert "cannot be" in refused(capsys, folder, "--output", "s3://nobody/x", "--model", model)
+
+
+def test_an_object_that_vanishes_is_a_row(bucket, model):
+    item = Item("s3://skin/images/gone.jpg", "", 100, "x")
+    _, missed = scoring.score_part([item], Predictor.load(model), lambda count: None)
+    assert missed == 1
+
+
+class Ranges(SimpleHTTPRequestHandler):
+    """A web server that gives parts of files, which Python's own does not."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if not wanted:
+            return super().do_GET()
+        data = Path(self.translate_path(self.path)).read_bytes()
+        first, last = int(wanted[1]), min(int(wanted[2]), len(data) - 1)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.end_headers()
+        self.wfile.write(data[first : last + 1])
+        return None
+
+    def end_headers(self):
+        if type(self) is Ranges:
+            self.send_header("Accept-Ranges", "bytes")
+        super().end_headers()
+
+
+class Whole(Ranges):
+    def do_GET(self):
+        return SimpleHTTPRequestHandler.do_GET(self)
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Starts a web server for a folder; gives its address."""
+    servers = []
+
+    def serve(handler) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path)))
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+
+
+def test_a_web_server(site, folder, model, tmp_path, capsys):
+    paths = sorted(folder.glob("mel*.jpg"))
+    zipped(paths, tmp_path / "a.zip")
+    shutil.copy(paths[0], tmp_path / "one.jpg")
+    address = site(Ranges)
+    found = score(f"{address}/a.zip", f"{address}/one.jpg", output=tmp_path / "out", model=model)
+    assert list(found["path"]) == [*(f"{address}/a.zip!part/{path.name}" for path in paths), f"{address}/one.jpg"]
+    assert found["error"].isna().all()
+    out = ("--output", tmp_path / "other", "--model", model)
+    assert "nothing at" in refused(capsys, f"{address}/none.zip", *out)
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+        archive.writestr("large.bin", bytes(9_000_000))  # a small one comes whole
+    assert "download it first" in refused(capsys, f"{site(Whole)}/a.zip", *out)
+    assert "nothing at" in refused(capsys, "http://127.0.0.1:1/a.zip", *out)
+
+
+def test_a_listing_is_the_same_each_time(folder, many):
+    sources = [str(folder), str(many / "*.zip")]
+    assert list(listing(sources)) == list(listing(sources))
+    assert len({item.path for item in listing(sources)}) == 84 + MANY + 200
