@@ -24,7 +24,7 @@ DOTS = ((14, 14, 2.6), (19, 18, 2))  # x, y, radius
 
 
 def write_icons(folder: Path) -> None:
-    """Write ``icon-<side>.png`` with round corners, and ``icon-full-<side>.png``, which systems cut to their own shape."""
+    """Write ``icon-<side>.png`` with round corners, and ``icon-full-<side>.png``, which systems cut to shape."""
     for side in (192, 512):
         draw(side, full=False).save(folder / f"icon-{side}.png", optimize=True)
         draw(side, full=True).save(folder / f"icon-full-{side}.png", optimize=True)

@@ -1,6 +1,6 @@
 """``python -m app.device_site [--model DIR] [--output DIR]``: build the on-device page, files for any web server.
 
-They are the sources in ``app/device``, ONNX Runtime Web from npm at the version of ``package-lock.json``, and the model.
+They are the sources in ``app/device``, ONNX Runtime Web from npm as ``package-lock.json`` pins it, and the model.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import argparse
 import base64
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
@@ -21,14 +21,14 @@ from app import present
 from app.device_icons import write_icons
 from app.examples import EXAMPLES
 from app.examples import FOLDER as EXAMPLE_FOLDER
-from app.on_device import RULES, SITE, kept_headers
+from app.on_device import RULES, SITE, SOURCES, kept_headers, node_needed
 from skinlesion.errors import SkinLesionError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.variants import half_weights
 
 APP = Path(__file__).resolve().parent
-SOURCES = APP / "device"
-RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+PROGRAM = "ort-wasm-simd-threaded.wasm"
+RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", PROGRAM)
 PAGE = (
     "answer.js", "download.js", "engine.js", "frame.js", "keep.js", "overlay.js", "page.js", "view.js", "words.js",
     "worker.js", "device.css", "manifest.webmanifest",
@@ -68,7 +68,7 @@ def build(model: Path | None = None, output: Path = SITE) -> dict[str, int]:
     write_icons(fresh)
     _pack(fresh)
     (fresh / "index.html").write_text(_page(manifest, weights, sizes(fresh)), encoding="utf-8")
-    (fresh / "sw.js").write_text(_service_worker(fresh), encoding="utf-8")
+    (fresh / "sw.js").write_text(service_worker(fresh), encoding="utf-8")
     _pack(fresh)
     shutil.rmtree(output, ignore_errors=True)
     fresh.rename(output)
@@ -85,21 +85,14 @@ def install() -> None:
     """
     needed = node_needed()
     if not shutil.which("node") or not shutil.which("npm"):
-        raise SkinLesionError(
-            f"the on-device page is built with Node.js {needed} or newer, and npm; install them first"
-        )
+        raise SkinLesionError(f"the on-device page is built with Node.js {needed} or newer and npm; install them first")
     found = _run("node", "--version").strip()
-    if int(found.removeprefix("v").partition(".")[0]) < needed:
+    if int(found.removeprefix("v").partition(".")[0]) < int(needed):
         raise SkinLesionError(f"the on-device page needs Node.js {needed} or newer, not {found}; install a newer one")
     lock, stamp = SOURCES / "package-lock.json", SOURCES / "node_modules" / ".installed"
     if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
         _run("npm", "ci", "--no-progress", cwd=SOURCES)
         shutil.copyfile(lock, stamp)
-
-
-def node_needed() -> int:
-    """The oldest major version of Node that will do, from ``package.json``."""
-    return int(re.search(r"\d+", json.loads((SOURCES / "package.json").read_text())["engines"]["node"])[0])
 
 
 def sizes(site: Path) -> dict[str, int]:
@@ -142,25 +135,30 @@ def _copy(site: Path) -> None:
 
 def _model(manifest: Manifest, folder: Path, site: Path) -> str:
     """Write the network and ``model.json``; returns how the weights are stored, in words."""
-    judged = manifest.content.get("variants_judged", {}).get("fp16", {"kept": True})
-    path = site / "model.onnx"
-    if judged["kept"]:
+    half = manifest.content.get("variants_judged", {}).get("fp16", {"kept": True})["kept"]
+    path, program = site / "model.onnx", site / "ort" / PROGRAM
+    if half:
         half_weights(folder / manifest.file, path)
-    else:  # where it was found to cost balanced accuracy
+    else:  # it was found to cost balanced accuracy
         shutil.copyfile(folder / manifest.file, path)
-    large = [path, site / "ort" / "ort-wasm-simd-threaded.wasm"]
     content = {
         "name": manifest.name,
         "version": manifest.version,
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "downloads": {str(file.relative_to(site)): file.stat().st_size for file in large},
-        "labels": [
-            {"code": d.code, "name": d.name, "malignant": d.malignant, "color": d.color, "description": d.description}
-            for d in manifest.labels
-        ],
-        "fit": manifest.content["fit"],
+        "downloads": {file.relative_to(site).as_posix(): file.stat().st_size for file in (path, program)},
         "outputs": manifest.outputs,
+        **rules(manifest),
+    }
+    (site / "model.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return "weights in 16 bits" if half else "weights in 32 bits"
+
+
+def rules(manifest: Manifest) -> dict:
+    """What makes an answer of the network's outputs, and puts it into words; ``Model`` in ``device/types.js``."""
+    return {
+        "labels": [asdict(diagnosis) for diagnosis in manifest.labels],
+        "fit": manifest.content["fit"],
         "temperature": manifest.temperature,
         "prior_shift": manifest.prior_shift.tolist(),
         "decision_weights": manifest.decision_weights.tolist(),
@@ -169,8 +167,6 @@ def _model(manifest: Manifest, folder: Path, site: Path) -> str:
         "own_domain": manifest.domain_method != "energy",
         "measured": present.measured(manifest),
     }
-    (site / "model.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return "weights in 16 bits" if judged["kept"] else "weights in 32 bits"
 
 
 def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
@@ -189,19 +185,19 @@ def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
     )
 
 
-def _service_worker(site: Path) -> str:
+def service_worker(site: Path) -> str:
     """The service worker's source, with what it must keep: any other file or header makes another version of it."""
-    files: dict[str, str | None] = {}
-    digests = hashlib.sha256()
-    for path in _files(site):
-        name, digest = str(path.relative_to(site)), hashlib.sha256(path.read_bytes()).digest()
-        digests.update(digest)
-        files[name] = "sha256-" + base64.b64encode(digest).decode()
+    digests = {
+        path.relative_to(site).as_posix(): hashlib.sha256(path.read_bytes()).digest()
+        for path in _files(site)
+        if path.name != "sw.js"
+    }
+    source = (SOURCES / "sw.js").read_text(encoding="utf-8")
+    files = {name: "sha256-" + base64.b64encode(digest).decode() for name, digest in digests.items()}
+    version = hashlib.sha256(json.dumps([source, files, kept_headers()]).encode()).hexdigest()[:16]
     del files["index.html"]
-    content = {"headers": kept_headers(), "files": {"./": None, **files}}
-    digests.update(json.dumps(content).encode())
-    known = json.dumps({"version": digests.hexdigest()[:16], **content}, indent=1)
-    return f"const SITE = {known};\n\n{(SOURCES / 'sw.js').read_text(encoding='utf-8')}"
+    known = json.dumps({"version": version, "headers": kept_headers(), "files": {"./": None, **files}}, indent=1)
+    return f"const SITE = {known};\n\n{source}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
@@ -9,6 +10,8 @@ from flask import Blueprint, Response, abort, current_app, render_template, requ
 from app.security import HEADERS
 
 blueprint = Blueprint("device", __name__, url_prefix="/device")
+
+SOURCES = Path(__file__).resolve().parent / "device"
 
 #: Where ``make site`` puts the page.
 SITE = Path(__file__).resolve().parents[1] / "build" / "site"
@@ -43,6 +46,12 @@ TYPES = {
 PACKED = (("br", ".br"), ("gzip", ".gz"))
 
 
+def node_needed() -> str:
+    """The oldest version of Node that builds the page."""
+    package = json.loads((SOURCES / "package.json").read_text(encoding="utf-8"))
+    return package["engines"]["node"].removeprefix(">=")
+
+
 def kept_headers() -> dict[str, str]:
     """The headers that the page's service worker gives to what it keeps, wherever the page was served from."""
     return {name: text for name, text in (HEADERS | PROTECTION).items() if name != "Cache-Control"}
@@ -53,7 +62,7 @@ def page():
     """The page with this app's navigation, or what to do to have it."""
     path = Path(current_app.config["SITE"]) / "index.html"
     if not path.exists():
-        return render_template("device.html")
+        return render_template("device.html", node=node_needed())
     content = path.read_text(encoding="utf-8").replace(NAVIGATION, render_template("_navigation.html"))
     return _own(Response(content))
 

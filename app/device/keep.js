@@ -8,7 +8,9 @@ export async function keep(offline, update) {
   if (!("serviceWorker" in navigator)) return; // browsers have it on https and localhost only
   const registration = await navigator.serviceWorker.register("sw.js", { updateViaCache: "none" });
   const offer = () => (update.hidden = !(registration.waiting && navigator.serviceWorker.controller));
-  registration.addEventListener("updatefound", () => registration.installing?.addEventListener("statechange", offer));
+  const follow = () => registration.installing?.addEventListener("statechange", offer);
+  registration.addEventListener("updatefound", follow);
+  follow(); // the browser looks for updates while the page loads
   offer();
   update.querySelector("button")?.addEventListener("click", () => {
     navigator.serviceWorker.addEventListener("controllerchange", () => location.reload());

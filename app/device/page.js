@@ -12,9 +12,9 @@ import { percent } from "./words.js";
 const element = id => /** @type {HTMLElement} */ (document.getElementById(id));
 
 const drop = element("choose"), results = element("results"), status = element("status"), bar = element("bar");
-const engine = start();
+export const engine = start();
 /** @type {Promise<Loaded>} */
-const loaded = engine.load(progress);
+export const loaded = engine.load(progress);
 
 /** @param {number} share */
 function progress(share) {
