@@ -385,7 +385,10 @@ def test_an_image_gets_its_card_and_nothing_of_it_is_sent(visit, predictor, home
     assert shown.reason in card.inner_text()
     assert f"Probability {present.percent(expected.probability)}" in card.locator(".odds").inner_text()
     assert re.search(r"\d+ ms in the network", card.inner_text())
-    assert f"lesion.png: {expected.name}" in visit.get_by_role("status").first.inner_text()
+    assert (
+        f"lesion.png: {expected.name}, {present.percent(expected.probability)}. {shown.advice}."
+        == visit.locator("#status").inner_text()
+    )
     map, slider = card.get_by_role("img", name="Class activation map"), card.get_by_role("slider")
     assert map.is_visible()
     slider.fill("80")
@@ -477,7 +480,7 @@ def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewh
     script.write_text(device_site.service_worker(folder))
     os.utime(script, (time.time() + 9, time.time() + 9))  # a second is what web servers tell apart
     page.reload()
-    button = page.get_by_role("button", name="Reload with it")
+    button = page.get_by_role("button", name="Load it")
     button.wait_for(timeout=60_000)
     assert page.evaluate("getComputedStyle(document.querySelector('main')).color") != "rgb(1, 2, 3)"
     with page.expect_event("load"):

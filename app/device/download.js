@@ -1,5 +1,13 @@
 // The large files, with progress, and proof that they are the right ones.
 
+/** @param {string} name */
+export async function get(name) {
+  const response = await fetch(name).catch(() => null);
+  if (response?.ok) return response;
+  const why = response ? `status ${response.status}` : "no connection";
+  throw new Error(`${name} could not be fetched (${why}); reload the page to try again`);
+}
+
 /**
  * Fetch files at once.
  *
@@ -12,19 +20,17 @@ export async function download(names, sizes, report) {
   const total = names.reduce((sum, name) => sum + sizes[name], 0);
   let arrived = 0;
   return Promise.all(names.map(async name => {
-    const response = await fetch(name);
-    if (!response.ok || !response.body) throw new Error(`${name} could not be fetched (status ${response.status})`);
     const content = new Uint8Array(sizes[name]);
-    const reader = response.body.getReader();
+    const reader = /** @type {ReadableStream<Uint8Array>} */ ((await get(name)).body).getReader();
     let at = 0;
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      if (at + part.value.length > content.length) throw new Error(`${name} is longer than it should be`);
+      if (at + part.value.length > content.length) throw new Error(`${name} is not the file it should be; reload the page`);
       content.set(part.value, at);
       at += part.value.length;
       arrived += part.value.length;
       report(arrived / total);
     }
-    if (at < content.length) throw new Error(`${name} was cut short`);
+    if (at < content.length) throw new Error(`${name} was cut short; reload the page to try again`);
     return content;
   }));
 }

@@ -5,7 +5,7 @@
 const MIN_SIDE = 16; // pixels, as on the server
 const MAX_BYTES = 20 * 2 ** 20; // likewise
 /** Larger images are reduced to this many pixels: the network holds about 25 bytes for each, and phones have little. */
-export const MAX_PIXELS = 4_000_000;
+export const MAX_PIXELS = 2_000_000;
 
 /**
  * The size that an image is read at.

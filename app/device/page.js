@@ -4,7 +4,7 @@ import { answer } from "./answer.js";
 import { start } from "./engine.js";
 import { keep } from "./keep.js";
 import { problem, result } from "./view.js";
-import { percent } from "./words.js";
+import { advice, percent } from "./words.js";
 
 /** @import {Loaded} from "./types.js" */
 
@@ -52,7 +52,7 @@ async function look({ name, content }) {
     const found = answer(about.model, outputs.logits, outputs.domain);
     const chosen = about.model.labels[found.best].name, share = percent(found.probabilities[found.best]);
     const node = result({ title: name, picture: URL.createObjectURL(content) }, outputs, found, about);
-    return { node, summary: `${name}: ${chosen}, ${share}.` };
+    return { node, summary: `${name}: ${chosen}, ${share}. ${advice(found)}.` };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return { node: problem(name, `${message}.`), summary: `${name} cannot be used.` };

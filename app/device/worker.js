@@ -1,7 +1,7 @@
 // Runs the network away from the page's thread. Every message is answered, with the number that it came with.
 
 import * as ort from "./ort/ort.wasm.min.mjs";
-import { download, verify } from "./download.js";
+import { download, get, verify } from "./download.js";
 import { decode } from "./frame.js";
 
 /** @import {Frame, Loaded, Model, Outputs} from "./types.js" */
@@ -19,8 +19,9 @@ let session;
  * @returns {Promise<Loaded>}
  */
 async function load(report) {
+  if (typeof OffscreenCanvas === "undefined") throw new Error("this browser is too old for it; update it, or use another");
   const threads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
-  model = await (await fetch("model.json")).json();
+  model = await (await get("model.json")).json();
   const [program, weights] = await download([PROGRAM, model.file], model.downloads, report);
   await verify(weights, model.sha256);
   ort.env.wasm.wasmBinary = program;

@@ -17,7 +17,14 @@ test("files arrive whole, and the share of both is told", async () => {
 test("what is missing, cut short or too long is named", async () => {
   await assert.rejects(download(["none"], { none: 1 }, () => {}), /none could not be fetched \(status 404\)/);
   await assert.rejects(download(["one"], { one: 4 }, () => {}), /one was cut short/);
-  await assert.rejects(download(["one"], { one: 2 }, () => {}), /one is longer/);
+  await assert.rejects(download(["one"], { one: 2 }, () => {}), /one is not the file/);
+});
+
+test("a lost connection is told from a missing file", async () => {
+  const before = globalThis.fetch;
+  globalThis.fetch = () => Promise.reject(new TypeError("Failed to fetch"));
+  await assert.rejects(download(["one"], sizes, () => {}), /one could not be fetched \(no connection\); reload/);
+  globalThis.fetch = before;
 });
 
 test("another file than the one expected is refused", async () => {
