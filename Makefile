@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERIES = $(BIN)/python run_all.py --data $(DATA) --preset $(PRESET) $(if $(RUN),--run $(RUN)) $(ARGS)
 
-.PHONY: help setup reports test browser app widget lab lint soak bench clean
+.PHONY: help setup reports test browser app site widget lab lint soak bench clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -56,6 +56,9 @@ browser:
 
 app: $(STAMP)  ## the Flask page: [PORT=5000] [MODEL=dir]
 	@$(BIN)/python -m app --host $(HOST) --port $(or $(PORT),5000) --model "$(MODEL)"
+
+site: $(STAMP)  ## the on-device page in build/site, which needs Node: [MODEL=dir]
+	@$(BIN)/python -m app.device_site --model "$(MODEL)"
 
 widget: $(STAMP)  ## the Voila view: [PORT=8866] [MODEL=dir]
 	@$(BIN)/python -m app.widget --port $(or $(PORT),8866) --model "$(MODEL)"

@@ -7,7 +7,7 @@ import os
 
 from flask import Flask, g
 
-from app import api, forms, limits, pages, problems, security, settings, uploads
+from app import api, forms, limits, on_device, pages, problems, security, settings, uploads
 from skinlesion import images
 from skinlesion.serving.predictor import Predictor
 
@@ -37,6 +37,7 @@ def create_app(test_config: dict | None = None) -> Flask:
         MAX_REQUEST_PIXELS=60_000_000,  # all images of a request
         MAX_CONTENT_LENGTH=3 * images.MAX_BYTES + 2**20,  # bytes a request; the last MiB is for what wraps the files
         MAX_FORM_PARTS=20,
+        SITE=on_device.SITE,
     )
     chosen = {"HOST": "127.0.0.1", **(test_config or {})}
     app.config.from_mapping(settings.from_environment(os.environ, chosen["HOST"]))
@@ -55,6 +56,7 @@ def create_app(test_config: dict | None = None) -> Flask:
 
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(api.blueprint)
+    app.register_blueprint(on_device.blueprint)
     problems.init_app(app)
     for guard in (security, limits, forms):  # in this order: each costs more than the one before
         guard.init_app(app)

@@ -22,6 +22,7 @@ blueprint = Blueprint("pages", __name__)
 #: What the header leads to, as (endpoint, words).
 NAVIGATION = (
     ("pages.form", "Try it"),
+    ("device.page", "On your device"),
     ("pages.about", "How it works"),
     ("pages.api", "API"),
     ("pages.privacy", "Privacy"),

@@ -57,8 +57,6 @@ def _check_site() -> Response | None:
 
 
 def _protect(response: Response) -> Response:
-    cached = request.endpoint == "static" and response.status_code in (200, 304)
     for name, value in HEADERS.items():
-        if not (name == "Cache-Control" and cached):
-            response.headers[name] = value
+        response.headers.setdefault(name, value)  # files are cached, and the on-device page has rules of its own
     return response

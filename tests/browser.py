@@ -47,17 +47,22 @@ LOW_CONTRAST = """() => {
 }"""
 
 
+def program(playwright) -> str:
+    """The system's Chromium, else where Playwright would put its own."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return next(filter(None, map(shutil.which, names)), playwright.chromium.executable_path)
+
+
 @pytest.fixture(scope="module", name="browser")
 def chromium():
     """A Playwright browser. A module's own, since Playwright keeps an event loop running in the thread meanwhile."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-        program = next(filter(None, map(shutil.which, names)), playwright.chromium.executable_path)
-        if not Path(program).exists():
+        path = program(playwright)
+        if not Path(path).exists():
             (pytest.fail if os.environ.get("CI") else pytest.skip)(HOW)
-        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield started
         started.close()
 

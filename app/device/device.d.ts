@@ -1,0 +1,11 @@
+// What the type checker cannot see: files that the build puts beside the sources.
+
+declare module "*/ort.wasm.min.mjs" {
+  export * from "onnxruntime-web";
+}
+
+declare const SITE: {
+  version: string;
+  headers: Record<string, string>;
+  files: Record<string, string | null>;
+};

@@ -1,0 +1,47 @@
+// The large files, with progress, and proof that they are the right ones.
+
+/** @param {string} name */
+export async function get(name) {
+  const response = await fetch(name).catch(() => null);
+  if (response?.ok) return response;
+  const why = response ? `status ${response.status}` : "no connection";
+  throw new Error(`${name} could not be fetched (${why}); reload the page to try again`);
+}
+
+/**
+ * Fetch files at once.
+ *
+ * @param {string[]} names
+ * @param {Record<string, number>} sizes  bytes of each, uncompressed: what a compressed answer's length does not tell
+ * @param {(share: number) => void} report
+ * @returns {Promise<Uint8Array<ArrayBuffer>[]>}
+ */
+export async function download(names, sizes, report) {
+  const total = names.reduce((sum, name) => sum + sizes[name], 0);
+  let arrived = 0;
+  return Promise.all(names.map(async name => {
+    const content = new Uint8Array(sizes[name]);
+    const reader = /** @type {ReadableStream<Uint8Array>} */ ((await get(name)).body).getReader();
+    let at = 0;
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      if (at + part.value.length > content.length) throw new Error(`${name} is not the file it should be; reload the page`);
+      content.set(part.value, at);
+      at += part.value.length;
+      arrived += part.value.length;
+      report(arrived / total);
+    }
+    if (at < content.length) throw new Error(`${name} was cut short; reload the page to try again`);
+    return content;
+  }));
+}
+
+/**
+ * @param {Uint8Array<ArrayBuffer>} content
+ * @param {string} sha256  hexadecimal
+ */
+export async function verify(content, sha256) {
+  if (!globalThis.crypto?.subtle) return; // browsers have it on https and localhost only
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  const found = Array.from(digest, byte => byte.toString(16).padStart(2, "0")).join("");
+  if (found !== sha256) throw new Error("the model is not the file it should be; reload the page");
+}

@@ -1,0 +1,51 @@
+// The network, as the page sees it: a worker behind promises.
+
+/** @import {Frame, Loaded, Outputs} from "./types.js" */
+
+/**
+ * Start a worker.
+ *
+ * @returns {{
+ *   load: (report?: (share: number) => void) => Promise<Loaded>,
+ *   classify: (image: Blob) => Promise<Outputs>,
+ *   decode: (image: Blob) => Promise<Frame>,
+ *   run: (frame: Frame) => Promise<Outputs>,
+ * }}
+ */
+export function start() {
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  /** @type {Map<number, {resolve: (value: any) => void, reject: (error: Error) => void, report: (share: number) => void}>} */
+  const waiting = new Map();
+  let count = 0;
+
+  worker.addEventListener("message", ({ data: { id, share, error, result } }) => {
+    const asked = waiting.get(id);
+    if (share !== undefined) return asked?.report(share);
+    waiting.delete(id);
+    if (error === undefined) asked?.resolve(result);
+    else asked?.reject(new Error(error));
+  });
+  worker.addEventListener("error", event => {
+    const failure = new Error(event.message || "the browser could not start it; a newer browser may");
+    for (const { reject } of waiting.values()) reject(failure);
+    waiting.clear();
+  });
+
+  /**
+   * @param {string} task
+   * @param {unknown} [argument]
+   * @param {(share: number) => void} [report]
+   * @returns {Promise<any>}
+   */
+  const ask = (task, argument, report = () => {}) => new Promise((resolve, reject) => {
+    waiting.set(++count, { resolve, reject, report });
+    worker.postMessage({ id: count, task, argument });
+  });
+
+  return {
+    load: report => ask("load", undefined, report),
+    classify: image => ask("classify", image),
+    decode: image => ask("decode", image),
+    run: frame => ask("run", frame),
+  };
+}

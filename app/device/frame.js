@@ -1,0 +1,95 @@
+// From a file to the pixels that the network takes; runs in the worker. The server's counterpart is skinlesion/images.py.
+
+/** @import {Frame} from "./types.js" */
+
+const MIN_SIDE = 16; // pixels, as on the server
+const MAX_BYTES = 20 * 2 ** 20; // likewise
+/** Larger images are reduced to this many pixels: the network holds about 25 bytes for each, and phones have little. */
+export const MAX_PIXELS = 2_000_000;
+
+/**
+ * The size that an image is read at.
+ *
+ * @param {number} width
+ * @param {number} height
+ */
+export function capped(width, height) {
+  const scale = Math.min(1, Math.sqrt(MAX_PIXELS / (width * height)));
+  return { width: Math.max(1, Math.floor(width * scale)), height: Math.max(1, Math.floor(height * scale)) };
+}
+
+/**
+ * Drop the fourth of each four bytes.
+ *
+ * @param {ArrayLike<number>} rgba
+ */
+export function opaque(rgba) {
+  const data = new Uint8Array(rgba.length / 4 * 3);
+  for (let from = 0, to = 0; to < data.length; from += 4, to += 3) {
+    data[to] = rgba[from];
+    data[to + 1] = rgba[from + 1];
+    data[to + 2] = rgba[from + 2];
+  }
+  return data;
+}
+
+/**
+ * Decode an image: upright, in RGB, over white.
+ *
+ * @param {Blob} image
+ * @returns {Promise<Frame>}
+ */
+export async function decode(image) {
+  if (image.size > MAX_BYTES) throw new Error(`the file has ${image.size} bytes; at most ${MAX_BYTES} are accepted`);
+  const bitmap = await open(image);
+  if (Math.min(bitmap.width, bitmap.height) < MIN_SIDE) {
+    throw new Error(`the image has ${bitmap.width} x ${bitmap.height} pixels; each side needs ${MIN_SIDE} or more`);
+  }
+  const { width, height } = capped(bitmap.width, bitmap.height);
+  const context = surface(width, height);
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, width, height);
+  bitmap.close();
+  return { data: opaque(context.getImageData(0, 0, width, height).data), width, height };
+}
+
+/** @param {Blob} image */
+async function open(image) {
+  checkCanvas();
+  try {
+    // Colour profiles are not applied, for the network has learnt from pixels as the files hold them.
+    return await createImageBitmap(image, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+  } catch {
+    throw new Error("this is no image that the browser can read, or it is damaged; choose a JPEG, PNG or WebP file");
+  }
+}
+
+/**
+ * @param {number} width
+ * @param {number} height
+ */
+function surface(width, height) {
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error("the browser has no memory left for this image; close other pages and try again");
+  return context;
+}
+
+/** Refuse where a browser hands out made-up pixels to hide who it is: the network would classify noise. */
+function checkCanvas() {
+  const context = surface(16, 16);
+  for (let i = 0; i < 16; i++) {
+    context.fillStyle = `rgb(${i * 16} ${255 - i * 16} ${i * 7})`;
+    context.fillRect(i, 0, 1, 16);
+  }
+  const { data } = context.getImageData(0, 0, 16, 16);
+  const off = data.reduce((sum, value, at) => {
+    const i = (at >> 2) % 16;
+    return sum + Math.abs(value - [i * 16, 255 - i * 16, i * 7, 255][at % 4]);
+  }, 0) / data.length;
+  if (off > 1) {
+    throw new Error("this browser changes the pixels that pages read, as a protection against tracking; " +
+      "allow this page to read canvas data, or use another browser");
+  }
+}

@@ -1,0 +1,46 @@
+// The service worker: one cache a version, filled as a whole and answered from, so that the page needs no network.
+// app/device_site.py puts SITE before it: the version, the headers, and every file with its SHA-256.
+
+const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
+
+// Caches belong to the whole origin, where other copies of this page may live under other paths.
+const family = `skin-lesion-lab ${worker.registration.scope} `;
+const current = family + SITE.version;
+
+worker.addEventListener("install", event => event.waitUntil(fill()));
+
+worker.addEventListener("activate", event => event.waitUntil(Promise.all([forget(), worker.clients.claim()])));
+
+worker.addEventListener("message", event => {
+  if (event.data === "take over") worker.skipWaiting();
+});
+
+worker.addEventListener("fetch", event => {
+  const { method, url } = event.request;
+  if (method === "GET" && url.startsWith(worker.registration.scope)) event.respondWith(respond(event.request));
+});
+
+/** All files or none: what differs from its hash belongs to another version, and stops the installation. */
+async function fill() {
+  const cache = await caches.open(current);
+  await Promise.all(Object.entries(SITE.files).map(async ([name, integrity]) => {
+    // The page itself has no hash: the server that it comes from may add its navigation.
+    const response = await fetch(name, integrity ? { cache: "no-cache", integrity } : { cache: "no-cache" });
+    if (!response.ok) throw new Error(`${name} could not be fetched (status ${response.status})`);
+    const type = response.headers.get("Content-Type") ?? "application/octet-stream";
+    // With headers of our own, the page is as protected, and may use threads, wherever it is served from.
+    await cache.put(name, new Response(await response.blob(), { headers: { ...SITE.headers, "Content-Type": type } }));
+  }));
+}
+
+/** @param {Request} request */
+async function respond(request) {
+  const cache = await caches.open(current);
+  const name = request.url.replace(/\/index\.html$/, "/");
+  return await cache.match(name, { ignoreSearch: true }) ?? fetch(request);
+}
+
+async function forget() {
+  const names = await caches.keys();
+  await Promise.all(names.filter(name => name.startsWith(family) && name !== current).map(name => caches.delete(name)));
+}

@@ -1,0 +1,21 @@
+// node cases.js < cases.json: what this page makes of outputs, for a test that asks the server's code the same.
+
+import { readFileSync } from "node:fs";
+import { answer } from "../answer.js";
+import { paint } from "../overlay.js";
+import { advice, notices, percent, ranking, reason } from "../words.js";
+
+const { decisions, overlays, shares } = JSON.parse(readFileSync(0, "utf8"));
+
+console.log(JSON.stringify({
+  decisions: decisions.map(({ model, logits, domain }) => {
+    const found = answer(model, logits, domain);
+    const words = { advice: advice(found), reason: reason(found, model), notices: notices(found, model) };
+    return { ...found, ...words, ranking: ranking(found) };
+  }),
+  overlays: overlays.map(({ activation, grid, frame, fit }) => {
+    const painted = paint(Float32Array.from(activation), grid, frame, fit);
+    return painted && { ...painted, data: Array.from(painted.data) };
+  }),
+  shares: shares.map(percent),
+}));

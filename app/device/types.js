@@ -1,0 +1,65 @@
+// The shapes of what the modules hand to each other; nothing here runs.
+
+/**
+ * @typedef {object} Diagnosis  one class
+ * @property {string} code
+ * @property {string} name
+ * @property {boolean} malignant
+ * @property {string} color
+ * @property {string} description
+ */
+
+/**
+ * @typedef {object} Model  model.json: the part of the manifest that answers need, as app/device_site.py writes it
+ * @property {string} name
+ * @property {string} version
+ * @property {string} file
+ * @property {string} sha256  of the file, hexadecimal
+ * @property {Record<string, number>} downloads  bytes of the large files, uncompressed
+ * @property {Diagnosis[]} labels
+ * @property {"squash" | "center_crop" | "random_crop"} fit
+ * @property {string[]} outputs
+ * @property {number} temperature
+ * @property {number[]} prior_shift
+ * @property {number[]} decision_weights
+ * @property {number} threshold  of the malignant probability, from which on an image is referred
+ * @property {number} domain_threshold
+ * @property {boolean} own_domain  whether the network computes the domain score; else it is the logits' energy
+ * @property {string} measured  what the threshold was measured to do, in words
+ */
+
+/**
+ * @typedef {object} Answer  see Prediction in lib/skinlesion/serving/predictor.py
+ * @property {number} best  place of the chosen class
+ * @property {number[]} probabilities
+ * @property {number[]} scores
+ * @property {number} malignantProbability
+ * @property {"refer" | "watch"} referral
+ * @property {boolean} inDomain
+ * @property {number} domainScore
+ */
+
+/**
+ * @typedef {object} Frame  a decoded image
+ * @property {Uint8Array} data  RGB, row by row
+ * @property {number} width
+ * @property {number} height
+ */
+
+/**
+ * @typedef {object} Outputs  what the network says about one frame
+ * @property {Float32Array} logits
+ * @property {number | null} domain
+ * @property {{data: Float32Array, height: number, width: number} | null} maps  one activation map a class
+ * @property {number} milliseconds  that the network took
+ * @property {number} width   of the frame, in pixels
+ * @property {number} height
+ */
+
+/**
+ * @typedef {object} Loaded
+ * @property {Model} model
+ * @property {number} threads
+ */
+
+export {};

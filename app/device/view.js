@@ -1,0 +1,140 @@
+// One card an image, from the page's template: what the Flask page shows for an upload.
+
+import { paint } from "./overlay.js";
+import { advice, notices, percent, ranking, reason } from "./words.js";
+
+/** @import {Answer, Loaded, Model, Outputs} from "./types.js" */
+
+/**
+ * A copy of the page's template of that name.
+ *
+ * @param {string} name
+ * @returns {(part: string) => any} finds an element by its `data-part`; "" is the card
+ */
+function copy(name) {
+  const template = /** @type {HTMLTemplateElement} */ (document.getElementById(name));
+  const card = /** @type {Element} */ (document.importNode(template.content, true).firstElementChild);
+  return part => part ? card.querySelector(`[data-part="${part}"]`) : card;
+}
+
+/**
+ * @param {string} title
+ * @param {string} message
+ * @returns {HTMLElement}
+ */
+export function problem(title, message) {
+  const find = copy("problem");
+  find("title").textContent = title;
+  find("message").textContent = message;
+  return find("");
+}
+
+/**
+ * @param {{title: string, picture: string}} image  its name, and an address it can be shown from
+ * @param {Outputs} outputs
+ * @param {Answer} answer
+ * @param {Loaded} loaded
+ * @returns {HTMLElement}
+ */
+export function result(image, outputs, answer, { model, threads }) {
+  const find = copy("result");
+  const chosen = model.labels[answer.best];
+  find("file").textContent = image.title;
+  find("name").textContent = chosen.name;
+  find("name").dataset.label = chosen.code;
+  find("kind").textContent = chosen.malignant ? "malignant or pre-malignant" : "benign";
+  find("kind").classList.toggle("malignant", chosen.malignant);
+  find("probability").textContent = percent(answer.probabilities[answer.best]);
+  find("description").textContent = chosen.description;
+  find("notices").replaceChildren(...notices(answer, model).map((text, i) => notice(text, i === 0 && !answer.inDomain)));
+  find("advice").classList.add(answer.inDomain || answer.referral === "refer" ? answer.referral : "doubtful");
+  find("advised").textContent = advice(answer);
+  find("reason").textContent = reason(answer, model);
+  find("measured").textContent = model.measured;
+  gauge(find, answer.malignantProbability, model.threshold);
+  find("rows").replaceChildren(...ranking(answer).map(place => row(place, answer, model)));
+  find("time").textContent = `${Math.max(1, Math.round(outputs.milliseconds))} ms in the network on this device, ` +
+    `with ${threads === 1 ? "one thread" : `${threads} threads`}; ${outputs.width} × ${outputs.height} pixels read.`;
+  picture(find, image, outputs, answer, model);
+  return find("");
+}
+
+/**
+ * @param {string} text
+ * @param {boolean} loud
+ */
+function notice(text, loud) {
+  const paragraph = document.createElement("p");
+  paragraph.className = loud ? "notice loud" : "notice";
+  paragraph.setAttribute("role", "note");
+  paragraph.textContent = text;
+  return paragraph;
+}
+
+/**
+ * @param {(part: string) => any} find
+ * @param {number} level
+ * @param {number} threshold
+ */
+function gauge(find, level, threshold) {
+  const point = `${(threshold * 100).toFixed(2)}%`;
+  const words = find("point");
+  find("level").setAttribute("width", `${(level * 100).toFixed(2)}%`);
+  find("mark").setAttribute("x1", point);
+  find("mark").setAttribute("x2", point);
+  words.setAttribute("x", point);
+  if (threshold > 0.5) {
+    words.setAttribute("text-anchor", "end");
+    words.setAttribute("dx", "-0.3em");
+  }
+}
+
+/**
+ * @param {number} place
+ * @param {Answer} answer
+ * @param {Model} model
+ */
+function row(place, answer, model) {
+  const find = copy("row");
+  find("class").textContent = model.labels[place].name;
+  find("chosen").hidden = place !== answer.best;
+  find("").classList.toggle("chosen", place === answer.best);
+  find("bar").setAttribute("width", (answer.probabilities[place] * 100).toFixed(2));
+  find("bar").setAttribute("fill", model.labels[place].color);
+  find("probability").textContent = percent(answer.probabilities[place]);
+  find("score").textContent = answer.scores[place].toFixed(3);
+  return find("");
+}
+
+/**
+ * The image, and over it what spoke for the class.
+ *
+ * @param {(part: string) => any} find
+ * @param {{title: string, picture: string}} image
+ * @param {Outputs} outputs
+ * @param {Answer} answer
+ * @param {Model} model
+ */
+function picture(find, image, outputs, answer, model) {
+  const name = model.labels[answer.best].name;
+  find("image").src = image.picture;
+  find("image").alt = `Preview of ${image.title}`;
+  const cells = outputs.maps ? outputs.maps.height * outputs.maps.width : 0;
+  const one = outputs.maps?.data.subarray(answer.best * cells, (answer.best + 1) * cells);
+  const painted = one && outputs.maps ? paint(one, outputs.maps, outputs, model.fit) : null;
+  find("controls").hidden = !painted;
+  find("map").hidden = !painted;
+  if (!painted) {
+    find("without").textContent = outputs.maps ? `No part of the image spoke for ${name} by itself.`
+      : "This network has no class activation map.";
+    return;
+  }
+  const map = find("map"), slider = find("slider");
+  map.width = painted.width;
+  map.height = painted.height;
+  map.getContext("2d").putImageData(new ImageData(painted.data, painted.width, painted.height), 0, 0);
+  find("spoke").textContent = `Show what spoke for ${name}`;
+  const cover = () => (map.style.opacity = String(slider.value / 100));
+  slider.addEventListener("input", cover);
+  cover();
+}

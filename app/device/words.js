@@ -1,0 +1,69 @@
+// What an answer says to a person, in the words of app/present.py; a test holds the two together.
+
+/** @import {Answer, Model} from "./types.js" */
+
+/** Below it, the most probable class is more likely wrong than right. */
+const UNSURE = 0.5;
+
+/**
+ * A share of 1 in per cent; neither all nor nothing unless it is.
+ *
+ * @param {number} share
+ */
+export function percent(share) {
+  if (share > 0 && share < 0.001) return "under 0.1%";
+  if (share > 0.999 && share < 1) return "over 99.9%";
+  return `${(share * 100).toFixed(1)}%`;
+}
+
+/** @param {Answer} answer */
+export function advice({ referral, inDomain }) {
+  if (referral === "refer") return "Refer to a dermatologist";
+  return inDomain ? "Watch for changes" : "Watch, as far as this answer can be relied on";
+}
+
+/**
+ * Why "refer" or "watch", in one sentence.
+ *
+ * @param {Answer} answer
+ * @param {Model} model
+ */
+export function reason({ referral, malignantProbability }, { threshold }) {
+  const side = referral === "refer" ? "at or above" : "below";
+  return `The probability of a malignant or pre-malignant lesion is ${percent(malignantProbability)}, ` +
+    `${side} this model's operating point of ${percent(threshold)}.`;
+}
+
+/**
+ * The classes' places in the order of their probability.
+ *
+ * @param {Answer} answer
+ */
+export function ranking({ probabilities }) {
+  return probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
+}
+
+/**
+ * What a reader must know before believing the answer.
+ *
+ * @param {Answer} answer
+ * @param {Model} model
+ */
+export function notices(answer, { labels }) {
+  const [top] = ranking(answer);
+  const share = percent(answer.probabilities[top]);
+  const found = [];
+  if (!answer.inDomain) {
+    found.push("This image does not look like the dermatoscopic images the model has learnt from. " +
+      "Do not rely on this answer; check that it was taken through a dermatoscope and shows one lesion.");
+  }
+  if (answer.probabilities[top] < UNSURE) {
+    found.push(`The model is unsure: even its most probable class, ${labels[top].name}, has only ${share}, ` +
+      "so it is more likely wrong than right.");
+  }
+  if (top !== answer.best) {
+    found.push(`The most probable class is ${labels[top].name}, ${share}. ${labels[answer.best].name}, ` +
+      `${percent(answer.probabilities[answer.best])}, was chosen by the decision scores, which weigh rare classes up.`);
+  }
+  return found;
+}

@@ -1,0 +1,83 @@
+// Runs the network away from the page's thread. Every message is answered, with the number that it came with.
+
+import * as ort from "./ort/ort.wasm.min.mjs";
+import { download, get, verify } from "./download.js";
+import { decode } from "./frame.js";
+
+/** @import {Frame, Loaded, Model, Outputs} from "./types.js" */
+
+const PROGRAM = "ort/ort-wasm-simd-threaded.wasm";
+const MOST_THREADS = 4; // more than a phone has of fast cores makes it slower
+
+/** @type {Model} */
+let model;
+/** @type {ort.InferenceSession} */
+let session;
+
+/**
+ * @param {(share: number) => void} report  told how much has arrived, from 0 to 1
+ * @returns {Promise<Loaded>}
+ */
+async function load(report) {
+  if (typeof OffscreenCanvas === "undefined") throw new Error("this browser is too old for it; update it, or use another");
+  const threads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
+  model = await (await get("model.json")).json();
+  const [program, weights] = await download([PROGRAM, model.file], model.downloads, report);
+  await verify(weights, model.sha256);
+  ort.env.wasm.wasmBinary = program;
+  ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
+  ort.env.wasm.numThreads = threads;
+  ort.env.logLevel = "error";
+  session = await ort.InferenceSession.create(weights, {
+    executionProviders: ["wasm"],
+    // No arena and no pattern: frames differ in size, and memory once taken is never given back.
+    enableCpuMemArena: false,
+    enableMemPattern: false,
+    extra: { session: { intra_op: { allow_spinning: "0" } } }, // waiting threads would only warm the device
+  });
+  const blank = { data: new Uint8Array(600 * 450 * 3), width: 600, height: 450 };
+  for (let i = 0; i < 2; i++) await run(blank); // the browser compiles what it sees used
+  return { model, threads };
+}
+
+/**
+ * @param {Frame} frame
+ * @returns {Promise<Outputs>}
+ */
+async function run({ data, width, height }) {
+  const image = new ort.Tensor("uint8", data, [1, height, width, 3]);
+  const wanted = ["logits", "map", "domain"].filter(name => model.outputs.includes(name));
+  const start = performance.now();
+  const outputs = await session.run({ image }, wanted);
+  const milliseconds = performance.now() - start;
+  /** @param {string} name */
+  const values = name => /** @type {Float32Array} */ (outputs[name].data);
+  return {
+    logits: values("logits"),
+    domain: model.own_domain ? values("domain")[0] : null,
+    maps: outputs.map ? { data: values("map"), height: outputs.map.dims[2], width: outputs.map.dims[3] } : null,
+    milliseconds,
+    width,
+    height,
+  };
+}
+
+/** @type {Record<string, (argument: any, report: (share: number) => void) => Promise<unknown>>} */
+const TASKS = {
+  load: (_, report) => load(report),
+  decode,
+  run,
+  classify: async image => run(await decode(image)),
+};
+
+const worker = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
+/** @type {Promise<unknown>} */
+let last = Promise.resolve();
+
+worker.addEventListener("message", ({ data: { id, task, argument } }) => {
+  // One after the other: two at once would need twice the memory and not be done earlier.
+  last = last.then(() => TASKS[task](argument, share => worker.postMessage({ id, share }))).then(
+    result => worker.postMessage({ id, result }),
+    error => worker.postMessage({ id, error: error.message || String(error) }),
+  );
+});

@@ -1,0 +1,219 @@
+"""``python -m app.device_site [--model DIR] [--output DIR]``: build the on-device page, files for any web server.
+
+They are the sources in ``app/device``, ONNX Runtime Web from npm as ``package-lock.json`` pins it, and the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader
+
+from app import present
+from app.device_icons import write_icons
+from app.examples import EXAMPLES
+from app.examples import FOLDER as EXAMPLE_FOLDER
+from app.on_device import RULES, SITE, SOURCES, kept_headers, node_needed
+from skinlesion.errors import SkinLesionError
+from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.variants import half_weights
+
+APP = Path(__file__).resolve().parent
+PROGRAM = "ort-wasm-simd-threaded.wasm"
+RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", PROGRAM)
+PAGE = (
+    "answer.js", "download.js", "engine.js", "frame.js", "keep.js", "overlay.js", "page.js", "view.js", "words.js",
+    "worker.js", "device.css", "manifest.webmanifest",
+)  # fmt: skip
+STATIC = ("icon.svg", "page.css", "result.css")
+PACKED = (".br", ".gz")
+
+
+def build(model: Path | None = None, output: Path = SITE) -> dict[str, int]:
+    """Build the page into ``output``, which is replaced as a whole.
+
+    Parameters
+    ----------
+    model : a model folder; the shipped model where None
+    output : the folder to write
+
+    Returns
+    -------
+    dict part -> int
+        Bytes that a first visit downloads, brotli-compressed: ``model``, ``runtime`` and ``page``.
+
+    Raises
+    ------
+    SkinLesionError
+        If Node is missing or its packages cannot be installed.
+    ModelError
+        If there is no model, or it cannot be trusted.
+    """
+    manifest = Manifest.read(model)
+    install()
+    fresh = output.with_name(output.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    for folder in ("ort", "examples"):
+        (fresh / folder).mkdir(parents=True)
+    _copy(fresh)
+    weights = _model(manifest, model or PRETRAINED, fresh)
+    write_icons(fresh)
+    _pack(fresh)
+    (fresh / "index.html").write_text(_page(manifest, weights, sizes(fresh)), encoding="utf-8")
+    (fresh / "sw.js").write_text(service_worker(fresh), encoding="utf-8")
+    _pack(fresh)
+    shutil.rmtree(output, ignore_errors=True)
+    fresh.rename(output)
+    return sizes(output)
+
+
+def install() -> None:
+    """Install the locked npm packages, unless they are there already.
+
+    Raises
+    ------
+    SkinLesionError
+        If Node or npm is missing or too old, or the packages cannot be had.
+    """
+    needed = node_needed()
+    if not shutil.which("node") or not shutil.which("npm"):
+        raise SkinLesionError(f"the on-device page is built with Node.js {needed} or newer and npm; install them first")
+    found = _run("node", "--version").strip()
+    if int(found.removeprefix("v").partition(".")[0]) < int(needed):
+        raise SkinLesionError(f"the on-device page needs Node.js {needed} or newer, not {found}; install a newer one")
+    lock, stamp = SOURCES / "package-lock.json", SOURCES / "node_modules" / ".installed"
+    if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+        _run("npm", "ci", "--no-progress", cwd=SOURCES)
+        shutil.copyfile(lock, stamp)
+
+
+def sizes(site: Path) -> dict[str, int]:
+    """Bytes that a first visit downloads, by part."""
+    parts = {"model": 0, "runtime": 0, "page": 0}
+    for path in _files(site):
+        part = "model" if path.suffix == ".onnx" else "runtime" if path.parent.name == "ort" else "page"
+        packed = path.with_name(path.name + ".br")
+        parts[part] += (packed if packed.exists() else path).stat().st_size
+    return parts
+
+
+def _run(*command: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        raise SkinLesionError(f"`{' '.join(command)}` failed in {cwd or Path.cwd()}:\n{done.stderr.strip()}")
+    return done.stdout
+
+
+def _pack(site: Path) -> None:
+    """Compress what is not compressed yet."""
+    _run("node", str(SOURCES / "pack.js"), str(site))
+
+
+def _files(site: Path) -> list[Path]:
+    """Every file that a visitor may need, in order."""
+    return sorted(path for path in site.rglob("*") if path.is_file() and path.suffix not in PACKED)
+
+
+def _copy(site: Path) -> None:
+    for folder, names, target in (
+        (SOURCES, PAGE, site),
+        (APP / "static", STATIC, site),
+        (EXAMPLE_FOLDER, [example.file for example in EXAMPLES], site / "examples"),
+        (SOURCES / "node_modules" / "onnxruntime-web" / "dist", RUNTIME, site / "ort"),
+    ):
+        for name in names:
+            shutil.copyfile(folder / name, target / name)
+
+
+def _model(manifest: Manifest, folder: Path, site: Path) -> str:
+    """Write the network and ``model.json``; returns how the weights are stored, in words."""
+    half = manifest.content.get("variants_judged", {}).get("fp16", {"kept": True})["kept"]
+    path, program = site / "model.onnx", site / "ort" / PROGRAM
+    if half:
+        half_weights(folder / manifest.file, path)
+    else:  # it was found to cost balanced accuracy
+        shutil.copyfile(folder / manifest.file, path)
+    content = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "downloads": {file.relative_to(site).as_posix(): file.stat().st_size for file in (path, program)},
+        "outputs": manifest.outputs,
+        **rules(manifest),
+    }
+    (site / "model.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return "weights in 16 bits" if half else "weights in 32 bits"
+
+
+def rules(manifest: Manifest) -> dict:
+    """What makes an answer of the network's outputs, and puts it into words; ``Model`` in ``device/types.js``."""
+    return {
+        "labels": [asdict(diagnosis) for diagnosis in manifest.labels],
+        "fit": manifest.content["fit"],
+        "temperature": manifest.temperature,
+        "prior_shift": manifest.prior_shift.tolist(),
+        "decision_weights": manifest.decision_weights.tolist(),
+        "threshold": manifest.referral["threshold"],
+        "domain_threshold": manifest.domain_threshold,
+        "own_domain": manifest.domain_method != "energy",
+        "measured": present.measured(manifest),
+    }
+
+
+def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
+    environment = Environment(loader=FileSystemLoader([SOURCES, APP / "templates"]), autoescape=True)
+    lock = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))
+    return environment.get_template("index.html").render(
+        policy=RULES,
+        manifest=manifest,
+        weights=weights,
+        runtime=lock["packages"]["node_modules/onnxruntime-web"]["version"],
+        megabytes=round(sum(parts.values()) / 1e6),
+        examples=EXAMPLES,
+        research=present.RESEARCH,
+        synthetic=present.SYNTHETIC,
+        explanation=present.SCORES,
+    )
+
+
+def service_worker(site: Path) -> str:
+    """The service worker's source, with what it must keep: any other file or header makes another version of it."""
+    digests = {
+        path.relative_to(site).as_posix(): hashlib.sha256(path.read_bytes()).digest()
+        for path in _files(site)
+        if path.name != "sw.js"
+    }
+    source = (SOURCES / "sw.js").read_text(encoding="utf-8")
+    files = {name: "sha256-" + base64.b64encode(digest).decode() for name, digest in digests.items()}
+    version = hashlib.sha256(json.dumps([source, files, kept_headers()]).encode()).hexdigest()[:16]
+    del files["index.html"]
+    known = json.dumps({"version": version, "headers": kept_headers(), "files": {"./": None, **files}}, indent=1)
+    return f"const SITE = {known};\n\n{source}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m app.device_site", description="Build the on-device page.")
+    parser.add_argument("--model", metavar="DIR", help="an exported model's folder (default: the shipped model)")
+    parser.add_argument("--output", metavar="DIR", type=Path, default=SITE, help="the folder to write (build/site)")
+    chosen = parser.parse_args(arguments)
+    try:
+        parts = build(Path(chosen.model) if chosen.model else None, chosen.output)
+    except SkinLesionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    told = ", ".join(f"{part} {size / 1e6:.1f}" for part, size in parts.items())
+    print(f"{chosen.output}: {sum(parts.values()) / 1e6:.1f} MB to download ({told})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

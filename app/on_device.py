@@ -1,0 +1,90 @@
+"""The page that answers on the visitor's own device: the files that ``make site`` built, or how to get them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
+
+from app.security import HEADERS
+
+blueprint = Blueprint("device", __name__, url_prefix="/device")
+
+SOURCES = Path(__file__).resolve().parent / "device"
+
+#: Where ``make site`` puts the page.
+SITE = Path(__file__).resolve().parents[1] / "build" / "site"
+
+#: In the page, where a server's own navigation goes.
+NAVIGATION = "<!-- navigation -->"
+
+#: What the page may do: run its own scripts and WebAssembly, and ask nobody but the server it came from.
+RULES = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
+    "style-src 'self'; img-src 'self' blob:; manifest-src 'self'; form-action 'none'; base-uri 'none'"
+)
+PROTECTION = {
+    "Content-Security-Policy": f"{RULES}; frame-ancestors 'none'",
+    # With the opener policy that every page has, it isolates the page from other sites, so that it may use threads.
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
+
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".jpg": "image/jpeg",
+    ".onnx": "application/octet-stream",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+}
+PACKED = (("br", ".br"), ("gzip", ".gz"))
+
+
+def node_needed() -> str:
+    """The oldest version of Node that builds the page."""
+    package = json.loads((SOURCES / "package.json").read_text(encoding="utf-8"))
+    return package["engines"]["node"].removeprefix(">=")
+
+
+def kept_headers() -> dict[str, str]:
+    """The headers that the page's service worker gives to what it keeps, wherever the page was served from."""
+    return {name: text for name, text in (HEADERS | PROTECTION).items() if name != "Cache-Control"}
+
+
+@blueprint.get("/")
+def page():
+    """The page with this app's navigation, or what to do to have it."""
+    path = Path(current_app.config["SITE"]) / "index.html"
+    if not path.exists():
+        return render_template("device.html", node=node_needed())
+    content = path.read_text(encoding="utf-8").replace(NAVIGATION, render_template("_navigation.html"))
+    return _own(Response(content))
+
+
+@blueprint.get("/<path:name>")
+def file(name: str):
+    site = Path(current_app.config["SITE"])
+    media = TYPES.get(Path(name).suffix)
+    if media is None:  # packed files have no address of their own
+        abort(404)
+    for encoding, suffix in PACKED:
+        if encoding in request.accept_encodings and (site / f"{name}{suffix}").is_file():
+            response = send_from_directory(site, name + suffix, mimetype=media, download_name=Path(name).name)
+            response.headers["Content-Encoding"] = encoding
+            break
+    else:
+        response = send_from_directory(site, name, mimetype=media)
+    response.vary.add("Accept-Encoding")
+    return _own(response)
+
+
+def _own(response: Response) -> Response:
+    response.headers.update(PROTECTION)
+    response.headers["Cache-Control"] = "no-cache"  # keep, but ask whether it is still the newest
+    return response

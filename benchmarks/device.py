@@ -1,0 +1,231 @@
+"""The on-device page beside native ONNX Runtime: what it downloads, how far its numbers are off, and how fast it is.
+
+    .venv/bin/python benchmarks/device.py --data "$HAM10000_DIR"   # about ten minutes; wants an idle machine
+    .venv/bin/python benchmarks/device.py --brief                  # drawn images and few rounds, to see that it works
+
+Three distances are kept apart, each the largest change of a probability: WebAssembly against native code on the same
+frames and model file; the browser's JPEG decoder against Pillow's; weights in 16 bits against 32, for which the
+validation images of the shipped model's fold also give the loss in balanced accuracy. Writes
+``benchmarks/device/<date>.json``; needs Node and Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+
+from app import device_site  # noqa: E402
+from app.on_device import kept_headers  # noqa: E402
+from browser import ARGUMENTS, program  # noqa: E402
+from skinlesion import images  # noqa: E402
+from skinlesion.data.demo import draw_example  # noqa: E402
+from skinlesion.data.sources import load_table  # noqa: E402
+from skinlesion.data.splits import make_split  # noqa: E402
+from skinlesion.evaluation.bootstrap import resample, summarise  # noqa: E402
+from skinlesion.evaluation.metrics import confusion_metrics  # noqa: E402
+from skinlesion.runs import write_json  # noqa: E402
+from skinlesion.serving.manifest import Manifest  # noqa: E402
+from skinlesion.serving.predictor import Predictor  # noqa: E402
+from skinlesion.taxonomy import HAM7  # noqa: E402
+
+CORES = len(os.sched_getaffinity(0))
+OPEN = "async () => { Object.assign(window, await import('./page.js'), await import('./answer.js')); await loaded; }"
+UNPACK = "const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));"
+RUN = f"""async ([text, height, width]) => {{
+  {UNPACK}
+  const outputs = await engine.run({{data: bytes, height, width}});
+  return [answer((await loaded).model, outputs.logits, outputs.domain).probabilities, outputs.milliseconds];
+}}"""
+DECODE = f"""async text => {{
+  {UNPACK}
+  const {{data, height, width}} = await engine.decode(new Blob([bytes]));
+  return [btoa(Array.from(data, value => String.fromCharCode(value)).join("")), height, width];
+}}"""
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Files, with the page's own headers where it is to use threads."""
+
+    isolated = False
+
+    def end_headers(self):
+        for name, value in kept_headers().items() if self.isolated else ():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+class Isolated(Handler):
+    isolated = True
+
+
+@contextmanager
+def opened(browser, site: Path, handler: type) -> Iterator[Page]:
+    """The page, ready to answer."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{server.server_port}/")
+    page.locator("html[data-ready]").wait_for()
+    page.evaluate(OPEN)
+    yield page
+    page.close()
+    server.shutdown()
+
+
+def native(path: Path, threads: int = 0) -> Predictor:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return Predictor(Manifest.read(), onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
+
+
+def probabilities(predictor: Predictor, frames: list[np.ndarray]) -> np.ndarray:
+    return np.array([list(one.probabilities.values()) for one in predictor.predict(frames)])
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def asked(page: Page, frame: np.ndarray) -> tuple[list[float], float]:
+    """The page's probabilities for a frame, and the milliseconds that its network took."""
+    return page.evaluate(RUN, [text(frame.tobytes()), *frame.shape[:2]])
+
+
+def decoded(page: Page, data: bytes) -> np.ndarray:
+    content, height, width = page.evaluate(DECODE, text(data))
+    return np.frombuffer(base64.b64decode(content), np.uint8).reshape(height, width, 3)
+
+
+def photograph(dx: str, seed: int, size: tuple[int, int] = (600, 450)) -> bytes:
+    """A JPEG of a drawn lesion, in the size of HAM10000's images."""
+    data = io.BytesIO()
+    Image.fromarray(draw_example(dx, seed)).resize(size, Image.Resampling.BICUBIC).save(data, "JPEG", quality=92)
+    return data.getvalue()
+
+
+def distances(page: Page, half: Predictor, files: list[bytes]) -> dict:
+    """How far the page's numbers are off: for the arithmetic, for the decoder, and for huge images."""
+    frames = [images.decode(data) for data in files]
+    expected = probabilities(half, frames)
+    said = np.array([asked(page, frame)[0] for frame in frames])
+    theirs = [decoded(page, data) for data in files]
+    levels = np.array([np.abs(a.astype(int) - b).mean() for a, b in zip(theirs, frames, strict=True)])
+    large = photograph("mel", 8, (4000, 3000))
+    reduced = decoded(page, large)
+    change = np.abs(probabilities(half, [reduced]) - probabilities(half, [images.decode(large)])).max()
+    return {
+        "images": len(files),
+        "WebAssembly against native, same frames": float(np.abs(said - expected).max()),
+        "browser's JPEG decoder against Pillow's": float(np.abs(probabilities(half, theirs) - expected).max()),
+        "levels of 255 between the decoders, mean and largest mean of an image": [levels.mean(), levels.max()],
+        f"4000 x 3000 pixels reduced to {reduced.shape[1]} x {reduced.shape[0]}": float(change),
+    }
+
+
+def speed(page: Page, path: Path, threads: int, rounds: int) -> dict:
+    """Milliseconds of one image of 600 x 450 pixels, here and there in turn, after warming up."""
+    predictor, frame = native(path, threads), images.decode(photograph("nv", 1))
+    inputs, wanted = {"image": frame[None]}, ["logits", "map", "domain"]
+    taken: dict[str, list[float]] = {"page": [], "native": []}
+    for number in range(rounds + 5):
+        milliseconds = asked(page, frame)[1]
+        began = time.perf_counter()
+        predictor._session.run(wanted, inputs)
+        if number >= 5:
+            taken["native"].append(1000 * (time.perf_counter() - began))
+            taken["page"].append(milliseconds)
+    ratios = [a / b for a, b in zip(taken["page"], taken["native"], strict=True)]
+    middle = {f"{name}, ms": statistics.median(values) for name, values in taken.items()}
+    return middle | {"page, fastest ms": min(taken["page"]), "page / native, median": statistics.median(ratios)}
+
+
+def weights(whole: Predictor, half: Predictor, data: str, most: int) -> dict:
+    """What storing the weights in 16 bits changes, on the validation images of the shipped model's fold."""
+    table = load_table(data)
+    split = make_split(table, seed=0, fold=0)
+    rows = np.flatnonzero(split["split"] == "validation")[: most or None]
+    y, lesions = table.targets[rows], split["lesion_id"].to_numpy(str)[rows]
+    said = {"32 bits": [], "16 bits": []}
+    for path in table.frame["path"].iloc[rows]:
+        for name, predictor in zip(said, (whole, half), strict=True):
+            said[name] += predictor.predict([images.read(path)])
+    resamples, k = resample(lesions, 2000, 0), len(HAM7)
+    accuracy, p = {}, {}
+    for name, answers in said.items():
+        labels = np.array([HAM7.codes.index(one.label) for one in answers])
+        confusion = resamples.totals(np.eye(k * k)[y * k + labels]).reshape(-1, k, k)
+        accuracy[name] = confusion_metrics(confusion)["balanced_accuracy"]
+        p[name] = np.array([list(one.probabilities.values()) for one in answers])
+    return {
+        "images": len(rows),
+        "largest change of a probability": float(np.abs(p["16 bits"] - p["32 bits"]).max()),
+        "balanced accuracy": {name: float(values[0]) for name, values in accuracy.items()},
+        "loss": summarise(accuracy["32 bits"] - accuracy["16 bits"], len(rows)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="HAM10000's folder; without it, drawn images")
+    parser.add_argument("--brief", action="store_true")
+    arguments = parser.parse_args()
+    count, rounds = (5, 5) if arguments.brief else (50, 100)
+    files = [photograph(HAM7.codes[i % 7], i) for i in range(count)]
+    if arguments.data:
+        files = [
+            images.read_bytes(path) for path in load_table(arguments.data).frame["path"].sample(count, random_state=0)
+        ]
+    found = {
+        "machine": f"{CORES} x {platform.machine()}",
+        "onnxruntime": onnxruntime.__version__,
+        "load when begun": os.getloadavg()[0],
+        "images": "HAM10000" if arguments.data else "drawn",
+    }
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+        site = Path(scratch) / "site"
+        parts = device_site.build(output=site)
+        found["download, MB"] = {name: size / 1e6 for name, size in parts.items()} | {"all": sum(parts.values()) / 1e6}
+        half = native(site / "model.onnx")
+        browser = playwright.chromium.launch(executable_path=program(playwright), args=ARGUMENTS)
+        found["browser"] = browser.version
+        for threads, handler in ((1, Handler), (CORES, Isolated)):
+            with opened(browser, site, handler) as page:
+                found[f"one image, {threads} threads"] = speed(page, site / "model.onnx", threads, rounds)
+                if threads == 1:
+                    found["largest change of a probability"] = distances(page, half, files)
+        browser.close()
+        if arguments.data:
+            found["weights in 16 bits"] = weights(Predictor.load(), half, arguments.data, 20 if arguments.brief else 0)
+    target = REPOSITORY / "benchmarks" / "device" / f"{datetime.now(UTC):%Y-%m-%d}.json"
+    target.parent.mkdir(exist_ok=True)
+    write_json(target, found)
+    print(target.read_text())
+
+
+if __name__ == "__main__":
+    main()
