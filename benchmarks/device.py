@@ -5,7 +5,7 @@
 
 Three distances are kept apart, each the largest change of a probability: WebAssembly against native code on the same
 frames and model file; the browser's JPEG decoder against Pillow's; weights in 16 bits against 32, for which the
-validation images of the shipped model's fold also give the loss in balanced accuracy. Writes
+test images, which the shipped network has not seen, also give the loss in balanced accuracy. Writes
 ``benchmarks/device/<date>.json``; needs Node and Chromium.
 """
 
@@ -165,10 +165,10 @@ def speed(page: Page, path: Path, threads: int, rounds: int) -> dict:
 
 
 def weights(whole: Predictor, half: Predictor, data: str, most: int) -> dict:
-    """What storing the weights in 16 bits changes, on the validation images of the shipped model's fold."""
+    """What storing the weights in 16 bits changes, on the test images, which the network has not seen."""
     table = load_table(data)
-    split = make_split(table, seed=0, fold=0)
-    rows = np.flatnonzero(split["split"] == "validation")[: most or None]
+    split = make_split(table, seed=0)
+    rows = np.flatnonzero(split["split"] == "test")[: most or None]
     y, lesions = table.targets[rows], split["lesion_id"].to_numpy(str)[rows]
     said = {"32 bits": [], "16 bits": []}
     for path in table.frame["path"].iloc[rows]:
