@@ -66,7 +66,7 @@ def _connect():
     if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS")
-    start = {"address": address} if address else {"include_dashboard": False}
+    start = {"address": address} if address else {"address": "local", "include_dashboard": False}
     try:
         _listens(address)
         ray.init(**start, log_to_driver=False, logging_level="ERROR")
