@@ -59,6 +59,7 @@ def on_ray(job: Job, todo: Iterator[Part], tell: Tell) -> dict[int, int]:
 
 def _connect():
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no report about this machine leaves it unasked
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # we tell of the first; Ray would trace the others too
     try:
         import ray
     except ImportError:
