@@ -14,7 +14,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-venv \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin app
+ && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin app
 
 WORKDIR /srv
 COPY pyproject.toml constraints.txt README.md LICENSE ./

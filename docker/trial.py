@@ -19,6 +19,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -60,26 +61,31 @@ def mounted(root: Path):
 @contextmanager
 def lent(files: list[Path], root: Path):
     """Files of this machine, at the same places in the root, for a while."""
-    targets = [root / file.relative_to("/") for file in files]
-    before = [target.read_bytes() if target.is_file() else None for target in targets]
-    for file, target in zip(files, targets, strict=True):
+    places = {root / file.relative_to("/"): (file.read_bytes(), None) for file in files}
+    for target, (content, _) in places.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        shutil.copy(file, target)
+        places[target] = content, target.read_bytes() if target.exists() else None
+        target.write_bytes(content)
     try:
         yield
     finally:
-        for target, content in zip(targets, before, strict=True):
-            target.unlink(missing_ok=True)
-            if content is not None:
-                target.write_bytes(content)
+        for target, (content, before) in places.items():
+            if target.read_bytes() == content:  # no package has brought its own meanwhile
+                target.unlink() if before is None else target.write_bytes(before)
 
 
 class Build:
     """What the steps so far have set: environment, folder, user, command."""
 
-    def __init__(self, root: Path):
-        self.root, self.environment, self.folder, self.user, self.command = root, dict(CLEAN), "/", "", []
+    def __init__(self, root: Path, lend: list[Path]):
+        self.root, self.lend, self.environment, self.folder, self.user, self.command = (
+            root,
+            lend,
+            dict(CLEAN),
+            "/",
+            "",
+            [],
+        )
 
     def do(self, instruction: str, rest: str) -> None:
         if instruction in ("ENV", "ARG"):
@@ -111,7 +117,8 @@ class Build:
                 shutil.copy(CONTEXT / source, place)
 
     def run(self, command: list[str]) -> None:
-        subprocess.run(self.inside(command), env=self.environment, check=True)
+        with lent(self.lend, self.root):
+            subprocess.run(self.inside(command), env=self.environment, check=True)
 
     def inside(self, command: list[str]) -> list[str]:
         script = f"cd {shlex.quote(self.folder)} && exec {shlex.join(command)}"
@@ -121,6 +128,8 @@ class Build:
 
 def serve(build: Build, port: int) -> None:
     """Start the command, ask it for its health and for an answer, and say what it holds."""
+    with socket.create_server(("", port)):  # else another server might answer in its place
+        pass
     command = [str(port) if word == "5000" else word for word in build.command]
     began = time.monotonic()
     process = subprocess.Popen(build.inside(command), env=build.environment)
@@ -172,14 +181,13 @@ def main() -> None:
     given = parser.parse_args()
     if os.geteuid():
         sys.exit("error: chroot takes root")
-    found, build = steps(given.dockerfile), Build(given.root.resolve())
+    found, build = steps(given.dockerfile), Build(given.root.resolve(), given.lend)
     debootstrap(found[0][1], build.root, given.mirror)
     print(f"the bare system takes {size(build.root)}")
     with mounted(build.root):
-        with lent(given.lend, build.root):
-            for instruction, rest in found:
-                print(f"-- {instruction} {rest}", flush=True)
-                build.do(instruction, rest)
+        for instruction, rest in found:
+            print(f"-- {instruction} {rest}", flush=True)
+            build.do(instruction, rest)
         if given.serve:
             serve(build, given.serve)
     print(f"with all of it {size(build.root)}")

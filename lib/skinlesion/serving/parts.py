@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ except ImportError:
     raise SkinLesionError("scoring needs pyarrow; pip install 'skin-lesion-lab[scale]'") from None
 
 RECORD = "_score.json"  # readers of a folder of Parquet files pass over what begins with an underscore
+RULES = ("labels", "outputs", "temperature", "prior_shift", "decision_weights", "referral", "domain")  # of a manifest
 # Some 400 parts keep many machines busy to the end; fewer images are not worth a file, more too much to lose.
 PARTS, SMALLEST, LARGEST = 400, 50, 5_000
 
@@ -36,7 +38,7 @@ class Plan:
     fingerprint : str
         Over the images' names, sizes and times.
     model : dict
-        ``name``, ``version`` and ``sha256``.
+        ``name``, ``version`` and ``sha256``, and ``rules``, a hash over all by which its output becomes an answer.
     """
 
     images: int
@@ -45,8 +47,10 @@ class Plan:
     model: dict
 
     @classmethod
-    def of(cls, survey: Survey, model: dict) -> Plan:
+    def of(cls, survey: Survey, manifest: Manifest) -> Plan:
         part_size = min(max(survey.images // PARTS, SMALLEST), LARGEST)
+        rules = json.dumps({name: manifest.content[name] for name in RULES}, sort_keys=True)
+        model = manifest.identity | {"rules": hashlib.sha256(rules.encode()).hexdigest()}
         return cls(survey.images, part_size, survey.fingerprint, model)
 
     @property
@@ -77,7 +81,7 @@ class Plan:
             return
         changed = "model" if before.model != self.model else "images"
         told = {
-            "model": f"by {before.model.get('name')} {before.model.get('version')}, not {self.model['version']}",
+            "model": f"by {before.model.get('name')} {before.model.get('version')}, which is not this model",
             "images": f"of {before.images:,} images, which are not these {self.images:,} any more",
         }[changed]
         raise SkinLesionError(

@@ -91,7 +91,7 @@ def score(
     if not survey.images:
         raise DataError(f"no images in {', '.join(sources)}: none is named {', '.join(door.SUFFIXES)}")
     folder = Folder(output)
-    plan = Plan.of(survey, predictor.manifest.identity)
+    plan = Plan.of(survey, predictor.manifest)
     plan.agree(folder)
     mine = range(index - 1, plan.parts, count)
     failed = files.finished(folder, plan, mine)

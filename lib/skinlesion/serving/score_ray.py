@@ -59,6 +59,7 @@ def on_ray(job: Job, todo: Iterator[Part], tell: Tell) -> dict[int, int]:
 
 def _connect():
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no report about this machine leaves it unasked
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # we tell of the first; Ray would trace the others too
     try:
         import ray
     except ImportError:
@@ -66,7 +67,7 @@ def _connect():
     if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS")
-    start = {"address": address} if address else {"include_dashboard": False}
+    start = {"address": address} if address else {"address": "local", "include_dashboard": False}
     try:
         _listens(address)
         ray.init(**start, log_to_driver=False, logging_level="ERROR")

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from skinlesion.errors import DataError, ImageError
+from skinlesion.errors import DataError, ImageError, SkinLesionError
 from skinlesion.images import MAX_BYTES, is_image
 from skinlesion.places import is_local, is_url, resolve
 
@@ -94,32 +94,32 @@ def listing(sources: Sequence[str]) -> Iterator[Item]:
     """
     for source in sources:
         files, path = resolve(source)
-        for entry in _entries(files, path, source):
-            yield from _within(files, entry)
+        try:
+            for entry in _entries(files, path, source):
+                yield from _within(files, entry)
+        except SkinLesionError:
+            raise
+        except FileNotFoundError:
+            raise DataError(
+                f"there is nothing at {source!r}; name a folder, a .zip, an image, a pattern or a URL"
+            ) from None
+        except Exception as error:  # every store has its own kinds
+            raise DataError(
+                f"{source!r} cannot be looked into ({str(error) or type(error).__name__}); check its name, its "
+                "permissions and your credentials"
+            ) from error
 
 
 def _entries(files, path: str, source: str) -> list[dict]:
     """What a source names: itself, or what matches it."""
     from fsspec.core import has_magic
 
-    try:
-        if has_magic(path) and not files.exists(path):
-            found = sorted(files.glob(path, detail=True).values(), key=lambda entry: entry["name"])
-            if not found:
-                raise DataError(f"nothing matches {source!r}; put quotes around a pattern and check its folder")
-            return found
+    if not has_magic(path) or files.exists(path):
         return [files.info(path)]
-    except FileNotFoundError:
-        raise DataError(
-            f"there is nothing at {source!r}; name a folder, a .zip, an image, a pattern or a URL"
-        ) from None
-    except DataError:
-        raise
-    except Exception as error:  # every store has its own kinds
-        raise DataError(
-            f"{source!r} cannot be looked into ({error or type(error).__name__}); check its name, its permissions and "
-            "your credentials"
-        ) from error
+    found = sorted(files.glob(path, detail=True).values(), key=lambda entry: entry["name"])
+    if not found:
+        raise DataError(f"nothing matches {source!r}; put quotes around a pattern and check its folder")
+    return found
 
 
 def _within(files, entry: dict) -> Iterator[Item]:
