@@ -100,6 +100,7 @@ def opened(browser, site: Path, handler: type) -> Iterator[Page]:
 def native(path: Path, threads: int = 0) -> Predictor:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would take the page's cores
     return Predictor(Manifest.read(), onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
 
 
