@@ -22,7 +22,7 @@ worker.addEventListener("fetch", event => {
 
 /** All files or none: what differs from its hash belongs to another version, and stops the installation. */
 async function fill() {
-  const names = (await caches.keys()).filter(name => name.startsWith(family) && name !== current);
+  const names = (await caches.keys()).filter(name => name.startsWith(family));
   const earlier = await Promise.all(names.map(name => caches.open(name)));
   const cache = await caches.open(current);
   await Promise.all(Object.entries(SITE.files).map(async ([name, integrity]) => {
@@ -34,7 +34,7 @@ async function fill() {
 }
 
 /**
- * A file that the page has just downloaded, or that is still as in an earlier version: nothing is downloaded twice.
+ * A file that the page or an attempt has downloaded, or that is still as in an earlier version: nothing comes twice.
  *
  * @param {string} name
  * @param {string | null} integrity
