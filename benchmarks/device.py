@@ -90,7 +90,8 @@ def opened(browser, site: Path, handler: type) -> Iterator[Page]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{server.server_port}/")
-    page.locator("html[data-ready]").wait_for()
+    page.locator("html[data-ready]").wait_for(timeout=120_000)
+    page.locator("#offline").wait_for(timeout=120_000)  # until then the service worker takes its share of the cores
     page.evaluate(OPEN)
     yield page
     page.close()

@@ -272,11 +272,11 @@ def visit(browser, home):
 
 
 def ready(page):
-    page.locator("html[data-ready]").wait_for(timeout=60_000)
+    page.locator("html[data-ready]").wait_for(timeout=120_000)
 
 
 def kept(page):
-    page.locator("#offline").wait_for(timeout=60_000)
+    page.locator("#offline").wait_for(timeout=120_000)
 
 
 def example(page, name, drawn):
@@ -504,7 +504,7 @@ def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewh
     os.utime(script, (time.time() + 9, time.time() + 9))  # a second is what web servers tell apart
     page.reload()
     button = page.get_by_role("button", name="Load it")
-    button.wait_for(timeout=60_000)
+    button.wait_for(timeout=120_000)
     assert page.evaluate("getComputedStyle(document.querySelector('main')).color") != "rgb(1, 2, 3)"
     with page.expect_event("load"):
         button.click()
