@@ -24,6 +24,7 @@ from app.examples import FOLDER as EXAMPLE_FOLDER
 from app.on_device import RULES, SITE, SOURCES, kept_headers, node_needed
 from skinlesion.errors import SkinLesionError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.predictor import Predictor
 from skinlesion.variants import half_weights
 
 APP = Path(__file__).resolve().parent
@@ -53,18 +54,21 @@ def build(model: Path | None = None, output: Path = SITE) -> dict[str, int]:
     Raises
     ------
     SkinLesionError
-        If Node is missing or its packages cannot be installed.
+        If Node is missing, its packages cannot be installed, or ``output`` holds anything but such a page.
     ModelError
         If there is no model, or it cannot be trusted.
     """
-    manifest = Manifest.read(model)
+    model = (model or PRETRAINED).expanduser()
+    manifest = Predictor.load(model).manifest
+    if output.exists() and any(output.iterdir()) and not (output / "sw.js").exists():
+        raise SkinLesionError(f"{output} holds something else, which would be replaced; name a new folder")
     install()
     fresh = output.with_name(output.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     for folder in ("ort", "examples"):
         (fresh / folder).mkdir(parents=True)
     _copy(fresh)
-    weights = _model(manifest, model or PRETRAINED, fresh)
+    weights = _model(manifest, model, fresh)
     write_icons(fresh)
     _pack(fresh)
     (fresh / "index.html").write_text(_page(manifest, weights, sizes(fresh)), encoding="utf-8")

@@ -69,6 +69,7 @@ def page():
 
 @blueprint.get("/<path:name>")
 def file(name: str):
+    """A file of the page, compressed where the browser takes that."""
     site = Path(current_app.config["SITE"])
     media = TYPES.get(Path(name).suffix)
     if media is None:  # packed files have no address of their own

@@ -90,7 +90,8 @@ def opened(browser, site: Path, handler: type) -> Iterator[Page]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{server.server_port}/")
-    page.locator("html[data-ready]").wait_for()
+    page.locator("html[data-ready]").wait_for(timeout=120_000)
+    page.locator("#offline").wait_for(timeout=120_000)  # until then the service worker takes its share of the cores
     page.evaluate(OPEN)
     yield page
     page.close()
@@ -100,6 +101,7 @@ def opened(browser, site: Path, handler: type) -> Iterator[Page]:
 def native(path: Path, threads: int = 0) -> Predictor:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would take the page's cores
     return Predictor(Manifest.read(), onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
 
 

@@ -107,7 +107,7 @@ def test_the_app_serves_packed_files_with_the_pages_own_rules_and_no_others(tmp_
         assert "unsafe" not in client.get(path).headers["Content-Security-Policy"]
 
 
-def test_without_node_or_with_an_old_one_the_build_says_what_to_install(monkeypatch, capsys):
+def test_without_node_or_with_an_old_one_the_build_says_what_to_install(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(device_site, "_run", lambda *_, **__: "v18.19.0\n")
     monkeypatch.setattr(shutil, "which", lambda name: name)
     assert device_site.main([]) == 2
@@ -115,6 +115,11 @@ def test_without_node_or_with_an_old_one_the_build_says_what_to_install(monkeypa
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert device_site.main([]) == 2
     assert "install them first" in capsys.readouterr().err
+    (tmp_path / "thesis.txt").touch()
+    assert device_site.main(["--output", str(tmp_path)]) == 2
+    assert "name a new folder" in capsys.readouterr().err
+    assert device_site.main(["--model", str(tmp_path)]) == 2
+    assert (tmp_path / "thesis.txt").exists()
 
 
 # What is built
@@ -267,11 +272,11 @@ def visit(browser, home):
 
 
 def ready(page):
-    page.locator("html[data-ready]").wait_for(timeout=60_000)
+    page.locator("html[data-ready]").wait_for(timeout=120_000)
 
 
 def kept(page):
-    page.locator("#offline").wait_for(timeout=60_000)
+    page.locator("#offline").wait_for(timeout=120_000)
 
 
 def example(page, name, drawn):
@@ -401,6 +406,25 @@ def test_an_image_gets_its_card_and_nothing_of_it_is_sent(visit, predictor, home
 
 
 @pytest.mark.browser
+def test_it_can_be_installed_and_its_icon_is_the_svg(visit):
+    kept(visit)
+    session = visit.context.new_cdp_session(visit)
+    assert session.send("Page.getAppManifest")["errors"] == []
+    errors = session.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    assert {error["errorId"] for error in errors} <= {"in-incognito"}, "as every page of a test is"
+    pixels = visit.evaluate("""async () => {
+      const image = document.querySelector(".brand img");
+      await image.decode();
+      const context = new OffscreenCanvas(192, 192).getContext("2d");
+      context.drawImage(image, 0, 0, 192, 192);
+      return Array.from(context.getImageData(0, 0, 192, 192).data);
+    }""")
+    expected = np.asarray(draw(192, full=False), float)
+    opaque = expected[..., 3:] == 255
+    assert np.abs((np.array(pixels).reshape(192, 192, 4) - expected) * opaque).mean() < 1
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize(("width", "scheme"), [(375, "light"), (375, "dark"), (1440, "light"), (1440, "dark")])
 def test_the_page_is_accessible_and_fits(visit, width, scheme):
     visit.set_viewport_size({"width": width, "height": 800})
@@ -467,11 +491,10 @@ def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewh
     page.goto(elsewhere.address)
     kept(page)
     first = page.evaluate("caches.keys()")
-    (folder / "device.css").write_text("main { color: rgb(1, 2, 3); }")
-    for packed in folder.glob("device.css.*"):
-        packed.unlink()
-    script = folder / "sw.js"
-    script.write_text(script.read_text().replace('"version": "', '"version": "half'))  # as during an upload
+    script, style = folder / "sw.js", folder / "device.css"
+    style.write_text("main { color: rgb(0, 0, 0); }")
+    script.write_text(device_site.service_worker(folder))
+    style.write_text("main { color: rgb(1, 2, 3); }")  # as during an upload: of a later version than its hash
     failed = page.evaluate(
         "navigator.serviceWorker.ready.then(own => own.update()).then(own => new Promise(resolve =>"
         " own.installing.addEventListener('statechange', event => resolve(event.target.state))))"
@@ -481,7 +504,7 @@ def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewh
     os.utime(script, (time.time() + 9, time.time() + 9))  # a second is what web servers tell apart
     page.reload()
     button = page.get_by_role("button", name="Load it")
-    button.wait_for(timeout=60_000)
+    button.wait_for(timeout=120_000)
     assert page.evaluate("getComputedStyle(document.querySelector('main')).color") != "rgb(1, 2, 3)"
     with page.expect_event("load"):
         button.click()
@@ -490,4 +513,6 @@ def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewh
     second = page.evaluate("caches.keys()")
     assert len(first) == len(second) == 1
     assert first != second
+    for large in ("model.onnx", "ort-wasm-simd-threaded.wasm"):  # one visit, two updates
+        assert sum(path.endswith(large) for _, path, _ in elsewhere.asked) == 1, "nothing large comes twice"
     context.close()

@@ -14,14 +14,16 @@ export async function get(name) {
  * @param {string[]} names
  * @param {Record<string, number>} sizes  bytes of each, uncompressed: what a compressed answer's length does not tell
  * @param {(share: number) => void} report
+ * @param {Cache} [cache]  gets a copy of each, for the service worker to find
  * @returns {Promise<Uint8Array<ArrayBuffer>[]>}
  */
-export async function download(names, sizes, report) {
+export async function download(names, sizes, report, cache) {
   const total = names.reduce((sum, name) => sum + sizes[name], 0);
   let arrived = 0;
   return Promise.all(names.map(async name => {
     const content = new Uint8Array(sizes[name]);
-    const reader = /** @type {ReadableStream<Uint8Array>} */ ((await get(name)).body).getReader();
+    const response = await get(name);
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     let at = 0;
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
       if (at + part.value.length > content.length) throw new Error(`${name} is not the file it should be; reload the page`);
@@ -31,6 +33,8 @@ export async function download(names, sizes, report) {
       report(arrived / total);
     }
     if (at < content.length) throw new Error(`${name} was cut short; reload the page to try again`);
+    const headers = { "Content-Type": response.headers.get("Content-Type") ?? "" };
+    await cache?.put(name, new Response(content, { headers })).catch(() => {}); // no room: it will come again
     return content;
   }));
 }

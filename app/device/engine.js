@@ -6,7 +6,7 @@
  * Start a worker.
  *
  * @returns {{
- *   load: (report?: (share: number) => void) => Promise<Loaded>,
+ *   load: (lend: boolean, report?: (share: number) => void) => Promise<Loaded>,
  *   classify: (image: Blob) => Promise<Outputs>,
  *   decode: (image: Blob) => Promise<Frame>,
  *   run: (frame: Frame) => Promise<Outputs>,
@@ -33,7 +33,7 @@ export function start() {
 
   /**
    * @param {string} task
-   * @param {unknown} [argument]
+   * @param {unknown} argument
    * @param {(share: number) => void} [report]
    * @returns {Promise<any>}
    */
@@ -43,7 +43,7 @@ export function start() {
   });
 
   return {
-    load: report => ask("load", undefined, report),
+    load: (lend, report) => ask("load", lend, report),
     classify: image => ask("classify", image),
     decode: image => ask("decode", image),
     run: frame => ask("run", frame),

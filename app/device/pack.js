@@ -9,7 +9,8 @@ const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
 for (const name of names.filter(name => /\.(css|html|js|json|mjs|onnx|svg|wasm|webmanifest)$/.test(name))) {
   const path = join(folder, name), content = readFileSync(path);
   if (existsSync(`${path}.br`)) continue;
-  const params = { [constants.BROTLI_PARAM_QUALITY]: 9, [constants.BROTLI_PARAM_LGWIN]: 24 };
+  // Quality 9 saves 60 kB of nine megabytes and takes three seconds more.
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 7, [constants.BROTLI_PARAM_LGWIN]: 24 };
   writeFileSync(`${path}.br`, brotliCompressSync(content, { params }));
   writeFileSync(`${path}.gz`, gzipSync(content, { level: 9 }));
 }

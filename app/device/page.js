@@ -14,7 +14,7 @@ const element = id => /** @type {HTMLElement} */ (document.getElementById(id));
 const drop = element("choose"), results = element("results"), status = element("status"), bar = element("bar");
 export const engine = start();
 /** @type {Promise<Loaded>} */
-export const loaded = engine.load(progress);
+export const loaded = engine.load("serviceWorker" in navigator && !navigator.serviceWorker.controller, progress);
 
 /** @param {number} share */
 function progress(share) {
@@ -107,7 +107,7 @@ loaded.then(({ threads }) => {
   bar.hidden = true;
   say("Ready.");
   document.documentElement.dataset.ready = String(threads);
-  keep(element("offline"), element("update"));
+  keep(element("offline"), element("update")).catch(() => {}); // then it needs the network each time
 }, error => {
   bar.hidden = true;
   element("failed").hidden = false;

@@ -22,15 +22,41 @@ worker.addEventListener("fetch", event => {
 
 /** All files or none: what differs from its hash belongs to another version, and stops the installation. */
 async function fill() {
+  const names = (await caches.keys()).filter(name => name.startsWith(family));
+  const earlier = await Promise.all(names.map(name => caches.open(name)));
   const cache = await caches.open(current);
   await Promise.all(Object.entries(SITE.files).map(async ([name, integrity]) => {
-    // The page itself has no hash: the server that it comes from may add its navigation.
-    const response = await fetch(name, integrity ? { cache: "no-cache", integrity } : { cache: "no-cache" });
-    if (!response.ok) throw new Error(`${name} could not be fetched (status ${response.status})`);
+    const response = await held(name, integrity, earlier) ?? await fetched(name, integrity);
     const type = response.headers.get("Content-Type") ?? "application/octet-stream";
     // With headers of our own, the page is as protected, and may use threads, wherever it is served from.
     await cache.put(name, new Response(await response.blob(), { headers: { ...SITE.headers, "Content-Type": type } }));
   }));
+}
+
+/**
+ * A file that the page or an attempt has downloaded, or that is still as in an earlier version: nothing comes twice.
+ *
+ * @param {string} name
+ * @param {string | null} integrity
+ * @param {Cache[]} earlier
+ */
+async function held(name, integrity, earlier) {
+  for (const cache of integrity ? earlier : []) {
+    const response = await cache.match(name);
+    if (!response) continue;
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await response.clone().arrayBuffer()));
+    if (integrity === `sha256-${btoa(String.fromCharCode(...digest))}`) return response;
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {string | null} integrity  null for the page itself, to which its server may have added navigation
+ */
+async function fetched(name, integrity) {
+  const response = await fetch(name, integrity ? { cache: "no-cache", integrity } : { cache: "no-cache" });
+  if (!response.ok) throw new Error(`${name} could not be fetched (status ${response.status})`);
+  return response;
 }
 
 /** @param {Request} request */

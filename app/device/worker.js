@@ -9,20 +9,25 @@ import { decode } from "./frame.js";
 const PROGRAM = "ort/ort-wasm-simd-threaded.wasm";
 const MOST_THREADS = 4; // more than a phone has of fast cores makes it slower
 
+/** Named so that the service worker takes it for an earlier version, and forgets it with them. */
+const DOWNLOADS = `skin-lesion-lab ${new URL("./", import.meta.url)} downloads`;
+
 /** @type {Model} */
 let model;
 /** @type {ort.InferenceSession} */
 let session;
 
 /**
+ * @param {boolean} lend  whether a service worker will want what is downloaded
  * @param {(share: number) => void} report  told how much has arrived, from 0 to 1
  * @returns {Promise<Loaded>}
  */
-async function load(report) {
+async function load(lend, report) {
   if (typeof OffscreenCanvas === "undefined") throw new Error("this browser is too old for it; update it, or use another");
   const threads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
   model = await (await get("model.json")).json();
-  const [program, weights] = await download([PROGRAM, model.file], model.downloads, report);
+  const cache = lend ? await caches.open(DOWNLOADS).catch(() => undefined) : undefined; // forbidden here and there
+  const [program, weights] = await download([PROGRAM, model.file], model.downloads, report, cache);
   await verify(weights, model.sha256);
   ort.env.wasm.wasmBinary = program;
   ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
@@ -64,7 +69,7 @@ async function run({ data, width, height }) {
 
 /** @type {Record<string, (argument: any, report: (share: number) => void) => Promise<unknown>>} */
 const TASKS = {
-  load: (_, report) => load(report),
+  load,
   decode,
   run,
   classify: async image => run(await decode(image)),
