@@ -2,6 +2,7 @@
 
 import functools
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -12,7 +13,6 @@ import pandas as pd
 import pytest
 
 import run_all
-import workers
 from skinlesion import pipeline
 from skinlesion.config import Config
 from skinlesion.errors import ConfigError, SkinLesionError
@@ -92,7 +92,10 @@ def in_a_process(runs, folder, notebooks):
 
 def test_an_interrupted_group_ends_all_its_runs(notebooks, tmp_path):
     folder = tmp_path / "reports" / "both"
-    process = workers.start(in_a_process, configs(one=99, two=99), folder, notebooks)
+    process = multiprocessing.get_context("spawn").Process(
+        target=in_a_process, args=(configs(one=99, two=99), folder, notebooks)
+    )
+    process.start()
     while len(list(folder.glob("*/began"))) < 2:
         assert process.is_alive()
         time.sleep(0.05)

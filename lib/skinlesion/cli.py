@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_data(commands.add_parser("data", help="check, download or draw a data set"))
     _add_train(commands.add_parser("train", help="train a network, without notebooks"))
+    _add_sweep(commands.add_parser("sweep", help="try recipes drawn from a space of parameters"))
     _add_evaluate(commands.add_parser("evaluate", help="judge any model's predictions"))
     _add_compare(commands.add_parser("compare", help="how runs differ on the same lesions"))
     _add_external(commands.add_parser("external", help="judge a model on images of another place"))
@@ -73,6 +74,16 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", required=True, metavar="DIR", help="the run's folder")
     parser.add_argument("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help="change parameters")
     parser.set_defaults(run_command=train)
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="PATH", help="a data set, or demo (the recipe's by default)")
+    parser.add_argument("--config", default="quick", metavar="F", help="the recipe that the space changes (quick)")
+    parser.add_argument("--space", required=True, metavar="F", help="a JSON file: what to draw from, by parameter")
+    parser.add_argument("--run", required=True, metavar="DIR", help="the sweep's folder; go on there if interrupted")
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="until there are so many (%(default)s)")
+    parser.add_argument("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help="change parameters")
+    parser.set_defaults(run_command=sweep)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -127,17 +138,36 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run_command=score)
 
 
-def train(arguments: argparse.Namespace) -> int:
+def _recipe(arguments: argparse.Namespace):
+    """The configuration that ``--config``, ``--data`` and ``--set`` ask for."""
     from pathlib import Path
 
     import skinlesion
     from skinlesion.pipeline import resolve
+
+    configs = Path(skinlesion.__file__).parents[2] / "configs"
+    return resolve(configs, recipe=arguments.config, data=arguments.data, settings=arguments.set)
+
+
+def train(arguments: argparse.Namespace) -> int:
     from skinlesion.runs import Run
     from skinlesion.training.command import train as train_run
 
-    configs = Path(skinlesion.__file__).parents[2] / "configs"
-    config = resolve(configs, recipe=arguments.config, data=arguments.data, settings=arguments.set)
-    return train_run(config, Run(arguments.run), progress=sys.stderr.isatty())
+    return train_run(_recipe(arguments), Run(arguments.run), progress=sys.stderr.isatty())
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    import json
+    from pathlib import Path
+
+    from skinlesion.errors import ConfigError
+    from skinlesion.pipeline.sweep import sweep as run_sweep
+
+    try:
+        space = json.loads(Path(arguments.space).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{arguments.space} is no JSON file that can be read ({error})") from None
+    return run_sweep(_recipe(arguments), space, Path(arguments.run), arguments.trials, progress=sys.stderr.isatty())
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

@@ -117,7 +117,8 @@ def _check_ages(table: LesionTable) -> LesionTable:
 def _check_lesions(table: LesionTable) -> LesionTable:
     by_lesion = table.frame.groupby("lesion_id")["label"]
     mask = by_lesion.transform("nunique") > 1
-    words = table.frame["lesion_id"] + " is " + by_lesion.transform(lambda labels: " and ".join(sorted(set(labels))))
+    named = by_lesion.transform(lambda labels: " and ".join(sorted(set(labels)))).astype("str")  # no rows: no kind
+    words = table.frame["lesion_id"] + " is " + named
     return table.set_aside(mask, TWO_LABELS, words[mask])
 
 

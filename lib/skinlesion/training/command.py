@@ -38,7 +38,7 @@ def train(config: Config, run: Run, *, progress: bool = True) -> int:
     try:
         with _stoppable(), distributed.join() as world:
             if world.first:
-                _prepare(config, run, progress)
+                prepare(config, run, progress)
             world.need_shared(run.folder, cache_folder())
             _train(config, run, world, progress)
             world.wait()
@@ -67,7 +67,8 @@ def _stoppable() -> Iterator[None]:
         signal.signal(kind, handler)
 
 
-def _prepare(config: Config, run: Run, progress: bool) -> None:
+def prepare(config: Config, run: Run, progress: bool) -> None:
+    """Check, split and decode the data, and write down all of it."""
     write_json(run.config_file, config.to_dict())
     found = load_table(config.data, config.labels, config.exclude_official_test)
     check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)

@@ -1,0 +1,193 @@
+"""``skinlesion sweep``: try recipes drawn from a space, stop poor ones early, and go on after any interruption.
+
+Optuna draws the recipes (tree-structured Parzen estimators) and stops poor ones by asynchronous successive halving (Li
+et al. 2020, arXiv:1810.05934) on validation balanced accuracy; its journal is one file that is only ever added to. Ray
+Tune would do the same with a scheduler and processes of a cluster around it, which cost more to start than a short
+trial takes, for networks that keep all cores busy one at a time. No test image is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from skinlesion.config import Config
+from skinlesion.data import splits
+from skinlesion.data.cache import build_cache
+from skinlesion.data.table import LesionTable
+from skinlesion.errors import ConfigError, SkinLesionError
+from skinlesion.pipeline.stamps import lock
+from skinlesion.runs import Run, atomic, write_json
+from skinlesion.training.command import prepare
+from skinlesion.training.fit import fit
+
+try:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
+except ImportError:
+    raise SkinLesionError("sweeps need Optuna; pip install 'skin-lesion-lab[scale]'") from None
+
+JOURNAL = "sweep.journal"
+TABLE = "sweep.csv"
+SCORE = "val_balanced_accuracy"
+REDUCTION = 3  # of each rung's trials, one in three goes on; a rung is three times as many epochs as the one before
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+#: What decides where results lie or what they are judged by: a space that changed these would compare unlike things.
+_FIXED = ("data", "labels", "split_file", "fold", "max_images", "exclude_official_test")
+
+
+def sweep(config: Config, space: dict, folder: Path, trials: int, *, progress: bool = True) -> int:
+    """Bring a sweep to ``trials`` trials, and write ``sweep.csv``: a row a trial, the best first.
+
+    Parameters
+    ----------
+    config : Config
+        The recipe that the space changes.
+    space : dict
+        {name of a parameter: a list to choose from, or ``{"low", "high"}`` with ``"log": true`` or ``"step"``}.
+    folder : Path
+        Each trial is a run in it, ``trial-0000``, …
+    trials : int
+        Finished ones of earlier calls count.
+
+    Returns
+    -------
+    int, the exit status
+
+    Raises
+    ------
+    SkinLesionError
+        If the space makes no sense, or another process is at work in the folder.
+    """
+    _check(config, space)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    run = Run(folder)
+    with lock(run.folder):
+        _same_question(run, config, space)
+        study = _study(run, config)
+        _take_up(study)
+        prepare(config, run, progress)
+        table, split = LesionTable.load(run), splits.load_split(run.split)["split"].to_numpy(str)
+        while len(study.get_trials(deepcopy=False, states=_ENDED)) < trials:
+            trial = study.ask()
+            drawn = config.but(**{name: _draw(trial, name, values) for name, values in space.items()})
+            place = Run(run.folder / trial.user_attrs.get("folder", f"trial-{trial.number:04}"))
+            trial.set_user_attr("folder", place.folder.name)
+            _try(study, trial, drawn, table, split, place)
+            rows = _write_table(study, list(space), run.folder / TABLE)
+            done = rows[rows["trial"] == trial.number].iloc[0]
+            print(f"trial {trial.number}  {done['status']} after epoch {done['epochs']}, {SCORE} {done[SCORE]:.3f}")
+    rows = _write_table(study, list(space), run.folder / TABLE)
+    print(f"\n{rows.head().to_string(index=False)}\n\nWrote {run.folder / TABLE}")
+    return 0
+
+
+def _check(config: Config, space: dict) -> None:
+    """Raise ConfigError unless each name is a parameter, and each value one that it can take."""
+    if not isinstance(space, dict) or not space:
+        raise ConfigError('a space is a JSON object: {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": true}, …}')
+    Config.check_names(space)
+    for name, values in space.items():
+        if name in _FIXED:
+            raise ConfigError(f"{name} cannot be drawn: trials would be judged on different images")
+        if isinstance(values, dict):
+            numbers = [values.get(end) for end in ("low", "high")]
+            known = values.keys() <= {"low", "high", "log", "step"} and not ("log" in values and "step" in values)
+            if not known or not all(type(number) in (int, float) for number in numbers) or numbers[0] >= numbers[1]:
+                raise ConfigError(
+                    f'{name}: give a list, or {{"low": …, "high": …}} with "log": true or "step", not {values}'
+                )
+        elif not isinstance(values, list) or not values:
+            raise ConfigError(f"{name}: give a list to choose from, or an object with low and high, not {values!r}")
+        else:
+            numbers = values
+        for value in numbers:
+            config.but(**{name: value})
+
+
+def _draw(trial, name: str, values):
+    if isinstance(values, list):
+        return trial.suggest_categorical(name, values)
+    whole = all(isinstance(number, int) for number in values.values() if not isinstance(number, bool))
+    suggest = trial.suggest_int if whole else trial.suggest_float
+    return suggest(name, **values)
+
+
+def _same_question(run: Run, config: Config, space: dict) -> None:
+    """Refuse to mix trials of two recipes or spaces."""
+    asked, file = {"config": config.to_dict(), "space": space}, run.folder / "sweep.json"
+    if not file.exists():
+        write_json(file, asked)
+    elif json.loads(file.read_text()) != json.loads(json.dumps(asked)):
+        raise ConfigError(f"{run.folder} holds a sweep of another recipe or space ({file.name}); choose another --run")
+
+
+def _study(run: Run, config: Config):
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(run.folder / JOURNAL))),
+        study_name="sweep",
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=config.seed),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
+        load_if_exists=True,
+    )
+
+
+def _take_up(study) -> None:
+    """Put trials that an earlier call was killed at first in line; their trainings go on from their checkpoints."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+class _Stop(Exception):
+    """A trial's score is not among those that go on."""
+
+
+def _watch(trial) -> Callable:
+    reported = 0
+
+    def watch(progress) -> None:
+        nonlocal reported
+        for row in progress.history[reported:]:
+            if math.isfinite(row[SCORE]):
+                trial.report(row[SCORE], row["epoch"])
+        new, reported = len(progress.history) > reported, len(progress.history)
+        if new and reported < progress.epochs and trial.should_prune():
+            raise _Stop
+
+    return watch
+
+
+def _try(study, trial, config: Config, table: LesionTable, split, place: Run) -> None:
+    """Train one recipe to its end, or to where it is stopped, and tell the study."""
+    write_json(place.config_file, config.to_dict())
+    cache = build_cache(table, size=config.image_size, fit=config.fit)
+    try:
+        trained = fit(config, cache, table.targets, split, place, classes=len(table.labels), watch=_watch(trial))
+    except _Stop:
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, float(trained.history[SCORE].max()))
+
+
+def _write_table(study, names: list[str], path: Path) -> pd.DataFrame:
+    """A row a finished trial, the best first; stopped ones count by what they had reached."""
+    rows = []
+    for trial in study.get_trials(deepcopy=False, states=_ENDED):
+        scores = trial.intermediate_values
+        rows.append({
+            "trial": trial.number, "status": "stopped" if trial.state is TrialState.PRUNED else "complete",
+            SCORE: max(scores.values(), default=trial.value), "epochs": max(scores, default=0),
+            "run": trial.user_attrs["folder"], **{name: trial.params[name] for name in names},
+        })  # fmt: skip
+    frame = pd.DataFrame(rows).sort_values([SCORE, "trial"], ascending=[False, True], ignore_index=True)
+    with atomic(path) as temporary:
+        frame.to_csv(temporary, index=False)
+    return frame
