@@ -11,6 +11,9 @@ HOST ?= 127.0.0.1
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
+# Nothing here reports to anybody (lib/skinlesion/__init__.py); scripts that import ONNX Runtime first are told, too.
+export ORT_DISABLE_TELEMETRY ?= 1
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERIES = $(BIN)/python run_all.py --data $(DATA) --preset $(PRESET) $(if $(RUN),--run $(RUN)) $(ARGS)

@@ -3,6 +3,7 @@
 import ast
 import io
 import logging
+import os
 import re
 import struct
 import subprocess
@@ -425,6 +426,19 @@ def test_the_app_starts_without_torch_pandas_and_matplotlib(model):
     command = [sys.executable, "-c", code, str(model)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert done.stdout.split() == []
+
+
+def test_nothing_is_reported_to_anybody(model, tmp_path):
+    """ONNX Runtime would begin with an identifier of this machine and a store of what to report."""
+    code = (
+        "import sys; import numpy as np; from skinlesion.serving.predictor import Predictor\n"
+        "print(Predictor.load(sys.argv[1]).predict([np.zeros((40, 60, 3), np.uint8)])[0].label)"
+    )
+    quiet = {"ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "GITHUB_ACTIONS", "XDG_CACHE_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in quiet} | {"HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY, env=environment)
+    assert done.stdout.strip() and list(tmp_path.rglob("*")) == []
 
 
 def test_each_line_of_the_threat_table_names_tests_that_exist():
