@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise DataError(f"{config.data} names no lesions, so there is no leak to measure")
     cache = build_cache(table, size=config.image_size, fit=config.fit)
     parts = deal(table, config.seed)
-    todo = [(name, fold) for fold in arguments.folds for name in TITLES]
+    todo = [(name, fold) for fold in arguments.folds for name in arguments.splits]
     for name, fold in tqdm(todo, desc="leak meter", unit="run"):
         files = Run(arguments.output / name / f"fold-{fold}")
         own = config.but(fold=fold)
@@ -194,6 +194,7 @@ def main(argv: list[str] | None = None) -> None:
     training.add_argument(
         "--folds", type=int, nargs="+", default=list(range(splits.FOLDS)), choices=range(splits.FOLDS)
     )
+    training.add_argument("--splits", nargs="+", default=list(TITLES), choices=tuple(TITLES), help="all three")
     training.add_argument("--threads", type=int, default=1)
     training.add_argument("--set", metavar="NAME=VALUE", nargs="+", default=[], help="change the recipe")
     training.set_defaults(call=run)
