@@ -208,8 +208,12 @@ def table(arguments: argparse.Namespace) -> None:
         }  # fmt: skip
         values = {"balanced_accuracy": metrics["balanced_accuracy"], "macro_auroc": metrics["macro_auroc"],
                   "mel_sensitivity": metrics["per_class"]["mel"]["sensitivity"]}  # fmt: skip
-        if base in done and done[base][2] == folds:
-            values["difference"] = paired_difference(predictions, done[base][0])["balanced_accuracy"]
+        comparable = base in done and done[base][2] == folds
+        values["difference"] = (
+            paired_difference(predictions, done[base][0])["balanced_accuracy"]
+            if comparable
+            else dict.fromkeys(("value", "low", "high"))
+        )
         for metric, value in values.items():
             line |= {metric: value["value"], f"{metric}_low": value["low"], f"{metric}_high": value["high"]}
         line |= {

@@ -63,7 +63,7 @@ def test_a_network_without_classifier_is_refused():
             return self.forward_head(self.forward_features(x))
 
     with pytest.raises(ConfigError, match="headless has no classifier"):
-        models._try(models.Classifier(Headless(), (0.0,) * 3, (1.0,) * 3), "headless", 7, 32)
+        models.check_answer(models.Classifier(Headless(), (0.0,) * 3, (1.0,) * 3), "headless", 7, 32)
 
 
 def test_a_size_that_the_network_does_not_take_is_refused():

@@ -487,7 +487,10 @@ def test_ctrl_c(folders):
         "from skinlesion.config import Config\nfrom skinlesion.pipeline import Step, run_series\n"
         "sys.exit(run_series(Config(), Path(sys.argv[1]), Path(sys.argv[2]), steps=(Step('01_a'), Step('02_b'))))"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, folder, notebooks], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, folder, notebooks], stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells start background jobs that ignore it
+    )  # fmt: skip
     pid_file = folder / "pid"
     while not (pid_file.exists() and pid_file.read_text()):
         assert process.poll() is None, "the run ended before the kernel came up"
