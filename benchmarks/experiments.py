@@ -139,9 +139,8 @@ def answers(name: str) -> tuple[pd.DataFrame, list[dict]]:
 
 def refit(whole: pd.DataFrame, codes: list[str], columns: list[str]) -> pd.DataFrame:
     """The row's answers, and metadata, through a logistic regression fitted on the other folds."""
-    facts = pd.get_dummies(
-        whole[columns].assign(**{c: whole[c].astype(str) for c in columns if c != "age"}), dtype=float
-    )
+    words = whole[columns].assign(**{c: whole[c].astype(str) for c in columns if c != "age"})
+    facts = pd.get_dummies(words, dtype=float) if columns else pd.DataFrame(index=whole.index)
     if "age" in columns:
         facts["unknown_age"] = whole["age"].isna().astype(float)
         facts["age"] = (whole["age"].fillna(whole["age"].mean()) - 50) / 20

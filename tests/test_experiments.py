@@ -70,6 +70,9 @@ def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys)
     (recipes / "age.json").write_text(
         json.dumps({"about": "with age", "base": "plain.json", "rows": ["plain"], "refit": ["age", "sex", "site"]})
     )
+    (recipes / "refit.json").write_text(
+        json.dumps({"about": "what to compare with", "base": "plain.json", "rows": ["plain"], "refit": []})
+    )
     monkeypatch.setattr(experiments, "RECIPES", recipes)
     monkeypatch.setattr(experiments, "TABLE", tmp_path / "table.csv")
     monkeypatch.setattr(experiments, "ANSWERS", tmp_path / "answers")
