@@ -8,6 +8,7 @@ import os
 from flask import Flask, g
 
 from app import api, forms, limits, on_device, pages, problems, security, settings, uploads
+from app.cores import SharedPredictor
 from skinlesion import images
 from skinlesion.serving.predictor import Predictor
 
@@ -31,7 +32,7 @@ def create_app(test_config: dict | None = None) -> Flask:
     app.request_class = uploads.MemoryRequest
     app.config.from_mapping(
         MODEL=None,  # the shipped model
-        THREADS=1,  # that one prediction computes with; requests at once use the other cores (benchmarks/serve.py)
+        THREADS=None,  # that one prediction computes with; None: as many as are free
         MAX_IMAGES=10,  # a request
         MAX_PIXELS=25_000_000,  # an image: 24 megapixels, as cameras have them; it takes up to 600 MB to predict
         MAX_REQUEST_PIXELS=60_000_000,  # all images of a request
@@ -44,7 +45,8 @@ def create_app(test_config: dict | None = None) -> Flask:
     app.config.from_mapping(chosen)
     app.json.sort_keys = False  # the contract's order
     logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines describe the image
-    predictor = Predictor.load(app.config["MODEL"], threads=app.config["THREADS"])
+    model, threads = app.config["MODEL"], app.config["THREADS"]
+    predictor = SharedPredictor(model) if threads is None else Predictor.load(model, threads=threads)
 
     @app.before_request
     def offer_predictor() -> None:

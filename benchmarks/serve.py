@@ -43,8 +43,8 @@ PATH = "/api/v1/predict"
 # The app with other numbers of threads than it chooses itself.
 CHOSEN = (
     "import sys; from app import create_app; from app.server import Server\n"
-    "threads, workers = map(int, sys.argv[1:])\n"
-    "app = create_app({'THREADS': threads})\n"
+    "threads, workers = map(int, sys.argv[1:])  # 0 threads: as the app chooses\n"
+    "app = create_app({'THREADS': threads or None})\n"
     "server = Server(app, '127.0.0.1', 0, max_body=app.config['MAX_CONTENT_LENGTH'], workers=workers)\n"
     "print('http://%s:%s/' % server.addresses[0], flush=True)\n"
     "server.run()"
@@ -171,8 +171,8 @@ def throughput(rounds: int, seconds: float) -> dict:
     """
     frame = images.decode(DATA)
     alone = {(1, CORES): Predictor.load(threads=1), (CORES, 1): Predictor.load(threads=CORES)}
-    default = (1, CORES)  # what the app takes
-    settings = sorted({default, (1, CORES + 1), (CORES, 1), (CORES, CORES)})
+    default = (0, CORES)  # what the app takes
+    settings = sorted({default, (1, CORES), (CORES, 1), (CORES, CORES)})
     ratios: dict[str, list[float]] = {}
     rates: list[dict] = []
     for _ in range(rounds):
@@ -185,14 +185,12 @@ def throughput(rounds: int, seconds: float) -> dict:
             best = max(rate.values())
             with app("-c", CHOSEN, str(threads), str(workers)) as (_, port):
                 served(port, 2 * CORES, 1)
-                name = f"http, {threads} threads x {workers} workers"
+                name = f"http, {threads or 'free'} threads x {workers} workers"
                 rate[name] = served(port, 2 * CORES, seconds)
             ratios.setdefault(name, []).append(rate[name] / best)
             rates.append(rate)
     return {
-        "images a second, http / model alone": statistics.median(
-            ratios["http, {} threads x {} workers".format(*default)]
-        ),
+        "images a second, http / model alone": statistics.median(ratios[f"http, free threads x {CORES} workers"]),
         "by threads of a prediction and workers": {name: statistics.median(found) for name, found in ratios.items()},
         "every pair": ratios,
         "images a second": rates,
