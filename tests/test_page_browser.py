@@ -189,8 +189,11 @@ def test_without_javascript_all_of_it_works(opened, lesions, predictor):
     headings = page.get_by_role("heading", level=2).all_inner_texts()
     assert headings == [average.name, each[0].name, "broken.jpg", each[1].name]
     advice = [text.splitlines()[0] for text in page.locator(".advice").all_inner_texts()]
-    words = {"refer": "Refer to a dermatologist", "watch": "Watch for changes"}
-    assert advice == [words[answer.referral] for answer in (average, *each)]
+    watch = {True: "Watch for changes", False: "Watch, as far as this answer can be relied on"}
+    assert advice == [
+        "Refer to a dermatologist" if answer.referral == "refer" else watch[answer.in_domain]
+        for answer in (average, *each)
+    ]
     activation = page.get_by_alt_text("Class activation map").first
     assert activation.is_visible()
     page.get_by_label("Show what spoke for").first.uncheck()
