@@ -34,14 +34,19 @@ def ham10000_dir() -> Path:
 def bucket():
     """An empty bucket, ``s3://skin``, of an S3 server on this machine: the client to fill it with."""
     import logging
+    import urllib.request
 
     import boto3
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    # fsspec keeps file systems by their arguments, which the address is none of: an earlier module's server is gone.
+    s3fs.S3FileSystem.clear_instance_cache()
     host, port = server.get_host_and_port()
+    urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()  # objects outlive their server
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
