@@ -20,6 +20,8 @@ STEPS = ("01_eda", "02_preprocessing", "03_training", "04_evaluation", "05_expor
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports")
+    (folder / "e2e").mkdir()
+    (folder / "e2e" / "sweep.csv").write_text("trial,status,val_balanced_accuracy\n4,stopped,0.8125\n")
     status = run_all.main(["--preset", "smoke", "--run", "e2e", "--set", "max_images=150"], reports=folder)
     assert status == 0
     return folder
@@ -43,6 +45,11 @@ def test_every_page_says_that_the_data_are_synthetic_and_stays_small(run):
         assert "synthetic demo data" in page.read_text().lower(), page.name
         assert page.stat().st_size < 5e6, page.name
         assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page.read_text()), page.name
+
+
+def test_the_table_of_a_sweep_in_the_folder_is_shown(run):
+    page = (run / "03_training.html").read_text()
+    assert "What a sweep found" in page and "0.8125" in page
 
 
 def test_the_test_split_shares_no_lesion(run):
