@@ -1,7 +1,8 @@
 """Run a Dockerfile's steps in a clean Debian by chroot, where no container engine is at hand. As root:
 
     apt-get install debootstrap
-    python docker/trial.py docker/app.Dockerfile --root /var/tmp/trial [--lend FILE …] [--serve PORT]
+    python docker/trial.py docker/app.Dockerfile --root /var/tmp/trial [--lend FILE …] [--build-arg NAME=VALUE …]
+      [--serve PORT]
 
 debootstrap makes the root (the packages of ``debian:<suite>-slim`` and a few more), then each ENV, ARG, WORKDIR, COPY
 and RUN is done in it, in order. ``--lend`` copies files that reaching the network takes here, such as /etc/resolv.conf
@@ -77,20 +78,15 @@ def lent(files: list[Path], root: Path):
 class Build:
     """What the steps so far have set: environment, folder, user, command."""
 
-    def __init__(self, root: Path, lend: list[Path]):
-        self.root, self.lend, self.environment, self.folder, self.user, self.command = (
-            root,
-            lend,
-            dict(CLEAN),
-            "/",
-            "",
-            [],
-        )
+    def __init__(self, root: Path, lend: list[Path], arguments: dict[str, str]):
+        self.root, self.lend, self.arguments, self.environment = root, lend, arguments, dict(CLEAN)
+        self.folder, self.user, self.command = "/", "", []
 
     def do(self, instruction: str, rest: str) -> None:
         if instruction in ("ENV", "ARG"):
             for word in shlex.split(rest):
                 name, _, value = word.partition("=")
+                value = self.arguments.get(name, value) if instruction == "ARG" else value
                 self.environment[name] = re.sub(r"\$(\w+)", lambda m: self.environment.get(m[1], ""), value)
         elif instruction == "WORKDIR":
             self.folder = rest
@@ -110,6 +106,8 @@ class Build:
         *sources, target = places
         for source in sources:
             place = self.root / self.folder.lstrip("/") / target / ("" if target != "./" else source)
+            if target.endswith("/"):
+                (self.root / self.folder.lstrip("/") / target).mkdir(parents=True, exist_ok=True)
             if (CONTEXT / source).is_dir():
                 leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
                 shutil.copytree(CONTEXT / source, place, dirs_exist_ok=True, ignore=leave)
@@ -177,11 +175,15 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="a new folder, or one that debootstrap has filled")
     parser.add_argument("--mirror", default="http://deb.debian.org/debian")
     parser.add_argument("--lend", type=Path, nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--build-arg", nargs="+", default=[], metavar="NAME=VALUE", help="instead of an ARG's default")
     parser.add_argument("--serve", type=int, metavar="PORT")
     given = parser.parse_args()
     if os.geteuid():
         sys.exit("error: chroot takes root")
-    found, build = steps(given.dockerfile), Build(given.root.resolve(), given.lend)
+    found, build = (
+        steps(given.dockerfile),
+        Build(given.root.resolve(), given.lend, dict(word.split("=", 1) for word in given.build_arg)),
+    )
     debootstrap(found[0][1], build.root, given.mirror)
     print(f"the bare system takes {size(build.root)}")
     with mounted(build.root):

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 import workers
 from skinlesion import cli
 from skinlesion.config import Config
-from skinlesion.errors import ConfigError
+from skinlesion.errors import ConfigError, DivergedError
 from skinlesion.pipeline import sweep as sweeping
 from skinlesion.runs import Run
 from skinlesion.training.fit import Progress
@@ -95,6 +95,19 @@ def test_poor_trials_are_stopped(tmp_path):
     assert reached([0.6, 0.6, 0.6, 0.9]) == 3, "good at first, poor at the next rung"
     assert reached([0.7, 0.8, 0.9, 0.9]) == 4
     assert reached([0.1, float("nan"), 0.9]) == 1
+
+
+def test_a_trial_that_diverges_is_told_and_the_next_one_runs(config, tmp_path, monkeypatch):
+    fit = sweeping.fit
+
+    def diverges_first(drawn, *rest, **how):
+        if "trial-0000" in str(rest[3].folder):
+            raise DivergedError("the loss became nan")
+        return fit(drawn, *rest, **how)
+
+    monkeypatch.setattr(sweeping, "fit", diverges_first)
+    found = sweep(config.but(epochs=1), tmp_path, 2)
+    assert list(found["status"]) == ["complete", "diverged"] and pd.isna(found["val_balanced_accuracy"][1])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,10 @@ class ModelError(SkinLesionError):
     """A model cannot be created, loaded, resumed or trusted."""
 
 
+class DivergedError(ModelError):
+    """A training's loss or weights are no numbers any more."""
+
+
 class ImageError(SkinLesionError):
     """An image cannot be used.
 

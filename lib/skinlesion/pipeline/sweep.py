@@ -19,7 +19,7 @@ from skinlesion.config import Config
 from skinlesion.data import splits
 from skinlesion.data.cache import build_cache
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import ConfigError, SkinLesionError
+from skinlesion.errors import ConfigError, DivergedError, SkinLesionError
 from skinlesion.pipeline.stamps import lock
 from skinlesion.runs import Run, atomic, write_json
 from skinlesion.training.command import prepare
@@ -173,21 +173,34 @@ def _try(study, trial, config: Config, table: LesionTable, split, place: Run) ->
         trained = fit(config, cache, table.targets, split, place, classes=len(table.labels), watch=_watch(trial))
     except _Stop:
         study.tell(trial, state=TrialState.PRUNED)
+    except DivergedError:
+        trial.set_user_attr("diverged", True)
+        study.tell(trial, state=TrialState.PRUNED)
     else:
         study.tell(trial, float(trained.history[SCORE].max()))
 
 
+def _status(trial) -> str:
+    if trial.user_attrs.get("diverged"):
+        return "diverged"
+    return "stopped" if trial.state is TrialState.PRUNED else "complete"
+
+
 def _write_table(study, names: list[str], path: Path) -> pd.DataFrame:
-    """A row a finished trial, the best first; stopped ones count by what they had reached."""
+    """A row a finished trial, the best first; those that were stopped or diverged count by what they had reached."""
     rows = []
     for trial in study.get_trials(deepcopy=False, states=_ENDED):
         scores = trial.intermediate_values
         rows.append({
-            "trial": trial.number, "status": "stopped" if trial.state is TrialState.PRUNED else "complete",
+            "trial": trial.number, "status": _status(trial),
             SCORE: max(scores.values(), default=trial.value), "epochs": max(scores, default=0),
             "run": trial.user_attrs["folder"], **{name: trial.params[name] for name in names},
         })  # fmt: skip
-    frame = pd.DataFrame(rows).sort_values([SCORE, "trial"], ascending=[False, True], ignore_index=True)
+    frame = (
+        pd.DataFrame(rows)
+        .astype({SCORE: float})
+        .sort_values([SCORE, "trial"], ascending=[False, True], ignore_index=True)
+    )
     with atomic(path) as temporary:
         frame.to_csv(temporary, index=False)
     return frame

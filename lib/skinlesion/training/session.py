@@ -10,7 +10,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from skinlesion.config import Config
-from skinlesion.errors import ModelError
+from skinlesion.errors import DivergedError, ModelError
 from skinlesion.training import checkpoint
 from skinlesion.training.distributed import World
 from skinlesion.training.earlier import load_start
@@ -70,17 +70,17 @@ class Session:
         return {"model.": self.model} | ({"average.": self.average} if self.average else {})
 
     def check_loss(self, value: float) -> None:
-        """Raise ModelError where the loss is no longer a number."""
+        """Raise DivergedError where the loss is no longer a number."""
         if not np.isfinite(value):
             raise self._diverged(f"the loss became {value}")
 
     def check_weights(self) -> None:
-        """Raise ModelError where a weight is no longer a number, though the last loss still was."""
+        """Raise DivergedError where a weight is no longer a number, though the last loss still was."""
         if not all(np.isfinite(tensor.cpu().numpy()).all() for tensor in self.model.state_dict().values()):
             raise self._diverged("the weights became infinite")
 
-    def _diverged(self, what: str) -> ModelError:
-        return ModelError(
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(
             f"{what} in epoch {self.state['epoch'] + 1}, step {self.state['step'] + 1}; lower learning_rate (now "
             f"{self.config.learning_rate}). The last good state is kept in {self.folder}"
         )
