@@ -123,8 +123,6 @@ def answers(name: str) -> tuple[pd.DataFrame, list[dict]]:
     if "rows" in recipe:
         parts = [answers(row) for row in recipe["rows"]]
         frames = [part[0].set_index("image_id") for part in parts]
-        if any(set(frame.index) != set(frames[0].index) for frame in frames):
-            raise SystemExit(f"error: {name} combines rows that are not trained on the same folds; run these first")
         mean = sum(log_softmax(frame.loc[frames[0].index, codes].to_numpy(), axis=1) for frame in frames) / len(frames)
         whole = frames[0].assign(**dict(zip(codes, mean.T, strict=True))).reset_index()
         return (refit(whole, codes, recipe["refit"]) if "refit" in recipe else whole), parts[0][1]
@@ -182,12 +180,12 @@ def folds_of(name: str) -> list[int]:
 
 
 def ready(name: str) -> bool:
-    """Whether a row is trained on a fold, or every row that it combines is; a refit needs two folds."""
+    """Whether a row is trained on a fold, or all rows that it combines are on the same ones; a refit needs two."""
     recipe = json.loads((RECIPES / f"{name}.json").read_text())
     if "rows" not in recipe:
         return bool(folds_of(name))
-    folds = [len(folds_of(row)) for row in recipe["rows"]]
-    return min(folds) > ("refit" in recipe)
+    folds = [folds_of(row) for row in recipe["rows"]]
+    return all(found == folds[0] for found in folds) and len(folds[0]) > ("refit" in recipe)
 
 
 def table(arguments: argparse.Namespace) -> None:
