@@ -25,14 +25,15 @@ from app.on_device import RULES, SITE, SOURCES, kept_headers, node_needed
 from skinlesion.errors import SkinLesionError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
-from skinlesion.variants import half_weights
+from skinlesion.variants import half_weights, without_framing
 
 APP = Path(__file__).resolve().parent
-PROGRAM = "ort-wasm-simd-threaded.wasm"
-RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", PROGRAM)
+RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+#: The runtime with WebGPU, for who chooses it.
+GRAPHICS = ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
 PAGE = (
-    "answer.js", "download.js", "engine.js", "frame.js", "keep.js", "overlay.js", "page.js", "view.js", "words.js",
-    "worker.js", "device.css", "manifest.webmanifest",
+    "answer.js", "download.js", "engine.js", "fit.js", "frame.js", "graphics.js", "keep.js", "overlay.js", "page.js",
+    "view.js", "words.js", "worker.js", "device.css", "manifest.webmanifest",
 )  # fmt: skip
 STATIC = ("icon.svg", "page.css", "result.css")
 PACKED = (".br", ".gz")
@@ -49,7 +50,8 @@ def build(model: Path | None = None, output: Path = SITE) -> dict[str, int]:
     Returns
     -------
     dict part -> int
-        Bytes that a first visit downloads, brotli-compressed: ``model``, ``runtime`` and ``page``.
+        Bytes to download, brotli-compressed: ``model``, ``runtime`` and ``page`` at the first visit, ``graphics`` by
+        who chooses the graphics processor.
 
     Raises
     ------
@@ -100,10 +102,13 @@ def install() -> None:
 
 
 def sizes(site: Path) -> dict[str, int]:
-    """Bytes that a first visit downloads, by part."""
-    parts = {"model": 0, "runtime": 0, "page": 0}
+    """Bytes to download, by part; see :func:`build`."""
+    parts = {"model": 0, "runtime": 0, "page": 0, "graphics": 0}
     for path in _files(site):
-        part = "model" if path.suffix == ".onnx" else "runtime" if path.parent.name == "ort" else "page"
+        if path.parent.name == "ort":
+            part = "graphics" if path.name in GRAPHICS else "runtime"
+        else:
+            part = "model" if path.suffix == ".onnx" else "page"
         packed = path.with_name(path.name + ".br")
         parts[part] += (packed if packed.exists() else path).stat().st_size
     return parts
@@ -131,7 +136,7 @@ def _copy(site: Path) -> None:
         (SOURCES, PAGE, site),
         (APP / "static", STATIC, site),
         (EXAMPLE_FOLDER, [example.file for example in EXAMPLES], site / "examples"),
-        (SOURCES / "node_modules" / "onnxruntime-web" / "dist", RUNTIME, site / "ort"),
+        (SOURCES / "node_modules" / "onnxruntime-web" / "dist", RUNTIME + GRAPHICS, site / "ort"),
     ):
         for name in names:
             shutil.copyfile(folder / name, target / name)
@@ -140,17 +145,17 @@ def _copy(site: Path) -> None:
 def _model(manifest: Manifest, folder: Path, site: Path) -> str:
     """Write the network and ``model.json``; returns how the weights are stored, in words."""
     half = manifest.content.get("variants_judged", {}).get("fp16", {"kept": True})["kept"]
-    path, program = site / "model.onnx", site / "ort" / PROGRAM
-    if half:
-        half_weights(folder / manifest.file, path)
-    else:  # it was found to cost balanced accuracy
-        shutil.copyfile(folder / manifest.file, path)
+    path = site / "network.onnx"
+    without_framing(folder / manifest.file, path)
+    if half:  # unless it was found to cost balanced accuracy
+        half_weights(path, path)
+    large = (path, *(site / "ort").glob("*.wasm"))
     content = {
         "name": manifest.name,
         "version": manifest.version,
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "downloads": {file.relative_to(site).as_posix(): file.stat().st_size for file in (path, program)},
+        "downloads": {file.relative_to(site).as_posix(): file.stat().st_size for file in large},
         "outputs": manifest.outputs,
         **rules(manifest),
     }
@@ -162,6 +167,7 @@ def rules(manifest: Manifest) -> dict:
     """What makes an answer of the network's outputs, and puts it into words; ``Model`` in ``device/types.js``."""
     return {
         "labels": [asdict(diagnosis) for diagnosis in manifest.labels],
+        "image_size": manifest.image_size,
         "fit": manifest.content["fit"],
         "temperature": manifest.temperature,
         "prior_shift": manifest.prior_shift.tolist(),
@@ -181,7 +187,8 @@ def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
         manifest=manifest,
         weights=weights,
         runtime=lock["packages"]["node_modules/onnxruntime-web"]["version"],
-        megabytes=round(sum(parts.values()) / 1e6),
+        megabytes=round((sum(parts.values()) - parts["graphics"]) / 1e6),
+        more=round(parts["graphics"] / 1e6, 1),
         examples=EXAMPLES,
         research=present.RESEARCH,
         synthetic=present.SYNTHETIC,
@@ -200,8 +207,9 @@ def service_worker(site: Path) -> str:
     files = {name: "sha256-" + base64.b64encode(digest).decode() for name, digest in digests.items()}
     version = hashlib.sha256(json.dumps([source, files, kept_headers()]).encode()).hexdigest()[:16]
     del files["index.html"]
-    known = json.dumps({"version": version, "headers": kept_headers(), "files": {"./": None, **files}}, indent=1)
-    return f"const SITE = {known};\n\n{source}"
+    later = {f"ort/{name}": files.pop(f"ort/{name}") for name in GRAPHICS}
+    known = {"version": version, "headers": kept_headers(), "files": {"./": None, **files}, "later": later}
+    return f"const SITE = {json.dumps(known, indent=1)};\n\n{source}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -214,8 +222,10 @@ def main(arguments: list[str] | None = None) -> int:
     except SkinLesionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    more = parts.pop("graphics") / 1e6
     told = ", ".join(f"{part} {size / 1e6:.1f}" for part, size in parts.items())
-    print(f"{chosen.output}: {sum(parts.values()) / 1e6:.1f} MB to download ({told})")
+    total = sum(parts.values()) / 1e6
+    print(f"{chosen.output}: {total:.1f} MB to download ({told}), {more:.1f} more with the graphics processor")
     return 0
 
 

@@ -47,10 +47,10 @@ LOW_CONTRAST = """() => {
 }"""
 
 
-def program(playwright) -> str:
+def program(kind) -> str:
     """The system's Chromium, else where Playwright would put its own."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    return next(filter(None, map(shutil.which, names)), playwright.chromium.executable_path)
+    return next(filter(None, map(shutil.which, names)), kind.executable_path)
 
 
 @pytest.fixture(scope="module", name="browser")
@@ -59,7 +59,7 @@ def chromium():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        path = program(playwright)
+        path = program(playwright.chromium)
         if not Path(path).exists():
             (pytest.fail if os.environ.get("CI") else pytest.skip)(HOW)
         started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)

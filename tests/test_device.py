@@ -8,11 +8,7 @@ import re
 import shutil
 import struct
 import subprocess
-import threading
 import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -24,24 +20,22 @@ from app import create_app, device_site, pictures, present
 from app.device_icons import draw
 from app.on_device import PROTECTION, SOURCES, node_needed
 from browser import LOW_CONTRAST, chromium, strangers, violations  # noqa: F401  (the fixture `browser`)
+from device import example, frames, install, kept, largest_difference, offering, ready, rgba
 from skinlesion import images
 from skinlesion.data.demo import draw_example
-from skinlesion.errors import SkinLesionError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
 from skinlesion.taxonomy import HAM7, ISIC8
+from skinlesion.variants import half_weights
 from webapp import HEADERS, serving
 
+NO_GRAPHICS = "No available adapters."  # the browser's remark where it has no graphics processor to offer
 STRICT = "default-src 'none'; script-src 'self'; style-src 'self'"  # how the other pages' policy begins
 
 
 @pytest.fixture(scope="module")
 def node():
-    """Node with the locked packages. Like the browser, it may be missing on somebody's machine, but not under CI."""
-    try:
-        device_site.install()
-    except SkinLesionError as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+    install()
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +46,11 @@ def site(node, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def predictor(site):
-    """The same file under native ONNX Runtime."""
-    session = onnxruntime.InferenceSession(site / "model.onnx", providers=["CPUExecutionProvider"])
+def predictor(tmp_path_factory):
+    """The same weights under native ONNX Runtime, with the framing inside the file."""
+    path = tmp_path_factory.mktemp("native") / "model.onnx"
+    half_weights(PRETRAINED / "model.onnx", path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return Predictor(Manifest.read(), session)
 
 
@@ -142,11 +138,28 @@ def test_the_icons_are_the_svg_drawn_again():
         assert np.abs(icon[96, 96, :3] - 255).max() == 0
 
 
-def test_a_first_visit_downloads_at_most_twenty_megabytes(site):
+def test_all_there_is_to_download_is_at_most_twenty_megabytes(site):
     parts = device_site.sizes(site)
     assert sum(parts.values()) < 20e6
     assert parts["model"] < 8e6
-    assert {path.suffix for path in site.rglob("model.onnx*")} == {".onnx", ".br", ".gz"}
+    assert 3e6 < parts["graphics"] < 6e6
+    assert {path.suffix for path in site.rglob("network.onnx*")} == {".onnx", ".br", ".gz"}
+    later = json.loads((site / "sw.js").read_text().removeprefix("const SITE = ").partition(";\n")[0])["later"]
+    assert set(later) == {f"ort/{name}" for name in device_site.GRAPHICS}
+
+
+def test_the_pages_file_is_the_model_without_its_framing(site, predictor):
+    session = onnxruntime.InferenceSession(site / "network.onnx", providers=["CPUExecutionProvider"])
+    fitted = images.fit(draw_example("mel", 5), 160, "squash")[None].astype(np.float32)
+    names = ["logits", "domain", "map"]
+    whole = predictor._session.run(names, {"image": draw_example("mel", 5)[None]})
+    for ours, expected in zip(session.run(names, {"levels": fitted}), whole, strict=True):
+        assert np.abs(ours - expected).max() < 1e-5 * (1 + np.abs(expected).max())
+
+
+def test_a_model_that_frames_in_another_way_is_refused(node, tmp_path, capsys):
+    assert device_site.main(["--model", str(tiny_model.write(tmp_path / "m")), "--output", str(tmp_path / "o")]) == 2
+    assert "export the model again" in capsys.readouterr().err
 
 
 # The page's JavaScript, by itself
@@ -224,28 +237,23 @@ def test_decisions_and_words_are_the_servers(node):
         assert np.abs((found - expected)[..., :3] * expected[..., 3:] / 255).max() <= 2
 
 
+@pytest.mark.parametrize("fit", ["squash", "center_crop"])
+@pytest.mark.parametrize(("width", "height"), [(600, 450), (81, 207), (16, 16), (161, 160), (2400, 17), (1632, 1224)])
+def test_frames_are_fitted_to_the_byte_as_everywhere(node, tmp_path, width, height, fit):
+    frame = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    said = run("node", "tests/fit.js", str(width), str(height), "160", fit, input=rgba(frame))
+    assert np.array_equal(np.array(json.loads(said)).reshape(160, 160, 3), images.fit(frame, 160, fit))
+
+
 # The page in a browser
-
-
-class Recorder(SimpleHTTPRequestHandler):
-    """Any web server: it sets no header of ours, and the page lies under some path of it."""
-
-    def log_message(self, *_):
-        self.server.asked.append((self.command, self.path, int(self.headers.get("Content-Length") or 0)))
 
 
 @pytest.fixture
 def elsewhere(site, tmp_path):
     """A copy of the built page, and its address under a plain web server."""
-    copy = tmp_path / "root" / "some" / "where"
-    shutil.copytree(site, copy)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Recorder, directory=tmp_path / "root"))
-    server.asked = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/some/where/"
-    yield SimpleNamespace(folder=copy, address=address, asked=server.asked, stop=server.shutdown)
-    server.shutdown()
-    server.server_close()
+    shutil.copytree(site, tmp_path / "root" / "some" / "where")
+    with offering(tmp_path / "root", "some/where") as offered:
+        yield offered
 
 
 @pytest.fixture(scope="module")
@@ -263,28 +271,12 @@ def visit(browser, home):
     page = context.new_page()
     page.asked, page.complaints = [], []
     context.on("request", lambda request: page.asked.append((request.method, request.url, request.post_data_buffer)))
-    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("console", lambda message: message.text == NO_GRAPHICS or page.complaints.append(message.text))
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.goto(home + "/device/")
     ready(page)
     yield page
     context.close()
-
-
-def ready(page):
-    page.locator("html[data-ready]").wait_for(timeout=120_000)
-
-
-def kept(page):
-    page.locator("#offline").wait_for(timeout=120_000)
-
-
-def example(page, name, drawn):
-    """Classify an example; returns its card."""
-    before = page.get_by_role("article").count()
-    page.get_by_role("button", name=f"drawn as {drawn}").click()
-    page.get_by_role("article").nth(before).wait_for()
-    return page.get_by_role("article").first
 
 
 def jpeg(frame, **options):
@@ -293,13 +285,6 @@ def jpeg(frame, **options):
     return data.getvalue()
 
 
-ASK = """async ([text, width, height]) => {
-  const [{engine, loaded}, {answer}] = await Promise.all([import("./page.js"), import("./answer.js")]);
-  const data = Uint8Array.from(atob(text), letter => letter.charCodeAt(0)), {model} = await loaded;
-  const outputs = await engine.run({data, width, height});
-  return {...answer(model, outputs.logits, outputs.domain), maps: Array.from(outputs.maps.data)};
-}"""
-
 DECODE = """async text => {
   const {engine} = await import("./page.js");
   const frame = await engine.decode(new Blob([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))]));
@@ -307,32 +292,16 @@ DECODE = """async text => {
 }"""
 
 
-def frames():
-    """Fifty drawn lesions, some of odd sizes."""
-    drawn = [draw_example(dx, seed) for seed in range(8) for dx in HAM7.codes][:50]
-    odd = ((100, 80), (81, 207), (333, 451), (450, 600), (768, 1024))
-    return [images.resize(frame, odd[i // 10]) if i % 10 == 0 else frame for i, frame in enumerate(drawn)]
-
-
 @pytest.mark.browser
 def test_fifty_frames_get_the_same_numbers_as_from_native_onnx_runtime(visit, predictor):
-    fifty = frames()
-    worst = 0.0
-    for frame, expected in zip(fifty, predictor.predict(fifty), strict=True):
-        said = visit.evaluate(ASK, [base64.b64encode(frame.tobytes()).decode(), frame.shape[1], frame.shape[0]])
-        probabilities = np.array(list(expected.probabilities.values()))
-        worst = max(worst, np.abs(np.array(said["probabilities"]) - probabilities).max())
-        assert said["domainScore"] == pytest.approx(expected.domain_score, abs=1e-3)
-        best = np.array(said["maps"]).reshape(len(HAM7), *expected.map.shape)[said["best"]]
-        if HAM7.codes[said["best"]] == expected.label:
-            assert np.abs(best - expected.map).max() < 1e-2
+    worst = largest_difference(visit, predictor, frames())
     print(f"largest difference in a probability: {worst:.1e}")
     assert worst < 1e-3
 
 
 def decoded(page, content):
     text, height, width = page.evaluate(DECODE, base64.b64encode(content).decode())
-    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 3).astype(int)
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3].astype(int)
 
 
 def png(pixels, **options):
@@ -430,7 +399,7 @@ def test_the_page_is_accessible_and_fits(visit, width, scheme):
     visit.set_viewport_size({"width": width, "height": 800})
     visit.emulate_media(color_scheme=scheme)
     if not visit.get_by_role("article").count():
-        example(visit, "mel", "a melanoma")
+        example(visit, "a melanoma")
     visit.evaluate("document.querySelector('details').open = true")
     assert violations(visit) == []
     assert visit.evaluate(LOW_CONTRAST) == []
@@ -477,7 +446,7 @@ def test_after_one_visit_it_works_anywhere_without_a_network_and_with_threads(br
     context.set_offline(True)
     page.reload()
     ready(page)
-    assert example(page, "mel", "a melanoma").get_by_role("heading").inner_text() == "Melanoma"
+    assert example(page, "a melanoma").get_by_role("heading").inner_text() == "Melanoma"
     assert page.evaluate("crossOriginIsolated"), "by the headers that the service worker keeps"
     assert {(method, length) for method, _, length in elsewhere.asked} == {("GET", 0)}
     context.close()
@@ -490,6 +459,8 @@ def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewh
     page = context.new_page()
     page.goto(elsewhere.address)
     kept(page)
+    graphics = "ort/ort-wasm-simd-threaded.asyncify.wasm"
+    page.evaluate("name => fetch(name).then(response => response.blob())", graphics)  # as who chooses it does
     first = page.evaluate("caches.keys()")
     script, style = folder / "sw.js", folder / "device.css"
     style.write_text("main { color: rgb(0, 0, 0); }")
@@ -513,6 +484,9 @@ def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewh
     second = page.evaluate("caches.keys()")
     assert len(first) == len(second) == 1
     assert first != second
-    for large in ("model.onnx", "ort-wasm-simd-threaded.wasm"):  # one visit, two updates
+    assert page.evaluate(
+        "async name => Boolean(await (await caches.open((await caches.keys())[0])).match(name))", graphics
+    )
+    for large in ("network.onnx", "ort-wasm-simd-threaded.wasm", graphics):  # one visit, two updates
         assert sum(path.endswith(large) for _, path, _ in elsewhere.asked) == 1, "nothing large comes twice"
     context.close()

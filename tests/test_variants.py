@@ -6,10 +6,11 @@ import onnxruntime
 import pytest
 import torch
 
+from skinlesion import images
 from skinlesion.export import write_onnx
 from skinlesion.training.domain import fit_gaussian
 from skinlesion.training.models import create_model
-from skinlesion.variants import half_weights, integer_convolutions
+from skinlesion.variants import half_weights, integer_convolutions, without_framing
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (24, 45, 60, 3), dtype=np.uint8)
 
@@ -41,6 +42,16 @@ def test_half_weights_take_half_the_room_and_give_the_answers_of_rounded_weights
     for ours, expected in zip(run(tmp_path / "half.onnx", FRAMES), run(tmp_path / "rounded.onnx", FRAMES), strict=True):
         assert np.abs(ours - expected).max() < 1e-5 * (1 + np.abs(expected).max())
     assert np.abs(run(tmp_path / "half.onnx", FRAMES)[0] - run(full, FRAMES)[0]).max() > 0, "they are rounded"
+
+
+def test_without_framing_it_takes_fitted_frames_and_gives_the_same_answers(full, tmp_path):
+    without_framing(full, tmp_path / "alone.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "alone.onnx", providers=["CPUExecutionProvider"])
+    assert [(entry.name, entry.type) for entry in session.get_inputs()] == [("levels", "tensor(float)")]
+    fitted = np.stack([images.fit(frame, 32, "squash") for frame in FRAMES]).astype(np.float32)
+    names = ["logits", "features", "map"]
+    for ours, expected in zip(session.run(names, {"levels": fitted}), run(full, FRAMES), strict=True):
+        assert np.abs(ours - expected).max() < 1e-5 * (1 + np.abs(expected).max())
 
 
 def test_integer_convolutions_take_a_third_of_the_room_and_answer_alike(full, tmp_path):

@@ -4,8 +4,13 @@ declare module "*/ort.wasm.min.mjs" {
   export * from "onnxruntime-web";
 }
 
+declare module "*/ort.webgpu.min.mjs" {
+  export * from "onnxruntime-web";
+}
+
 declare const SITE: {
   version: string;
   headers: Record<string, string>;
   files: Record<string, string | null>;
+  later: Record<string, string>;
 };

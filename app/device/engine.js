@@ -1,19 +1,23 @@
 // The network, as the page sees it: a worker behind promises.
 
-/** @import {Frame, Loaded, Outputs} from "./types.js" */
+/** @import {Frame, Loaded, Outputs, Provider} from "./types.js" */
+
+/** @typedef {ReturnType<typeof start>} Engine */
 
 /**
  * Start a worker.
  *
+ * @param {Provider} provider
  * @returns {{
  *   load: (lend: boolean, report?: (share: number) => void) => Promise<Loaded>,
  *   classify: (image: Blob) => Promise<Outputs>,
  *   decode: (image: Blob) => Promise<Frame>,
  *   run: (frame: Frame) => Promise<Outputs>,
+ *   stop: () => void,
  * }}
  */
-export function start() {
-  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+export function start(provider) {
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: provider });
   /** @type {Map<number, {resolve: (value: any) => void, reject: (error: Error) => void, report: (share: number) => void}>} */
   const waiting = new Map();
   let count = 0;
@@ -25,11 +29,13 @@ export function start() {
     if (error === undefined) asked?.resolve(result);
     else asked?.reject(new Error(error));
   });
-  worker.addEventListener("error", event => {
-    const failure = new Error(event.message || "the browser could not start it; a newer browser may");
-    for (const { reject } of waiting.values()) reject(failure);
+  worker.addEventListener("error", event => fail(event.message || "the browser could not start it; a newer browser may"));
+
+  /** @param {string} message */
+  function fail(message) {
+    for (const { reject } of waiting.values()) reject(new Error(message));
     waiting.clear();
-  });
+  }
 
   /**
    * @param {string} task
@@ -47,5 +53,9 @@ export function start() {
     classify: image => ask("classify", image),
     decode: image => ask("decode", image),
     run: frame => ask("run", frame),
+    stop: () => {
+      worker.terminate();
+      fail("it was stopped");
+    },
   };
 }

@@ -4,8 +4,8 @@
 
 const MIN_SIDE = 16; // pixels, as on the server
 const MAX_BYTES = 20 * 2 ** 20; // likewise
-/** Larger images are reduced to this many pixels: the network holds about 25 bytes for each, and phones have little. */
-export const MAX_PIXELS = 2_000_000;
+/** Larger images are reduced to this many pixels: the canvases of some phones hold no more. */
+export const MAX_PIXELS = 16_000_000;
 
 /**
  * The size that an image is read at.
@@ -19,22 +19,7 @@ export function capped(width, height) {
 }
 
 /**
- * Drop the fourth of each four bytes.
- *
- * @param {ArrayLike<number>} rgba
- */
-export function opaque(rgba) {
-  const data = new Uint8Array(rgba.length / 4 * 3);
-  for (let from = 0, to = 0; to < data.length; from += 4, to += 3) {
-    data[to] = rgba[from];
-    data[to + 1] = rgba[from + 1];
-    data[to + 2] = rgba[from + 2];
-  }
-  return data;
-}
-
-/**
- * Decode an image: upright, in RGB, over white.
+ * Decode an image: upright, over white.
  *
  * @param {Blob} image
  * @returns {Promise<Frame>}
@@ -52,7 +37,7 @@ export async function decode(image) {
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, width, height);
   bitmap.close();
-  return { data: opaque(context.getImageData(0, 0, width, height).data), width, height };
+  return { data: context.getImageData(0, 0, width, height).data, width, height };
 }
 
 /** @param {Blob} image */

@@ -2,19 +2,24 @@
 
 import { answer } from "./answer.js";
 import { start } from "./engine.js";
+import { attempt, offered } from "./graphics.js";
 import { keep } from "./keep.js";
 import { problem, result } from "./view.js";
 import { advice, percent } from "./words.js";
 
-/** @import {Loaded} from "./types.js" */
+/** @import {Loaded, Outputs} from "./types.js" */
 
 /** @param {string} id */
 const element = id => /** @type {HTMLElement} */ (document.getElementById(id));
 
 const drop = element("choose"), results = element("results"), status = element("status"), bar = element("bar");
-export const engine = start();
+const graphics = /** @type {HTMLInputElement} */ (element("graphics")), told = element("told");
+export const engine = start("wasm");
 /** @type {Promise<Loaded>} */
 export const loaded = engine.load("serviceWorker" in navigator && !navigator.serviceWorker.controller, progress);
+
+/** @type {Awaited<ReturnType<typeof attempt>>["faster"]}  the graphics processor while it is in use */
+let faster = null;
 
 /** @param {number} share */
 function progress(share) {
@@ -47,8 +52,7 @@ async function classify(images) {
 /** @param {{name: string, content: Blob}} image */
 async function look({ name, content }) {
   try {
-    const about = await loaded;
-    const outputs = await engine.classify(content);
+    const { about, outputs } = await ask(content);
     const found = answer(about.model, outputs.logits, outputs.domain);
     const chosen = about.model.labels[found.best].name, share = percent(found.probabilities[found.best]);
     const node = result({ title: name, picture: URL.createObjectURL(content) }, outputs, found, about);
@@ -58,6 +62,56 @@ async function look({ name, content }) {
     return { node: problem(name, `${message}.`), summary: `${name} cannot be used.` };
   }
 }
+
+/**
+ * Where the graphics processor fails, the processor answers, and goes on alone if it can.
+ *
+ * @param {Blob} content
+ * @returns {Promise<{about: Loaded, outputs: Outputs}>}
+ */
+async function ask(content) {
+  const about = await loaded, quick = faster;
+  try {
+    if (quick) return { about: quick.loaded, outputs: sound(await quick.engine.classify(content)) };
+  } catch { /* the image's fault, or the graphics processor's */ }
+  const outputs = await engine.classify(content);
+  if (quick && quick === faster) leave("No longer used: it failed on an image, which the processor then answered.");
+  return { about, outputs };
+}
+
+/** @param {Outputs} outputs */
+function sound(outputs) {
+  if (!outputs.logits.every(Number.isFinite)) throw new Error("the graphics processor has failed");
+  return outputs;
+}
+
+/** Try the graphics processor on the examples, and take it if it is as good. */
+async function accelerate() {
+  graphics.disabled = true;
+  told.textContent = "Trying it…";
+  const { model } = await loaded;
+  const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-example]"));
+  const frames = Promise.all(Array.from(buttons, async button => engine.decode(await exampleOf(button))));
+  const found = await attempt(engine, model, frames, share => {
+    told.textContent = share < 1 ? `Downloading, ${Math.round(share * 100)}%…` : "Comparing it with the processor…";
+  });
+  leave(found.told);
+  faster = found.faster;
+  graphics.checked = Boolean(faster);
+  graphics.disabled = false;
+  remember(graphics.checked);
+}
+
+/** @param {string} why */
+function leave(why) {
+  faster?.engine.stop();
+  faster = null;
+  graphics.checked = false;
+  told.textContent = why;
+}
+
+/** @param {HTMLButtonElement} button */
+const exampleOf = async button => (await fetch(`examples/${button.dataset.example}.jpg`)).blob();
 
 /** @param {Iterable<File> | null | undefined} files */
 function take(files) {
@@ -90,8 +144,7 @@ window.addEventListener("paste", event => {
 
 for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-example]"))) {
   button.addEventListener("click", async () => {
-    const content = await (await fetch(`examples/${button.dataset.example}.jpg`)).blob();
-    classify([{ name: `Example ${button.textContent?.trim()}`, content }]);
+    classify([{ name: `Example ${button.textContent?.trim()}`, content: await exampleOf(button) }]);
   });
 }
 
@@ -103,10 +156,43 @@ element("clear").addEventListener("click", () => {
   element("image").focus();
 });
 
+graphics.addEventListener("change", () => {
+  if (graphics.checked) return accelerate();
+  remember(false);
+  leave("Not used.");
+});
+
+const CHOICE = `graphics ${new URL("./", location.href).pathname}`; // other pages of this server have choices of their own
+
+/** @param {boolean} chosen */
+function remember(chosen) {
+  try {
+    if (chosen) localStorage.setItem(CHOICE, "yes");
+    else localStorage.removeItem(CHOICE);
+  } catch { /* forbidden here: it will have to be chosen each time */ }
+}
+
+function chosen() {
+  try {
+    return localStorage.getItem(CHOICE) === "yes";
+  } catch {
+    return false;
+  }
+}
+
+/** Offer the graphics processor where there is one; who has chosen it before has it again. */
+async function offer() {
+  if (!await offered()) return;
+  element("setting").hidden = false;
+  graphics.checked = chosen();
+  if (graphics.checked) accelerate();
+}
+
 loaded.then(({ threads }) => {
   bar.hidden = true;
   say("Ready.");
   document.documentElement.dataset.ready = String(threads);
+  offer();
   keep(element("offline"), element("update")).catch(() => {}); // then it needs the network each time
 }, error => {
   bar.hidden = true;

@@ -1,5 +1,6 @@
 // The service worker: one cache a version, filled as a whole and answered from, so that the page needs no network.
-// app/device_site.py puts SITE before it: the version, the headers, and every file with its SHA-256.
+// app/device_site.py puts SITE before it: the version, the headers, and every file with its SHA-256. Files for `later`
+// are kept once they have been asked for.
 
 const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 
@@ -25,12 +26,23 @@ async function fill() {
   const names = (await caches.keys()).filter(name => name.startsWith(family));
   const earlier = await Promise.all(names.map(name => caches.open(name)));
   const cache = await caches.open(current);
-  await Promise.all(Object.entries(SITE.files).map(async ([name, integrity]) => {
-    const response = await held(name, integrity, earlier) ?? await fetched(name, integrity);
-    const type = response.headers.get("Content-Type") ?? "application/octet-stream";
-    // With headers of our own, the page is as protected, and may use threads, wherever it is served from.
-    await cache.put(name, new Response(await response.blob(), { headers: { ...SITE.headers, "Content-Type": type } }));
+  const used = await Promise.all(Object.entries(SITE.later).map(async file =>
+    (await Promise.all(earlier.map(cache => cache.match(file[0])))).some(Boolean) ? [file] : []));
+  await Promise.all([...Object.entries(SITE.files), ...used.flat()].map(async ([name, integrity]) => {
+    await store(cache, name, await held(name, integrity, earlier) ?? await fetched(name, integrity));
   }));
+}
+
+/**
+ * With headers of our own, the page is as protected, and may use threads, wherever it is served from.
+ *
+ * @param {Cache} cache
+ * @param {string} name
+ * @param {Response} response
+ */
+async function store(cache, name, response) {
+  const type = response.headers.get("Content-Type") ?? "application/octet-stream";
+  await cache.put(name, new Response(await response.blob(), { headers: { ...SITE.headers, "Content-Type": type } }));
 }
 
 /**
@@ -63,7 +75,12 @@ async function fetched(name, integrity) {
 async function respond(request) {
   const cache = await caches.open(current);
   const name = request.url.replace(/\/index\.html$/, "/");
-  return await cache.match(name, { ignoreSearch: true }) ?? fetch(request);
+  const known = await cache.match(name, { ignoreSearch: true });
+  const path = name.slice(worker.registration.scope.length), integrity = SITE.later[path];
+  if (known || !integrity) return known ?? fetch(request);
+  const response = await fetched(path, integrity);
+  await store(cache, path, response.clone()).catch(() => {}); // no room: it will come again
+  return response;
 }
 
 async function forget() {

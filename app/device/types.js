@@ -17,6 +17,7 @@
  * @property {string} sha256  of the file, hexadecimal
  * @property {Record<string, number>} downloads  bytes of the large files, uncompressed
  * @property {Diagnosis[]} labels
+ * @property {number} image_size  pixels, of the network's square
  * @property {"squash" | "center_crop" | "random_crop"} fit
  * @property {string[]} outputs
  * @property {number} temperature
@@ -41,7 +42,7 @@
 
 /**
  * @typedef {object} Frame  a decoded image
- * @property {Uint8Array} data  RGB, row by row
+ * @property {Uint8ClampedArray | Uint8Array} data  RGBA, opaque, row by row
  * @property {number} width
  * @property {number} height
  */
@@ -51,7 +52,7 @@
  * @property {Float32Array} logits
  * @property {number | null} domain
  * @property {{data: Float32Array, height: number, width: number} | null} maps  one activation map a class
- * @property {number} milliseconds  that the network took
+ * @property {number} milliseconds  that framing and network took
  * @property {number} width   of the frame, in pixels
  * @property {number} height
  */
@@ -60,6 +61,9 @@
  * @typedef {object} Loaded
  * @property {Model} model
  * @property {number} threads
+ * @property {Provider} provider  which part of the device computes
  */
+
+/** @typedef {"wasm" | "webgpu"} Provider  ONNX Runtime's name for the processor, or the graphics processor */
 
 export {};

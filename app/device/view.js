@@ -36,7 +36,7 @@ export function problem(title, message) {
  * @param {Loaded} loaded
  * @returns {HTMLElement}
  */
-export function result(image, outputs, answer, { model, threads }) {
+export function result(image, outputs, answer, { model, threads, provider }) {
   const find = copy("result");
   const chosen = model.labels[answer.best];
   find("file").textContent = image.title;
@@ -54,7 +54,8 @@ export function result(image, outputs, answer, { model, threads }) {
   gauge(find, answer.malignantProbability, model.threshold);
   find("rows").replaceChildren(...ranking(answer).map(place => row(place, answer, model)));
   find("time").textContent = `${Math.max(1, Math.round(outputs.milliseconds))} ms in the network on this device, ` +
-    `with ${threads === 1 ? "one thread" : `${threads} threads`}; ${outputs.width} × ${outputs.height} pixels read.`;
+    `${provider === "webgpu" ? "on its graphics processor" : threads === 1 ? "with one thread" : `with ${threads} threads`}; ` +
+    `${outputs.width} × ${outputs.height} pixels read.`;
   picture(find, image, outputs, answer, model);
   return find("");
 }

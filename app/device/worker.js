@@ -1,12 +1,18 @@
 // Runs the network away from the page's thread. Every message is answered, with the number that it came with.
 
-import * as ort from "./ort/ort.wasm.min.mjs";
 import { download, get, verify } from "./download.js";
+import { fitted } from "./fit.js";
 import { decode } from "./frame.js";
 
-/** @import {Frame, Loaded, Model, Outputs} from "./types.js" */
+/** @import {Frame, Loaded, Model, Outputs, Provider} from "./types.js" */
+/** @import {InferenceSession, TypedTensor} from "onnxruntime-web" */
 
-const PROGRAM = "ort/ort-wasm-simd-threaded.wasm";
+const RUNTIMES = {
+  wasm: { load: () => import("./ort/ort.wasm.min.mjs"), program: "ort/ort-wasm-simd-threaded.wasm" },
+  webgpu: { load: () => import("./ort/ort.webgpu.min.mjs"), program: "ort/ort-wasm-simd-threaded.asyncify.wasm" },
+};
+const worker = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
+const provider = /** @type {Provider} */ (worker.name);
 const MOST_THREADS = 4; // more than a phone has of fast cores makes it slower
 
 /** Named so that the service worker takes it for an earlier version, and forgets it with them. */
@@ -14,8 +20,10 @@ const DOWNLOADS = `skin-lesion-lab ${new URL("./", import.meta.url)} downloads`;
 
 /** @type {Model} */
 let model;
-/** @type {ort.InferenceSession} */
+/** @type {InferenceSession} */
 let session;
+/** @type {(levels: Float32Array) => TypedTensor<"float32">} */
+let tensor;
 
 /**
  * @param {boolean} lend  whether a service worker will want what is downloaded
@@ -24,36 +32,35 @@ let session;
  */
 async function load(lend, report) {
   if (typeof OffscreenCanvas === "undefined") throw new Error("this browser is too old for it; update it, or use another");
-  const threads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
+  const threads = crossOriginIsolated && provider === "wasm" ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
+  const { load: runtime, program: name } = RUNTIMES[provider];
   model = await (await get("model.json")).json();
   const cache = lend ? await caches.open(DOWNLOADS).catch(() => undefined) : undefined; // forbidden here and there
-  const [program, weights] = await download([PROGRAM, model.file], model.downloads, report, cache);
+  const [program, weights] = await download([name, model.file], model.downloads, report, cache);
   await verify(weights, model.sha256);
+  const ort = await runtime();
   ort.env.wasm.wasmBinary = program;
   ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
   ort.env.wasm.numThreads = threads;
   ort.env.logLevel = "error";
   session = await ort.InferenceSession.create(weights, {
-    executionProviders: ["wasm"],
-    // No arena and no pattern: frames differ in size, and memory once taken is never given back.
-    enableCpuMemArena: false,
-    enableMemPattern: false,
+    executionProviders: [provider],
     extra: { session: { intra_op: { allow_spinning: "0" } } }, // waiting threads would only warm the device
   });
-  const blank = { data: new Uint8Array(600 * 450 * 3), width: 600, height: 450 };
+  tensor = levels => new ort.Tensor("float32", levels, [1, model.image_size, model.image_size, 3]);
+  const blank = { data: new Uint8Array(600 * 450 * 4), width: 600, height: 450 };
   for (let i = 0; i < 2; i++) await run(blank); // the browser compiles what it sees used
-  return { model, threads };
+  return { model, threads, provider };
 }
 
 /**
  * @param {Frame} frame
  * @returns {Promise<Outputs>}
  */
-async function run({ data, width, height }) {
-  const image = new ort.Tensor("uint8", data, [1, height, width, 3]);
+async function run(frame) {
   const wanted = ["logits", "map", "domain"].filter(name => model.outputs.includes(name));
   const start = performance.now();
-  const outputs = await session.run({ image }, wanted);
+  const outputs = await session.run({ levels: tensor(fitted(frame, model.image_size, model.fit)) }, wanted);
   const milliseconds = performance.now() - start;
   /** @param {string} name */
   const values = name => /** @type {Float32Array} */ (outputs[name].data);
@@ -62,8 +69,8 @@ async function run({ data, width, height }) {
     domain: model.own_domain ? values("domain")[0] : null,
     maps: outputs.map ? { data: values("map"), height: outputs.map.dims[2], width: outputs.map.dims[3] } : null,
     milliseconds,
-    width,
-    height,
+    width: frame.width,
+    height: frame.height,
   };
 }
 
@@ -75,7 +82,6 @@ const TASKS = {
   classify: async image => run(await decode(image)),
 };
 
-const worker = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 /** @type {Promise<unknown>} */
 let last = Promise.resolve();
 

@@ -1,4 +1,4 @@
-"""Smaller files of an exported model: weights in 16-bit floats, or 8-bit convolutions, and what they cost."""
+"""Other files of an exported model: weights in 16 bits, 8-bit convolutions, no framing; and what they cost."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ import onnx
 import onnxruntime
 import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
+from onnx.utils import Extractor
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from skinlesion.errors import ModelError
 from skinlesion.evaluation.bootstrap import resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics
 from skinlesion.runs import atomic, write_json
@@ -49,6 +51,40 @@ def half_weights(source: Path, target: Path) -> None:
     onnx.checker.check_model(model)
     with atomic(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
+
+
+def without_framing(source: Path, target: Path) -> None:
+    """Cut the framing off an exported model: what is left takes frames that :func:`skinlesion.images.fit` has fitted.
+
+    For runtimes that lack the 64-bit arithmetic of the framing. Framed here or there, a pixel is the same to the byte.
+
+    Parameters
+    ----------
+    source, target : ONNX files
+        The target's only input is ``levels``, float32 [N, S, S, 3]: whole grey levels, 0 to 255.
+
+    Raises
+    ------
+    ModelError
+        If the model does not frame images as :mod:`skinlesion.export` writes it.
+    """
+    model = onnx.load(source)
+    graph = model.graph
+    floors = {node.output[0] for node in graph.node if node.op_type == "Floor"}
+    found = [node.input[0] for node in graph.node if node.op_type == "Transpose" and node.input[0] in floors]
+    if len(found) != 1:
+        raise ModelError(f"{source} was exported in another way than here; export the model again")
+    for node in graph.node:
+        if node.op_type == "Shape" and node.input[0] == "image":  # after the cut, only the batch's size is asked for
+            node.input[0] = found[0]
+        node.input[:] = ["levels" if name == found[0] else name for name in node.input]
+        node.output[:] = ["levels" if name == found[0] else name for name in node.output]
+    for value in graph.value_info:
+        value.name = "levels" if value.name == found[0] else value.name
+    network = Extractor(model).extract_model(["levels"], [output.name for output in graph.output])
+    onnx.checker.check_model(network, full_check=True)
+    with atomic(target) as temporary:
+        temporary.write_bytes(network.SerializeToString())
 
 
 def integer_convolutions(source: Path, target: Path, frames: Iterable[np.ndarray]) -> None:

@@ -1,0 +1,73 @@
+// The graphics processor: a second engine, taken where it gives the first one's answers in less time.
+
+import { answer } from "./answer.js";
+import { start } from "./engine.js";
+
+/** @import {Engine} from "./engine.js" */
+/** @import {Frame, Loaded, Model, Outputs} from "./types.js" */
+
+const TOLERANCE = 1e-3; // in a probability, and in shares of a domain score or an activation map
+
+/** Whether there is one. Where a program plays its part, the processor is faster by itself. */
+export async function offered() {
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  return Boolean(adapter && !adapter.info?.isFallbackAdapter);
+}
+
+/**
+ * Start it, and compare it with the processor.
+ *
+ * @param {Engine} plain
+ * @param {Model} model
+ * @param {Promise<Frame[]>} frames  to compare on
+ * @param {(share: number) => void} report  told how much has arrived, from 0 to 1
+ * @returns {Promise<{told: string, faster: {engine: Engine, loaded: Loaded} | null}>}  what came of it, in words
+ */
+export async function attempt(plain, model, frames, report) {
+  const engine = start("webgpu");
+  try {
+    const loaded = await engine.load(false, report);
+    /** @type {[Outputs, Outputs][]} */
+    const pairs = [];
+    for (const frame of await frames) pairs.push([await plain.run(frame), await engine.run(frame)]);
+    const { use, told } = verdict(model, pairs);
+    if (!use) engine.stop();
+    return { told, faster: use ? { engine, loaded } : null };
+  } catch (error) {
+    engine.stop();
+    return { told: `Not used: it does not run here (${error instanceof Error ? error.message : error}).`, faster: null };
+  }
+}
+
+/**
+ * @param {Model} model
+ * @param {[Outputs, Outputs][]} pairs  of the same frames, by processor and graphics processor
+ */
+export function verdict(model, pairs) {
+  if (!pairs.every(([one, other]) => difference(model, one, other) <= TOLERANCE)) {
+    return { use: false, told: "Not used: it gives other answers here." };
+  }
+  const [before, after] = [0, 1].map(i => Math.min(...pairs.map(pair => pair[i].milliseconds)));
+  const times = `${after.toFixed()} ms an image instead of ${before.toFixed()} ms`;
+  return after < before ? { use: true, told: `In use: the same answers, ${times}.` }
+    : { use: false, told: `Not used: the same answers, but ${times}.` };
+}
+
+/**
+ * How far two outputs are apart.
+ *
+ * @param {Model} model
+ * @param {Outputs} one
+ * @param {Outputs} other
+ */
+function difference(model, one, other) {
+  if (![...other.logits, other.domain ?? 0, ...(other.maps?.data ?? [])].every(Number.isFinite)) return Infinity;
+  const [a, b] = [one, other].map(({ logits, domain }) => answer(model, logits, domain));
+  const apart = a.probabilities.map((p, i) => Math.abs(p - b.probabilities[i]));
+  apart.push(Math.abs(a.domainScore - b.domainScore) / (1 + Math.abs(a.domainScore)));
+  if (one.maps && other.maps) {
+    const theirs = other.maps.data, most = Math.max(...one.maps.data.map(Math.abs));
+    apart.push(Math.max(...one.maps.data.map((value, i) => Math.abs(value - theirs[i]))) / most);
+  }
+  return Math.max(...apart);
+}

@@ -1,0 +1,20 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fitted } from "../fit.js";
+
+/** An opaque frame whose red, green and blue are `levels`, `levels` + 1 and `levels` + 2. */
+const frame = (width, height, levels) =>
+  ({ width, height, data: Uint8Array.from(levels.flatMap(level => [level, level + 1, level + 2, 255])) });
+
+test("a frame of the square's size stays as it is", () => {
+  assert.deepEqual([...fitted(frame(2, 2, [10, 20, 30, 40]), 2, "squash")], [10, 11, 12, 20, 21, 22, 30, 31, 32, 40, 41, 42]);
+});
+
+test("by hand: four pixels onto one, weighed 1, 3, 3 and 1 along each side", () => {
+  const [red] = fitted(frame(4, 1, [0, 80, 160, 240]), 1, "squash");
+  assert.equal(red, Math.floor((0 * 1 + 80 * 3 + 160 * 3 + 240 * 1) / 8 + 0.5));
+});
+
+test("where the square is cut out, what lies beside it has no part", () => {
+  assert.deepEqual([...fitted(frame(3, 1, [200, 7, 100]), 1, "center_crop")], [7, 8, 9]);
+});
