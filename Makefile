@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERIES = $(BIN)/python run_all.py --data $(DATA) --preset $(PRESET) $(if $(RUN),--run $(RUN)) $(ARGS)
 
-.PHONY: help setup reports test browser app site widget lab lint soak bench clean
+.PHONY: help setup reports test browser app site widget lab lint coverage soak bench clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -47,6 +47,8 @@ reports: $(STAMP)  ## run the series into HTML: [DATA=demo|path] [PRESET=smoke|q
 test: $(STAMP) browser  ## run every test
 	@echo "== test: ruff"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "== test: mypy"
+	@$(BIN)/mypy
 	@echo "== test: pytest"
 	@$(BIN)/python -m pytest
 
@@ -69,8 +71,11 @@ widget: $(STAMP)  ## the Voila view: [PORT=8866] [MODEL=dir]
 lab: $(STAMP)  ## the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir notebooks
 
-lint: $(STAMP)  ## format the code and show what ruff finds
-	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+lint: $(STAMP)  ## format the code and show what ruff and mypy find
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/mypy
+
+coverage: $(STAMP) browser  ## run every test and show what of the library they reach
+	@$(BIN)/python -m pytest --cov
 
 soak: $(STAMP)  ## the long fault runs at full counts
 	@$(BIN)/python -m pytest -m soak -n 0 --timeout 7200

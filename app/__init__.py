@@ -43,7 +43,7 @@ def create_app(test_config: dict | None = None) -> Flask:
     chosen = {"HOST": "127.0.0.1", **(test_config or {})}
     app.config.from_mapping(settings.from_environment(os.environ, chosen["HOST"]))
     app.config.from_mapping(chosen)
-    app.json.sort_keys = False  # the contract's order
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the contract's order
     logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines describe the image
     model, threads = app.config["MODEL"], app.config["THREADS"]
     predictor = SharedPredictor(model) if threads is None else Predictor.load(model, threads=threads)

@@ -62,6 +62,9 @@ class Parser(HTTPRequestParser):
     Most clients read no answer before they have sent everything, so a body that is refused is read to its end.
     """
 
+    completed: bool
+    expect_continue: bool
+
     def __init__(self, adj):
         super().__init__(adj)
         self._intake: Intake = adj.intake

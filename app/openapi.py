@@ -18,7 +18,7 @@ ANYWHERE = (400, 431, 500)
 
 def describe(labels: LabelSet, config: Mapping) -> dict:
     """The whole document, for a model with ``labels`` and an app with this configuration."""
-    security = [{"token": []}] if config["TOKENS"] else []
+    security: list[dict] = [{"token": []}] if config["TOKENS"] else []
     limited = (429,) if config["RATE"] else ()
     guarded = (401, *limited) if security else limited
     return {

@@ -107,7 +107,7 @@ def _received() -> list[uploads.Upload]:
 
 
 def _result(upload: uploads.Upload, prediction: Prediction | None, manifest: Manifest) -> present.Result:
-    if upload.error:
+    if prediction is None:
         return present.Result(upload.name, error=str(upload.error))
     return present.result(upload.name, upload.frame, prediction, manifest)
 

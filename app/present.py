@@ -101,8 +101,8 @@ def reason(prediction: Prediction, manifest: Manifest) -> str:
 
 def measured(manifest: Manifest) -> str:
     """What the operating point was measured to do, on which images; empty where nothing was measured."""
-    parts = [_figure(name, manifest.referral[name]) for name in ("sensitivity", "specificity")]
-    parts = [part for part in parts if part]
+    figures = [_figure(name, manifest.referral[name]) for name in ("sensitivity", "specificity")]
+    parts = [figure for figure in figures if figure]
     if not parts:
         return ""
     text = f"Measured there: {'; '.join(parts)}."

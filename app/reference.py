@@ -72,7 +72,8 @@ def _operation(method: str, path: str, described: dict, document: dict) -> Opera
 
 
 def _answer(status: str, answer: dict) -> Answer:
-    media, entry = next(iter(answer.get("content", {}).items()), ("", {}))
+    contents: dict[str, dict] = answer.get("content", {})
+    media, entry = next(iter(contents.items()), ("", {}))
     return Answer(status, answer.get("description", ""), media, _target(entry.get("schema", {})))
 
 

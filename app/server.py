@@ -57,6 +57,7 @@ class Channel(HTTPChannel):
     """A connection."""
 
     parser_class = Parser
+    request: Parser | None
     error_task_class = RefusedTask
 
     def handle_close(self) -> None:

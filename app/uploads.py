@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from flask import Request, current_app, request
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from skinlesion import images
@@ -39,7 +41,7 @@ def receive() -> list[Upload]:
     RequestEntityTooLarge
         If it holds more bytes or more files than the configuration allows.
     """
-    files = [file for file in request.files.getlist("image") if file.filename or file.stream.getbuffer().nbytes]
+    files = [file for file in request.files.getlist("image") if file.filename or _kept(file).getbuffer().nbytes]
     if not files:
         raise ImageError("missing", "no image was sent; send one or several files in the multipart field `image`")
     most = current_app.config["MAX_IMAGES"]
@@ -48,11 +50,16 @@ def receive() -> list[Upload]:
     room = current_app.config["MAX_REQUEST_PIXELS"]
     received = []
     for number, file in enumerate(files, 1):
-        upload = _decode(file.filename or f"image {number}", file.stream.getvalue(), room)
+        upload = _decode(file.filename or f"image {number}", _kept(file).getvalue(), room)
         received.append(upload)
         if upload.frame is not None:
             room -= upload.frame.shape[0] * upload.frame.shape[1]
     return received
+
+
+def _kept(file: FileStorage) -> io.BytesIO:
+    """Its bytes, where :class:`MemoryRequest` put them."""
+    return cast(io.BytesIO, file.stream)
 
 
 def _decode(name: str, data: bytes, room: int) -> Upload:

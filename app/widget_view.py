@@ -32,6 +32,11 @@ class Answered(NamedTuple):
     error: str | None = None
 
 
+def _usable(answered: list[Answered]) -> list[tuple[str, np.ndarray, Prediction]]:
+    """Title, frame and prediction of those that have one."""
+    return [(a.title, a.frame, a.prediction) for a in answered if a.frame is not None and a.prediction is not None]
+
+
 def render(template: str, **values) -> str:
     return _templates.get_template(template).render(**values)
 
@@ -142,26 +147,28 @@ class View:
         self.answers.value = render(
             "_widget_answers.html", results=[self._result(each) for each in answered], explanation=present.SCORES
         )
-        usable = [each for each in answered if each.prediction]
+        usable = _usable(answered)
         self.status.value = render("_widget_status.html", answered=answered, usable=usable)
         self.clear.layout.display = None if answered else "none"
         self._show_comparison()
-        self.whatif.offer([(f"{i}. {each.title}", each.frame) for i, each in enumerate(usable, start=1)])
+        self.whatif.offer([(f"{i}. {title}", frame) for i, (title, frame, _) in enumerate(usable, start=1)])
 
     def _show_comparison(self) -> None:
-        usable = [each for each in self.answered if each.prediction]
+        usable = _usable(self.answered)
         self.compare.layout.display = None if len(usable) > 1 else "none"
         if len(usable) < 2:
             return
         manifest = self._predictor.manifest
-        predictions = [each.prediction for each in usable]
-        columns = [(each.title, pictures.preview(each.frame), each.prediction) for each in usable]
+        columns: list[tuple[str, str | None, Prediction]] = [
+            (title, pictures.preview(frame), prediction) for title, frame, prediction in usable
+        ]
         if self.together.value:
-            columns.append((f"Average of {len(usable)} images", None, averaging.average(predictions, manifest)))
+            average = averaging.average([prediction for _, _, prediction in usable], manifest)
+            columns.append((f"Average of {len(usable)} images", None, average))
         self.comparison.value = render("_widget_comparison.html", columns=columns, classes=manifest.labels)
 
     def _result(self, answered: Answered) -> present.Result:
-        if answered.error:
+        if answered.prediction is None:
             return present.Result(answered.title, error=answered.error)
         return present.result(answered.title, answered.frame, answered.prediction, self._predictor.manifest)
 

@@ -31,6 +31,27 @@ def ham10000_dir() -> Path:
 
 
 @pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """The folder of a model that is small enough to compute by hand."""
+    import tiny_model
+
+    return tiny_model.write(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def application(model):
+    """The Flask app with that model."""
+    from app import create_app
+
+    return create_app({"MODEL": model})
+
+
+@pytest.fixture
+def client(application):
+    return application.test_client()
+
+
+@pytest.fixture(scope="module")
 def bucket():
     """An empty bucket, ``s3://skin``, of an S3 server on this machine: the client to fill it with."""
     import logging

@@ -28,3 +28,10 @@ def small_table(
     frame = pd.DataFrame(rows, columns=["image_id", "lesion_id", "label", "age", "sex", "site", "dx_type", "path"])
     frame["path"] = [str(folder / f"{name}.jpg") for name in frame["image_id"]]
     return LesionTable(frame, labels, "folder", str(folder))
+
+
+def small_csv(folder: Path, *, lesions: int) -> LesionTable:
+    """:func:`small_table`, and ``table.csv`` beside its images: a data set of the kind ``csv``."""
+    table = small_table(folder, lesions=lesions)
+    table.frame[["path", "label", "image_id", "lesion_id"]].to_csv(folder / "table.csv", index=False)
+    return table

@@ -24,21 +24,6 @@ from webapp import LESION, files, picture
 TOKENS = ("correct-horse", "battery.staple==")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model.write(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def application(model):
-    return create_app({"MODEL": model})
-
-
-@pytest.fixture
-def client(application):
-    return application.test_client()
-
-
 def check(schema: str, value: object, client) -> list:
     """What is wrong with ``value`` by one of the API description's own schemas."""
     document = client.get("/api/v1/openapi.json").json

@@ -18,21 +18,6 @@ from skinlesion.taxonomy import ISIC8
 from webapp import LESION, files, picture, send_form, serving
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model.write(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def application(model):
-    return create_app({"MODEL": model})
-
-
-@pytest.fixture
-def client(application):
-    return application.test_client()
-
-
 def test_page_shows_class_probabilities_advice_and_warnings(client, model):
     prediction = Predictor.load(model).predict([np.full((150, 200, 3), LESION, np.uint8)])[0]
     answer = send_form(client, files(picture()))

@@ -1,6 +1,7 @@
-"""The arrows of docs/architecture.md, kept by import-linter; the contracts are in pyproject.toml."""
+"""The arrows of docs/architecture.md, kept by import-linter, whose contracts are in pyproject.toml; and the hooks."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,11 @@ def test_imports_point_one_way():
     done = lint(REPOSITORY / "pyproject.toml")
     assert done.returncode == 0, done.stdout
     assert "4 kept, 0 broken" in done.stdout
+
+
+def test_the_hooks_run_the_same_ruff_as_make_lint():
+    hooks, pinned = ((REPOSITORY / name).read_text() for name in (".pre-commit-config.yaml", "constraints.txt"))
+    assert re.search(r"ruff-pre-commit\n\s+rev: v(\S+)", hooks)[1] == re.search(r"^ruff==(.+)$", pinned, re.M)[1]
 
 
 def test_a_wrong_arrow_would_be_noticed(tmp_path):

@@ -22,7 +22,7 @@ from skinlesion.runs import Run
 from skinlesion.training import checkpoint
 from skinlesion.training.balance import epoch_rows
 from skinlesion.training.distributed import World
-from small import small_table
+from small import small_csv
 from test_faults import arguments, one_message, wait_for
 from test_fit import CONFIG, end_of, same
 
@@ -35,9 +35,7 @@ BATCH_NORM = CONFIG.but(model="test_efficientnet", epochs=2)
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    table = small_table(folder, lesions=12)
-    table.frame[["path", "label", "image_id", "lesion_id"]].to_csv(folder / "table.csv", index=False)
-    return folder, table
+    return folder, small_csv(folder, lesions=12)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports")
     (folder / "e2e").mkdir()
     (folder / "e2e" / "sweep.csv").write_text("trial,status,val_balanced_accuracy\n4,stopped,0.8125\n")
-    status = run_all.main(["--preset", "smoke", "--run", "e2e", "--set", "max_images=150"], reports=folder)
+    arguments = ["--data", "demo", "--preset", "smoke", "--run", "e2e", "--set", "max_images=150"]
+    status = run_all.main(arguments, reports=folder)
     assert status == 0
     return folder
 

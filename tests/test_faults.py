@@ -23,7 +23,7 @@ from skinlesion.errors import ModelError
 from skinlesion.runs import Run
 from skinlesion.training import checkpoint
 from skinlesion.training.fit import fit
-from small import small_table
+from small import small_csv
 from test_fit import CONFIG, end_of, same
 
 EVERY = CONFIG.checkpoint_every
@@ -32,9 +32,7 @@ EVERY = CONFIG.checkpoint_every
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    table = small_table(folder, lesions=12)
-    table.frame[["path", "label", "image_id", "lesion_id"]].to_csv(folder / "table.csv", index=False)
-    return folder, table
+    return folder, small_csv(folder, lesions=12)
 
 
 @pytest.fixture(scope="module")

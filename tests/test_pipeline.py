@@ -420,6 +420,11 @@ def test_the_command_end_to_end(folders, monkeypatch, capsys, tmp_path):
     assert run["versions"]["python"].startswith("3.")
     assert run["machine"]["cores"] >= 1
 
+    kept, again = ((folder / f"{name}.ipynb").stat().st_mtime_ns for name in ("01_a", "02_b"))
+    assert run_all.main([*asked, "--from", "02"], notebooks=notebooks, reports=folder.parent) == 0
+    assert (folder / "01_a.ipynb").stat().st_mtime_ns == kept
+    assert (folder / "02_b.ipynb").stat().st_mtime_ns > again
+
 
 def test_a_failing_notebook(folders):
     """Its page shows the traceback and nothing of an earlier success; what depends on it is skipped."""

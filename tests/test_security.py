@@ -25,22 +25,6 @@ from skinlesion.errors import ConfigError, ImageError, ModelError
 from skinlesion.serving.predictor import Predictor
 from webapp import HEADERS, REPOSITORY, files, picture, send_form
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model.write(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def application(model):
-    return create_app({"MODEL": model})
-
-
-@pytest.fixture
-def client(application):
-    return application.test_client()
-
-
 # Headers
 
 

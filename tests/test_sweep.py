@@ -15,7 +15,7 @@ from skinlesion.errors import ConfigError, DivergedError
 from skinlesion.pipeline import sweep as sweeping
 from skinlesion.runs import Run
 from skinlesion.training.fit import Progress
-from small import small_table
+from small import small_csv
 from test_fit import CONFIG
 
 SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "batch_size": {"low": 8, "high": 16, "step": 4},
@@ -25,8 +25,7 @@ SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "batch_size"
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    table = small_table(folder, lesions=12)
-    table.frame[["path", "label", "image_id", "lesion_id"]].to_csv(folder / "table.csv", index=False)
+    small_csv(folder, lesions=12)
     return CONFIG.but(data=str(folder / "table.csv"), epochs=3, patience=0)
 
 

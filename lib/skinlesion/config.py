@@ -84,7 +84,7 @@ class Config:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if not _has_type(value, field.type):
+            if not _has_type(value, str(field.type)):
                 raise ConfigError(f"{field.name} must be {field.type}, not {value!r}")
         rules = {
             "labels": self.labels in (7, 8),
@@ -137,6 +137,7 @@ class Config:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
+        """The names of all parameters, in the order of the fields."""
         return tuple(field.name for field in fields(cls))
 
     @classmethod
@@ -161,6 +162,7 @@ class Config:
         return replace(self, **changes)
 
     def to_dict(self) -> dict:
+        """All parameters by name, as ``config.json`` holds them."""
         return asdict(self)
 
     @classmethod
@@ -203,7 +205,8 @@ def _read_object(path: str | Path) -> dict:
 
 
 def _has_type(value: object, name: str) -> bool:
-    wanted = {"str": str, "int": int, "bool": bool, "float": (float, int)}[name]
+    kinds: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "float": (float, int)}
+    wanted = kinds[name]
     return isinstance(value, wanted) and (name == "bool" or not isinstance(value, bool))
 
 
@@ -220,7 +223,7 @@ def parse_setting(text: str) -> tuple[str, object]:
     if not mark:
         raise ConfigError(f"{text!r} must be written name=value")
     Config.check_names([name])
-    kind = next(field.type for field in fields(Config) if field.name == name)
+    kind = next(str(field.type) for field in fields(Config) if field.name == name)
     try:
         if kind == "bool":
             return name, {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[value.lower()]

@@ -67,6 +67,10 @@ class Exported(nn.Module):
     no probability, but would decide where a bare map is positive.
     """
 
+    mean: torch.Tensor
+    components: torch.Tensor
+    variances: torch.Tensor
+
     def __init__(self, model: Classifier, image_size: int, fit: str, domain: Domain, views: int = 1):
         super().__init__()
         self.model, self.image_size, self.squash, self.views = model, image_size, fit == "squash", views
@@ -103,6 +107,7 @@ class Exported(nn.Module):
         return torch.floor(x + 0.5).permute(0, 3, 1, 2) / 255.0
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """uint8 [N, H, W, 3] -> logits [N, K], features [N, D], domain [N] and perhaps map [N, K, h, w]."""
         logits, features, maps = answer(self.model, self.frame(image), self.views)
         said = logits, features, self.domain(features)
         if not self.has_map:
@@ -130,7 +135,8 @@ def ends_in_pooling(model: Classifier, image_size: int) -> bool:
 
 def write_onnx(model: Classifier, path: Path, *, image_size: int, fit: str, domain: Domain, views: int = 1) -> Exported:
     """Write ``model.onnx`` (opset 18, dynamic batch and frame size); returns the torch module it was made from."""
-    exported = Exported(model.to("cpu", memory_format=torch.contiguous_format), image_size, fit, domain, views).eval()
+    model = model.to("cpu").to(memory_format=torch.contiguous_format)
+    exported = Exported(model, image_size, fit, domain, views).eval()
     example = (torch.randint(0, 256, (2, 150, 200, 3), dtype=torch.uint8),)
     dynamic = {"image": {0: torch.export.Dim("n"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -140,6 +146,7 @@ def write_onnx(model: Classifier, path: Path, *, image_size: int, fit: str, doma
             exported, example, dynamo=True, input_names=["image"], output_names=exported.names,
             dynamic_shapes=dynamic, opset_version=18, external_data=False, verbose=False,
         )  # fmt: skip
+    assert program is not None  # what dynamo=True gives
     path.write_bytes(_without_traces(program.model_proto).SerializeToString())
     return exported
 

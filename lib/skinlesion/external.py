@@ -69,7 +69,7 @@ def evaluate_elsewhere(
     if not table.has_lesions:
         notes.append("The data name no lesions, so intervals are over images.")
     answers = _predict(predictor, list(table.frame["path"]), progress)
-    predictions = as_predictions(table, answers)
+    predictions = Predictions.answered(table.frame, table.labels, table.targets, answers)
     in_domain = np.array([answer.in_domain for answer in answers])
     found = external.external_metrics(predictions, manifest.referral["threshold"], in_domain, replicates)
     home = at_home(manifest)
@@ -147,21 +147,6 @@ def _predict(predictor: Predictor, paths: list[str], progress: bool) -> list[Pre
             answers += predictor.predict([images.read(path) for path in paths[start : start + _BATCH]])
             bar.update(len(answers) - bar.n)
     return answers
-
-
-def as_predictions(table: LesionTable, answers: list[Prediction]) -> Predictions:
-    """A table's truth and a model's answers, row by row."""
-    n, codes = len(table), table.labels.codes
-    return Predictions(
-        image_ids=table.frame["image_id"].to_numpy(object),
-        lesions=table.frame["lesion_id"].to_numpy(object),
-        split=np.full(n, "", object),
-        fold=np.full(n, -1),
-        labels=table.labels,
-        y=table.targets,
-        probabilities=np.array([[answer.probabilities[code] for code in codes] for answer in answers]),
-        scores=np.array([[answer.scores[code] for code in codes] for answer in answers]),
-    )
 
 
 def at_home(manifest: Manifest) -> dict[str, dict]:

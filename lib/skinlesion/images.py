@@ -181,6 +181,11 @@ def read(path: str | Path) -> np.ndarray:
     """Read and decode a table's ``path``, uint8 [H, W, 3]; TIFF is accepted too.
 
     ``set.npz!split/3`` takes image 3 of a MedMNIST array.
+
+    Raises
+    ------
+    ImageError
+        Code ``missing`` where nothing is there; else as :func:`decode`.
     """
     archive, mark, member = str(path).partition(".npz!")
     if not mark:
@@ -267,9 +272,20 @@ def center_square(height: int, width: int) -> tuple[float, float, float, float]:
 def fit(frame: np.ndarray, size: int, how: str) -> np.ndarray:
     """Fit a frame into the network's square: ``squash`` all of it, or cut out the centre square (the other two).
 
+    Parameters
+    ----------
+    frame : uint8 [H, W, 3]
+    size : int, side in pixels
+    how : str, one of :data:`FITS`
+
     Returns
     -------
     ndarray, uint8 [size, size, 3]
+
+    Raises
+    ------
+    ValueError
+        For another ``how``: configurations and manifests are checked long before.
     """
     if how not in FITS:
         raise ValueError(f"fit must be one of {', '.join(FITS)}, not {how!r}")
@@ -281,6 +297,11 @@ def stamp(path: str | Path) -> str:
     """A short text that changes when the image behind a table's ``path`` does, found without reading it.
 
     A zip member's size and CRC-32; a file's size and modification time; a MedMNIST array's likewise.
+
+    Raises
+    ------
+    ImageError
+        Code ``missing`` where there is no such image.
     """
     archive, mark, member = str(path).partition(".zip!")
     try:

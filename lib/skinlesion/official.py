@@ -66,7 +66,7 @@ def evaluate_official(
     answers, recut = _predict(predictor, list(table.frame["path"]), progress)
     if recut:
         notes += (f"{_count(recut, 'frame')} of another shape than 4:3, the training images', cut to that.",)
-    predictions = _predictions(table, answers, notes)
+    predictions = Predictions.answered(table.frame, table.labels, table.targets, answers, notes)
     run = Run(output)
     predictions.write(run.predictions)
     predictions.write_submission(run.folder / "submission.csv")
@@ -92,21 +92,6 @@ def _predict(predictor: Predictor, paths: list[str], progress: bool) -> tuple[li
             end = "\n" if len(answers) == len(paths) else ""
             print(f"\r{len(answers):,} of {len(paths):,} images", end=end, file=sys.stderr, flush=True)
     return answers, recut
-
-
-def _predictions(table: LesionTable, answers: list[Prediction], notes: tuple[str, ...]) -> Predictions:
-    n, codes = len(table), table.labels.codes
-    return Predictions(
-        image_ids=table.frame["image_id"].to_numpy(object),
-        lesions=table.frame["lesion_id"].to_numpy(object),
-        split=np.full(n, "", object),
-        fold=np.full(n, -1),
-        labels=table.labels,
-        y=table.targets,
-        probabilities=np.array([[answer.probabilities[code] for code in codes] for answer in answers]),
-        scores=np.array([[answer.scores[code] for code in codes] for answer in answers]),
-        notes=notes,
-    )
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Folder:
         return f"{self.root.rstrip('/')}/{name}"
 
     def names(self) -> set[str]:
-        """Names of what lies in it; empty where there is no such folder."""
+        """Names of what lies in it; empty where there is no such folder. Raises SkinLesionError if it refuses."""
         try:
             return {path.rstrip("/").rpartition("/")[2] for path in self.files.ls(self.root, detail=False)}
         except FileNotFoundError:
@@ -79,7 +79,7 @@ class Folder:
             raise self._refused("listed", error) from error
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, None where there is none."""
+        """The content of a file, None where there is none. Raises SkinLesionError if the place refuses."""
         try:
             return self.files.cat_file(self.path(name))
         except FileNotFoundError:

@@ -43,11 +43,13 @@ def atomic(path: str | Path):
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write text as UTF-8, whole or not at all (:func:`atomic`)."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: object) -> None:
+    """Write JSON, whole or not at all. Raises ValueError for NaN and infinity, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

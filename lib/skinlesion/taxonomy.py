@@ -84,6 +84,7 @@ class LabelSet:
         return (_ALL[code] for code in self.codes)
 
     def index(self, code: str) -> int:
+        """The column that stands for ``code``. Raises DataError for a code of none of the classes."""
         return self.codes.index(self[code].code)
 
     @property
@@ -93,10 +94,12 @@ class LabelSet:
 
     @property
     def colors(self) -> tuple[str, ...]:
+        """The classes' colours as ``#RRGGBB``, in order."""
         return tuple(d.color for d in self)
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The classes' full names, in order."""
         return tuple(d.name for d in self)
 
 

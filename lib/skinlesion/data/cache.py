@@ -51,6 +51,7 @@ class PixelCache:
 
     @property
     def size(self) -> int:
+        """Side of the network's input, pixels."""
         return self.pixels.shape[1]
 
 
@@ -66,6 +67,16 @@ def fit_frame(frame: np.ndarray, size: int, fit: str) -> np.ndarray:
     """The frame that training crops from: landscape, cut or mirrored to 4:3, for ``random_crop``.
 
     Dermatoscopic images have no up or down, so a portrait one is turned.
+
+    Parameters
+    ----------
+    frame : uint8 [H, W, 3]
+    size : int, side of the network's input in pixels
+    fit : str, one of :data:`skinlesion.images.FITS`
+
+    Returns
+    -------
+    ndarray, uint8 [height, width, 3] of :func:`frame_shape`
     """
     if fit != "random_crop":
         return images.fit(frame, size, fit)
@@ -89,8 +100,18 @@ def cache_key(table: LesionTable, size: int, fit: str) -> str:
     return state.hexdigest()[:24]
 
 
-def build_cache(table: LesionTable, *, size: int, fit: str, workers: int | None = None, progress: bool = False):
-    """Return the :class:`PixelCache` of a table, decoding only what is not there yet.
+def build_cache(
+    table: LesionTable, *, size: int, fit: str, workers: int | None = None, progress: bool = False
+) -> PixelCache:
+    """The pixels of a table, decoding only what is not there yet.
+
+    Parameters
+    ----------
+    table : LesionTable
+    size : int, side of the network's input in pixels
+    fit : str, one of :data:`skinlesion.images.FITS`
+    workers : int, threads that decode; as many as there are cores by default
+    progress : bool, show a bar
 
     Raises
     ------
@@ -133,6 +154,7 @@ def link_cache(run: Run, cache: PixelCache) -> None:
 
 
 def linked_cache(run: Run) -> PixelCache:
+    """The cache that :func:`link_cache` noted. Raises DataError where 02_preprocessing has not run, or it is gone."""
     facts = json.loads(run.need(run.pixels, "02_preprocessing").read_text())
     return open_cache(facts["folder"])
 
@@ -165,11 +187,11 @@ def _fill(table: LesionTable, folder: Path, size: int, fit: str, workers: int, p
                 array.flush()
             write_json(done_file, {"images": block.stop})
             bar.update(len(block))
-    content = hashlib.sha256(arrays[0]).hexdigest()
+    content = hashlib.sha256(arrays[0].data).hexdigest()
     write_json(folder / "cache.json", {"version": VERSION, "images": len(paths), "fit": fit, "content": content})
 
 
-def _open_array(path: Path, shape: tuple[int, ...], done: int) -> np.ndarray:
+def _open_array(path: Path, shape: tuple[int, ...], done: int) -> np.memmap:
     if done:
         return np.lib.format.open_memmap(path, mode="r+")
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)

@@ -83,7 +83,7 @@ _NO_AGE = 57 / _HAM_IMAGES  # share of images without an age
 
 
 class _Lesion(NamedTuple):
-    index: int
+    number: int
     label: str
     image_ids: list[str]
     dx_type: str
@@ -221,14 +221,14 @@ def _write(folder: Path, n: int, seed: int, progress: bool) -> None:
     first, second, masks = (zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) for file in files)
     with first, second, masks, tqdm(total=n, desc="drawing demo images", unit="image", disable=not progress) as bar:
         for lesion in lesions:
-            rng = np.random.default_rng((seed, lesion.index))
+            rng = np.random.default_rng((seed, lesion.number))
             sitting = Sitting(draw_lesion(lesion.label, rng))
             for image_id in lesion.image_ids:
                 picture, mask = sitting.photograph()
                 _add(first if image_id < halfway else second, f"{image_id}.jpg", picture, quality=JPEG_QUALITY)
                 _add(masks, f"{MASKS}/{image_id}_segmentation.png", mask * np.uint8(255), compress_level=1)
                 about = (lesion.dx, lesion.dx_type, lesion.age, lesion.sex, lesion.site)
-                rows.append((f"DEMO_{lesion.index:07d}", image_id, *about))
+                rows.append((f"DEMO_{lesion.number:07d}", image_id, *about))
                 labels.append((image_id, lesion.label.upper()))
                 bar.update()
     _write_csv(folder / "HAM10000_metadata.csv", COLUMNS, rows)

@@ -9,7 +9,8 @@ each use takes its own random piece, so drawing costs little more than a look-up
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, reduce
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -72,7 +73,7 @@ def _cell_tile(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 @lru_cache(maxsize=1)
-def _tiles() -> dict[str, np.ndarray | tuple]:
+def _tiles() -> dict[str, Any]:
     rng = np.random.default_rng(20180814)
     wrap = ((0, SIDE), (0, SIDE))  # so that a piece may start anywhere
     return {
@@ -90,7 +91,7 @@ def noise(rng: np.random.Generator, kind: str, height: int = SIDE, width: int = 
     return piece[:: 1 - (turn & 2), :: 1 - 2 * (turn & 1)]
 
 
-def ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def ramp(values: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, linear between; falling where ``low`` > ``high``."""
     return np.clip((values - low) / (high - low), 0.0, 1.0)
 
@@ -214,7 +215,7 @@ class Canvas:
     def outline(self, radius: float, *, stretch: float, lobes: int, irregular: float, soft: float) -> None:
         """Shape the lesion: ``lobes`` overlapping ellipses whose border wanders by ``irregular`` radii."""
         rng, self.radius = self.rng, radius
-        field = None
+        ellipses = []
         for lobe in range(lobes):
             spread = 0.0 if lobe == 0 else radius * rng.uniform(0.35, 0.75)
             size = radius * (1.0 if lobes == 1 else rng.uniform(0.5, 0.85))
@@ -223,8 +224,8 @@ class Canvas:
             dx, dy = self.x - spread * math.cos(place), self.y - spread * math.sin(place)
             c, s = math.cos(turn), math.sin(turn)
             along, across = (c * dx + s * dy) * ratio, (c * dy - s * dx) / ratio
-            one = size - np.sqrt(along * along + across * across)
-            field = one if field is None else np.logaddexp(field / 6, one / 6) * 6
+            ellipses.append(size - np.sqrt(along * along + across * across))
+        field = reduce(lambda one, other: np.logaddexp(one / 6, other / 6) * 6, ellipses)
         field += radius * irregular * noise(rng, "clouds") + (0.6 + 5 * irregular) * noise(rng, "mottle")
         self.depth = field.astype(np.float32)
         self.inside = ramp(self.depth + soft * (0.25 * noise(rng, "mottle") + 0.12 * noise(rng, "grain")), -soft, soft)

@@ -270,7 +270,9 @@ def _bring(url: str, partial: Path, name: str, progress: bool) -> None:
         try:
             return _stream(url, partial, name, progress)
         except requests.HTTPError as error:
-            status = f"{error.response.status_code} {error.response.reason}"
+            refusal = error.response
+            assert refusal is not None  # raise_for_status always gives it
+            status = f"{refusal.status_code} {refusal.reason}"
             raise DataError(f"the server answered {status} for {url}; try again later") from None
         except requests.RequestException as error:
             if attempt < ATTEMPTS:

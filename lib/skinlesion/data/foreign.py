@@ -137,7 +137,7 @@ def _tinted_texture(rng: np.random.Generator, number: int) -> tuple[str, np.ndar
 
 def _blank(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
     """One colour, any, grey or skin's, for every third also a slope of light."""
-    grey, color = np.full(3, rng.choice((0, 255, rng.integers(256)))), rng.integers(0, 256, 3)
+    grey, color = np.full(3, rng.choice((0, 255, int(rng.integers(256))))), rng.integers(0, 256, 3)
     plain = (grey, color, _skin_color(rng))[number % 3]
     slope = 1 + rng.uniform(-0.4, 0.4) * np.linspace(-1, 1, WIDTH) * (number % 9 >= 6)
     frame = plain * slope[None, :, None] * np.ones((HEIGHT, 1, 1))

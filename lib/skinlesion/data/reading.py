@@ -80,10 +80,12 @@ def _zip_members(path: Path) -> list[str]:
 
 
 def file_name(path: str) -> str:
+    """The last part of a path on disk or in an archive (``a.zip!b/c.jpg`` -> ``c.jpg``)."""
     return PurePosixPath(path.replace(os.sep, "/").replace("!", "/")).name
 
 
 def stem(path: str) -> str:
+    """:func:`file_name` without its ending."""
     return PurePosixPath(file_name(path)).stem
 
 
@@ -126,6 +128,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 
 
 def need_columns(frame: pd.DataFrame, names: tuple[str, ...], path: str | Path) -> None:
+    """Raise DataError, with what the file ``path`` has instead, unless all these columns are there."""
     missing = [name for name in names if name not in frame]
     if missing:
         raise DataError(
@@ -182,7 +185,8 @@ def tabulate(
     ages = pd.DataFrame(
         {"image_id": rows["image_id"], "problem": BAD_AGE, "detail": rows["age"] + " is not a number; left empty"}
     )[strange]
-    spare = sorted(set(images or {}) - set(rows["image_id"]))
+    images = images or {}
+    spare = sorted(set(images) - set(rows["image_id"]))
     orphans = pd.DataFrame({"image_id": spare, "problem": NO_ROW, "detail": [images[name] for name in spare]})
     return LesionTable(
         frame=rows.assign(age=age)[problem == ""][list(COLUMNS)].reset_index(drop=True),

@@ -108,12 +108,12 @@ def _widen(mask: np.ndarray, by: int) -> np.ndarray:
     for axis in (0, 1):
         padding = [(by, by) if a == axis else (0, 0) for a in (0, 1)]
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(mask, padding), 2 * by + 1, axis=axis)
-        mask = windows.any(axis=-1)
+        mask = np.asarray(windows.any(axis=-1))
     return mask
 
 
 def tone_groups(angles: np.ndarray) -> pd.Categorical:
-    """The name of the group of :data:`GROUPS` that each angle in degrees belongs to, ``unknown`` for NaN."""
+    """The name of the group of :data:`GROUPS` that each angle (float [N], degrees) belongs to, ``unknown`` for NaN."""
     names = [next((name for name, lowest in GROUPS.items() if angle > lowest), UNKNOWN) for angle in angles]
     return pd.Categorical(names, categories=[*GROUPS, UNKNOWN])
 
@@ -122,6 +122,11 @@ def repeatability(angles: np.ndarray, lesions: np.ndarray) -> float:
     """Standard deviation of the angle between images of one lesion, degrees: the same skin, so this is the error.
 
     Pooled over all lesions with several images (root of the mean within-lesion variance); NaN where there are none.
+
+    Parameters
+    ----------
+    angles : float [N], degrees, NaN where unknown
+    lesions : [N], lesion id of every image
     """
     _, lesion = np.unique(np.asarray(lesions, str)[np.isfinite(angles)], return_inverse=True)
     known = np.asarray(angles)[np.isfinite(angles)]

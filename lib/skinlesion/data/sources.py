@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ NEEDS = {
     "folder": "one subfolder a class, named by code or by name, with images in it",
     "csv": "the path of a .csv file with columns for the image path and the label",
 }
-_READERS = {
+_READERS: dict[str, Callable[..., LesionTable]] = {
     "ham10000": ham10000.load,
     "isic-archive": isic_archive.load,
     "dermamnist": dermamnist.load,

@@ -149,11 +149,13 @@ def check_split(split: pd.DataFrame, *, fold: int = 0) -> None:
 
 
 def write_split(split: pd.DataFrame, path: str | Path) -> None:
+    """Write what :func:`make_split` made, as ``split.csv``, whole or not at all."""
     with atomic(path) as temporary:
         split.to_csv(temporary, index=False)
 
 
 def load_split(path: str | Path) -> pd.DataFrame:
+    """Read ``split.csv``, with the columns of :func:`make_split`."""
     return pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "label": str, "split": str})
 
 

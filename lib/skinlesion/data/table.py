@@ -17,6 +17,7 @@ PROBLEM_COLUMNS = ("image_id", "problem", "detail")
 
 
 def no_problems() -> pd.DataFrame:
+    """An empty list of problems, with its columns."""
     return pd.DataFrame(columns=list(PROBLEM_COLUMNS), dtype=str)
 
 
@@ -66,6 +67,7 @@ class LesionTable:
 
     @property
     def synthetic(self) -> bool:
+        """Whether the images are drawn by a program."""
         return self.source == "demo"
 
     @property
@@ -81,8 +83,11 @@ class LesionTable:
         """The rows where ``mask`` (bool [N]) holds."""
         return replace(self, frame=self.frame[mask].reset_index(drop=True))
 
-    def set_aside(self, mask, problem: str, detail) -> LesionTable:
-        """Take out the rows where ``mask`` holds and list them in ``problems``; ``detail`` is a word or one a row."""
+    def set_aside(self, mask: pd.Series, problem: str, detail: str | pd.Series) -> LesionTable:
+        """Take out the rows where ``mask`` (bool [N]) holds, and list them in ``problems``.
+
+        ``detail`` is one text for all of them, or one a row.
+        """
         if not mask.any():
             return self
         gone = pd.DataFrame({"image_id": self.frame.loc[mask, "image_id"], "problem": problem, "detail": detail})
@@ -104,6 +109,7 @@ class LesionTable:
         }
 
     def save(self, run: Run) -> None:
+        """Write ``table.csv`` and ``table.json`` into the run's folder; problems are the data check's to write."""
         with atomic(run.table_file) as temporary:
             self.frame.to_csv(temporary, index=False)
         info = {
@@ -120,6 +126,7 @@ class LesionTable:
 
     @classmethod
     def load(cls, run: Run) -> LesionTable:
+        """Read what :meth:`save` wrote. Raises DataError where 01_eda has not run."""
         info = json.loads(run.need(run.table_info, "01_eda").read_text())
         text = {column: str for column in COLUMNS if column != "age"}
         frame = pd.read_csv(

@@ -113,6 +113,7 @@ def assess(
     points = operating_points(everything.take(validation), judged, replicates, seed) if validation.any() else {}
     asked = {question: ask(judged, question) for question in QUESTIONS}
     both = {question: one for question, one in asked.items() if 0 < one[1].sum() < len(judged)}
+    referral: OperatingPoint | None
     if referral_threshold is not None:
         referral = operating_point(*asked["malignant"], referral_threshold, judged.lesions, replicates, seed)
     else:
@@ -131,12 +132,22 @@ def assess(
     )
 
 
-def _curves(judged: Predictions, asked: dict, prevalence: float, replicates: int, seed: int) -> dict[str, pd.DataFrame]:
-    options = {"replicates": replicates, "seed": seed}
-    curves = {question: decision_curve(*one, judged.lesions, **options) for question, one in asked.items()}
+def _curves(
+    judged: Predictions,
+    asked: dict[str, tuple[np.ndarray, np.ndarray]],
+    prevalence: float,
+    replicates: int,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    def curve(question: str, prevalence: float | None = None) -> pd.DataFrame:
+        probability, positive = asked[question]
+        return decision_curve(
+            probability, positive, judged.lesions, prevalence=prevalence, replicates=replicates, seed=seed
+        )
+
+    curves = {question: curve(question) for question in asked}
     if "malignant" in asked:
-        moved = decision_curve(*asked["malignant"], judged.lesions, prevalence=prevalence, **options)
-        curves["malignant_elsewhere"] = moved
+        curves["malignant_elsewhere"] = curve("malignant", prevalence)
     return curves
 
 

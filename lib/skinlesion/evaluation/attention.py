@@ -132,8 +132,8 @@ def _scores(found: np.ndarray, inside: np.ndarray, ours: np.ndarray) -> dict[str
 
 def _mean_defined(values: list[np.ndarray]) -> np.ndarray:
     """Mean over the first axis of what is defined (not NaN)."""
-    values = np.stack(values)
-    return ratio(np.nansum(values, axis=0), np.isfinite(values).sum(axis=0))
+    stacked = np.stack(values)
+    return ratio(np.nansum(stacked, axis=0), np.isfinite(stacked).sum(axis=0))
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -61,6 +61,7 @@ class Comparison:
         ).T
 
     def to_dict(self) -> dict:
+        """``comparison.json``."""
         return dict(vars(self))
 
 

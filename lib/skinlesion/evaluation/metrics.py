@@ -86,13 +86,13 @@ def evaluate(predictions: Predictions, replicates: int = 2000, seed: int = 0) ->
 
 def summarised(predictions: Predictions, values: dict[str, np.ndarray], resamples: Resamples) -> dict:
     """:func:`evaluate`'s answer from values that are there already (:func:`replicate_values`)."""
-    support = _support(predictions)
+    n, n_of_class = _support(predictions)
     codes = predictions.labels.codes
     unit = "lesions" if predictions.has_lesions else "images (no lesion ids are known)"
     return {
-        **{name: summarise(values[name], support[name], recentre=name in _RECENTRED) for name in OVERALL},
+        **{name: summarise(values[name], n[name], recentre=name in _RECENTRED) for name in OVERALL},
         "per_class": {
-            code: {name: summarise(values[name][:, i], support[name][i]) for name in PER_CLASS}
+            code: {name: summarise(values[name][:, i], n_of_class[name][i]) for name in PER_CLASS}
             for i, code in enumerate(codes)
         },
         "labels": list(codes),
@@ -275,16 +275,15 @@ def calibration_values(p: np.ndarray, y: np.ndarray, resamples: Resamples) -> di
     }
 
 
-def _support(predictions: Predictions) -> dict[str, np.ndarray | int]:
-    """Images in the denominator of every metric, an int or int [K]; 0 where a metric of a class is undefined."""
+def _support(predictions: Predictions) -> tuple[dict[str, int], dict[str, np.ndarray]]:
+    """Images in the denominator of every metric, overall and int [K] by class; 0 where a class's is undefined."""
     k = len(predictions.labels)
     true = np.bincount(predictions.y, minlength=k)
     called = np.bincount(predictions.predicted, minlength=k)
     hit = np.bincount(predictions.y[predictions.y == predictions.predicted], minlength=k)
     n = len(predictions)
     judged = n if predictions.are_probabilities else 0
-    return {
-        **{name: judged if name in CALIBRATION else n for name in OVERALL},
+    return {name: judged if name in CALIBRATION else n for name in OVERALL}, {
         "sensitivity": true,
         "specificity": n - true,
         "ppv": called,

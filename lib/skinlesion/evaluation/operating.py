@@ -172,6 +172,14 @@ def points_on_the_curve(
     A description of the ranking, and no forecast: the threshold is found on the images that it is judged by, anew in
     every replicate. Where there is a validation split, :func:`operating_points` says what can be promised.
 
+    Parameters
+    ----------
+    score : float [N], higher for positives
+    positive : bool [N]
+    lesions : [N], lesion id of every image
+    replicates : int, bootstrap replicates over lesions
+    seed : int
+
     Returns
     -------
     dict aim -> metric

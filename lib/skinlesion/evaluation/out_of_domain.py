@@ -59,8 +59,8 @@ def detection(
         replicate_values.append(values)
         rows.append(_row(name, len(scores), far.counts.shape[1], values))
     mean = {measure: np.mean([one[measure] for one in replicate_values], axis=0) for measure in ("auroc", "fpr95")}
-    counts = [sum(row[name] for row in rows) for name in ("n_images", "n_sources")]
-    return pd.DataFrame([*rows, _row(ALL, *counts, mean)])
+    n_images, n_sources = (sum(row[name] for row in rows) for name in ("n_images", "n_sources"))
+    return pd.DataFrame([*rows, _row(ALL, n_images, n_sources, mean)])
 
 
 def _row(name: str, n_images: int, n_sources: int, values: dict[str, np.ndarray]) -> dict:

@@ -82,12 +82,12 @@ class Predictions:
         if (times > 1).any():
             raise DataError(f"image ids must be unique; these repeat: {some(ids[times > 1])}")
         for name in ("probabilities", "scores"):
-            values = getattr(self, name)
+            values: np.ndarray = getattr(self, name)
             if values.shape != (n, k):
                 raise DataError(f"{name} must have the shape {(n, k)}, not {values.shape}")
             self._require(np.isfinite(values).all(axis=1), f"{name} must be finite numbers")
         p, kind = self.probabilities, "probabilities" if self.are_probabilities else "scores"
-        self._require(((p >= 0) & (p <= 1 + SUM_TOLERANCE)).all(axis=1), f"{kind} must lie between 0 and 1")
+        self._require(np.all((p >= 0) & (p <= 1 + SUM_TOLERANCE), axis=1), f"{kind} must lie between 0 and 1")
         if self.are_probabilities:
             self._require(
                 np.abs(p.sum(axis=1) - 1) <= SUM_TOLERANCE,
@@ -124,6 +124,32 @@ class Predictions:
     @property
     def _malignant(self) -> np.ndarray:
         return np.array([diagnosis.malignant for diagnosis in self.labels])
+
+    @classmethod
+    def answered(
+        cls, frame: pd.DataFrame, labels: LabelSet, y: np.ndarray, answers: list, notes: tuple[str, ...] = ()
+    ) -> Predictions:
+        """A model's answers beside the truth, without splits.
+
+        Parameters
+        ----------
+        frame : DataFrame with ``image_id`` and ``lesion_id``, a row an image
+        labels : LabelSet
+        y : int64 [N], index of the true class
+        answers : list of :class:`skinlesion.serving.predictor.Prediction`, N of them
+        notes : tuple of str
+        """
+        return cls(
+            image_ids=frame["image_id"].to_numpy(object),
+            lesions=frame["lesion_id"].to_numpy(object),
+            split=np.full(len(frame), "", object),
+            fold=np.full(len(frame), -1),
+            labels=labels,
+            y=y,
+            probabilities=np.array([[answer.probabilities[code] for code in labels.codes] for answer in answers]),
+            scores=np.array([[answer.scores[code] for code in labels.codes] for answer in answers]),
+            notes=notes,
+        )
 
     def take(self, rows: np.ndarray) -> Predictions:
         """The rows that an index array (or a bool mask [N]) names, in its order."""
@@ -268,7 +294,8 @@ def _join(ids: np.ndarray, known: dict[str, np.ndarray], labels_csv: str | Path)
         name: np.where(known[name] == "", rows[name].to_numpy(object), known[name])
         for name in ("lesion_id", "split", "fold")
     }
-    counts, notes = rows["counts"].to_numpy(bool), ()
+    counts = rows["counts"].to_numpy(bool)
+    notes: tuple[str, ...] = ()
     if not counts.all():
         notes += (f"Left out, since the official scorer gives them no weight: {some(ids[~counts])}.",)
     unanswered = int(truth["counts"].sum() - counts.sum())
@@ -295,4 +322,5 @@ def _class_indices(words: np.ndarray, labels: LabelSet, ids: np.ndarray) -> np.n
     unknown = sorted(word for word, code in codes.items() if code is None)
     if unknown:
         raise DataError(f"unknown labels: {some(unknown)}; the classes are {', '.join(labels.codes)}")
-    return np.array([labels.index(codes[word]) for word in words], np.int64)
+    index = {word: labels.index(code) for word, code in codes.items() if code is not None}
+    return np.array([index[word] for word in words], np.int64)

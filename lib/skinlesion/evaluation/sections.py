@@ -126,7 +126,7 @@ def sections(assessment: Assessment, pictures: dict[str, tuple[bytes, str]], pre
     elif assessment.on_the_curve:
         found.append(Section("Where the ROC curve passes", (NOT_CHOSEN, curve_table(assessment.on_the_curve))))
     if assessment.curves:
-        told = [f"{CURVES[question]}. {curve_in_words(curve)}" for question, curve in assessment.curves.items()]
-        found.append(Section("Is acting on it worth it?", (_CURVE, *show("decision_curves"), *told)))
+        curves = [f"{CURVES[question]}. {curve_in_words(curve)}" for question, curve in assessment.curves.items()]
+        found.append(Section("Is acting on it worth it?", (_CURVE, *show("decision_curves"), *curves)))
     found.append(Section("In company", (CAUTION, published_table())))
     return found

@@ -6,6 +6,8 @@ that is (El-Yaniv and Wiener 2010, JMLR 11; Geifman and El-Yaniv 2017, arXiv:170
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -76,7 +78,7 @@ def coverage_curve(
             "malignant_answered": ratio(answered_malignant, all_malignant),
             "malignant_missed": ratio(resamples.totals(answered & malignant & benign_label), answered_malignant),
         }
-        row = {
+        row: dict[str, Any] = {
             "coverage": float(answered.mean()),
             "threshold": float(threshold),
             "n_images": int(answered.sum()),
@@ -93,6 +95,13 @@ def area_under_risk(
     predictions: Predictions, confidence: np.ndarray | None = None, replicates: int = 2000, seed: int = 0
 ) -> dict[str, dict]:
     """AURC: the risk, averaged over all coverages; lower is better.
+
+    Parameters
+    ----------
+    predictions : Predictions
+    confidence : float [N], higher for surer; the probability of the label by default
+    replicates : int, bootstrap replicates over lesions
+    seed : int
 
     Returns
     -------

@@ -14,6 +14,7 @@ belongs to a group, not to its name: it may be another attribute's.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,9 @@ class _Rows:
         true, right, caught, alarms = totals[:, :k], totals[:, k : 2 * k], totals[:, 2 * k], totals[:, 2 * k + 1]
         n = true.sum(axis=1)
         found = {
-            "balanced_accuracy": ratio(right, true)[:, classes].mean(axis=1) if classes.any() else np.nan,
+            "balanced_accuracy": ratio(right, true)[:, classes].mean(axis=1)
+            if classes.any()
+            else np.full(len(n), np.nan),
             "accuracy": ratio(right.sum(axis=1), n),
             "sensitivity": ratio(caught, true[:, self.malignant_classes].sum(axis=1)),
             "specificity": 1 - ratio(alarms, true[:, ~self.malignant_classes].sum(axis=1)),
@@ -226,7 +229,7 @@ def _compare(rows: _Rows, bootstrap: Resamples, deals: np.ndarray, sides: _Sides
     n = _support(rows, sides.inside[bootstrap.lesion], sides.classes)
     result = []
     for name in wanted:
-        line = {"metric": name, "value": None, "low": None, "high": None, "n": 0}
+        line: dict[str, Any] = {"metric": name, "value": None, "low": None, "high": None, "n": 0}
         line |= dict.fromkeys(("gap", "gap_low", "gap_high", "gap_by_mix"))
         if name in given:
             line |= summarise(here[name], n[name], recentre=name == "ece")

@@ -83,9 +83,10 @@ def run_group(
         status.tell(name, status="running", started=record.now())
         process.start()
         process.join()
-        status.tell(name, status=_WORDS.get(process.exitcode, "failed"), exit=process.exitcode,
-                    seconds=round(time.monotonic() - began, 1))  # fmt: skip
-        return process.exitcode
+        code = process.exitcode
+        assert code is not None  # it has ended
+        status.tell(name, status=_WORDS.get(code, "failed"), exit=code, seconds=round(time.monotonic() - began, 1))
+        return code
 
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [pool.submit(one, name) for name in runs]

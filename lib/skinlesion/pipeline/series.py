@@ -273,8 +273,7 @@ class _Series:
         error = outcome.error
         if error is None and (lacking := self.lacking(step)):
             error = f"it ran but did not write {', '.join(lacking)}"
-        stamp = None if error else stamp
-        entry.update(seconds=outcome.seconds, cells=outcome.cells, stamp=stamp)
+        entry.update(seconds=outcome.seconds, cells=outcome.cells, stamp=None if error else stamp)
         self.conclude(step, "failed" if error else "done", error)
         return error is None
 

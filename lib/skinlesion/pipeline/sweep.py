@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -97,7 +98,7 @@ def _check(config: Config, space: dict) -> None:
         if name in _FIXED:
             raise ConfigError(f"{name} cannot be drawn: trials would be judged on different images")
         if isinstance(values, dict):
-            numbers = [values.get(end) for end in ("low", "high")]
+            numbers: list[Any] = [values.get(end) for end in ("low", "high")]
             known = values.keys() <= {"low", "high", "log", "step"} and not ("log" in values and "step" in values)
             if not known or not all(type(number) in (int, float) for number in numbers) or numbers[0] >= numbers[1]:
                 raise ConfigError(

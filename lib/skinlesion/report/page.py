@@ -133,7 +133,7 @@ def _tidy(notebook) -> bool:
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        merged = []
+        merged: list = []
         for output in cell.outputs:
             if output.output_type == "stream":
                 if merged and merged[-1].output_type == "stream" and merged[-1].name == output.name:
@@ -161,7 +161,7 @@ def _as_it_ended(text: str) -> str:
 
 def _number_headings(cells: str) -> tuple[str, list[tuple[int, str, str]]]:
     """Give every heading an id of its own; return the page and (level, id, text) of each."""
-    found = []
+    found: list[tuple[int, str, str]] = []
 
     def replace(match: re.Match) -> str:
         level, text = int(match[1]), match[3].strip()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,7 +150,8 @@ class _Entry:
     """Typed reading of one JSON object; ``where`` prefixes the names in messages."""
 
     def __init__(self, values: object, where: str = ""):
-        self.require(isinstance(values, Mapping), f"{where or 'the manifest'} must be a JSON object")
+        if not isinstance(values, dict):
+            raise _Invalid(f"{where or 'the manifest'} must be a JSON object")
         self.values = values
         self.where = f"{where}." if where else ""
 
@@ -187,7 +187,7 @@ class _Entry:
         return tuple(values)
 
     def entry(self, name: str) -> _Entry:
-        return _Entry(self._get(name, Mapping, "a JSON object"), f"{self.where}{name}")
+        return _Entry(self._get(name, dict, "a JSON object"), f"{self.where}{name}")
 
     def vector(self, name: str, labels: LabelSet) -> np.ndarray:
         entry = self.entry(name)

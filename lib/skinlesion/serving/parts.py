@@ -48,6 +48,7 @@ class Plan:
 
     @classmethod
     def of(cls, survey: Survey, manifest: Manifest) -> Plan:
+        """The plan for the images of ``survey``, whose number alone decides how many make a part."""
         part_size = min(max(survey.images // PARTS, SMALLEST), LARGEST)
         rules = json.dumps({name: manifest.content[name] for name in RULES}, sort_keys=True)
         model = manifest.identity | {"rules": hashlib.sha256(rules.encode()).hexdigest()}
@@ -55,6 +56,7 @@ class Plan:
 
     @property
     def parts(self) -> int:
+        """How many parts there are."""
         return -(-self.images // self.part_size)
 
     def size(self, number: int) -> int:

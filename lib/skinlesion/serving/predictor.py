@@ -122,7 +122,7 @@ class Predictor:
         for frame in images:
             if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
                 raise ValueError(f"a frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
-        answers: list[Prediction | None] = [None] * len(images)
+        answers: dict[int, Prediction] = {}
         for batch in _batches(images):
             outputs = self._run(np.stack([images[i] for i in batch]))
             for row, i in enumerate(batch):
@@ -130,7 +130,7 @@ class Predictor:
                 logits = outputs["logits"][row].astype(np.float64)
                 score = float(outputs["domain"][row]) if "domain" in outputs else _log_sum_exp(logits)
                 answers[i] = self._answer(logits, score, maps)
-        return answers
+        return [answers[i] for i in range(len(images))]
 
     def _run(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         wanted = ("logits", "map", "domain") if self.manifest.domain_method != "energy" else ("logits", "map")

@@ -124,13 +124,13 @@ def _cut(sources: Sequence[str], plan: Plan, wanted: Sequence[int]) -> Iterator[
     DataError
         At the end, if the sources are no longer what they were at the first look.
     """
-    wanted, survey = set(wanted), Survey()
-    if not wanted:
+    chosen, survey = set(wanted), Survey()
+    if not chosen:
         return
     items = survey.watch(listing(sources))
     for number in range(plan.parts):
         part = list(islice(items, plan.part_size))
-        if number in wanted:
+        if number in chosen:
             yield number, part
     for _ in items:
         pass
@@ -159,7 +159,8 @@ def on_threads(job: Job, todo: Iterator[Part], tell: Tell) -> dict[int, int]:
     """Score and write parts on all cores of this machine. Returns {part: images that failed}."""
     # To wait for a store costs no core: with more workers than cores, others compute meanwhile.
     workers = cores() * (2 if any(map(is_url, job.sources)) else 1)
-    stopped, lock, failed = threading.Event(), threading.Lock(), {}
+    stopped, lock = threading.Event(), threading.Lock()
+    failed: dict[int, int] = {}
 
     def report(count: int) -> None:
         if stopped.is_set():

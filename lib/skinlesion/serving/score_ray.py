@@ -38,7 +38,8 @@ def on_ray(job: Job, todo: Iterator[Part], tell: Tell) -> dict[int, int]:
     ray = _connect()
     model = ray.put(_packed(job))
     task = ray.remote(num_cpus=1, max_retries=LOST_NODES)(_score)
-    running, failed = {}, {}
+    running: dict = {}
+    failed: dict[int, int] = {}
 
     def collect(wanted: int) -> None:
         """Write finished parts until no more than ``wanted`` are under way."""

@@ -196,8 +196,8 @@ def _chunks(items: list[Item]) -> Iterator[list[Item]]:
 def _files(items: list[Item]) -> list[bytes | ImageError]:
     found: dict[str, bytes | Exception] = {}
     fitting = [item for item in items if not _too_large(item)]
-    for _, near in groupby(fitting, key=lambda item: item.url.partition("://")[0] if is_url(item.url) else ""):
-        near = list(near)
+    for _, group in groupby(fitting, key=lambda item: item.url.partition("://")[0] if is_url(item.url) else ""):
+        near = list(group)
         files = resolve(near[0].url)[0]
         # To name the end spares stores the question for it, one request an image.
         ends = [item.size or None for item in near]

@@ -29,6 +29,11 @@ def class_targets(counts: np.ndarray, strategy: str, target_count: int = 0) -> n
     Returns
     -------
     int64 [K]
+
+    Raises
+    ------
+    ConfigError
+        For an unknown strategy.
     """
     if strategy not in BALANCES:
         raise ConfigError(f"balance must be one of {', '.join(BALANCES)}, not {strategy!r}")

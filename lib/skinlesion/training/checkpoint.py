@@ -61,12 +61,12 @@ def only_writer(folder: Path, *files: Path) -> Iterator[None]:
 def _crc(tensors: dict[str, torch.Tensor]) -> int:
     value = 0
     for name in sorted(tensors):
-        value = zlib.crc32(tensors[name].numpy().reshape(-1).view("uint8"), zlib.crc32(name.encode(), value))
+        value = zlib.crc32(tensors[name].numpy().reshape(-1).view("uint8").data, zlib.crc32(name.encode(), value))
     return value
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor], state: dict) -> None:
-    """Write tensors and a JSON state into one file, whole or not at all."""
+    """Write tensors and a JSON state into one file, whole or not at all. Raises SkinLesionError on a full disk."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(state)
     facts = {"state": text, "state_crc32": str(zlib.crc32(text.encode())), "crc32": str(_crc(tensors))}
@@ -99,6 +99,7 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def step_file(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a global step lies."""
     return folder / f"step-{step:08d}.safetensors"
 
 

@@ -168,10 +168,10 @@ def degrade(x: torch.Tensor, probability: float, chance: torch.Tensor) -> torch.
     """
 
     def change(image: torch.Tensor, draws: Sequence[float]) -> torch.Tensor:
-        draws = iter(draws)
+        rest = iter(draws)
         for operation, share, ranges in _CAMERA:
-            drawn = next(draws) < probability * share
-            parameters = [low + (high - low) * next(draws) for low, high in ranges]
+            drawn = next(rest) < probability * share
+            parameters = [low + (high - low) * next(rest) for low, high in ranges]
             if drawn:
                 image = operation(image, *parameters).clamp(0, 1)
         return image

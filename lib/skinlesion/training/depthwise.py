@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -20,7 +22,7 @@ class SmallMapConv2d(nn.Conv2d):
         smaller = x.shape[-2] < self.kernel_size[0] or x.shape[-1] < self.kernel_size[1]
         if not (smaller and x.is_cpu and torch.is_grad_enabled()):
             return super().forward(x)
-        vertical, horizontal = self.padding
+        vertical, horizontal = cast(tuple[int, int], self.padding)  # pad_small_maps leaves named paddings alone
         padded = F.pad(x, (horizontal, horizontal, vertical, vertical))
         return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 

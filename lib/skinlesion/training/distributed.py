@@ -33,6 +33,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from skinlesion.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.runs import write_text
@@ -121,7 +122,8 @@ class World:
             return
         parts = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         for module in batch_norms(model):
-            parts += [module.running_mean, module.running_var] if module.track_running_stats else []
+            statistics = (module.running_mean, module.running_var) if module.track_running_stats else ()
+            parts += [statistic for statistic in statistics if statistic is not None]
         bucket = torch.cat([part.reshape(-1) for part in parts]).mul_(share)
         dist.all_reduce(bucket)
         for part, mean in zip(parts, bucket.split([part.numel() for part in parts]), strict=True):
@@ -147,10 +149,9 @@ class World:
 ALONE = World()
 
 
-def batch_norms(model: nn.Module) -> list[nn.Module]:
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """The batch normalisations that learn from what passes through them."""
-    kind = nn.modules.batchnorm._BatchNorm
-    return [module for module in model.modules() if isinstance(module, kind) and module.training]
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
 
 
 def world() -> World:

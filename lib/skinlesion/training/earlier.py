@@ -14,7 +14,7 @@ from skinlesion.training.models import Classifier
 
 
 def teacher_runs(config: Config) -> list[Run]:
-    """The runs that ``config.teachers`` names; none where it is empty."""
+    """The runs that ``config.teachers`` names; none where it is empty. Raises ConfigError for nothing but commas."""
     runs = [Run(name.strip()) for name in config.teachers.split(",") if name.strip()]
     if config.teachers and not runs:
         raise ConfigError(f"teachers={config.teachers!r} names no folder; name trained runs, or leave it empty")
@@ -36,7 +36,7 @@ def check_split(run: Run, earlier: Config, config: Config) -> None:
     ------
     ConfigError
     """
-    names = ("labels", "split_file")  # a split file decides alone
+    names: tuple[str, ...] = ("labels", "split_file")  # a split file decides alone
     if not config.split_file:
         names += ("data", "seed", "max_images", "exclude_official_test")
     if not config.split_file and config.fold != -1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -16,6 +17,7 @@ import timm
 import torch
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import load_file
+from timm.models import PretrainedCfg
 from torch import nn
 
 from skinlesion.errors import ModelError
@@ -68,6 +70,7 @@ def pretrained(name: str, **options) -> nn.Module:
     state = read(path)
     if packaged:
         state = _in_order(state, timm.create_model(name, **options), path)
+    network: Any
     try:
         network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
     except Exception as error:  # timm's builders raise anything
@@ -82,7 +85,13 @@ _REMEDY = "delete it to have it fetched again (if a package brought it: reinstal
 
 
 def read(path: Path) -> Weights:
-    """The tensors of a ``.safetensors`` or of a third party's ``.pth``, on the CPU."""
+    """The tensors of a ``.safetensors`` or of a third party's ``.pth``, on the CPU.
+
+    Raises
+    ------
+    ModelError
+        Where it cannot be read, or holds anything but tensors.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -108,7 +117,7 @@ def _in_order(state: Weights, network: nn.Module, path: Path) -> Weights:
 
 def _cached(name: str) -> Path | None:
     """The file in timm's caches (HF_HOME for the hub's files, TORCH_HOME for those at other addresses)."""
-    cfg = timm.get_pretrained_cfg(name)
+    cfg = timm.get_pretrained_cfg(name) or PretrainedCfg()
     if cfg.hf_hub_id:
         repo, revision = _repository(cfg.hf_hub_id)
         for file in _hub_files(cfg):
@@ -116,19 +125,20 @@ def _cached(name: str) -> Path | None:
             if isinstance(found, str):
                 return Path(found)
     elif cfg.url:
-        return _torch_file(cfg.url) if _torch_file(cfg.url).exists() else None
+        path = _torch_file(str(cfg.url))
+        return path if path.exists() else None
     return None
 
 
 def _fetched(name: str) -> Path:
     """The file, fetched into timm's caches."""
-    cfg = timm.get_pretrained_cfg(name)
+    cfg = timm.get_pretrained_cfg(name) or PretrainedCfg()
     if not cfg.has_weights:
         raise ModelError(f"timm has no pretrained weights for {name}. {_offline()}")
     try:
         if cfg.hf_hub_id:
             return _from_hub(*_repository(cfg.hf_hub_id), _hub_files(cfg))
-        return _from_address(cfg.url, _torch_file(cfg.url))
+        return _from_address(str(cfg.url), _torch_file(str(cfg.url)))
     except Exception as error:  # no network, a refusal, a full disk: each library has its own exceptions
         raise ModelError(
             f"no pretrained weights for {name}: neither an installed package nor timm's cache holds them, and "

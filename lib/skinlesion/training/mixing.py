@@ -42,8 +42,8 @@ def mix(
     box = _boxes(share, chance[:, 1], chance[:, 2], x.shape[-1])
     keep = np.where(cut[:, None, None], 1 - box, share[:, None, None]).astype(np.float32)
     weight = torch.from_numpy(keep.mean((1, 2))).to(x.device)[:, None]
-    keep = torch.from_numpy(keep).to(x.device)[:, None]
-    return torch.lerp(x.flip(0), x, keep), torch.lerp(targets.flip(0), targets, weight)
+    kept = torch.from_numpy(keep).to(x.device)[:, None]
+    return torch.lerp(x.flip(0), x, kept), torch.lerp(targets.flip(0), targets, weight)
 
 
 def _boxes(share: np.ndarray, u: np.ndarray, v: np.ndarray, side: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from itertools import pairwise
+from typing import Any
 
 import timm
 import torch
@@ -35,16 +36,19 @@ class ClassicCNN(nn.Module):
         self.classifier = nn.Linear(256, classes)
 
     def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """float32 [N, 128, S / 16, S / 16] -> logits [N, K], or what the last layer sees, [N, 256]."""
         hidden = self.hidden(features)
         return hidden if pre_logits else self.classifier(self.dropout(hidden))
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [N, 3, S, S] -> the last feature maps [N, 128, S / 16, S / 16]."""
         return self.features(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.forward_head(self.forward_features(x))
 
     def get_classifier(self) -> nn.Module:
+        """The last layer, by the name that timm's networks have for it."""
         return self.classifier
 
 
@@ -53,6 +57,10 @@ class Classifier(nn.Module):
 
     ``mean`` and ``std`` are what the backbone was pretrained with; the classic recipe uses 0 and 1.
     """
+
+    backbone: Any  # a network of timm, which can do more than nn.Module knows, or ClassicCNN
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
@@ -99,7 +107,8 @@ def create_model(name: str, *, classes: int, image_size: int = 128, pretrained: 
             raise ConfigError(f"the classic CNN needs image_size >= 16, not {image_size}")
         return Classifier(ClassicCNN(classes, image_size), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     configuration = _configuration(name)
-    options = {"img_size": image_size} if configuration.fixed_input_size else {}
+    backbone: Any
+    options: dict[str, Any] = {"img_size": image_size} if configuration.fixed_input_size else {}
     if pretrained:
         backbone = imagenet.pretrained(name, **options)
         if backbone.num_classes != classes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -38,12 +39,12 @@ class Session:
             load_start(model, config)
         world.share_weights(model)
         self._frozen = freeze_stages(model, config.freeze, config.model)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, avg_fn=self._mean, use_buffers=True) if config.average else None
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = kind(learning, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.state = {"epoch": 0, "total_steps": 0, "seconds": 0.0, "history": []} | NEW_EPOCH
+        self.state: dict[str, Any] = {"epoch": 0, "total_steps": 0, "seconds": 0.0, "history": []} | NEW_EPOCH
         self.state |= {"best": -1.0, "best_epoch": 0, "stale": 0, "processes": world.size}
 
     @property
@@ -53,7 +54,7 @@ class Session:
     @property
     def judged(self) -> Classifier:
         """The network that validation judges: the averaged one where there is one."""
-        return self.average.module if self.average else self.model
+        return cast(Classifier, self.average.module) if self.average else self.model
 
     def set_training(self) -> None:
         """Training mode, but for the batch normalisation of frozen stages."""
@@ -61,7 +62,7 @@ class Session:
         for module in self._frozen:
             module.eval()
 
-    def _mean(self, mean: torch.Tensor, new: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    def _mean(self, mean: torch.Tensor, new: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
         # a shorter memory at first, or the random first weights would stay in the mean for long
         decay = min(self.config.average, (1 + int(count)) / (10 + int(count)))
         return torch.lerp(mean, new, 1 - decay) if mean.is_floating_point() else new

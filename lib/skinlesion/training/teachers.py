@@ -34,6 +34,8 @@ class Teachers(nn.Module):
         Where a teacher is not trained yet.
     """
 
+    shifts: torch.Tensor
+
     def __init__(self, config: Config, classes: int, prior: np.ndarray):
         super().__init__()
         self.networks, self.sizes = nn.ModuleList(), []
@@ -50,8 +52,8 @@ class Teachers(nn.Module):
     @torch.no_grad()  # not inference_mode: the student's loss keeps the answer for its backward pass
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """float32 [N, 3, S, S] in 0-1 -> probabilities [N, K] at :data:`TEMPERATURE`."""
-        total = 0.0
+        answers = []
         for network, size, shift in zip(self.networks, self.sizes, self.shifts, strict=True):
             view = x if size == x.shape[-1] else F.interpolate(x, (size, size), mode="bilinear", antialias=True)
-            total = total + torch.softmax((network(view) + shift) / TEMPERATURE, dim=1)
-        return total / len(self.networks)
+            answers.append(torch.softmax((network(view) + shift) / TEMPERATURE, dim=1))
+        return sum(answers[1:], answers[0]) / len(answers)

@@ -32,11 +32,20 @@ class Trained:
 
 
 def device() -> torch.device:
+    """A GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
-    """The best network of a run that was trained, in evaluation mode."""
+    """The best network of a run that was trained, in evaluation mode.
+
+    Raises
+    ------
+    DataError
+        Where the run is not trained yet.
+    ModelError
+        Where its weights are damaged, or of another network.
+    """
     facts = json.loads(run.need(run.training, "03_training").read_text())
     model = create_model(config.model, classes=classes, image_size=config.image_size)
     tensors, _ = checkpoint.read(run.folder / facts["checkpoint"])
@@ -47,7 +56,7 @@ def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
             f"the weights of {run.folder} are not of a {config.model} with {classes} classes; run 03_training again"
         ) from None
     history = pd.read_csv(run.need(run.history, "03_training"))
-    model = model.to(device(), memory_format=torch.channels_last).eval()
+    model = model.to(device()).to(memory_format=torch.channels_last).eval()
     return Trained(model, history, facts["best_epoch"], np.array(facts["prior"]), facts)
 
 
@@ -71,7 +80,24 @@ def predict(
 def write_outputs(
     trained: Trained, cache: PixelCache, image_ids: np.ndarray, split: np.ndarray, run: Run, *, views: int = 1
 ) -> None:
-    """Write the logits of the validation and test rows to ``outputs.npz``; no label is looked at."""
+    """Write the logits of the validation and test rows to ``outputs.npz``; no label is looked at.
+
+    Parameters
+    ----------
+    trained : Trained
+    cache : PixelCache
+        Pixels of all N rows.
+    image_ids : str [N]
+    split : str [N]
+    run : Run
+    views : int
+        Mirror images whose answers are averaged.
+
+    Raises
+    ------
+    ModelError
+        Where a logit is infinite or no number.
+    """
     rows = np.flatnonzero(split != "train")
     logits, _ = predict(trained.model, cache, rows, views=views)
     if not np.isfinite(logits).all():

@@ -15,7 +15,7 @@ def view(x: torch.Tensor, number: int) -> torch.Tensor:
 
 
 def unview(x: torch.Tensor, number: int) -> torch.Tensor:
-    """The inverse of :func:`view`, for activation maps."""
+    """The inverse of :func:`view`, for activation maps [N, K, h, w]."""
     dims, swap = _SYMMETRIES[number]
     x = torch.flip(x, dims)
     return x.transpose(2, 3) if swap else x
@@ -25,6 +25,16 @@ def answer(model, x: torch.Tensor, views: int) -> tuple[torch.Tensor, torch.Tens
     """``model.answer`` averaged over the first ``views`` symmetries, its maps turned back; float32 each.
 
     A linear classifier of pooled features stays one: the mean logits are its answer to the mean features and maps.
+
+    Parameters
+    ----------
+    model : skinlesion.training.models.Classifier
+    x : float32 [N, 3, S, S] in 0-1
+    views : 1, 2, 4 or 8
+
+    Returns
+    -------
+    tuple of logits [N, K], features [N, D] and maps [N, C, h, w]
     """
     if views == 1:
         return model.answer(x)

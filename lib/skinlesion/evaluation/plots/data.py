@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from skinlesion.errors import DataError
@@ -33,6 +34,11 @@ def class_counts(
     ----------
     counts : {group: int [K]}, e.g. ``{"images": …, "lesions": …}``; one group alone takes the colours of the classes
     log : bool, logarithmic axis
+
+    Raises
+    ------
+    DataError
+        For no group, or more than three.
     """
     if not 1 <= len(counts) <= len(_GROUPS):
         raise DataError(f"bars can be grouped by 1 to {len(_GROUPS)}, not {len(counts)}")
@@ -113,7 +119,7 @@ def histograms(
     figure.clear()
     grid = figure.add_gridspec(k, 2, width_ratios=(1.25, 1))
     boxes = figure.add_subplot(grid[:, 1])
-    first = None
+    first: Axes | None = None
     for row, (diagnosis, group) in enumerate(zip(labels, groups, strict=True)):
         axis = first = figure.add_subplot(grid[row, 0], sharex=first)
         axis.hist(group, edges, color=diagnosis.color, edgecolor="#444444", linewidth=0.4)
@@ -122,7 +128,7 @@ def histograms(
         axis.spines["left"].set_visible(False)
         axis.grid(axis="y", visible=False)
         axis.tick_params(labelbottom=row == k - 1)
-    first.set_xlabel(f"{xlabel}; height: images, each class on its own scale")
+    axis.set_xlabel(f"{xlabel}; height: images, each class on its own scale")
     _boxes(boxes, groups, labels)
     boxes.set(xlabel=f"{xlabel}; box: quartiles")
     figure.suptitle(title)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from matplotlib import patheffects, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,6 +18,10 @@ from PIL import Image
 from skinlesion.runs import atomic, write_text
 from skinlesion.taxonomy import Diagnosis
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+P = ParamSpec("P")
 DPI = 110  # 9 inches fill a report's column, and a chart stays below 100 KB
 INK = "#222222"
 MUTED = "#6B6B6B"
@@ -30,7 +36,7 @@ LINES = ("-", (0, (6, 1.5)), (0, (9, 1.5, 1.5, 1.5)))  # a second way to tell cu
 
 _CHART_COLORS = 16_384  # antialiased lines and letters make a few thousand shades, photographs far more
 
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "figure.facecolor": "white",
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.h_pad": 0.08,
@@ -61,11 +67,11 @@ STYLE = {
 }
 
 
-def styled(plot):
+def styled(plot: Callable[P, tuple[Figure, str]]) -> Callable[P, tuple[Figure, str]]:
     """Make a function that returns (figure, text) draw in the house style."""
 
     @wraps(plot)
-    def draw(*args, **kwargs):
+    def draw(*args: P.args, **kwargs: P.kwargs) -> tuple[Figure, str]:
         with rc_context(STYLE):
             return plot(*args, **kwargs)
 
@@ -86,10 +92,10 @@ def png(figure: Figure) -> bytes:
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     small = io.BytesIO()
     with Image.open(buffer) as image:
-        image = image.convert("RGB")
-        if image.getcolors(_CHART_COLORS):
-            image = image.quantize(256, dither=Image.Dither.NONE)
-        image.save(small, "PNG", optimize=True)
+        drawn = image.convert("RGB")
+        if drawn.getcolors(_CHART_COLORS):
+            drawn = drawn.quantize(256, dither=Image.Dither.NONE)
+        drawn.save(small, "PNG", optimize=True)
     return small.getvalue()
 
 

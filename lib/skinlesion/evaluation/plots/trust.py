@@ -60,7 +60,8 @@ def domain_scores(
     """
     sets = {"in domain": inside, **outside}
     everything = np.concatenate(list(sets.values()))
-    edges = np.linspace(*np.quantile(everything, [0.01, 1.0]), 61)
+    low, high = np.quantile(everything, [0.01, 1.0])
+    edges = np.linspace(low, high, 61)
     figure, axes = new_figure(8.5, 0.6 * len(sets) + 1.6, len(sets), 1, sharex=True)
     told = []
     for number, (axis, (name, scores)) in enumerate(zip(axes.flat, sets.items(), strict=True)):

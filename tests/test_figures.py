@@ -1,0 +1,209 @@
+"""The figures that pages for readers give are those of the committed results that they come from."""
+
+import json
+import re
+from statistics import median
+
+import pytest
+
+from conftest import REPOSITORY
+from skinlesion.evaluation.published import published_table
+from skinlesion.serving.card import model_card
+from skinlesion.serving.manifest import PRETRAINED
+from skinlesion.taxonomy import HAM7
+
+RESULTS = REPOSITORY / "benchmarks"
+MANIFEST = json.loads((PRETRAINED / "manifest.json").read_text(encoding="utf-8"))
+RECALL = {code: MANIFEST["metrics"]["per_class"][code]["sensitivity"] for code in HAM7.codes}
+
+
+def words(page: str) -> str:
+    return " ".join((REPOSITORY / page).read_text(encoding="utf-8").split())
+
+
+def newest(folder: str) -> dict:
+    """The last committed result of a benchmark at full length."""
+    files = sorted(path for path in (RESULTS / folder).glob("20*.json") if "brief" not in path.name)
+    return json.loads(files[-1].read_text(encoding="utf-8"))
+
+
+def given(metric: dict) -> str:
+    return "{value:.3f} ({low:.3f} to {high:.3f})".format(**metric)
+
+
+def table(page: str, title: str) -> dict[str, list[str]]:
+    """The rows of the first table under a heading, by their first cell."""
+    section = (REPOSITORY / page).read_text(encoding="utf-8").partition(f"\n## {title}\n")[2]
+    lines = re.search(r"(^\|.*\|\n)+", section, re.M)[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in cells}
+
+
+def rounds_to(text: str, value: float) -> bool:
+    """Whether ``value`` can be written so: to as many digits as there are but for the zeros at a whole number's end."""
+    number = re.match(r"(< )?([\d,]+(?:\.\d+)?)", text)
+    printed, digits = float(number[2].replace(",", "")), number[2].replace(",", "")
+    if number[1]:
+        return value < printed
+    decimals = len(digits.partition(".")[2])
+    zeros = 0 if decimals else len(digits) - len(digits.rstrip("0"))
+    return abs(value - printed) <= 0.5 * 10 ** (zeros - decimals) * (1 + 1e-9)
+
+
+def test_the_rounding_that_is_asked_of_figures():
+    assert rounds_to("490 GB", 491.5) and rounds_to("0.5", 0.463) and rounds_to("1,984", 1984.1) and rounds_to("9", 8.7)
+    assert not rounds_to("490", 496) and not rounds_to("0.50", 0.463) and not rounds_to("0.741", 0.7402)
+    assert rounds_to("< 0.01", 0.004) and not rounds_to("< 0.01", 0.02)
+
+
+def test_the_readme_says_of_the_shipped_model_what_its_manifest_says():
+    text, metrics, before = words("README.md"), MANIFEST["metrics"], MANIFEST["out_of_fold"]
+    ph2 = next(one for one in MANIFEST["evaluation"]["external"] if one["name"] == "ph2")
+    sizes = json.loads((RESULTS / "shipped/shipped/metrics.json").read_text())["same_answer_at_any_size"]
+    widths = sorted(int(size.partition("x")[0]) for size in sizes)
+    for said in (
+        f"an EfficientNet-Lite0 at {MANIFEST['image_size']} px",
+        f"balanced accuracy of {given(metrics['balanced_accuracy'])}",
+        f"macro AUROC of {given(metrics['macro_auroc'])}",
+        f"melanoma recall of {given(RECALL['mel'])}",
+        f"threshold refers {given(MANIFEST['referral']['sensitivity'])} of the malignant lesions",
+        f"spares {given(MANIFEST['referral']['specificity'])} of the benign ones",
+        f"the fold it has not seen ({before['n_images']:,} images)",
+        f"{given(before['balanced_accuracy'])}, {before['macro_auroc']['value']:.3f} and "
+        f"{before['per_class']['mel']['sensitivity']['value']:.3f}.",
+        f"On PH2, {ph2['n_images']} images",
+        f"with an AUROC of {given(ph2['metrics']['mel_nv_auroc'])}",
+        f"refers only {given(ph2['metrics']['sensitivity'])} of these melanomas",
+        f"{widths[0]} to {widths[-1]:,} pixels wide, keeps its label in "
+        f"{min(one['same_label'] for one in sizes.values()) * 100:.0f} of 100",
+    ):
+        assert said in text
+    seconds = [json.loads(path.read_text())["seconds"] for path in (RESULTS / "shipped/shipped").glob("fold-*.json")]
+    assert "about half an hour a network on one core" in text and median(seconds) == pytest.approx(1800, rel=0.25)
+
+
+def test_the_readmes_table_says_of_the_shipped_model_what_its_manifest_says():
+    rows = table("README.md", "What the recipes reach on HAM10000")
+    shipped = {name: cells[0] for name, cells in rows.items()}
+    metrics, config = MANIFEST["metrics"], MANIFEST["config"]
+    expected = {
+        "network": f"{MANIFEST['architecture']}, {MANIFEST['image_size']} px",
+        "trained on": "folds 0 to 4" if config["fold"] == -1 else "",
+        "epochs, the one kept": f"{config['epochs']}, the {config['keep']}",
+        "balanced accuracy": given(metrics["balanced_accuracy"]),
+        "macro AUROC": given(metrics["macro_auroc"]),
+        "accuracy": given(metrics["accuracy"]),
+        "calibration error (ECE)": given(metrics["ece"]),
+        **{f"recall {code} (n = {recall['n']:,})": given(recall) for code, recall in RECALL.items()},
+    }
+    assert {name: shipped.get(name) for name in expected} == expected
+    text = words("README.md")
+    counts = re.search(
+        r"All ([\d,]+) images, 7 codes.*? ([\d,]+) images of .+? train, ([\d,]+) of .+? validate, ([\d,]+) of", text
+    )
+    images, *parts = (int(count.replace(",", "")) for count in counts.groups())
+    assert images == MANIFEST["data"]["images"] == sum(parts) and parts[-1] == metrics["n_images"]
+
+
+def test_the_readme_opens_with_the_same_figures():
+    text = words("README.md")
+    opening = text.partition("## ")[0]
+    size, metrics = f"{MANIFEST['image_size']} px, {MANIFEST['bytes'] / 1e6:.0f} MB", MANIFEST["metrics"]
+    figures = " | ".join(given(one) for one in (metrics["balanced_accuracy"], metrics["macro_auroc"], RECALL["mel"]))
+    assert size in opening and f"test split by lesion | {figures} |" in opening
+    below = table("README.md", "What the recipes reach on HAM10000")
+    classic = below[""].index("`classic`")
+    rows = ("balanced accuracy", "macro AUROC", f"recall mel (n = {RECALL['mel']['n']})")
+    assert f"the same test split | {' | '.join(below[row][classic] for row in rows)} |" in opening
+    quoted = re.findall(r"\*published:\*[^|]*\| ([\d.]+) \|", opening)
+    assert quoted and set(quoted) <= set(published_table()["value"])
+
+
+def test_the_model_card_is_the_manifests():
+    assert (PRETRAINED / "MODEL_CARD.md").read_text(encoding="utf-8") == model_card(MANIFEST)
+
+
+def test_the_readme_says_of_the_page_on_the_device_what_was_measured():
+    text, found = words("README.md"), newest("device")
+    change, weights, two = (
+        found[name] for name in ("largest change of a probability", "weights in 16 bits", "one image, 2 threads")
+    )
+    native = f"{change['WebAssembly against native, same frames']:.0e}".replace("e-0", "e-")
+    for said in (
+        f"{found['download, MB']['all']:.0f} MB to download",
+        f"within {native} of native ONNX Runtime's ({change['images']} images)",
+        f"16-bit weights cost {given(weights['loss'])} of balanced accuracy",
+        f"an image takes {two['page, ms']:.0f} ms of two cores in headless Chromium, "
+        f"{two['page / native, median']:.1f} times as long as native",
+    ):
+        assert said in text
+
+
+def test_the_readme_says_how_often_a_training_was_killed():
+    found = json.loads((RESULTS / "soak/sigkill.json").read_text())
+    assert "killed twenty times" in words("README.md") and found["kills"] == found["struck"] == 20
+    assert found["final weights bit-identical"]
+
+
+def test_the_limits_in_security_held_when_they_were_measured():
+    found = json.loads((RESULTS / "soak/fuzz.json").read_text())
+    limits = found["limits"]
+    assert "no second of computing, no 300 MB" in words("SECURITY.md") and limits["memory, MB"] == 300
+    assert found["slowest, seconds of computing"] < limits["seconds of computing"] == 1
+    assert found["memory above the start, MB"] < limits["memory, MB"]
+
+
+@pytest.fixture(scope="module")
+def cost():
+    """The cost model's values by their letters, as docs/scale.md gives them."""
+    values = {name.strip("`"): cells[1] for name, cells in table("docs/scale.md", "The cost model").items()}
+    return {name: float(re.match(r"[\d.]+", value)[0]) for name, value in values.items() if len(name) == 1}
+
+
+def test_the_rates_of_the_cost_model_are_the_measured_ones(cost):
+    results = newest("results")
+    trained = results["training, by size of the JPEGs"]["600x450"]["tf_efficientnet_lite0"]["images a second"]["ours"]
+    assert results["training at px"] == cost["s"] and cost["t"] == pytest.approx(trained / results["cores"], rel=0.05)
+    if any((RESULTS / "score").glob("20*.json")):
+        scored = newest("score")["images a second and core"]
+    else:
+        serve = newest("serve")
+        cores = int(serve["machine"].partition(" ")[0])
+        runs = serve["many images"]["images a second"]
+        scored = median(one[f"model alone, 1 threads x {cores}"] for one in runs) / cores
+    assert cost["r"] == pytest.approx(scored, rel=0.15)
+    held = newest("serve")["start"]["resident after it, MB"]
+    assert "some 190 MB once it has answered" in words("docs/scale.md") and held == pytest.approx(190, rel=0.1)
+
+
+def test_the_costs_follow_from_the_model(cost):
+    section = (REPOSITORY / "docs/scale.md").read_text(encoding="utf-8")
+    lines = re.search(r"^\| \| 10 thousand.*?\n\n", section, re.M | re.S)[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    unit = {"MB": 1e6, "GB": 1e9, "TB": 1e12, "min": 60, "h": 3600}
+    size = {"b": cost["b"] * 1e6, "s": 3 * cost["s"] ** 2}
+    checked = 0
+    for column, (n, cores) in enumerate(((1e4, 2), (5e5, 32), (1e7, 256)), start=1):
+        score, train = n / cost["r"], n * cost["e"] / cost["t"]
+        begun = ""
+        for name, *cells in rows:
+            begun = name if not name.startswith("…") else begun
+            training = begun.startswith("training")
+            value = {
+                "to read (`N · b`)": n * size["b"],
+                "scoring, core-hours (`N / r`)": score / 3600,
+                "… by the clock": (train if training else score) / cores,
+                "… cores": score / 3600 * cost["p"],
+                "… single reads (`g`)": n / 1000 * cost["g"],
+                "… leaving the region (`x`)": n * size["b"] / 1e9 * cost["x"],
+                "cache, core-hours (`N / d`)": n / cost["d"] / 3600,
+                "cache on disk (`3 · s² · N`)": n * size["s"],
+                "training, core-hours (`N · e / t`)": train / 3600,
+            }.get(name)
+            if value is not None:
+                cell = cells[column - 1]
+                named = re.search(r"\d (MB|GB|TB|min|h)\b", cell)
+                assert rounds_to(cell, value / (unit[named[1]] if named else 1)), (name, cell, value)
+                assert "by the clock" not in name or cell.endswith(f" on {cores}" + " cores" * (column == 1))
+                checked += 1
+    assert checked == 30
