@@ -291,7 +291,7 @@ def test_numbers_that_explode(fault, data, whole, tmp_path):
     step = 5 * EVERY  # the weights are spoiled just before they would be saved
     assert workers.run(workers.train, data, CONFIG, tmp_path, before=partial(fault, step)) == 2
     message = (tmp_path / workers.ERROR).read_text()
-    assert message.startswith("ModelError") and "lower learning_rate (now 0.003)" in message
+    assert message.startswith("DivergedError") and "lower learning_rate (now 0.003)" in message
     assert str(next(tmp_path.glob("checkpoints/*"))) in message
     tensors, state = checkpoint.newest(next(tmp_path.glob("checkpoints/*")))
     assert step - EVERY <= state["total_steps"] < step
