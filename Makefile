@@ -18,10 +18,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERIES = $(BIN)/python run_all.py --data $(DATA) --preset $(PRESET) $(if $(RUN),--run $(RUN)) $(ARGS)
 
-.PHONY: help setup reports test browser app site widget lab lint coverage soak bench clean
+.PHONY: help setup reports test browser app site widget lab lint coverage soak bench bench-full bench-rivals clean
 
 help:  ## list what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1|/' | column -t -s '|'
 
 setup: $(STAMP)  ## .venv with everything in it, at the versions of constraints.txt
 
@@ -80,8 +80,17 @@ coverage: $(STAMP) browser  ## run every test and show what of the library they 
 soak: $(STAMP)  ## the long fault runs at full counts
 	@$(BIN)/python -m pytest -m soak -n 0 --timeout 7200
 
-bench: $(STAMP)  ## how fast we are, against something run beside it
-	@$(BIN)/python benchmarks/bench.py
+bench: $(STAMP)  ## how fast we are, against what runs beside it (15 minutes, idle machine): [ARGS=...]
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+bench-rivals: $(STAMP)  ## environments for fastai and sklesion, whose bars are left out otherwise (2.5 GB)
+	@$(BIN)/python -m benchmarks.rivals
+
+bench-full: $(STAMP)  ## growth with the data, accuracy for compute (DATA=path/to/HAM10000), then bench
+	@$(BIN)/python -m benchmarks.growth
+	@if [ "$(DATA)" = demo ]; then echo "== bench-full: without DATA=path/to/HAM10000, accuracy stays as committed"; \
+	  else $(BIN)/python -m benchmarks.accuracy train --data "$(DATA)"; fi
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 clean:  ## remove what setup made; reports and caches stay
 	rm -rf $(VENV) build lib/*.egg-info

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import http.client
 import io
-import itertools
 import json
 import os
 import platform
@@ -133,14 +132,14 @@ def latency(rounds: int) -> dict:
     return {"p50, http / decode and model alone": middle["http"] / best, "p50, seconds": middle}
 
 
-def repeat(work: Callable[[], object], threads: int, seconds: float) -> float:
-    """Calls a second of ``work`` in so many threads."""
-    done, until = itertools.count(), time.perf_counter() + seconds
+def repeat(work: Callable[[], object], threads: int, seconds: float) -> tuple[float, list[float]]:
+    """Calls a second of ``work`` in so many threads, and how many seconds each call took."""
+    taken, until = [], time.perf_counter() + seconds
 
     def run() -> None:
-        while time.perf_counter() < until:
+        while (now := time.perf_counter()) < until:
             work()
-            next(done)
+            taken.append(time.perf_counter() - now)
 
     began = time.perf_counter()
     everybody = [threading.Thread(target=run) for _ in range(threads)]
@@ -148,11 +147,11 @@ def repeat(work: Callable[[], object], threads: int, seconds: float) -> float:
         thread.start()
     for thread in everybody:
         thread.join()
-    return next(done) / (time.perf_counter() - began)
+    return len(taken) / (time.perf_counter() - began), taken
 
 
-def served(port: int, clients: int, seconds: float) -> float:
-    """Images a second through HTTP."""
+def served(port: int, clients: int, seconds: float) -> tuple[float, list[float]]:
+    """Images a second through HTTP, and the seconds of each request."""
     local = threading.local()
 
     def ask() -> None:
@@ -179,14 +178,14 @@ def throughput(rounds: int, seconds: float) -> dict:
         for threads, workers in settings:
             rate = {}
             for (model_threads, callers), predictor in alone.items():
-                rate[f"model alone, {model_threads} threads x {callers}"] = repeat(
+                rate[f"model alone, {model_threads} threads x {callers}"], _ = repeat(
                     lambda predictor=predictor: predictor.predict([frame]), callers, seconds
                 )
             best = max(rate.values())
             with app("-c", CHOSEN, str(threads), str(workers)) as (_, port):
                 served(port, 2 * CORES, 1)
                 name = f"http, {threads or 'free'} threads x {workers} workers"
-                rate[name] = served(port, 2 * CORES, seconds)
+                rate[name], _ = served(port, 2 * CORES, seconds)
             ratios.setdefault(name, []).append(rate[name] / best)
             rates.append(rate)
     return {

@@ -102,10 +102,10 @@ def test_a_folder_answers_as_the_predictor_does(folder, model, tmp_path):
     assert found["error"].isna().all()
     frames = [images.read(path) for path in found["path"]]
     for row, answer in zip(found.to_dict("records"), Predictor.load(model).predict(frames), strict=True):
-        assert [row[f"p_{code}"] for code in HAM7.codes] == pytest.approx(list(answer.probabilities.values()), abs=1e-6)
-        assert [row[f"score_{code}"] for code in HAM7.codes] == pytest.approx(list(answer.scores.values()), abs=1e-6)
-        assert row["malignant_probability"] == pytest.approx(answer.malignant_probability, abs=1e-6)
-        assert row["domain_score"] == pytest.approx(answer.domain_score, abs=1e-5)
+        assert [row[f"p_{code}"] for code in HAM7.codes] == pytest.approx(list(answer.probabilities.values()), abs=1e-5)
+        assert [row[f"score_{code}"] for code in HAM7.codes] == pytest.approx(list(answer.scores.values()), abs=1e-5)
+        assert row["malignant_probability"] == pytest.approx(answer.malignant_probability, abs=1e-5)
+        assert row["domain_score"] == pytest.approx(answer.domain_score, rel=1e-4)  # other batches, other last digits
         assert (row["label"], row["referral"], row["in_domain"]) == (answer.label, answer.referral, answer.in_domain)
     record = json.loads((tmp_path / "_score.json").read_text())
     assert record["images"] == 84 and record["model"]["sha256"] == Predictor.load(model).manifest.sha256

@@ -13,9 +13,10 @@ import onnxruntime
 from skinlesion.errors import ModelError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 
-# One call holds its frames as floats, so what bounds a batch is memory: about 200 MB.
-BATCH_PIXELS = 4_000_000
-BATCH_FRAMES = 32
+# Frames a call of the network. More would not be quicker, and slower where a tensor passes 32 MB: glibc takes such
+# blocks from the kernel anew for every layer, which zeroes their pages (docs/performance.md).
+BATCH_PIXELS = 1_000_000
+BATCH_FRAMES = 3
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,176 @@
+"""Accuracy for compute, read from committed results; `make bench-full DATA=…` remakes them.
+
+    python -m benchmarks.accuracy train --data "$HAM10000_DIR"    # the rows below on validation folds 0 and 1
+    python -m benchmarks.accuracy ph2 --data path/to/ph2          # the shipped model and sklesion elsewhere
+
+Two sets of images, never mixed: the validation folds 0 and 1, each answered by a network that has not seen it, and the
+test split, read once for each of three recipes when they were done (benchmarks/accuracy/test.json). Minutes are of
+training alone: of one core (validation folds), or by the steps' clock on two (test split).
+
+`sklesion` was in all likelihood trained on all of HAM10000, so its answers there would be no measurement; of PH2
+neither has seen an image. PH2 has no age, sex or place, which sklesion takes too: it is told that they are unknown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import balanced_accuracy_score
+
+from benchmarks.measure import ROOT, Worker, chart, rival
+from skinlesion import images
+from skinlesion.evaluation.external import external_metrics
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.runs import write_json
+from skinlesion.serving.manifest import Manifest
+from skinlesion.taxonomy import HAM7
+
+PLACE = ROOT / "benchmarks" / "accuracy"
+SHIPPED = ROOT / "benchmarks" / "shipped" / "shipped"
+FOLDS = (0, 1)
+ROWS = {"classic": "classic, 96 px, short", "linear_probe": "linear probe, 96 px", "proxy": "fine-tune, 96 px, short",
+        "size_160": "fine-tune, 160 px, short"}  # fmt: skip
+UNIT = "balanced accuracy; 1 is perfect"
+
+
+def point(name: str, figure: dict, says: str, *, ours: bool = True) -> dict:
+    """A bar of a figure with its 95% interval."""
+    return {"name": name, "says": says, "ours": ours, **{key: figure[key] for key in ("value", "low", "high")}}
+
+
+def on_validation() -> dict:
+    """Rows of the experiment table and the shipped recipe's folds, in order of their minutes."""
+    table = pd.read_csv(ROOT / "benchmarks" / "experiments" / "table.csv", dtype={"folds": str}).set_index("row")
+    points, base = [], table["cpu_minutes"]["classic"]
+    for row, name in ROWS.items():
+        if row in table.index and set(table["folds"][row].split()) >= set(map(str, FOLDS)):
+            facts = table.loc[row]
+            figure = {key: facts[f"balanced_accuracy{end}"] for key, end in
+                      (("value", ""), ("low", "_low"), ("high", "_high"))}  # fmt: skip
+            points.append((facts["cpu_minutes"], point(name, figure, _minutes(facts["cpu_minutes"], base))))
+    minutes = np.mean([json.loads((SHIPPED / f"fold-{fold}.json").read_text())["seconds"] for fold in FOLDS]) / 60
+    value = shipped_on_validation()
+    figure = {"value": value, "low": value, "high": value}
+    points.append((minutes, point("the shipped recipe", figure, _minutes(minutes, base))))
+    note = (
+        "Validation folds 0 and 1 of HAM10000, split by lesion, each answered by a network that has not seen it; 95% "
+        "intervals over lesions. One core. The shipped recipe's decision rule is fitted on other folds, the "
+        "others' is the logits less the log of the prior."
+    )
+    found = [bar for _, bar in sorted(points, key=lambda pair: pair[0])]
+    return chart("Balanced accuracy, validation folds", found, "", note=note)
+
+
+def _minutes(minutes: float, base: float) -> str:
+    return f"{minutes:.1f} min a fold, {minutes / base:.1f} x classic's"
+
+
+def shipped_on_validation() -> float:
+    """Balanced accuracy of the shipped recipe's answers on the same folds."""
+    frame = pd.read_csv(SHIPPED / "out_of_fold.csv")
+    frame = frame[frame["fold"].isin(FOLDS)]
+    scores = frame[[f"score_{code}" for code in HAM7.codes]].to_numpy()
+    return float(balanced_accuracy_score(frame["label"], np.array(HAM7.codes)[scores.argmax(1)]))
+
+
+def on_test() -> dict:
+    """What the test split said of three finished recipes."""
+    facts = json.loads((PLACE / "test.json").read_text())
+    shipped = Manifest.read(None).content["metrics"]["balanced_accuracy"]
+    found = [point(f["name"], f["balanced_accuracy"] or shipped, f["says"]) for f in facts["recipes"]]
+    return chart("Balanced accuracy, test split", found, "", note=facts["note"])
+
+
+def elsewhere() -> dict | None:
+    """Melanoma against nevus on PH2, where it was measured."""
+    file = PLACE / "ph2.json"
+    if not file.exists():
+        return None
+    facts = json.loads(file.read_text())
+    found = [point(name, m["mel_nv_auroc"], m["says"], ours=name == "shipped") for name, m in facts["models"].items()]
+    return chart("PH2: AUROC of melanoma against nevus", found, "", note=facts["note"])
+
+
+def charts() -> list[dict]:
+    """The section of `make bench`."""
+    return [found for found in (on_validation(), on_test(), elsewhere()) if found]
+
+
+def train(data: str) -> None:
+    """Train what is not answered yet, one core as in the committed rows, and make the table again."""
+    experiments = [sys.executable, str(ROOT / "benchmarks" / "experiments.py")]
+    subprocess.run([*experiments, "run", *ROWS, "--data", data, "--folds", *map(str, FOLDS)], check=True, cwd=ROOT)
+    subprocess.run([*experiments, "table"], check=True, cwd=ROOT)
+
+
+def ph2(folder: Path) -> None:
+    """Ask the shipped model and, where its environment is made, sklesion about PH2."""
+    labels = pd.read_csv(folder / "labels.csv")
+    names = [name for name in labels["image_name"] if (folder / "images" / f"{name}.jpg").exists()]
+    if len(names) != len(labels):
+        raise SystemExit(f"error: {folder}/images lacks {len(labels) - len(names)} of the images in labels.csv")
+    names = sorted(names)
+    said = labels.set_index("image_name")["diagnosis"]
+    y = np.array([HAM7.codes.index("mel" if said[name] == "Melanoma" else "nv") for name in names])
+    models = {"shipped": (shipped_probabilities(folder, names), "14 MB, trained on HAM10000 less its test split")}
+    if rival("sklesion"):
+        models["sklesion 0.2.2"] = (sklesion_probabilities(folder, names), "86 MB, probably trained on all of HAM10000")
+    found = {
+        name: {"says": says} | external_metrics(_predictions(names, y, p), 0.5) for name, (p, says) in models.items()
+    }
+    melanomas = int((y == HAM7.codes.index("mel")).sum())
+    note = f"{len(names)} images of another clinic, {melanomas} of them melanomas; 95% intervals over images."
+    if not rival("sklesion"):
+        note += " sklesion was not run: make its environment with `make bench-rivals`."
+    write_json(PLACE / "ph2.json", {"note": note, "model": Manifest.read(None).identity, "models": found})
+    for name, metrics in found.items():
+        print(name, {key: round(metrics["mel_nv_auroc"][key], 3) for key in ("value", "low", "high")})
+
+
+def shipped_probabilities(folder: Path, names: list[str]) -> np.ndarray:
+    from skinlesion.serving.predictor import Predictor
+
+    predictor = Predictor.load()
+    answers = predictor.predict([images.read(folder / "images" / f"{name}.jpg") for name in names])
+    return np.array([[answer.probabilities[code] for code in HAM7.codes] for answer in answers])
+
+
+def sklesion_probabilities(folder: Path, names: list[str]) -> np.ndarray:
+    """The worker reads a folder in the order of its names."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in names:
+            shutil.copy(folder / "images" / f"{name}.jpg", scratch)
+        with Worker("benchmarks.sklesion_way", scratch, python=rival("sklesion")) as worker:
+            order = [worker.ready["codes"].index(code) for code in HAM7.codes]
+            found = np.array(worker.ask(do="probabilities"))[:, order]
+    return found / found.sum(1, keepdims=True)
+
+
+def _predictions(names: list[str], y: np.ndarray, probabilities: np.ndarray) -> Predictions:
+    return Predictions(
+        image_ids=np.array(names), lesions=np.array(names), split=np.full(len(names), "test"),
+        fold=np.full(len(names), -1), labels=HAM7, y=y, probabilities=probabilities, scores=probabilities,
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "ph2"))
+    parser.add_argument("--data", required=True)
+    given = parser.parse_args()
+    if given.what == "train":
+        train(given.data)
+    else:
+        ph2(Path(given.data))
+
+
+if __name__ == "__main__":
+    main()

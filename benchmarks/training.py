@@ -1,0 +1,167 @@
+"""Training, images a second: four ways to make the same optimisation step (same network, batch and machine), in turn.
+
+ceiling    forward, backward and step on one constant batch that lies in memory already, network and memory set up as
+           ours
+ours       ``skinlesion.training.fit``: memory-mapped pixels, augmentation on batched tensors
+standard   as it is usually written: torchvision's ImageFolder, PIL transforms (resize, rotation, flips, scale, colour)
+           and a DataLoader with as many workers as serve it best, a timm network as it comes
+fastai     ``ImageDataLoaders``, ``Resize``, ``aug_transforms`` and a ``Learner`` on that network, with the workers
+           that serve it best, in an environment of its own (benchmarks/fastai_way.py)
+
+The images are synthetic, JPEGs of 600 x 450 px, the size of HAM10000's release.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from benchmarks.measure import CORES, ROOT, apart, bars, chart, class_folders, in_turn, rival
+from skinlesion.config import Config
+from skinlesion.data.cache import build_cache
+from skinlesion.data.sources import load_table
+from skinlesion.runs import Run
+from skinlesion.training.fit import fit
+from skinlesion.training.memory import keep_freed_memory
+from skinlesion.training.models import create_model
+
+MODELS = {"classic": "classic", "tf_efficientnet_lite0": "EfficientNet-Lite0", "mobilenetv2_100": "MobileNetV2"}
+CONFIG = Config(balance="none", epochs=1, batch_size=32, image_size=128, rotation=180.0, scale=0.2, color=0.15)
+
+
+def stepper(network: torch.nn.Module):
+    """A function that makes one training step on (x, y)."""
+    network.train()
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+
+    def step(x: torch.Tensor, y: torch.Tensor) -> None:
+        loss = F.cross_entropy(network(x), y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def ceiling(name: str, folder: Path, steps: int) -> float:
+    """Images a second on a constant batch."""
+    keep_freed_memory()
+    size, batch = CONFIG.image_size, CONFIG.batch_size
+    step = stepper(create_model(name, classes=7, image_size=size).to(memory_format=torch.channels_last))
+    x = torch.rand(batch, 3, size, size).to(memory_format=torch.channels_last)
+    y = torch.arange(batch) % 7
+    step(x, y)
+    began = time.perf_counter()
+    for _ in range(steps):
+        step(x, y)
+    return steps * batch / (time.perf_counter() - began)
+
+
+def ours(name: str, folder: Path, steps: int) -> float:
+    """Images a second of ``fit``, from the end of its first step on."""
+    table = load_table(f"folder:{folder}")
+    os.environ["SKINLESION_CACHE"] = str(folder.with_name("cache"))
+    cache = build_cache(table, size=CONFIG.image_size, fit=CONFIG.fit)
+    rows, trained = np.arange(len(table)), (steps + 1) * CONFIG.batch_size
+    split = np.where(rows < trained, "train", np.where(rows < trained + 8, "validation", "test"))
+    marks: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        fit(
+            CONFIG.but(model=name), cache, table.targets, split, Run(scratch), classes=7,
+            watch=lambda progress: marks.append(time.perf_counter()) if not progress.history else None,
+        )  # fmt: skip
+    return (len(marks) - 1) * CONFIG.batch_size / (marks[-1] - marks[0])
+
+
+def plain_network(name: str) -> torch.nn.Module:
+    """The network as a user of timm has it; the classic CNN is ours alone."""
+    if name == "classic":
+        return create_model(name, classes=7, image_size=CONFIG.image_size)
+    return timm.create_model(name, num_classes=7)
+
+
+def standard(name: str, folder: Path, steps: int, workers: int) -> float:
+    """Images a second of the standard recipe, from the end of its first step on."""
+    transform = transforms.Compose(
+        [
+            transforms.Resize((CONFIG.image_size, CONFIG.image_size)),
+            transforms.RandomAffine(CONFIG.rotation, scale=(1 - CONFIG.scale, 1 + CONFIG.scale)),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomVerticalFlip(),
+            transforms.ColorJitter(CONFIG.color, CONFIG.color, CONFIG.color),
+            transforms.ToTensor(),
+        ]
+    )
+    data = datasets.ImageFolder(folder, transform)
+    loader = DataLoader(data, CONFIG.batch_size, shuffle=True, num_workers=workers, drop_last=True)
+    step, done, began = stepper(plain_network(name)), 0, 0.0
+    for done, (x, y) in enumerate(loader):
+        if done == 1:
+            began = time.perf_counter()
+        step(x, y)
+        if done == steps:
+            break
+    return done * CONFIG.batch_size / (time.perf_counter() - began)
+
+
+def fastai(name: str, folder: Path, steps: int, workers: int) -> float:
+    """Images a second of fastai, in its own environment."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "lib")))}
+    command = [rival("fastai"), "-m", "benchmarks.fastai_way", name, folder, str(steps), str(workers)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"error: fastai ended with status {done.returncode}; make bench-rivals makes its environment")
+    return float(done.stdout.splitlines()[-1])
+
+
+def best_workers(folder: Path, steps: int) -> dict[str, int]:
+    """0 workers or one a core, whichever loads quicker for the lightest network, which waits for images the most."""
+    ways = {"the standard recipe": lambda workers: apart(standard, "classic", folder, steps, workers)}
+    if rival("fastai"):
+        ways["fastai"] = lambda workers: fastai("classic", folder, steps, workers)
+    return {name: max((0, CORES), key=way) for name, way in ways.items()}
+
+
+def compare(name: str, folder: Path, steps: int, rounds: int, workers: dict[str, int]) -> dict:
+    """One network's chart."""
+    ways = {
+        "the compute ceiling": lambda: apart(ceiling, name, folder, steps),
+        "ours": lambda: apart(ours, name, folder, steps),
+        "the standard recipe": lambda: apart(standard, name, folder, steps, workers["the standard recipe"]),
+    }
+    note = (
+        f"128 px, batches of {CONFIG.batch_size}, {steps} steps; workers: {workers['the standard recipe']} (standard)"
+    )
+    if rival("fastai"):
+        ways["fastai"] = lambda: fastai(name, folder, steps, workers["fastai"])
+        note += f", {workers['fastai']} (fastai)."
+    else:
+        note += ". fastai was not run: make its environment with `make bench-rivals`."
+    measured = in_turn(ways, rounds)
+    others = [way for way in measured[0] if way not in ("ours", "the compute ceiling")]
+    times = ", ".join(f"{statistics.median(r['ours'] / r[way] for r in measured):.2f} x {way}" for way in others)
+    found = bars(measured, "the compute ceiling", "images/s")
+    title = f"Training {MODELS.get(name, name)}, images/s"
+    return chart(title, found, "the compute ceiling", note=f"Ours is {times}. {note}", rounds=measured, workers=workers)
+
+
+def measure(*, brief: bool = False) -> list[dict]:
+    """The section's charts: one a network."""
+    steps, rounds = (2, 1) if brief else (8, 3)
+    torch.set_num_threads(CORES)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "images"
+        class_folders(folder, 32 * (steps + 2))
+        workers = best_workers(folder, 2 if brief else 4)
+        return [compare(name, folder, steps, rounds, workers) for name in (list(MODELS)[:1] if brief else MODELS)]
