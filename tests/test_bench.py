@@ -159,10 +159,9 @@ def test_a_worker_answers_in_its_own_process(tmp_path):
 
 def test_accuracy_is_that_of_the_committed_answers():
     frame = pd.read_csv(accuracy.SHIPPED / "out_of_fold.csv")
-    frame = frame[frame["fold"] < 2]
     said = frame[[f"score_{code}" for code in HAM7.codes]].rename(columns=lambda name: name[6:]).idxmax(axis=1)
     recall = recall_score(frame["label"], said, average="macro")
-    assert accuracy.shipped_on_validation() == pytest.approx(recall)
+    assert accuracy.shipped_on_validation()["value"] == pytest.approx(recall)
     table = pd.read_csv(REPOSITORY / "benchmarks" / "experiments" / "table.csv").set_index("row")
     values = {bar["name"]: bar["value"] for bar in accuracy.on_validation()["bars"]}
     assert values["classic, 96 px, short"] == table["balanced_accuracy"]["classic"]

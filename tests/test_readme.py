@@ -44,7 +44,8 @@ TESTS = {
     "make app HOST=0.0.0.0": "test_the_app_answers_curl",
     "curl -F image=@IMAGE.jpg http://127.0.0.1:5000/api/v1/predict": "test_the_app_answers_curl",
     "make site":
-        "test_other_targets_start_their_modules test_device.py::test_all_there_is_to_download_is_at_most_twenty_megabytes",
+        "test_other_targets_start_their_modules "
+        "test_device.py::test_all_there_is_to_download_is_at_most_twenty_megabytes",
     "make widget":
         "test_other_targets_start_their_modules test_voila.py::test_a_person_uploads_an_image_and_reads_the_answer",
     "python run_all.py": "test_end_to_end.py::test_everything_promised_is_there",
