@@ -162,16 +162,13 @@ def cost():
 
 def test_the_rates_of_the_cost_model_are_the_measured_ones(cost):
     results = newest("results")
-    trained = results["training, by size of the JPEGs"]["600x450"]["tf_efficientnet_lite0"]["images a second"]["ours"]
-    assert results["training at px"] == cost["s"] and cost["t"] == pytest.approx(trained / results["cores"], rel=0.05)
-    if any((RESULTS / "score").glob("20*.json")):
-        scored = newest("score")["images a second and core"]
-    else:
-        serve = newest("serve")
-        cores = int(serve["machine"].partition(" ")[0])
-        runs = serve["many images"]["images a second"]
-        scored = median(one[f"model alone, 1 threads x {cores}"] for one in runs) / cores
-    assert cost["r"] == pytest.approx(scored, rel=0.15)
+    cores = int(results["machine"].partition(" ")[0])
+    sections = {name: section["charts"] for name, section in results["sections"].items()}
+    (lite0,) = [chart for chart in sections["Training"] if "EfficientNet-Lite0" in chart["title"]]
+    trained = median(one["ours"] for one in lite0["rounds"]) / cores
+    assert "128 px" in lite0["note"] and cost["s"] == 128 and cost["t"] == pytest.approx(trained, rel=0.05)
+    scored = sections["Batch scoring"][0]["measured"]["images a second and core"]
+    assert cost["r"] == pytest.approx(scored, rel=0.05)
     held = newest("serve")["start"]["resident after it, MB"]
     assert "some 190 MB once it has answered" in words("docs/scale.md") and held == pytest.approx(190, rel=0.1)
 
