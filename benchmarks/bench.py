@@ -91,6 +91,7 @@ def main() -> None:
     results["minutes"] = sum(part["minutes"] for part in found.values())
     folder.mkdir(parents=True, exist_ok=True)
     write_json(target, results)
+    results = json.loads(target.read_text())  # numbers round as they will for who reads the file
     write_text(target.with_suffix(".html"), page.page(results))
     if not given.brief:
         write_text(DOCUMENT, page.replaced(Path(DOCUMENT).read_text(), page.tables(results)))
