@@ -169,6 +169,8 @@ def test_the_rates_of_the_cost_model_are_the_measured_ones(cost):
     assert "128 px" in lite0["note"] and cost["s"] == 128 and cost["t"] == pytest.approx(trained, rel=0.05)
     scored = sections["Batch scoring"][0]["measured"]["images a second and core"]
     assert cost["r"] == pytest.approx(scored, rel=0.05)
+    (ours,) = [bar for bar in sections["Decode and resize"][0]["bars"] if bar["name"] == "ours"]
+    assert cost["d"] == pytest.approx(float(ours["says"].split()[0]) / cores, rel=0.05)
     held = newest("serve")["start"]["resident after it, MB"]
     assert "some 190 MB once it has answered" in words("docs/scale.md") and held == pytest.approx(190, rel=0.1)
 
