@@ -39,6 +39,7 @@ TESTS = {
     "make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu": "test_setup_installs_what_environment_yml_does",
     "conda env create -f environment.yml": "test_setup_installs_what_environment_yml_does",
     "make lab": "test_lab_opens_the_notebooks",
+    "make bench": "test_bench.py::test_one_command_writes_results_page_and_document",
     "make app": "test_the_app_answers_curl",
     "make app MODEL=reports/demo/model": "test_the_app_answers_curl",
     "make app HOST=0.0.0.0": "test_the_app_answers_curl",
@@ -114,6 +115,13 @@ def recipe(command: str) -> list[str]:
     words = shlex.split(command)
     done = subprocess.run(make(*words[1:], dry=True), cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return shlex.split(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(autouse=True)
+def not_from_within_make(monkeypatch):
+    """`make test` hands its own settings to the makes that it starts; a reader's shell has none."""
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_commands_are_found_in_blocks_and_between_backticks():
