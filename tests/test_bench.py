@@ -178,3 +178,17 @@ def test_the_test_split_s_figures_are_those_of_the_readme():
     found = {bar["name"].split(",")[0]: bar for bar in accuracy.on_test()["bars"]}
     for name, values in zip(("shipped", "quick", "classic"), told, strict=True):
         assert [f"{found[name][key]:.3f}" for key in ("value", "low", "high")] == list(values)
+
+
+def test_what_is_said_of_growth_is_what_was_measured():
+    text, sizes = " ".join(bench.DOCUMENT.read_text().split()), json.loads(growth.RESULTS.read_text())["sizes"]
+    counts = sorted(map(int, sizes))
+    seconds = [sizes[str(count)]["epoch"]["seconds"] for count in counts]
+    later = linregress(np.log(counts[1:]), np.log(seconds[1:])).slope
+    assert f"({seconds[0]:.1f} s against {seconds[1]:.1f} s," in text and f"on it is {later:.2f}." in text
+    epoch, evaluation, scoring = (
+        [sizes[str(count)][step]["memory, MB"] for count in counts] for step in ("epoch", "evaluation", "scoring")
+    )
+    assert f"an epoch takes {epoch[-2]:.0f} MB at 20,000 images and {epoch[-1]:.0f} MB at 50,000" in text
+    assert f"some {evaluation[-1] * 1000 / counts[-1]:.0f} kB an image" in text
+    assert max(scoring[:-1]) < 200 and f"takes {scoring[-1]:.0f} MB at 50,000" in text
