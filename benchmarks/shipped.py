@@ -3,7 +3,8 @@
     python benchmarks/shipped.py --data "$HAM10000_DIR" --install
 
 1. Five folds are trained by configs/shipped.json (--config), each judged on the part it has not seen. Their pooled
-   out-of-fold logits choose temperature, decision rule and thresholds, and nothing else does.
+   out-of-fold logits choose temperature, decision rule and thresholds, and nothing else does. Each starts from the same
+   part by the recipe before, configs/first.json, which is trained where it is missing.
 2. The same recipe is trained once more on all five folds: the network that is shipped.
 3. The test part, which nothing has seen or chosen by, is read once; the model is exported with both figures.
 
@@ -14,6 +15,7 @@ over several sittings and machines; `--only fold-2` trains one part and stops.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -49,8 +51,26 @@ SIZES = ((150, 112), (300, 225), (600, 450), (1200, 900), (2400, 1800))  # width
 
 
 def part_config(config: Config, name: str) -> Config:
-    """The recipe of one part: ``fold-k`` validates on fold k, ``final`` on none."""
-    return config.but(fold=-1 if name == "final" else int(name.removeprefix("fold-")))
+    """The recipe of one part: ``fold-k`` validates on fold k, ``final`` on none; each starts from its own part."""
+    fold = -1 if name == "final" else int(name.removeprefix("fold-"))
+    return config.but(fold=fold, start=config.start.format(part=name))
+
+
+def train_start(own: Config, recipe: Path) -> None:
+    """Train what a part starts from, where it is missing: ``start`` = .../NAME/PART is made by NAME.json beside ``recipe``.
+
+    A start that is there already is taken as it is: ``train`` refuses it where it knows another split.
+    """
+    start = Run(own.start)
+    if not start.outputs.exists():
+        name, part = start.folder.parts[-2:]
+        train(part_config(Config.from_file(recipe.with_name(f"{name}.json")).but(data=own.data), part), start)
+
+
+def seconds(run: Run) -> float:
+    """How long a part was trained, with what it starts from."""
+    start = Config.from_file(run.config_file).start
+    return json.loads(run.training.read_text())["seconds"] + (seconds(Run(start)) if start else 0)
 
 
 def outputs(run: Run, which: str) -> tuple[pd.DataFrame, np.ndarray]:
@@ -74,7 +94,7 @@ def keep_fold(config: Config, run: Run, place: Path) -> None:
     rows, prior = outputs(run, "validation")
     trained = load_trained(run, config, classes=len(prior))
     keep(place, rows, config, {
-        "prior": prior.tolist(), "seconds": trained.facts["seconds"], "threads": torch.get_num_threads(),
+        "prior": prior.tolist(), "seconds": seconds(run), "threads": torch.get_num_threads(),
         "kept_in_training": fit_domain(trained.model, run, config).kept_in_training,
     })  # fmt: skip
 
@@ -170,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "shipped.json")
-    parser.add_argument("--parts", type=Path, default=ROOT / "reports" / "shipped", help="where trainings are kept")
+    parser.add_argument("--parts", type=Path, help="where trainings are kept (reports/<recipe>/)")
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), choices=range(FOLDS),
                         help="the folds that are trained and chosen by (all five)")  # fmt: skip
     parser.add_argument("--only", help="train this part (fold-0 to fold-4, final) and stop")
@@ -179,19 +199,22 @@ def main() -> None:
     if arguments.only and arguments.install:
         parser.error("--install ships the whole; leave --only out")
     config, name = Config.from_file(arguments.config).but(data=arguments.data), arguments.config.stem
+    parts = arguments.parts or ROOT / "reports" / name
     for part in [arguments.only] if arguments.only else [*(f"fold-{fold}" for fold in arguments.folds), "final"]:
-        run, own, place = Run(arguments.parts / part), part_config(config, part), RESULTS / name / part
+        run, own, place = Run(parts / part), part_config(config, part), RESULTS / name / part
         if is_kept(place, own):
             continue
+        if own.start:
+            train_start(own, arguments.config)
         if not (run.outputs.exists() and Config.from_file(run.config_file) == own):
             train(own, run)
         if part != "final":
             keep_fold(own, run, place)
     if not arguments.only:
-        ship(part_config(config, "final"), arguments.parts, name, arguments.folds)
+        ship(part_config(config, "final"), parts, name, arguments.folds)
     if arguments.install:
         PRETRAINED.mkdir(exist_ok=True)
-        for file in (arguments.parts / "final" / "model").iterdir():
+        for file in (parts / "final" / "model").iterdir():
             shutil.copy2(file, PRETRAINED / file.name)
 
 

@@ -141,7 +141,8 @@ def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys)
 def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, monkeypatch, capsys):
     shipped = script("shipped")
     recipe = tmp_path / "tiny.json"
-    recipe.write_text(json.dumps({"about": "tiny", **TINY}))
+    (tmp_path / "before.json").write_text(json.dumps({"about": "what it starts from", **TINY}))
+    recipe.write_text(json.dumps({"base": "before.json", "start": str(tmp_path / "before" / "{part}"), "epochs": 1}))
     monkeypatch.setattr(shipped, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(shipped, "PRETRAINED", tmp_path / "pretrained")
     monkeypatch.setattr(shipped, "SIZES", ((40, 30), (80, 60)))
@@ -166,6 +167,13 @@ def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, mon
     assert content["metrics"] == metrics["test"]
     trained_on = pd.read_csv(Run(tmp_path / "parts" / "final").split)
     assert set(trained_on.loc[trained_on["split"] == "train", "image_id"]) == set(found["image_id"])
+    for part in ("fold-3", "final"):
+        before, run = Run(tmp_path / "before" / part), Run(tmp_path / "parts" / part)
+        assert Config.from_file(run.config_file).start == str(before.folder)
+        assert before.split.read_bytes() == run.split.read_bytes()
+    facts = json.loads((tmp_path / "results" / "tiny" / "fold-3.json").read_text())
+    both = [Run(tmp_path / name / "fold-3").training for name in ("before", "parts")]
+    assert facts["seconds"] == pytest.approx(sum(json.loads(file.read_text())["seconds"] for file in both))
 
 
 def test_a_missing_table_names_the_fix(tmp_path):
