@@ -57,7 +57,7 @@ def part_config(config: Config, name: str) -> Config:
 
 
 def train_start(own: Config, recipe: Path) -> None:
-    """Train what a part starts from, where it is missing: ``start`` = .../NAME/PART is made by NAME.json beside ``recipe``.
+    """Train what a part starts from, where it is missing: ``start`` = .../NAME/PART is made by ``recipe``'s NAME.json.
 
     A start that is there already is taken as it is: ``train`` refuses it where it knows another split.
     """

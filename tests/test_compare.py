@@ -42,7 +42,7 @@ def test_differences_are_those_of_two_models_and_of_a_loop():
     difference = found.differences["third"]["accuracy"]
     assert (difference["low"], difference["high"]) == pytest.approx(np.percentile(loop, [2.5, 97.5]), abs=1e-12)
     assert beyond_chance(found.differences["other"]["accuracy"])
-    assert " *" in found.differences_table().loc["other", "Accuracy"]
+    assert " *" in found.differences_table().loc["Accuracy", "other"]
     assert found.n_lesions == 150
 
 

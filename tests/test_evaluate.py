@@ -16,6 +16,7 @@ from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.operating import ask, choose_threshold
 from skinlesion.evaluation.predictions import SCORES_ONLY, read
 from skinlesion.evaluation.published import CAUTION, PUBLISHED, published_table
+from skinlesion.report.page import keep_interval
 
 REAL = REPOSITORY / "benchmarks" / "shipped" / "shipped" / "test.csv"
 
@@ -120,3 +121,9 @@ def test_published_figures_have_a_source_and_a_caution():
     assert list(table["value"]) == ["0.885", "0.797", "0.754", "0.636", "0.770"]
     assert all(re.match(r"https://\S+", one.source) and one.mind and one.images for one in PUBLISHED)
     assert "not balanced accuracy" in CAUTION and "Do not read this table as a ranking" in CAUTION
+
+
+def test_a_cell_breaks_before_its_interval_and_is_escaped():
+    assert keep_interval("0.74 (0.69 to 0.79) *") == '0.74 <span class="together">(0.69 to 0.79) *</span>'
+    assert keep_interval("<b> (1 to 2)") == '&lt;b&gt; <span class="together">(1 to 2)</span>'
+    assert keep_interval("a <b> c") == "a &lt;b&gt; c"

@@ -107,9 +107,11 @@ def detect(data: str) -> tuple[str, Path]:
         if fits(place):
             return kind, place.resolve()
     needs = "\n".join(f"  {kind:<13} {need}" for kind, need in NEEDS.items())
+    tables = sorted(place.glob("*.csv")) if place.is_dir() else []
     raise DataError(
         f"{place} fits no kind of data set. {_contents(place)} Needed is one of\n{needs}\n"
-        f"A kind can be forced by writing it before the path, as in folder:{place}"
+        + (f"If {tables[0].name} lists the images, give {tables[0]}.\n" if tables else "")
+        + f"A kind can be forced by writing it before the path, as in folder:{place}"
     )
 
 

@@ -148,7 +148,7 @@ def compare(
         found.notes,
     )  # fmt: skip
     write_json(run.folder / "comparison.json", found.to_dict())
-    print(lead, *found.notes, "", found.table().T.to_string(), "", marked, "", sep="\n")
-    print(found.differences_table().T.to_string())
+    print(lead, *found.notes, "", found.table().to_string(), "", marked, "", sep="\n")
+    print(found.differences_table().to_string())
     print(f"\nWrote {run.folder / REPORT}, comparison.json and figures/differences.png")
     return 0

@@ -46,10 +46,10 @@ class Comparison:
     notes: tuple[str, ...]
 
     def table(self) -> pd.DataFrame:
-        """For people: a row a run, a column a metric, each value with its interval."""
+        """For people: a row a metric, a column a run, each value with its interval."""
         return pd.DataFrame(
             {run: {title(m): describe(values[m]) for m in COMPARED} for run, values in self.metrics.items()}
-        ).T
+        )
 
     def differences_table(self) -> pd.DataFrame:
         """For people: the same for the differences to the first run, marked where they are beyond chance."""
@@ -58,7 +58,7 @@ class Comparison:
                 run: {title(m): describe(values[m]) + (" *" if beyond_chance(values[m]) else "") for m in COMPARED}
                 for run, values in self.differences.items()
             }
-        ).T
+        )
 
     def to_dict(self) -> dict:
         """``comparison.json``."""

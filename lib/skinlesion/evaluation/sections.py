@@ -54,7 +54,7 @@ def operating_table(points: dict[str, dict[str, OperatingPoint]]) -> pd.DataFram
 
 
 def curve_table(on_the_curve: dict[str, dict[str, dict]]) -> pd.DataFrame:
-    """Where the ROC curve passes, one question a row."""
+    """Where the ROC curve passes, one question a column."""
     other = {"sensitivity": "Specificity", "specificity": "Sensitivity"}
     return pd.DataFrame(
         {
@@ -64,7 +64,7 @@ def curve_table(on_the_curve: dict[str, dict[str, dict]]) -> pd.DataFrame:
             }
             for question, by_aim in on_the_curve.items()
         }
-    ).T
+    )
 
 
 def words(assessment: Assessment, prevalence: float) -> list[str]:

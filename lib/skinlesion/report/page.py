@@ -88,7 +88,17 @@ def environment():
     """The Jinja environment of the pages around the cells; what goes into them is escaped."""
     import jinja2
 
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True)
+    made = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True)
+    made.filters["keep_interval"] = keep_interval
+    return made
+
+
+def keep_interval(text: str) -> str:
+    """``0.74 (0.69 to 0.79)`` as HTML that breaks before the bracket, if anywhere; other text is escaped."""
+    from markupsafe import Markup, escape
+
+    found = re.fullmatch(r"(\S+) (\(\S+ to \S+\).*)", text)
+    return Markup('{} <span class="together">{}</span>').format(*found.groups()) if found else escape(text)
 
 
 @lru_cache(maxsize=1)
