@@ -62,6 +62,8 @@ def test_page_shows_good_and_bad_images_side_by_side(client):
     assert answer.status_code == 415
     assert answer.text.count("data-label=") == 2
     assert answer.text.count("This image cannot be used") == 1
+    assert "Download as JSON" in answer.text
+    assert "Download as JSON" not in send_form(client, files(b"nonsense")).text
 
 
 def test_page_without_a_file_asks_for_one(client):

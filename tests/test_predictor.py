@@ -92,6 +92,13 @@ def test_batches_answer_as_single_frames_do(folder):
     assert predictor.predict([]) == []
 
 
+def test_answers_without_maps_are_the_same_answers_and_hold_no_memory_of_their_batch(folder):
+    predictor, images = Predictor.load(folder), frames(3)
+    full, bare = predictor.predict(images), predictor.predict(images, maps=False)
+    assert bare == full and all(answer.map is None for answer in bare)
+    assert all(answer.map.base is None for answer in full)
+
+
 def test_a_network_without_a_map_is_served(tmp_path):
     with_map = Predictor.load(tiny_model.write(tmp_path / "with")).predict(frames(3))
     without = Predictor.load(tiny_model.write(tmp_path / "without", with_map=False)).predict(frames(3))

@@ -174,7 +174,7 @@ def test_broken_images_get_their_rows_and_an_exit_status(broken, model, tmp_path
 
 def test_an_image_that_the_network_fails_on_spoils_no_other():
     class Fussy:
-        def predict(self, frames):
+        def predict(self, frames, maps=True):
             if any(frame.max() > 200 for frame in frames):
                 raise ModelError("the network answered with numbers that are not finite")
             return ["fine"] * len(frames)

@@ -105,13 +105,15 @@ class Predictor:
         predictor._check_graph(path)
         return predictor
 
-    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+    def predict(self, images: Sequence[np.ndarray], *, maps: bool = True) -> list[Prediction]:
         """Predict frames of any sizes, in order.
 
         Parameters
         ----------
         images : sequence of uint8 [H, W, 3]
             As :func:`skinlesion.images.decode` returns them.
+        maps : bool
+            Whether to make activation maps, which weigh something where many answers are kept.
 
         Raises
         ------
@@ -125,17 +127,17 @@ class Predictor:
                 raise ValueError(f"a frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
         answers: dict[int, Prediction] = {}
         for batch in _batches(images):
-            outputs = self._run(np.stack([images[i] for i in batch]))
+            outputs = self._run(np.stack([images[i] for i in batch]), maps)
             for row, i in enumerate(batch):
-                maps = outputs["map"][row] if "map" in outputs else None
+                drawn = outputs["map"][row] if "map" in outputs else None
                 logits = outputs["logits"][row].astype(np.float64)
                 score = float(outputs["domain"][row]) if "domain" in outputs else _log_sum_exp(logits)
-                answers[i] = self._answer(logits, score, maps)
+                answers[i] = self._answer(logits, score, drawn)
         return [answers[i] for i in range(len(images))]
 
-    def _run(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        wanted = ("logits", "map", "domain") if self.manifest.domain_method != "energy" else ("logits", "map")
-        names = [name for name in wanted if name in self.manifest.outputs]
+    def _run(self, frames: np.ndarray, maps: bool) -> dict[str, np.ndarray]:
+        wanted = {"logits": True, "map": maps, "domain": self.manifest.domain_method != "energy"}
+        names = [name for name, needed in wanted.items() if needed and name in self.manifest.outputs]
         try:
             outputs = dict(zip(names, self._session.run(names, {"image": frames}), strict=True))
         except Exception as error:  # ONNX Runtime raises its own kinds, RuntimeError among them
@@ -161,7 +163,7 @@ class Predictor:
             referral="refer" if malignant >= manifest.referral["threshold"] else "watch",
             in_domain=domain_score >= manifest.domain_threshold,
             domain_score=domain_score,
-            map=None if maps is None else maps[best],
+            map=None if maps is None else maps[best].copy(),  # not a view, which would keep all of the batch's
         )
 
     def _check_graph(self, path: Path) -> None:

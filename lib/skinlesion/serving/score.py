@@ -233,7 +233,7 @@ def _decoded(data: bytes | ImageError) -> np.ndarray | ImageError:
 def _predicted(predictor: Predictor, frames: list[np.ndarray | ImageError]) -> list[Prediction | ImageError]:
     good = [frame for frame in frames if not isinstance(frame, ImageError)]
     try:
-        found = iter(predictor.predict(good))
+        found = iter(predictor.predict(good, maps=False))
     except ModelError as error:  # of one of them: the others are answered
         if len(frames) == 1:
             return [ImageError("unreadable", str(error))]
