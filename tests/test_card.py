@@ -40,6 +40,23 @@ def evaluation():
     }
 
 
+def test_it_says_what_the_network_started_from():
+    bare = shipped() | {"started_from": None}
+    bare["config"] |= {"start": "", "pretrained": False, "epochs": 6, "fit": "random_crop", "mix": "none"}
+    assert "from random weights, 6 epochs" in model_card(bare)
+    bare["config"]["start"] = "final"
+    assert "the network of the run final to start from, 6 epochs" in model_card(bare)
+    bare["started_from"] = bare["config"] | {
+        "start": "",
+        "pretrained": True,
+        "epochs": 8,
+        "fit": "squash",
+        "mix": "mixup",
+    }
+    said = "a network to start from that had 8 epochs (fit squash, mix mixup; ImageNet weights to start from), 6 epochs"
+    assert said in model_card(bare)
+
+
 def test_figures_are_the_manifest_s():
     manifest = shipped()
     before = model_card(manifest)

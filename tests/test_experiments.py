@@ -171,6 +171,8 @@ def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, mon
         before, run = Run(tmp_path / "before" / part), Run(tmp_path / "parts" / part)
         assert Config.from_file(run.config_file).start == str(before.folder)
         assert before.split.read_bytes() == run.split.read_bytes()
+    assert content["started_from"] == content["config"] | {"start": "", "epochs": TINY["epochs"]}
+    assert (content["config"]["start"], content["config"]["epochs"]) == ("final", 1)
     facts = json.loads((tmp_path / "results" / "tiny" / "fold-3.json").read_text())
     both = [Run(tmp_path / name / "fold-3").training for name in ("before", "parts")]
     assert facts["seconds"] == pytest.approx(sum(json.loads(file.read_text())["seconds"] for file in both))
@@ -187,7 +189,10 @@ def test_a_missing_table_names_the_fix(tmp_path):
 def test_the_shipped_models_recipe_and_figures_are_its_manifests(tmp_path):
     recipes, figures = read_shipped()
     manifest = Predictor.load().manifest.content
-    assert recipes.loc["model"].to_list() == ["classic", manifest["architecture"]]
+    network = manifest["architecture"]
+    assert recipes.columns.to_list() == ["classic", "before", "shipped"]
+    assert recipes.loc["model"].to_list() == ["classic", network, network]
+    assert recipes.loc["epochs", "before"] == manifest["started_from"]["epochs"]
     assert recipes.loc["image_size" if manifest["image_size"] != 128 else "views", "shipped"] in (
         manifest["image_size"],
         manifest["views"],

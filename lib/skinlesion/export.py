@@ -271,7 +271,7 @@ def export_model(
             "metrics": metrics,
             "measured_on": measured_on,
             **({"out_of_fold": out_of_fold} if out_of_fold else {}),
-            "config": config.to_dict() | {"data": data["source"]},  # no path of this machine leaves it
+            **recipes(config, data["source"]),
             "versions": versions(),
             "licence": LICENCES.get(data["source"], "as the training data allow"),
         }
@@ -279,6 +279,19 @@ def export_model(
         write_text(folder / "MODEL_CARD.md", model_card(manifest))
         replace_folder(folder, place or run.model)
     return manifest
+
+
+def recipes(config: Config, source: str) -> dict[str, dict]:
+    """``config`` and, where it goes on from another run's network that is still there, that one's as ``started_from``.
+
+    Of places only the last name is told: no path of this machine leaves it.
+    """
+    values = config.to_dict() | {"data": source}
+    for name in ("split_file", "start", "teachers", "elsewhere"):
+        values[name] = ",".join(Path(place.strip()).name for place in values[name].split(",") if place.strip())
+    before = Run(config.start).config_file
+    earlier = recipes(Config.from_file(before), source)["config"] if config.start and before.exists() else None
+    return {"config": values} | ({"started_from": earlier} if earlier else {})
 
 
 def shuffled(folder: str | Path | None = None, seed: int = 0) -> Predictor:

@@ -81,10 +81,20 @@ Research and teaching on dermatoscopic images of single lesions, centred and in 
 """
 
 
+def _start(config: dict, before: dict | None = None) -> str:
+    if before:
+        apart = [name for name in ("image_size", "fit", "mix") if before.get(name) != config.get(name)]
+        other = ", ".join(f"{name} {before.get(name)}" for name in apart) or "the same recipe"
+        return f"a network to start from that had {before.get('epochs')} epochs ({other}; {_start(before)})"
+    if config.get("start"):
+        return f"the network of the run {config['start']} to start from"
+    return "ImageNet weights to start from" if config.get("pretrained") else "from random weights"
+
+
 def _made(manifest: dict) -> str:
     config = manifest.get("config", {})
     frame = "the whole frame squashed" if manifest["fit"] == "squash" else "the centre square"
-    start = "ImageNet weights to start from" if config.get("pretrained") else "from random weights"
+    start = _start(config, manifest.get("started_from"))
     views = manifest.get("views", 1)
     recipe = (
         f", balancing\n`{config['balance']}`, {start}, {config['epochs']} epochs, seed {config['seed']}"

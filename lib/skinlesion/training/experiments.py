@@ -42,7 +42,8 @@ def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame
 
     Returns
     -------
-    recipes : a row a parameter that differs, columns ``classic`` and ``shipped``
+    recipes : a row a parameter that differs, columns ``classic``, ``before`` (whose network it goes on from, where it
+        does) and ``shipped``
     figures : a row a metric, a column a set of images; ``value (low to high)`` with 95% intervals over lesions
 
     Raises
@@ -52,15 +53,21 @@ def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame
     """
     try:
         shipped = json.loads(Path(path).read_text())
-        recipes = pd.DataFrame({"classic": Config().to_dict(), "shipped": Config().to_dict() | shipped["config"]})
+        plain, before = Config().to_dict(), shipped.get("started_from")
+        told = {
+            "classic": plain,
+            **({"before": plain | before} if before else {}),
+            "shipped": plain | shipped["config"],
+        }
+        recipes = pd.DataFrame(told)
         sets = {"out of fold": shipped["out_of_fold"], shipped["measured_on"]: shipped["metrics"]}
         figures = {f"{name}, {found['n_images']:,} images": _figures(found) for name, found in sets.items()}
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f"the shipped model's manifest {path} cannot be read ({error!r}); install the package anew"
         ) from None
-    recipes = recipes.drop(index=["data", "fold"])
-    return recipes[recipes["classic"] != recipes["shipped"]], pd.DataFrame(figures)
+    recipes = recipes.drop(index=["data", "fold", "start"])
+    return recipes[recipes.nunique(axis=1) > 1], pd.DataFrame(figures)
 
 
 def _figures(metrics: dict) -> dict[str, str]:
