@@ -1,7 +1,7 @@
 """Where batch scoring takes its images from: folders, zips, patterns and URLs, one after the other.
 
 Nothing here holds all of a source: images come as a stream, in the same order whenever the source is the same. What
-grows is the listing of the largest single folder or archive, by about 1 kB an image.
+grows is the listing of the largest single folder or archive: here by names alone, in a store by 1 kB an image.
 """
 
 from __future__ import annotations
@@ -142,12 +142,18 @@ def _within(files, entry: dict) -> Iterator[Item]:
 
 
 def _inside(files, folder: str) -> Iterator[dict]:
-    """What a folder holds, by name. Of a folder here no more than that is held, a third of what its entries take."""
-    if is_local(files):
-        with os.scandir(folder) as found:
-            yield from map(files.info, sorted(found, key=lambda inner: inner.name))
-    else:
+    """What a folder holds, by name. Of a folder here the names alone are held, a tenth of all entries."""
+    if not is_local(files):
         yield from sorted(files.ls(folder, detail=True), key=lambda inner: inner["name"])
+        return
+    with os.scandir(folder) as found:
+        names = sorted(inner.name for inner in found)
+    for name in names:
+        path = f"{folder.rstrip('/')}/{name}"
+        try:
+            yield files.info(path)
+        except FileNotFoundError:  # a broken link, or just removed: whoever reads it is told
+            yield {"name": path, "type": "file"}
 
 
 def _item(files, entry: dict) -> Item:
