@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from skinlesion.errors import DataError
 from skinlesion.runs import Run
 from skinlesion.serving.predictor import Predictor
 from skinlesion.taxonomy import HAM7
-from skinlesion.training.experiments import read_experiments, read_shipped
+from skinlesion.training.experiments import in_words, read_experiments, read_shipped
 from small import small_table
 
 TINY = {"image_size": 24, "fit": "squash", "epochs": 2, "batch_size": 16, "learning_rate": 0.003, "keep": "last"}
@@ -176,6 +177,19 @@ def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, mon
     facts = json.loads((tmp_path / "results" / "tiny" / "fold-3.json").read_text())
     both = [Run(tmp_path / name / "fold-3").training for name in ("before", "parts")]
     assert facts["seconds"] == pytest.approx(sum(json.loads(file.read_text())["seconds"] for file in both))
+
+
+def test_the_table_for_people_says_what_the_table_says():
+    table = read_experiments()
+    told = in_words(table)
+    assert len(told) == len(table) and told.index.is_unique
+    for row, says in table.set_index(["row", "about"]).iterrows():
+        value, low, high = map(float, re.findall(r"[\d.]+", told.loc[row, "balanced accuracy"]))
+        assert (value, low, high) == pytest.approx(
+            [says[f"balanced_accuracy{end}"] for end in ("", "_low", "_high")], abs=6e-4
+        )
+    best = told["balanced accuracy"].str.slice(0, 5).astype(float)
+    assert best.is_monotonic_decreasing
 
 
 def test_a_missing_table_names_the_fix(tmp_path):

@@ -37,6 +37,27 @@ def read_experiments(path: str | Path = TABLE) -> pd.DataFrame:
     return table
 
 
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for people, the best recipe first: figures with their 95% intervals, and what they were made from."""
+    rows = table.sort_values("balanced_accuracy", ascending=False)
+
+    def figure(name: str) -> list[str]:
+        columns = zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True)
+        return [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in columns]
+
+    return pd.DataFrame(
+        {
+            "balanced accuracy": figure("balanced_accuracy"),
+            "macro AUROC": figure("macro_auroc"),
+            "melanoma recall": figure("mel_sensitivity"),
+            "images": [f"{count:,}" for count in rows["n_images"]],
+            "folds": rows["folds"].to_list(),
+            "core minutes a fold": [f"{minutes:.1f}" if minutes == minutes else "" for minutes in rows["cpu_minutes"]],
+        },
+        index=pd.MultiIndex.from_frame(rows[["row", "about"]]),
+    )
+
+
 def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What became of it: the shipped model's recipe beside the classic one, and what its networks reach.
 
