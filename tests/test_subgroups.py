@@ -125,7 +125,9 @@ def test_a_real_gap_is_found_and_the_mix_is_told_from_it():
     assert line(table, "sex", "m", "balanced_accuracy").gap < -0.2
     assert table[table.attribute == "site"].p.min() > 0.05
     said = subgroups.gaps_in_words(table)
-    assert "sex m: balanced accuracy" in said and "site" not in said.split("Too small")[0]
+    assert "\n- sex m: balanced accuracy" in said and "site" not in said.split("Too small")[0]
+    brief = subgroups.gaps_in_brief(table)
+    assert f"{table.p.notna().sum()} gaps" in brief and ("sex m" in brief) and "site" not in brief
 
 
 def two_levels(easy, n=2000):
@@ -177,7 +179,8 @@ def test_small_groups_get_a_word_instead_of_a_number():
     assert "34 lesions, 150 needed" in line(table, "site", "hand", "ece").note
     other = line(table, "site", "trunk", "sensitivity")
     assert other.value is not None and pd.isna(other.gap) and "too few others: 4 malignant" in other.note
-    assert "Too small for some or all figures: site trunk, site hand" in subgroups.gaps_in_words(table)
+    assert "Too small for some or all figures: site (trunk, hand)." in subgroups.gaps_in_words(table)
+    assert "2 of 2 groups are too small for some or all figures" in subgroups.gaps_in_brief(table)
     alone = subgroups.by_subgroup(predictions, pd.DataFrame({"site": ["trunk"] * 600}), THRESHOLD, replicates=5)
     assert line(alone, "site", "trunk", "balanced_accuracy").value > 0 and alone.p.isna().all()
     assert subgroups.gaps_in_words(alone).startswith("No group is large enough")

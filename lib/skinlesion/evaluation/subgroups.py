@@ -307,30 +307,55 @@ def p_value(p: float) -> str:
 
 
 def gaps_in_words(table: pd.DataFrame, level: float = 0.05) -> str:
-    """Which gaps are beyond chance and beyond the mix of cases, and which groups are too small to tell."""
-    tested, large = table["p"].notna(), table["p"] < level
-    if not tested.any():
+    """Which gaps are beyond chance and beyond the mix of cases, and which groups are too small to tell: Markdown."""
+    tested = int(table["p"].notna().sum())
+    if not tested:
         return "No group is large enough to be compared with the others."
-    found = [
-        f"{row.attribute} {row.group}: {NAMES[row.metric].lower().replace('auroc', 'AUROC').replace('ece', 'ECE')} "
-        f"{row.value:.3f}, {abs(row.gap):.3f} {'above' if row.gap > 0 else 'below'} the others (the mix of cases alone "
-        f"would make {row.gap_by_mix:+.3f}; p {p_value(row.p)})"
-        for row in table[large].sort_values("p").itertuples()
-    ]
-    words = f"{int(tested.sum())} gaps were tested together. "
-    words += (
-        f"Beyond chance and beyond what the mix of cases explains: {'; '.join(found)}."
-        if found
-        else "None is beyond chance and beyond what the mix of cases explains; gaps within the intervals may exist."
+    found = table[table["p"] < level].sort_values("p", kind="stable")
+    words = f"{tested} gaps were tested together. "
+    if found.empty:
+        words += "None is beyond chance and beyond what the mix of cases explains; gaps within the intervals may exist."
+    else:
+        words += "Beyond chance and beyond what the mix of cases explains:\n\n"
+        for (attribute, group), rows in found.groupby(["attribute", "group"], sort=False):
+            words += f"- {attribute} {group}: " + "; ".join(map(_gap, rows.itertuples())) + "\n"
+    small = _small(table).groupby("attribute", sort=False)["group"].agg(", ".join)
+    names = "; ".join(f"{attribute} ({groups})" for attribute, groups in small.items())
+    return words.rstrip() + (f"\n\nToo small for some or all figures: {names}." if names else "")
+
+
+def gaps_in_brief(table: pd.DataFrame, level: float = 0.05) -> str:
+    """The same in two sentences: how many were tested, for whom figures differ, how many groups are too small."""
+    tested, groups = int(table["p"].notna().sum()), len(table.groupby(["attribute", "group"]))
+    if not tested:
+        return "No group is large enough to be compared with the others."
+    found = table[table["p"] < level].sort_values("p", kind="stable")
+    names = list(dict.fromkeys(f"{row.attribute} {row.group}" for row in found.itertuples()))
+    told = f"figures differ for {', '.join(names)}" if names else "none is left"
+    return (
+        f"{tested} gaps between a group and the others were tested together; beyond chance and beyond what the mix of "
+        f"cases explains, {told}. {len(_small(table))} of {groups} groups are too small for some or all figures."
     )
-    small = table.groupby(["attribute", "group"], sort=False)["p"].apply(lambda p: p.isna().any())
-    names = [f"{attribute} {name}" for (attribute, name), few in small.items() if few]
-    return words + (f" Too small for some or all figures: {', '.join(names)}." if names else "")
+
+
+def _gap(row) -> str:
+    name = NAMES[row.metric].lower().replace("auroc", "AUROC").replace("ece", "ECE")
+    side = "above" if row.gap > 0 else "below"
+    return (
+        f"{name} {row.value:.3f}, {abs(row.gap):.3f} {side} the others (by the mix of cases alone "
+        f"{row.gap_by_mix:+.3f}; p {p_value(row.p)})"
+    )
+
+
+def _small(table: pd.DataFrame) -> pd.DataFrame:
+    """The groups that lack a figure or a comparison, one a row."""
+    few = table.groupby(["attribute", "group"], sort=False)["p"].apply(lambda p: p.isna().any())
+    return few[few].reset_index()
 
 
 def for_card(table: pd.DataFrame) -> dict:
     """The table as a manifest's ``evaluation.subgroups`` holds it (see :func:`skinlesion.serving.card.attach`)."""
-    return {"groups": to_records(table), "words": gaps_in_words(table)}
+    return {"groups": to_records(table), "words": gaps_in_words(table), "brief": gaps_in_brief(table)}
 
 
 def to_records(table: pd.DataFrame) -> list[dict]:

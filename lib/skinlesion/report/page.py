@@ -97,8 +97,12 @@ def keep_interval(text: str) -> str:
     """``0.74 (0.69 to 0.79)`` as HTML that breaks before the bracket, if anywhere; other text is escaped."""
     from markupsafe import Markup, escape
 
-    found = re.fullmatch(r"(\S+) (\(\S+ to \S+\).*)", text)
-    return Markup('{} <span class="together">{}</span>').format(*found.groups()) if found else escape(text)
+    return Markup(_interval(str(escape(text))))
+
+
+def _interval(cell: str) -> str:
+    """The same for text that is HTML already."""
+    return re.sub(r"^(\S+) (\(\S+ to \S+\).*)$", r'\1 <span class="together">\2</span>', cell)
 
 
 @lru_cache(maxsize=1)
@@ -132,6 +136,7 @@ def _scrollable(rich: str) -> str:
     """Tables in boxes that scroll sideways, by keyboard too, without the styles that pandas brings along."""
     rich = re.sub(r"<style scoped>.*?</style>", "", rich, flags=re.DOTALL)
     rich = rich.replace('<table border="1" class="dataframe">', '<table class="dataframe">')
+    rich = re.sub(r"<td>([^<>]* \([^<>]* to [^<>]*)</td>", lambda cell: f"<td>{_interval(cell[1])}</td>", rich)
     opening = r'<div class="scroll" role="region" aria-label="Table" tabindex="0">\1'
     return re.sub(r"(<table\b)", opening, rich).replace("</table>", "</table></div>")
 

@@ -22,8 +22,8 @@ def attach(folder: str | Path, **blocks: object) -> dict:
     ----------
     folder : the model's folder
     blocks : what goes into the manifest's ``evaluation``, replacing blocks of the same name
-        ``population`` {attribute: {group: images}} of the data (``people.population``); ``subgroups`` {``groups``:
-        ``subgroups.to_records``, ``words``: ``subgroups.gaps_in_words``}; ``external``: a list of ``external.json``.
+        ``population`` {attribute: {group: images}} of the data (``people.population``); ``subgroups``, as
+        ``subgroups.for_card`` makes it; ``external``, a list of ``external.json``.
 
     Returns
     -------
