@@ -128,8 +128,8 @@ def _assessment(manifest: dict) -> list[tuple[str, str, str]]:
         "measures of performance": performance,
         "comparison with others": "Published figures with their splits and metrics are in the evaluation's report; few "
         "may be compared. No readers were tested. Nothing about the method is new.",
-        "search for bias": f"{len(subgroups['groups'])} groups by {_attributes(subgroups)}. {subgroups.get('brief', '')}"
-        if subgroups else "Not done for this model.",
+        "search for bias": f"{len(subgroups['groups'])} groups by {_attributes(subgroups)}. "
+        + subgroups.get("brief", "") if subgroups else "Not done for this model.",
     })  # fmt: skip
 
 
