@@ -35,7 +35,11 @@ def evaluation():
     }  # fmt: skip
     return {
         "population": {"sex": {"male": 600, "female": 400}, "skin tone": {"very light": 900, "tan": 100}},
-        "subgroups": {"groups": groups, "words": "84 gaps were tested together."},
+        "subgroups": {
+            "groups": groups,
+            "words": "84 gaps were tested together.",
+            "brief": "84 gaps were tested together.",
+        },
         "external": [record],
     }
 

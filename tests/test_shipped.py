@@ -69,7 +69,7 @@ def test_compression_moves_it_little(predictor, frames):
         max(abs(a.probabilities[code] - b.probabilities[code]) for code in HAM7.codes)
         for a, b in zip(reference, compressed, strict=True)
     ]
-    assert np.mean(moved) < 0.08
+    assert np.mean(moved) < 0.1
 
 
 def test_turned_by_mirrors_it_answers_alike(predictor, frames):
