@@ -82,6 +82,11 @@ def test_a_recipe_may_be_any_json_file(configs, tmp_path):
 def test_relative_places_become_absolute(configs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert pipeline.resolve(configs, data="configs").data == str(configs)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "training.json").write_text("{}")
+    found = pipeline.resolve(configs, settings=["start=one", "teachers=one, two"])
+    assert (found.start, found.teachers) == (str(tmp_path / "one"), f"{tmp_path / 'one'},{tmp_path / 'two'}")
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,9 @@ def test_relative_places_become_absolute(configs, tmp_path, monkeypatch):
         ({"settings": ["epoch=3"]}, ConfigError, "'epochs'"),
         ({"settings": ["epochs=three"]}, ConfigError, "epochs must be int"),
         ({"data": ""}, DataError, "data"),
+        ({"settings": ["start=reports/first/{part}"]}, ConfigError, r"fills in; name one trained run's folder"),
+        ({"settings": ["start=/no/run"]}, DataError, "no trained run at '/no/run'"),
+        ({"settings": ["teachers= , "]}, ConfigError, "names no folder"),
     ],
 )
 def test_what_cannot_be_resolved_is_named(configs, asked, error, message):

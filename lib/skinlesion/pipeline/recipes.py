@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skinlesion.config import Config, parse_setting, split_kind
 from skinlesion.errors import ConfigError, DataError
+from skinlesion.runs import Run
 
 #: A preset names its recipe and may limit it; with the limits of ``smoke`` the series takes two minutes at most.
 PRESETS = {
@@ -64,7 +65,8 @@ def resolve(
     named = {name: value for name, value in (("data", data), ("labels", labels)) if value is not None}
     config = Config.from_file(_recipe_file(configs, recipe or default)).but(**limits).but(**named)
     config = config.but(**dict(parse_setting(setting) for setting in settings))
-    return config.but(**{name: _place(config, name) for name in ("data", "split_file", "elsewhere")})
+    places = {name: _place(config, name) for name in ("data", "split_file", "elsewhere")}
+    return config.but(**places, **{name: _runs(config, name) for name in ("start", "teachers")})
 
 
 def _place(config: Config, name: str) -> str:
@@ -76,6 +78,23 @@ def _place(config: Config, name: str) -> str:
     if not value or not path.exists():
         raise DataError(f"there is nothing at {value!r} ({name}); name a folder or file that exists")
     return f"{kind}:{path.resolve()}" if kind else str(path.resolve())
+
+
+def _runs(config: Config, name: str) -> str:
+    """Trained runs, separated by commas, as notebooks can use them."""
+    found = []
+    for place in filter(None, map(str.strip, getattr(config, name).split(","))):
+        if "{" in place:
+            raise ConfigError(
+                f"{name}={place!r} stands for a run of each part, which benchmarks/shipped.py or "
+                f"benchmarks/experiments.py fills in; name one trained run's folder: --set {name}=FOLDER"
+            )
+        if not Run(place).training.exists():
+            raise DataError(f"there is no trained run at {place!r} ({name}); train it first, or name another's folder")
+        found.append(str(Run(place).folder.resolve()))
+    if getattr(config, name) and not found:
+        raise ConfigError(f"{name}={getattr(config, name)!r} names no folder; name trained runs, or leave it empty")
+    return ",".join(found)
 
 
 def _recipe_file(configs: Path, recipe: str) -> Path:
