@@ -193,6 +193,7 @@ def test_what_cannot_be_scored_is_said(folder, model, tmp_path, capsys):
     assert "there is nothing at" in refused(capsys, tmp_path / "nowhere", *out)
     assert "nothing matches" in refused(capsys, tmp_path / "*.jpg", *out)
     assert "no images in" in refused(capsys, tmp_path / "nothing", *out)
+    assert f"no images in '{tmp_path / 'nothing'}'" in refused(capsys, folder, tmp_path / "nothing", *out)
     assert "cannot be opened" in refused(capsys, tmp_path / "bad.zip", *out)
     assert "pip install gcsfs" in refused(capsys, "gs://bucket/images", *out)
     assert "Protocol not known: gopher" in refused(capsys, "gopher://images", *out)

@@ -88,8 +88,6 @@ def score(
     survey = Survey()
     for _ in survey.watch(listing(sources)):
         pass
-    if not survey.images:
-        raise DataError(f"no images in {', '.join(sources)}: none is named {', '.join(door.SUFFIXES)}")
     folder = Folder(output)
     plan = Plan.of(survey, predictor.manifest)
     plan.agree(folder)

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from skinlesion.errors import DataError, ImageError, SkinLesionError
-from skinlesion.images import MAX_BYTES, is_image
+from skinlesion.images import MAX_BYTES, SUFFIXES, is_image
 from skinlesion.places import is_local, is_url, resolve
 
 FETCHED_FILES = 32  # read ahead together, and from a store at once
@@ -89,15 +89,18 @@ def listing(sources: Sequence[str]) -> Iterator[Item]:
     Raises
     ------
     DataError
-        If there is nothing at a source, or an archive is damaged.
+        If there is nothing at a source, or no image in it, or an archive is damaged.
     SkinLesionError
         If it is a URL that cannot be reached.
     """
     for source in sources:
         files, path = resolve(source)
+        empty = True
         try:
             for entry in _entries(files, path, source):
-                yield from _within(files, entry)
+                for item in _within(files, entry):
+                    empty = False
+                    yield item
         except SkinLesionError:
             raise
         except FileNotFoundError:
@@ -109,6 +112,8 @@ def listing(sources: Sequence[str]) -> Iterator[Item]:
                 f"{source!r} cannot be looked into ({str(error) or type(error).__name__}); check its name, its "
                 "permissions and your credentials"
             ) from error
+        if empty:
+            raise DataError(f"no images in {source!r}: none is named {', '.join(SUFFIXES)}")
 
 
 def _entries(files, path: str, source: str) -> list[dict]:
