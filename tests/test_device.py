@@ -150,7 +150,8 @@ def test_all_there_is_to_download_is_at_most_twenty_megabytes(site):
 
 def test_the_pages_file_is_the_model_without_its_framing(site, predictor):
     session = onnxruntime.InferenceSession(site / "network.onnx", providers=["CPUExecutionProvider"])
-    fitted = images.fit(draw_example("mel", 5), 160, "squash")[None].astype(np.float32)
+    made = predictor.manifest.content
+    fitted = images.fit(draw_example("mel", 5), made["image_size"], made["fit"])[None].astype(np.float32)
     names = ["logits", "domain", "map"]
     whole = predictor._session.run(names, {"image": draw_example("mel", 5)[None]})
     for ours, expected in zip(session.run(names, {"levels": fitted}), whole, strict=True):
