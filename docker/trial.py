@@ -109,7 +109,8 @@ class Build:
             if target.endswith("/"):
                 (self.root / self.folder.lstrip("/") / target).mkdir(parents=True, exist_ok=True)
             if (CONTEXT / source).is_dir():
-                leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
+                ignored = (CONTEXT / ".dockerignore").read_text().split()
+                leave = shutil.ignore_patterns(*(name[3:] for name in ignored if name.startswith("**/")))
                 shutil.copytree(CONTEXT / source, place, dirs_exist_ok=True, ignore=leave)
             else:
                 shutil.copy(CONTEXT / source, place)
