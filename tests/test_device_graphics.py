@@ -1,6 +1,7 @@
 """The on-device page on a graphics processor: offered where there is one, and used only where it is as good."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -78,7 +79,9 @@ def graphics(browser, place):
     page = started.new_page()
     page.goto(place.address)
     if not page.evaluate(HAS_ADAPTER):
-        pytest.skip("this Chromium offers no WebGPU adapter, not even SwiftShader")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(
+            "this Chromium offers no WebGPU adapter, not even SwiftShader"
+        )
     page.close()
     yield started
     started.close()
