@@ -466,7 +466,7 @@ def test_a_place_that_fits_no_kind_lists_what_each_needs_and_what_is_there(tmp_p
     with pytest.raises(DataError) as caught:
         load_table(str(tmp_path))
     text = str(caught.value)
-    assert all(kind in text and need in text for kind, need in sources.NEEDS.items())
+    assert all(name in text and kind.needs in text for name, kind in sources.KINDS.items())
     assert "It holds notes.txt, sub/." in text
     with pytest.raises(DataError, match="there is no data at"):
         load_table(str(tmp_path / "nowhere"))
@@ -482,6 +482,8 @@ def test_a_kind_can_be_forced(ham):
         load_table(f"csv:{ham}")
     with pytest.raises(DataError, match=r"no metadata\.csv; fill it with: isic"):
         load_table(f"isic-archive:{ham}")
+    with pytest.raises(DataError, match="folders, that is unknown; known are ham10000, "):
+        load_table(f"folders:{ham}")
 
 
 @pytest.mark.real

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from skinlesion.errors import ConfigError
 from skinlesion.images import FITS
 
-#: Kinds of data sets that can be forced by writing them before a path, as in ``folder:my/images``.
-KINDS = ("ham10000", "isic-archive", "dermamnist", "folder", "csv")
 BALANCES = ("none", "classic", "sqrt", "weighted", "loss")
 OPTIMIZERS = ("adam", "adamw")
 LOSSES = ("cross_entropy", "focal", "balanced_softmax", "ldam_drw")
@@ -233,7 +232,8 @@ def parse_setting(text: str) -> tuple[str, object]:
 
 
 def split_kind(data: str) -> tuple[str, Path]:
-    """``"folder:my/images"`` -> ``("folder", Path("my/images"))``; the kind is empty where none is forced."""
-    kind, mark, rest = data.partition(":")
-    forced = bool(mark) and kind in KINDS
-    return (kind, Path(rest).expanduser()) if forced else ("", Path(data).expanduser())
+    """``"folder:my/images"`` -> ``("folder", Path("my/images"))``; the kind is empty where none is written before."""
+    written = re.fullmatch(r"([a-z][a-z0-9-]+):(.+)", data)  # two letters at least: C:\images is a place
+    if written and not Path(data).exists():
+        return written[1], Path(written[2]).expanduser()
+    return "", Path(data).expanduser()

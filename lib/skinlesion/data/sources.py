@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from skinlesion.config import split_kind
@@ -13,22 +13,6 @@ from skinlesion.data.table import LesionTable
 from skinlesion.errors import DataError
 from skinlesion.images import is_image
 from skinlesion.taxonomy import LabelSet, label_set, normalise_label
-
-#: kind -> what it needs, in the order in which a place is tried.
-NEEDS = {
-    "ham10000": "HAM10000_metadata (.csv, .tab or no suffix) and the images as jpg files or in zip archives",
-    "isic-archive": "metadata.csv with a column isic_id, and ISIC_<7 digits>.jpg beside it",
-    "dermamnist": "one dermamnist*.npz, or the path of that file",
-    "folder": "one subfolder a class, named by code or by name, with images in it",
-    "csv": "the path of a .csv file with columns for the image path and the label",
-}
-_READERS: dict[str, Callable[..., LesionTable]] = {
-    "ham10000": ham10000.load,
-    "isic-archive": isic_archive.load,
-    "dermamnist": dermamnist.load,
-    "folder": plain.load_folder,
-    "csv": plain.load_csv,
-}
 
 
 def load_table(
@@ -40,7 +24,7 @@ def load_table(
     ----------
     data : str
         ``"demo"``, or ``"demo:300"`` for that many images; or the path of a data set, whose kind is told from what
-        is there or named before it, as in ``"folder:my/images"``. Kinds are the keys of :data:`NEEDS`.
+        is there or named before it, as in ``"folder:my/images"``. :data:`KINDS` lists them.
     labels : 7 or 8
     exclude_official_test : bool
         Leave out the images of the official ISIC 2018 test set, wherever they came from; a note counts them.
@@ -64,14 +48,14 @@ def load_table(
         kind, place = "ham10000", _demo(demo[1])
     else:
         kind, place = detect(data)
-    table = _READERS[kind](place, chosen, **_own_words(words, kind, chosen))
+    table = KINDS[kind].load(place, chosen, **_own_words(words, kind, chosen))
     return _without_official_test(table) if exclude_official_test else table
 
 
 def _own_words(words: dict[str, str] | None, kind: str, labels: LabelSet) -> dict:
     if not words:
         return {}
-    if kind not in ("folder", "csv"):
+    if not KINDS[kind].takes_words:
         raise DataError(f"a {kind} data set has labels of its own; words can be given for a folder or a csv file")
     unknown = sorted(set(words.values()) - set(labels.codes))
     if unknown:
@@ -98,26 +82,24 @@ def detect(data: str) -> tuple[str, Path]:
         Where there is nothing at that place or nothing that fits; it lists what each kind needs and what was found.
     """
     kind, place = split_kind(data)
+    if kind and kind not in KINDS:
+        raise DataError(f"{data} names a kind of data set, {kind}, that is unknown; known are {', '.join(KINDS)}")
     if not place.exists():
         raise DataError(f"there is no data at {place}; name a folder or a file, or demo for the built-in set")
     if kind:
-        _check_form(kind, place)
+        if KINDS[kind].form == ("folder" if place.is_file() else "file"):
+            raise DataError(f"{place} is no {kind} data set, which needs {KINDS[kind].needs}")
         return kind, place.resolve()
-    for kind, fits in _TESTS.items():
-        if fits(place):
+    for kind, one in KINDS.items():
+        if one.fits(place):
             return kind, place.resolve()
-    needs = "\n".join(f"  {kind:<13} {need}" for kind, need in NEEDS.items())
+    needs = "\n".join(f"  {kind:<13} {one.needs}" for kind, one in KINDS.items())
     tables = sorted(place.glob("*.csv")) if place.is_dir() else []
     raise DataError(
         f"{place} fits no kind of data set. {_contents(place)} Needed is one of\n{needs}\n"
         + (f"If {tables[0].name} lists the images, give {tables[0]}.\n" if tables else "")
         + f"A kind can be forced by writing it before the path, as in folder:{place}"
     )
-
-
-def _check_form(kind: str, place: Path) -> None:
-    if (kind == "csv" and place.is_dir()) or (kind in ("folder", "isic-archive") and place.is_file()):
-        raise DataError(f"{place} is no {kind} data set, which needs {NEEDS[kind]}")
 
 
 def _is_ham10000(place: Path) -> bool:
@@ -153,13 +135,42 @@ def _is_csv(place: Path) -> bool:
     return place.is_file() and place.suffix.lower() in reading.CSV_SUFFIXES
 
 
-_TESTS = {
-    "ham10000": _is_ham10000,
-    "isic-archive": _is_isic_archive,
-    "dermamnist": _is_dermamnist,
-    "folder": _is_folder,
-    "csv": _is_csv,
-}
+@dataclass(frozen=True)
+class Kind:
+    """One kind of data set.
+
+    ``needs`` says in words what must be there, ``fits`` tells it from the others, ``load(place, labels)`` reads it.
+    ``form`` is ``folder`` or ``file`` where it can only be one of them; ``takes_words``: its labels may be called
+    anything, so ``load`` takes ``words`` as well.
+    """
+
+    needs: str
+    fits: Callable[[Path], bool]
+    load: Callable[..., LesionTable]
+    form: str = ""
+    takes_words: bool = False
+
+
+#: Every kind by the name that can be written before a place, in the order in which a place is tried.
+KINDS = {
+    "ham10000": Kind(
+        "HAM10000_metadata (.csv, .tab or no suffix) and the images as jpg files or in zip archives",
+        _is_ham10000, ham10000.load,
+    ),
+    "isic-archive": Kind(
+        "metadata.csv with a column isic_id, and ISIC_<7 digits>.jpg beside it",
+        _is_isic_archive, isic_archive.load, form="folder",
+    ),
+    "dermamnist": Kind("one dermamnist*.npz, or the path of that file", _is_dermamnist, dermamnist.load),
+    "folder": Kind(
+        "one subfolder a class, named by code or by name, with images in it",
+        _is_folder, plain.load_folder, form="folder", takes_words=True,
+    ),
+    "csv": Kind(
+        "the path of a .csv file with columns for the image path and the label",
+        _is_csv, plain.load_csv, form="file", takes_words=True,
+    ),
+}  # fmt: skip
 
 
 def _contents(place: Path) -> str:
