@@ -29,7 +29,7 @@ from skinlesion.config import Config
 from skinlesion.data import skin_tone
 from skinlesion.data.splits import FOLDS, load_split
 from skinlesion.data.table import LesionTable
-from skinlesion.evaluation import decision, operating, subgroups
+from skinlesion.evaluation import decision, gaps, operating, subgroups
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.people import people, population
@@ -146,8 +146,8 @@ def attach_groups(folder: Path, table: LesionTable, judged: Predictions, thresho
     """Put into a model folder's card whom the data are of, and for whom the model works."""
     tones = skin_tone.tone_groups(skin_tone.per_lesion(skin_tone.skin_tones(table), table.frame["lesion_id"]))
     groups = people(table.frame, judged.image_ids, tones)
-    gaps = subgroups.by_subgroup(judged, groups, threshold, hold="diagnosis by" if "diagnosis by" in groups else "")
-    attach(folder, population=population(groups), subgroups=subgroups.for_card(gaps))
+    by_group = subgroups.by_subgroup(judged, groups, threshold, hold="diagnosis by" if "diagnosis by" in groups else "")
+    attach(folder, population=population(groups), subgroups=gaps.for_card(by_group))
 
 
 def ship(config: Config, parts: Path, name: str, folds: list[int]) -> None:

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 import skinlesion
-from skinlesion.config import Config
+from skinlesion.config import Config, listed
 from skinlesion.errors import ModelError
 from skinlesion.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS
-from skinlesion.runs import Run, write_json, write_text
+from skinlesion.runs import Run, replace_folder, write_json, write_text
 from skinlesion.serving.card import attach, model_card
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
@@ -288,7 +288,7 @@ def recipes(config: Config, source: str) -> dict[str, dict]:
     """
     values = config.to_dict() | {"data": source}
     for name in ("split_file", "start", "teachers", "elsewhere"):
-        values[name] = ",".join(Path(place.strip()).name for place in values[name].split(",") if place.strip())
+        values[name] = ",".join(Path(place).name for place in listed(values[name]))
     before = Run(config.start).config_file
     earlier = recipes(Config.from_file(before), source)["config"] if config.start and before.exists() else None
     return {"config": values} | ({"started_from": earlier} if earlier else {})
@@ -336,16 +336,6 @@ def release(run: Run) -> dict:
         manifest = attach(folder, **found)
         replace_folder(folder, run.model)
     return manifest
-
-
-def replace_folder(new: Path, place: Path) -> None:
-    """Move a finished folder to its place, over an older one, which stays until the new one is there."""
-    old = place.with_name(f".{place.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def versions() -> dict[str, str]:

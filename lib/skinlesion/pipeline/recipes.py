@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from skinlesion.config import Config, parse_setting, split_kind
+from skinlesion.config import Config, listed, parse_setting, split_kind
 from skinlesion.errors import ConfigError, DataError
 from skinlesion.runs import Run
 
@@ -83,7 +83,7 @@ def _place(config: Config, name: str) -> str:
 def _runs(config: Config, name: str) -> str:
     """Trained runs, separated by commas, as notebooks can use them."""
     found = []
-    for place in filter(None, map(str.strip, getattr(config, name).split(","))):
+    for place in listed(getattr(config, name)):
         if "{" in place:
             raise ConfigError(
                 f"{name}={place!r} stands for a run of each part, which benchmarks/shipped.py or "

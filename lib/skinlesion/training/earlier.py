@@ -6,7 +6,7 @@ import json
 
 import torch
 
-from skinlesion.config import Config, split_kind
+from skinlesion.config import Config, listed, split_kind
 from skinlesion.errors import ConfigError
 from skinlesion.runs import Run
 from skinlesion.training import checkpoint
@@ -15,7 +15,7 @@ from skinlesion.training.models import Classifier
 
 def teacher_runs(config: Config) -> list[Run]:
     """The runs that ``config.teachers`` names; none where it is empty. Raises ConfigError for nothing but commas."""
-    runs = [Run(name.strip()) for name in config.teachers.split(",") if name.strip()]
+    runs = [Run(place) for place in listed(config.teachers)]
     if config.teachers and not runs:
         raise ConfigError(f"teachers={config.teachers!r} names no folder; name trained runs, or leave it empty")
     return runs
