@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from skinlesion import images
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import load_split
@@ -44,6 +46,7 @@ def main() -> None:
         ids,
         y[rows],
         split["lesion_id"].to_numpy(str)[rows],
+        prior=np.array([predictor.manifest.content["prior"][code] for code in codes]),
         progress=True,
     )
     RESULTS.mkdir(exist_ok=True)

@@ -142,6 +142,7 @@ def test_comments_with_equals_signs_are_read(folders):
         ("# none\nepochs: int = 3", {}, "needs a parameter run"),
         ('run: str = "here"', {}, "magic command %run"),
         (HEAD + "epochs: int = 3", {"model": "resnet18"}, "model='resnet18' would have no effect"),
+        (HEAD + "fold: int = 0", {"fold": -1}, "fold=-1 leaves no validation images"),
     ],
 )
 def test_parameters_that_do_not_fit_stop_everything(folders, parameters, config, message):

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 from skimage.util import random_noise
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from skinlesion import images
 from skinlesion.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
 from skinlesion.errors import DataError
-from skinlesion.evaluation import plots, robustness
-from skinlesion.evaluation.plots.robustness import corruption_curves, movement_curves
+from skinlesion.evaluation import calibration, plots, robustness
+from skinlesion.evaluation.plots.robustness import corruption_calibration, corruption_curves, movement_curves
 from skinlesion.taxonomy import HAM7
 
 EVERY = CORRUPTIONS | MOVEMENTS
@@ -125,6 +125,10 @@ def test_the_table_says_what_the_model_does(table):
         ]
         assert row["mean_change"] == pytest.approx(np.mean(change))
         assert row["in_domain"] == np.mean([one.in_domain for one in answers])
+        p = np.array([[one.probabilities[code] for code in HAM7.codes] for one in answers])
+        assert row["confidence"] == pytest.approx(p.max(axis=1).mean())
+        assert row["accuracy"] == pytest.approx(accuracy_score(y, p.argmax(axis=1)))
+        assert row["ece"] == pytest.approx(calibration.expected_calibration_error(p, y))
         assert row["relative_low"] <= row["relative"] <= row["relative_high"]
     assert found.loc[("brightness", 5), "in_domain"] < 1
     still = found.loc[["clean", "rotation", "shift"]]  # plain frames look the same, turned or moved
@@ -133,9 +137,27 @@ def test_the_table_says_what_the_model_does(table):
     assert robustness.weakest(found.reset_index())["relative"].is_monotonic_increasing
 
 
+def test_calibration_is_measured_at_the_mix_that_probabilities_are_made_for(table):
+    frames, ids, y, _ = table
+    few = np.flatnonzero(y == HAM7.index("mel"))[:5]  # an uneven sample, weighed back to even
+    rows = np.concatenate([np.flatnonzero(y == HAM7.index("nv")), few])
+    prior = np.zeros(7)
+    prior[[HAM7.index("nv"), HAM7.index("mel")]] = 0.2, 0.8
+    some = [frames[i] for i in rows]
+    found = robustness.measure(
+        Toy(), some, [ids[i] for i in rows], y[rows], rows, prior=prior, kinds=("blur",), severities=(1,), replicates=0
+    ).iloc[0]
+    answers = Toy().predict(some)
+    right = np.array([HAM7.index(one.label) for one in answers]) == y[rows]
+    weight = np.where(y[rows] == HAM7.index("mel"), 0.8 / 5, 0.2 / 20)
+    assert found["accuracy"] == pytest.approx(np.average(right, weights=weight))
+    sure = [max(one.probabilities.values()) for one in answers]
+    assert found["confidence"] == pytest.approx(np.average(sure, weights=weight))
+
+
 def test_figures_say_what_they_show(table):
     found = table[3]
-    for figure, alt in (corruption_curves(found), movement_curves(found)):
+    for figure, alt in (corruption_curves(found), corruption_calibration(found), movement_curves(found)):
         assert plots.png(figure).startswith(b"\x89PNG")
         assert "everything" not in alt and len(alt) > 80
     worst = found[(found["kind"] == "vignette") & (found["severity"] == 5)].iloc[0]

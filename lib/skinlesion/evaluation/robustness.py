@@ -16,11 +16,14 @@ from tqdm.auto import tqdm
 
 from skinlesion.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
 from skinlesion.errors import DataError
+from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics, ratio
 
 CLEAN = "clean"
-MEASURES = ("balanced_accuracy", "relative", "same_label", "mean_change", "in_domain")
+MEASURES = (
+    "balanced_accuracy", "relative", "same_label", "mean_change", "in_domain", "confidence", "accuracy", "ece",
+)  # fmt: skip
 _CHUNK = 32  # frames corrupted and answered at once
 
 
@@ -63,6 +66,7 @@ def measure(
     y: np.ndarray,
     lesions: np.ndarray,
     *,
+    prior: np.ndarray | None = None,
     kinds: Sequence[str] = (*CORRUPTIONS, *MOVEMENTS),
     severities: Sequence[int] = SEVERITIES,
     replicates: int = 2000,
@@ -79,6 +83,9 @@ def measure(
     image_ids : of the frames; they decide what is drawn at random
     y : int [N], true class in the order of the model's labels
     lesions : [N], lesion ids
+    prior : float [K], optional
+        Class mix that the probabilities are made for: calibration is measured with images weighed to it, since an
+        even sample (:func:`sample_evenly`) has another one.
     kinds : of :data:`skinlesion.corruptions.CORRUPTIONS` and ``MOVEMENTS``
     severities : of 1 to 5
     replicates : int, bootstrap replicates over lesions
@@ -88,7 +95,9 @@ def measure(
     DataFrame, a row a kind and severity, the first one ``clean`` at severity 0; ``level``, ``n_images``, ``n_lesions``,
     and each of :data:`MEASURES` with ``_low`` and ``_high``, its 95% interval: balanced accuracy; the same relative to
     clean; the fraction of images that keep their label; the mean over images of the largest change of a probability;
-    the fraction that counts as in domain. The last three are means over these images, whatever their mix of classes.
+    the fraction that counts as in domain (these three are means over these images, whatever their mix of classes);
+    and, weighed to ``prior``, the mean of the largest probability, how often that class is the true one, and the
+    adaptive calibration error between the two.
 
     Raises
     ------
@@ -104,13 +113,15 @@ def measure(
     if not len(frames) == len(image_ids) == len(y) == len(lesions) or not len(frames):
         raise DataError("robustness needs at least one image, and an id, a class and a lesion id for each")
     resamples = resample(lesions, replicates, seed)
+    weight = np.ones(len(y)) if prior is None else _weights(y, np.asarray(prior))
     clean = _answers(model, frames)
-    rows = [{"kind": CLEAN, "severity": 0, "level": 0.0} | _judge(clean, clean, y, resamples)]
+    rows = [{"kind": CLEAN, "severity": 0, "level": 0.0} | _judge(clean, clean, y, resamples, weight)]
     todo = [(kind, severity) for kind in kinds for severity in severities]
     for kind, severity in tqdm(todo, desc="corrupt", disable=not progress):
         answers = _answers(model, frames, image_ids, kind, severity, seed)
         level = (CORRUPTIONS | MOVEMENTS)[kind].levels[severity - 1]
-        rows.append({"kind": kind, "severity": severity, "level": float(level)} | _judge(answers, clean, y, resamples))
+        found = _judge(answers, clean, y, resamples, weight)
+        rows.append({"kind": kind, "severity": severity, "level": float(level)} | found)
     return pd.DataFrame(rows)
 
 
@@ -130,20 +141,32 @@ def _answers(model: Answering, frames, image_ids=None, kind: str = CLEAN, severi
     )
 
 
-def _judge(answers: Answers, clean: Answers, y: np.ndarray, resamples: Resamples) -> dict:
+def _weights(y: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """A weight an image, float64 [N], that gives the classes which occur the mix of ``prior``; the mean is one."""
+    weight = prior[y] / np.bincount(y, minlength=len(prior))[y]
+    return weight * len(y) / weight.sum()
+
+
+def _judge(answers: Answers, clean: Answers, y: np.ndarray, resamples: Resamples, weight: np.ndarray) -> dict:
     accuracy, before = (_balanced_accuracy(one, y, resamples) for one in (answers, clean))
     images = resamples.totals(np.ones(len(y)))
     change = np.abs(answers.probabilities - clean.probabilities).max(axis=1)
+    confidence, right = calibration.top_label(answers.probabilities, y)
+    total = resamples.totals(weight)
+    gaps = resamples.totals(calibration.gaps(confidence, right) * weight[:, None])
     replicates = {
         "balanced_accuracy": accuracy,
         "relative": ratio(accuracy, before),
         "same_label": resamples.totals(answers.predicted == clean.predicted) / images,
         "mean_change": resamples.totals(change) / images,
         "in_domain": resamples.totals(answers.in_domain) / images,
+        "confidence": resamples.totals(confidence * weight) / total,
+        "accuracy": resamples.totals(right * weight) / total,
+        "ece": np.abs(gaps).sum(axis=1) / total,
     }
     row = {"n_images": len(y), "n_lesions": resamples.counts.shape[1]}
     for name in MEASURES:
-        found = summarise(replicates[name], len(y))
+        found = summarise(replicates[name], len(y), recentre=name == "ece")
         row |= {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
     return row
 

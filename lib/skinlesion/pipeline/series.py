@@ -131,7 +131,7 @@ def check_parameters(config: Config, notebooks: Path, steps: tuple[Step, ...] = 
     ------
     ConfigError
         If a notebook has a parameter that is neither ``run`` nor a configuration's, or of another type; if it has no
-        ``run``; or if a value that was changed reaches no notebook.
+        ``run``; if a value that was changed reaches no notebook; or if no fold validates.
     """
     default = Config().to_dict()
     types = {name: type(value).__name__ for name, value in default.items()} | {"run": "str"}
@@ -152,6 +152,11 @@ def check_parameters(config: Config, notebooks: Path, steps: tuple[Step, ...] = 
     for name, value in config.to_dict().items():
         if name not in taken and value != default[name]:
             raise ConfigError(f"{name}={value!r} would have no effect: no notebook has a parameter {name!r}")
+    if config.fold == -1 and not config.split_file:
+        raise ConfigError(
+            "fold=-1 leaves no validation images, on which the series chooses its thresholds; give a fold from 0 to 4, "
+            "or train alone: skinlesion train ... --set fold=-1"
+        )
     return names
 
 

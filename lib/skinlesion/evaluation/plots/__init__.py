@@ -14,7 +14,12 @@ from skinlesion.evaluation.plots.data import (
     stacked_bars,
 )
 from skinlesion.evaluation.plots.external import external_figure, leak_meter
-from skinlesion.evaluation.plots.robustness import corruption_curves, coverage_curves, movement_curves
+from skinlesion.evaluation.plots.robustness import (
+    corruption_calibration,
+    corruption_curves,
+    coverage_curves,
+    movement_curves,
+)
 from skinlesion.evaluation.plots.scores import (
     confusion_matrix,
     forest,
@@ -35,6 +40,7 @@ __all__ = [
     "color_scatter",
     "color_swatches",
     "confusion_matrix",
+    "corruption_calibration",
     "corruption_curves",
     "coverage_curves",
     "decision_curve",

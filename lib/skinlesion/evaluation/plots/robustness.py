@@ -24,31 +24,57 @@ def corruption_curves(table: pd.DataFrame, title: str = "Worse images: balanced 
     -------
     Figure, str
     """
+    lines = {"relative": "balanced accuracy, relative to clean", "in_domain": "images called in domain, fraction"}
+    figure, clean, last = _panels(table, title, lines, top=1.25)
+    told = [f"{kind} {row['relative']:.2f} ({row['relative_low']:.2f} to {row['relative_high']:.2f})"
+            for kind, row in last.items()]  # fmt: skip
+    return figure, (
+        f"{title}; clean {clean['balanced_accuracy']:.3f} on {clean['n_images']:,} images. "
+        f"At severity {int(table['severity'].max())}: {'; '.join(told)}."
+    )
+
+
+@styled
+def corruption_calibration(table: pd.DataFrame, title: str = "Worse images: does it still know how sure to be?"):
+    """A panel a corruption: the mean of the largest probability, and how often that class is the true one.
+
+    Parameters and answer as of :func:`corruption_curves`.
+    """
+    lines = {"accuracy": "right, fraction", "confidence": "how sure it is, mean largest probability"}
+    figure, clean, last = _panels(table, title, lines, top=1.0)
+
+    def words(row) -> str:
+        return (
+            f"{row['confidence']:.2f} sure, {row['accuracy']:.2f} right, calibration error {row['ece']:.3f} "
+            f"({row['ece_low']:.3f} to {row['ece_high']:.3f})"
+        )
+
+    told = [f"{kind} {words(row)}" for kind, row in last.items()]
+    return figure, f"{title} Clean {words(clean)}. At severity {int(table['severity'].max())}: {'; '.join(told)}."
+
+
+def _panels(table: pd.DataFrame, title: str, lines: dict[str, str], top: float):
+    """A panel a corruption with two measures against severity; the clean row, and the last row of every corruption."""
     kinds = [kind for kind in CORRUPTIONS if kind in set(table["kind"])]
     rows = -(-len(kinds) // _COLUMNS)
     figure, axes = new_figure(11.0, 2.4 * rows + 1.2, rows, _COLUMNS, sharex=True, sharey=True)
     clean = table[table["kind"] == "clean"]
-    told = []
+    last = {}
     for axis, kind in zip(axes.flat, kinds, strict=False):
         curve = pd.concat([clean, table[table["kind"] == kind]])
-        _curve(axis, curve, "relative", CONTRAST, "balanced accuracy, relative to clean", "-")
-        _curve(axis, curve, "in_domain", ACCENT, "images called in domain, fraction", "--")
+        for (measure, label), color, line in zip(lines.items(), (CONTRAST, ACCENT), ("-", "--"), strict=True):
+            _curve(axis, curve, measure, color, label, line)
         axis.axhline(1, color=INK, linewidth=1, linestyle=":")
-        axis.set(title=kind, xticks=range(6), ylim=(0, 1.25))
+        axis.set(title=kind, xticks=range(6), ylim=(0, top))
         axis.set_xlabel(f"severity ({CORRUPTIONS[kind].about})", fontsize=8)
-        worst = curve.iloc[-1]
-        told.append(f"{kind} {worst['relative']:.2f} ({worst['relative_low']:.2f} to {worst['relative_high']:.2f})")
+        last[kind] = curve.iloc[-1]
     for axis in list(axes.flat)[len(kinds) :]:
         axis.set_visible(False)
     for axis in axes[:, 0]:
         axis.set_ylabel("fraction")
     figure.suptitle(title)
     _legend_below(figure, axes[0, 0])
-    severity = int(table["severity"].max())
-    return figure, (
-        f"{title}; clean {clean['balanced_accuracy'].iloc[0]:.3f} on {clean['n_images'].iloc[0]:,} images. "
-        f"At severity {severity}: {'; '.join(told)}."
-    )
+    return figure, clean.iloc[0], last
 
 
 @styled
