@@ -22,8 +22,9 @@ RESEARCH = (
     "Research software, no medical device. It replaces no examination; see a doctor about any lesion that worries you."
 )
 SCORES = (
-    "Probabilities are calibrated: of all images that get 30%, about 30% are of that class. Decision scores weigh rare "
-    "classes up, so that none is overlooked, and only serve to choose the class; they are no probabilities."
+    "Probabilities are calibrated on images like those the model has learnt from: of all that get 30%, about 30% are "
+    "of that class. Decision scores weigh rare classes up, so that none is overlooked, and only serve to choose the "
+    "class; they are no probabilities."
 )
 
 
@@ -41,6 +42,7 @@ class Row:
 class Result:
     """One image as the templates show it: an answer, or the ``error`` that says why there is none.
 
+    ``warning`` says why not to rely on the answer at all, ``notices`` what else to know before believing it.
     ``preview`` and ``overlay`` are ``data:`` URLs. An average of several images has neither; an ``overlay`` is
     missing too where the network has no activation map, or nothing in it speaks for the class.
     """
@@ -53,6 +55,7 @@ class Result:
     rows: tuple[Row, ...] = ()
     advice: str = ""
     reason: str = ""
+    warning: str = ""
     notices: tuple[str, ...] = ()
     overlay: str | None = None
     measured: str = ""
@@ -77,7 +80,8 @@ def result(title: str, frame: np.ndarray | None, prediction: Prediction, manifes
         rows=tuple(rows),
         advice=_advice(prediction),
         reason=reason(prediction, manifest),
-        notices=tuple(_notices(prediction, rows, several=frame is None)),
+        warning="" if prediction.in_domain else _warning(several=frame is None),
+        notices=tuple(_notices(prediction, rows)),
         overlay=overlay,
         measured=measured(manifest),
         operating_point=manifest.referral["threshold"],
@@ -129,15 +133,17 @@ def _figure(name: str, figure: dict) -> str | None:
     return f"{text} on {figure['n']:,} images"
 
 
-def _notices(prediction: Prediction, rows: list[Row], *, several: bool) -> list[str]:
+def _warning(*, several: bool) -> str:
+    which = "At least one of these images" if several else "This image"
+    return (
+        f"{which} does not look like the dermatoscopic images the model has learnt from. "
+        "Do not rely on this answer; check that it was taken through a dermatoscope and shows one lesion."
+    )
+
+
+def _notices(prediction: Prediction, rows: list[Row]) -> list[str]:
     notices = []
     top = rows[0]
-    if not prediction.in_domain:
-        which = "At least one of these images" if several else "This image"
-        notices.append(
-            f"{which} does not look like the dermatoscopic images the model has learnt from. "
-            "Do not rely on this answer; check that it was taken through a dermatoscope and shows one lesion."
-        )
     if top.probability < UNSURE:
         notices.append(
             f"The model is unsure: even its most probable class, {top.diagnosis.name}, has only "

@@ -145,15 +145,18 @@ def test_notices_say_when_to_doubt_the_answer(predictor):
     overruled = replace(sure, probabilities={**dict.fromkeys(codes, 0.04), others[0]: 0.76})
     outside = replace(sure, in_domain=False)
 
-    def notices(prediction, frame=FRAME):
-        return present.result("a.png", frame, prediction, predictor.manifest).notices
+    def shown(prediction, frame=FRAME):
+        return present.result("a.png", frame, prediction, predictor.manifest)
 
-    assert notices(sure) == ()
+    def notices(prediction):
+        return shown(prediction).notices
+
+    assert notices(sure) == () and shown(sure).warning == ""
     assert [text.partition(":")[0] for text in notices(unsure)] == ["The model is unsure"]
     assert [text.partition(" is ")[0] for text in notices(overruled)] == ["The most probable class"]
     assert predictor.manifest.labels[others[0]].name in notices(overruled)[0]
-    assert notices(outside)[0].startswith("This image does not look like")
-    assert notices(outside, None)[0].startswith("At least one of these images does not look like")
+    assert shown(outside).warning.startswith("This image does not look like")
+    assert shown(outside, None).warning.startswith("At least one of these images does not look like")
 
 
 def test_watching_is_no_reassurance_about_an_image_unlike_the_training_data(predictor):

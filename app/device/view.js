@@ -1,7 +1,7 @@
 // One card an image, from the page's template: what the Flask page shows for an upload.
 
 import { paint } from "./overlay.js";
-import { advice, notices, percent, ranking, reason } from "./words.js";
+import { WARNING, advice, notices, percent, ranking, reason } from "./words.js";
 
 /** @import {Answer, Loaded, Model, Outputs} from "./types.js" */
 
@@ -46,7 +46,10 @@ export function result(image, outputs, answer, { model, threads, provider }) {
   find("kind").classList.toggle("malignant", chosen.malignant);
   find("probability").textContent = percent(answer.probabilities[answer.best]);
   find("description").textContent = chosen.description;
-  find("notices").replaceChildren(...notices(answer, model).map((text, i) => notice(text, i === 0 && !answer.inDomain)));
+  find("warning").textContent = WARNING;
+  find("warning").hidden = answer.inDomain;
+  find("name").classList.toggle("doubtful", !answer.inDomain);
+  find("notices").replaceChildren(...notices(answer, model).map(notice));
   find("advice").classList.add(answer.inDomain || answer.referral === "refer" ? answer.referral : "doubtful");
   find("advised").textContent = advice(answer);
   find("reason").textContent = reason(answer, model);
@@ -60,13 +63,10 @@ export function result(image, outputs, answer, { model, threads, provider }) {
   return find("");
 }
 
-/**
- * @param {string} text
- * @param {boolean} loud
- */
-function notice(text, loud) {
+/** @param {string} text */
+function notice(text) {
   const paragraph = document.createElement("p");
-  paragraph.className = loud ? "notice loud" : "notice";
+  paragraph.className = "notice";
   paragraph.setAttribute("role", "note");
   paragraph.textContent = text;
   return paragraph;

@@ -5,6 +5,10 @@
 /** Below it, the most probable class is more likely wrong than right. */
 const UNSURE = 0.5;
 
+/** Why not to rely on an answer at all, where the image is not in the model's domain. */
+export const WARNING = "This image does not look like the dermatoscopic images the model has learnt from. " +
+  "Do not rely on this answer; check that it was taken through a dermatoscope and shows one lesion.";
+
 /**
  * A share of 1 in per cent; neither all nor nothing unless it is.
  *
@@ -44,7 +48,7 @@ export function ranking({ probabilities }) {
 }
 
 /**
- * What a reader must know before believing the answer.
+ * What else a reader must know before believing the answer.
  *
  * @param {Answer} answer
  * @param {Model} model
@@ -53,10 +57,6 @@ export function notices(answer, { labels }) {
   const [top] = ranking(answer);
   const share = percent(answer.probabilities[top]);
   const found = [];
-  if (!answer.inDomain) {
-    found.push("This image does not look like the dermatoscopic images the model has learnt from. " +
-      "Do not rely on this answer; check that it was taken through a dermatoscope and shows one lesion.");
-  }
   if (answer.probabilities[top] < UNSURE) {
     found.push(`The model is unsure: even its most probable class, ${labels[top].name}, has only ${share}, ` +
       "so it is more likely wrong than right.");

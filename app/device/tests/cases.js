@@ -3,14 +3,15 @@
 import { readFileSync } from "node:fs";
 import { answer } from "../answer.js";
 import { paint } from "../overlay.js";
-import { advice, notices, percent, ranking, reason } from "../words.js";
+import { WARNING, advice, notices, percent, ranking, reason } from "../words.js";
 
 const { decisions, overlays, shares } = JSON.parse(readFileSync(0, "utf8"));
 
 console.log(JSON.stringify({
   decisions: decisions.map(({ model, logits, domain }) => {
     const found = answer(model, logits, domain);
-    const words = { advice: advice(found), reason: reason(found, model), notices: notices(found, model) };
+    const warning = found.inDomain ? "" : WARNING;
+    const words = { advice: advice(found), reason: reason(found, model), warning, notices: notices(found, model) };
     return { ...found, ...words, ranking: ranking(found) };
   }),
   overlays: overlays.map(({ activation, grid, frame, fit }) => {
