@@ -10,6 +10,7 @@ import pytest
 import tiny_model
 from skinlesion.errors import ModelError
 from skinlesion.serving.card import attach, clear_derm, model_card
+from skinlesion.serving.facts import mix
 from skinlesion.serving.manifest import Manifest
 from skinlesion.taxonomy import HAM7, ISIC8
 
@@ -69,12 +70,16 @@ def test_figures_are_the_manifest_s():
     manifest["referral"]["threshold"] = 0.4321
     manifest["prior"]["df"] = 0.0777
     card = model_card(manifest)
-    for said in ("81.2 % (75.0 to 87.5)", "65.4 % (75.0 to 87.5)", "0.432", "7.8%"):
+    for said in ("81.2% (75.0 to 87.5)", "65.4% (75.0 to 87.5)", "0.432", "7.8%"):
         assert said in card and said not in before
     for heading in ("Intended use", "Must not be used", "Data and their gaps", "How good it is", "Who it works for",
                     "Elsewhere", "What to mind", "Terms", "CLEAR Derm checklist"):  # fmt: skip
         assert f"\n## {heading}\n" in card
     assert manifest["licence"] in card and manifest["sha256"] in card and "no medical" in card
+
+
+def test_a_group_that_is_there_is_never_none_of_the_images():
+    assert mix({"light": 990, "tan": 6, "brown": 4, "dark": 0}) == "light 99%, tan 1%, brown under 1%, dark 0%"
 
 
 def test_evaluations_are_shown_where_there_are_any_and_missed_where_not():
@@ -83,7 +88,7 @@ def test_evaluations_are_shown_where_there_are_any_and_missed_where_not():
     assert "Not measured on images of another place" in model_card(manifest)
     manifest["evaluation"] = evaluation()
     card = model_card(manifest)
-    assert "| sex | female | 791 | 81.2 % (75.0 to 87.5) | 81.2 % (75.0 to 87.5) | not measured |" in card
+    assert "| sex | female | 791 | 81.2% (75.0 to 87.5) | 81.2% (75.0 to 87.5) | not measured |" in card
     assert "| skin tone | brown | 6 | not measured |" in card
     assert "- By sex: male 60%, female 40% of the images." in card
     assert "**ph2**, 200 images (mel 40, nv 160)" in card and "earlier version" not in card

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from skinlesion.runs import write_json, write_text
 from skinlesion.serving.checklist import clear_derm
-from skinlesion.serving.facts import about, figure, number, parted, share, subgroup_rows
+from skinlesion.serving.facts import about, figure, mix, number, parted, share, subgroup_rows
 from skinlesion.serving.manifest import FILE, Manifest
 from skinlesion.taxonomy import label_set
 
@@ -120,9 +120,7 @@ def _data(manifest: dict, labels) -> str:
     ]
     population = manifest.get("evaluation", {}).get("population", {})
     for attribute, groups in population.items():
-        total = sum(groups.values())
-        told = ", ".join(f"{name} {count / total:.0%}" for name, count in groups.items())
-        lines.append(f"- By {attribute}: {told} of the images.")
+        lines.append(f"- By {attribute}: {mix(groups)} of the images.")
     return "## Data and their gaps\n" + "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,7 @@ application. Topics and items are named in our words.
 
 from __future__ import annotations
 
-from skinlesion.serving.facts import about, figure, number, parted, share
+from skinlesion.serving.facts import about, figure, mix, number, parted, share
 from skinlesion.taxonomy import label_set
 
 
@@ -34,10 +34,9 @@ def _images(manifest: dict) -> list[tuple[str, str, str]]:
     frame = "all of the frame, squashed" if manifest["fit"] == "squash" else "the centre square"
     tone = facts["skin"][0].upper() + facts["skin"][1:]
     if tones:
-        total = sum(tones.values())
-        told = ", ".join(f"{name} {count / total:.0%}" for name, count in tones.items())
         tone += (
-            f" Estimated from the images' borders (individual typology angle), with no truth to check it by: {told}."
+            " Estimated from the images' borders (individual typology angle), with no truth to check it by: "
+            f"{mix(tones)}."
         )
     return _topic("data", {
         "type of images": "Dermatoscopic images of single lesions; no clinical photographs, no histology.",

@@ -66,11 +66,20 @@ def figure(metric: dict | None, factor: int = 1) -> str:
     """``0.912 (0.900 to 0.930)``; with a factor of 100 in per cent; words where nothing was measured."""
     if not metric or metric.get("value") is None:
         return "not measured"
-    unit, digits = (" %", 1) if factor == 100 else ("", 3)
+    unit, digits = ("%", 1) if factor == 100 else ("", 3)
     value, low, high = (metric[key] for key in ("value", "low", "high"))
     if low is None or high is None:
         return f"{value * factor:.{digits}f}{unit}"
     return f"{value * factor:.{digits}f}{unit} ({low * factor:.{digits}f} to {high * factor:.{digits}f})"
+
+
+def mix(groups: dict[str, int]) -> str:
+    """``male 54%, female 46%, unknown under 1%``: how many of all are of each group."""
+    total = sum(groups.values())
+    return ", ".join(
+        f"{name} {'under 1%' if 0 < count < 0.005 * total else f'{count / total:.0%}'}"
+        for name, count in groups.items()
+    )
 
 
 def share(metric: dict | None) -> str:
