@@ -42,7 +42,7 @@ def test_it_is_small_and_says_what_it_is(predictor):
     assert b"stack_trace" not in (PRETRAINED / "model.onnx").read_bytes()
     card = (PRETRAINED / "MODEL_CARD.md").read_text()
     assert content["sha256"] in card
-    assert f"{content['metrics']['balanced_accuracy']['value'] * 100:.1f} %" in card
+    assert f"{content['metrics']['balanced_accuracy']['value'] * 100:.1f}%" in card
 
 
 @pytest.mark.parametrize("size", [(200, 150), (450, 338), (1200, 900), (2400, 1800)], ids=str)
