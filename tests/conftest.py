@@ -79,3 +79,11 @@ def bucket():
         client.create_bucket(Bucket="skin")
         yield client
     server.stop()
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A place for notebooks, and one for the run that they make."""
+    notebooks, reports = tmp_path / "notebooks", tmp_path / "reports"
+    notebooks.mkdir()
+    return notebooks, reports / "one"

@@ -19,7 +19,7 @@ from skinlesion.errors import ConfigError, SkinLesionError
 from skinlesion.pipeline.publish import publish
 from skinlesion.pipeline.series import Step
 from skinlesion.taxonomy import HAM7
-from test_pipeline import HEAD, write_notebook
+from small_series import HEAD, write_notebook
 
 STEPS = (Step("01_a", (), ("predictions.csv",)),)
 

@@ -53,7 +53,7 @@ TESTS = {
     "python run_all.py --data demo --preset quick --run mine --set epochs=10 image_size=160":
         "test_end_to_end.py::test_everything_promised_is_there",
     "python run_all.py --run mine --set epochs=10 image_size=160 --from 04":
-        "test_pipeline.py::test_the_command_end_to_end",
+        "test_execution.py::test_the_command_end_to_end",
     "python run_all.py --data PATH --config classic quick --folds 0 1 2 --jobs 3 --run all":
         "test_group.py::test_what_the_command_asks_for test_group.py::test_two_runs_at_once_and_their_comparison "
         "test_end_to_end.py::test_everything_promised_is_there",
