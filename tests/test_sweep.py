@@ -67,6 +67,8 @@ def test_a_sweep_goes_on_after_a_kill(config, tmp_path):
         drawn = Config.from_file(tmp_path / row["run"] / "config.json")
         assert drawn == config.but(**{name: row[name] for name in SPACE})
     pd.testing.assert_frame_equal(sweep(config, tmp_path, 3), found)
+    whole = sweep(config, tmp_path / "never killed", 3)
+    pd.testing.assert_frame_equal(found.drop(columns=["trial", "run"]), whole.drop(columns=["trial", "run"]))
     with pytest.raises(ConfigError, match="another recipe or space"):
         sweep(config, tmp_path, 3, epochs=[1, 2])
 

@@ -24,6 +24,7 @@ from skinlesion.data.table import LesionTable
 from skinlesion.errors import ConfigError, DivergedError, SkinLesionError
 from skinlesion.pipeline.stamps import lock
 from skinlesion.runs import Run, atomic, write_json
+from skinlesion.training.chance import generator
 from skinlesion.training.command import prepare
 from skinlesion.training.fit import fit
 
@@ -76,7 +77,8 @@ def sweep(config: Config, space: dict, folder: Path, trials: int, *, progress: b
         _take_up(study)
         prepare(config, run, progress)
         table, split = LesionTable.load(run), splits.load_split(run.split)["split"].to_numpy(str)
-        while len(study.get_trials(deepcopy=False, states=_ENDED)) < trials:
+        while (ended := len(study.get_trials(deepcopy=False, states=_ENDED))) < trials:
+            study.sampler = _sampler(config.seed, ended)
             trial = study.ask()
             drawn = config.but(**{name: _draw(trial, name, values) for name, values in space.items()})
             place = Run(run.folder / trial.user_attrs.get("folder", f"trial-{trial.number:04}"))
@@ -135,10 +137,14 @@ def _study(run: Run, config: Config):
         storage=JournalStorage(JournalFileBackend(str(run.folder / JOURNAL))),
         study_name="sweep",
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=config.seed),
         pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
         load_if_exists=True,
     )
+
+
+def _sampler(seed: int, ended: int):
+    """The sampler of the next trial: what it draws hangs on the trials that ended, not on how often we were killed."""
+    return optuna.samplers.TPESampler(seed=int(generator(seed, ended, stream="sweep").integers(2**32)))
 
 
 def _take_up(study) -> None:
