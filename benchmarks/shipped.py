@@ -39,7 +39,7 @@ from skinlesion.runs import Run, write_json
 from skinlesion.serving.card import attach
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
-from skinlesion.taxonomy import LabelSet
+from skinlesion.taxonomy import LabelSet, label_set
 from skinlesion.training.command import train
 from skinlesion.training.domain import fit_domain
 from skinlesion.training.kept import is_kept, keep, read_kept
@@ -53,7 +53,7 @@ SIZES = ((150, 112), (300, 225), (600, 450), (1200, 900), (2400, 1800))  # width
 def part_config(config: Config, name: str) -> Config:
     """The recipe of one part: ``fold-k`` validates on fold k, ``final`` on none; each starts from its own part."""
     fold = -1 if name == "final" else int(name.removeprefix("fold-"))
-    return config.but(fold=fold, start=config.start.format(part=name))
+    return config.but(fold=fold, **{key: getattr(config, key).format(part=name) for key in ("start", "split_file")})
 
 
 def train_start(own: Config, recipe: Path) -> None:
@@ -64,7 +64,10 @@ def train_start(own: Config, recipe: Path) -> None:
     start = Run(own.start)
     if not start.outputs.exists():
         name, part = start.folder.parts[-2:]
-        train(part_config(Config.from_file(recipe.with_name(f"{name}.json")).but(data=own.data), part), start)
+        before = part_config(Config.from_file(recipe.with_name(f"{name}.json")).but(data=own.data), part)
+        if before.start:
+            train_start(before, recipe)
+        train(before, start)
 
 
 def seconds(run: Run) -> float:
@@ -150,12 +153,35 @@ def attach_groups(folder: Path, table: LesionTable, judged: Predictions, thresho
     attach(folder, population=population(groups), subgroups=gaps.for_card(by_group))
 
 
+def answers_of(name: str, folds: list[int]) -> tuple[pd.DataFrame, list[dict]]:
+    """What the folds' networks said of the images that they had not seen, and the facts of their trainings."""
+    kept = [read_kept(RESULTS / name / f"fold-{fold}") for fold in folds]
+    return pd.concat([rows for rows, _ in kept], ignore_index=True), [facts for _, facts in kept]
+
+
+def judge(config: Config, name: str, folds: list[int]) -> None:
+    """Choose on the out-of-fold logits and write what was measured there: for a recipe that is not shipped."""
+    rows, facts = answers_of(name, folds)
+    learned = np.mean([fact["prior"] for fact in facts], axis=0)
+    out_of_fold = predictions(choose(config, label_set(config.labels), rows, learned), rows)
+    metrics = {"out_of_fold": evaluate(out_of_fold)}
+    out_of_fold.write(RESULTS / name / "out_of_fold.csv")
+    write_json(RESULTS / name / "metrics.json", metrics)
+    tell(metrics)
+
+
+def tell(metrics: dict[str, dict]) -> None:
+    for which, found in metrics.items():
+        figures = found | {"melanoma sensitivity": found["per_class"]["mel"]["sensitivity"]}
+        shown = ("balanced_accuracy", "macro_auroc", "melanoma sensitivity")
+        print(f"{which}: " + ", ".join(f"{name} {describe(figures[name])}" for name in shown))
+
+
 def ship(config: Config, parts: Path, name: str, folds: list[int]) -> None:
     """Choose on the out-of-fold logits, read the test part, export, and write what was measured."""
     final = Run(parts / "final")
     table = LesionTable.load(final)
-    answers = [read_kept(RESULTS / name / f"fold-{fold}") for fold in folds]
-    rows = pd.concat([rows for rows, _ in answers], ignore_index=True)
+    rows, trainings = answers_of(name, folds)
     test_rows, learned = outputs(final, "test")
     chosen = choose(config, table.labels, rows, learned)
     out_of_fold, test = predictions(chosen, rows), predictions(chosen, test_rows)
@@ -166,7 +192,7 @@ def ship(config: Config, parts: Path, name: str, folds: list[int]) -> None:
     place = table.frame.set_index("image_id")["path"]
     frames = [images.read(place[image]) for image in test.image_ids[:: max(1, len(test) // 100)][:100]]
     model = load_trained(final, config, classes=len(table.labels)).model
-    familiar = float(np.mean([facts["kept_in_training"] for _, facts in answers]))
+    familiar = float(np.mean([facts["kept_in_training"] for facts in trainings]))
     domain = fit_domain(model, final, config, kept_in_training=familiar)
     manifest = export_model(
         model, final, config, table.labels, domain=domain,
@@ -179,10 +205,7 @@ def ship(config: Config, parts: Path, name: str, folds: list[int]) -> None:
     test.write(RESULTS / name / "test.csv")
     stability = same_answer_at_any_size(Predictor.load(final.model), frames)
     write_json(RESULTS / name / "metrics.json", metrics | {"same_answer_at_any_size": stability})
-    for which, found in metrics.items():
-        figures = found | {"melanoma sensitivity": found["per_class"]["mel"]["sensitivity"]}
-        shown = ("balanced_accuracy", "macro_auroc", "melanoma sensitivity")
-        print(f"{which}: " + ", ".join(f"{name} {describe(figures[name])}" for name in shown))
+    tell(metrics)
     print(f"made {final.model}, {manifest['bytes'] / 1e6:.1f} MB")
 
 
@@ -194,13 +217,15 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), choices=range(FOLDS),
                         help="the folds that are trained and chosen by (all five)")  # fmt: skip
     parser.add_argument("--only", help="train this part (fold-0 to fold-4, final) and stop")
+    parser.add_argument("--out-of-fold", action="store_true", help="judge the folds alone: no final network, no test")
     parser.add_argument("--install", action="store_true", help="make it the model that the package ships")
     arguments = parser.parse_args()
-    if arguments.only and arguments.install:
-        parser.error("--install ships the whole; leave --only out")
+    if arguments.install and (arguments.only or arguments.out_of_fold):
+        parser.error("--install ships the whole; leave --only and --out-of-fold out")
     config, name = Config.from_file(arguments.config).but(data=arguments.data), arguments.config.stem
     parts = arguments.parts or ROOT / "reports" / name
-    for part in [arguments.only] if arguments.only else [*(f"fold-{fold}" for fold in arguments.folds), "final"]:
+    wanted = [f"fold-{fold}" for fold in arguments.folds] + ([] if arguments.out_of_fold else ["final"])
+    for part in [arguments.only] if arguments.only else wanted:
         run, own, place = Run(parts / part), part_config(config, part), RESULTS / name / part
         if is_kept(place, own):
             continue
@@ -210,7 +235,9 @@ def main() -> None:
             train(own, run)
         if part != "final":
             keep_fold(own, run, place)
-    if not arguments.only:
+    if arguments.out_of_fold:
+        judge(config, name, arguments.folds)
+    elif not arguments.only:
         ship(part_config(config, "final"), parts, name, arguments.folds)
     if arguments.install:
         PRETRAINED.mkdir(exist_ok=True)

@@ -54,7 +54,7 @@ def test_relative_places_become_absolute(configs, tmp_path, monkeypatch):
         ({"settings": ["epoch=3"]}, ConfigError, "'epochs'"),
         ({"settings": ["epochs=three"]}, ConfigError, "epochs must be int"),
         ({"data": ""}, DataError, "data"),
-        ({"settings": ["start=reports/first/{part}"]}, ConfigError, r"fills in; name one trained run's folder"),
+        ({"settings": ["start=reports/first/{part}"]}, ConfigError, r"fills in; name one that is there"),
         ({"settings": ["start=/no/run"]}, DataError, "no trained run at '/no/run'"),
         ({"settings": ["teachers= , "]}, ConfigError, "names no folder"),
     ],

@@ -4,7 +4,7 @@ import torch
 
 from skinlesion.config import Config
 from skinlesion.data.cache import build_cache
-from skinlesion.data.splits import make_split
+from skinlesion.data.splits import make_split, write_split
 from skinlesion.errors import ConfigError, DataError
 from skinlesion.runs import Run, write_json
 from skinlesion.training.fit import fit
@@ -65,6 +65,33 @@ def test_other_earlier_weights_make_another_training(earlier, data, tmp_path):
     train(data, tmp_path / "other", CONFIG.but(seed=0, epochs=1))
     two = train(data, tmp_path / "run", CONFIG.but(start=str(tmp_path / "other"), **STILL)).facts["checkpoint"]
     assert one != two
+
+
+def test_with_other_labels_all_but_the_last_layer_is_taken_over(earlier, table, data, tmp_path):
+    folder, first = earlier
+    write_split(make_split(table), folder / "split.csv")
+    config = CONFIG.but(start=str(folder), labels=8, split_file=str(folder / "split.csv"), **STILL)
+    run = Run(tmp_path / "eight")
+    write_json(run.config_file, config.to_dict())
+    second = fit(config, *data, run, classes=8).model.state_dict()
+    for name, weight in first.model.named_parameters():
+        if "classifier" in name:
+            assert second[name].shape[0] == 8 and weight.shape[0] == 7
+        else:
+            assert torch.allclose(second[name], weight, atol=1e-9), name
+    with pytest.raises(ConfigError, match="another split: labels=7, here 8"):
+        train(data, tmp_path / "no split file", CONFIG.but(start=str(folder), labels=8, epochs=1))
+
+
+def test_with_a_split_file_no_lesion_that_is_judged_may_be_known(earlier, table, data, tmp_path):
+    folder, _ = earlier
+    split = make_split(table)
+    write_split(split, folder / "split.csv")
+    (lesion, *_), path = split.loc[split["split"] == "train", "lesion_id"], tmp_path / "other.csv"
+    moved = split["split"].where(split["lesion_id"] != lesion, "val")
+    split[["image_id"]].assign(split=moved).to_csv(path, index=False)
+    with pytest.raises(ConfigError, match=f"trained on 1 of the lesions that {path} gives to validation or test"):
+        train(data, tmp_path / "a", CONFIG.but(start=str(folder), split_file=str(path), epochs=1))
 
 
 def test_what_cannot_be_started_from_is_refused(earlier, data, tmp_path):

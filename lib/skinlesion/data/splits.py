@@ -108,6 +108,12 @@ def read_split(table: LesionTable, path: str | Path) -> pd.DataFrame:
     return _complete(table, given, f"the split file {path}")
 
 
+def read_parts(path: str | Path) -> pd.Series:
+    """Of a CSV with ``image_id`` and ``split``: train, validation or test by image id; NaN for any other word."""
+    given = pd.read_csv(path, dtype={"image_id": str, "split": str}).set_index("image_id")["split"]
+    return given.str.strip().str.lower().map(_WORDS)
+
+
 def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFrame:
     lacking = [column for column in ("image_id", "split") if column not in given]
     if lacking:

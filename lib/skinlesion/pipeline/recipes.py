@@ -74,6 +74,7 @@ def _place(config: Config, name: str) -> str:
     value = getattr(config, name)
     if (name == "data" and re.fullmatch(r"demo(:\d+)?", value)) or (name != "data" and not value):
         return value
+    _refuse_parts(name, value)
     kind, path = split_kind(value)
     if not value or not path.exists():
         raise DataError(f"there is nothing at {value!r} ({name}); name a folder or file that exists")
@@ -84,17 +85,21 @@ def _runs(config: Config, name: str) -> str:
     """Trained runs, separated by commas, as notebooks can use them."""
     found = []
     for place in listed(getattr(config, name)):
-        if "{" in place:
-            raise ConfigError(
-                f"{name}={place!r} stands for a run of each part, which benchmarks/shipped.py or "
-                f"benchmarks/experiments.py fills in; name one trained run's folder: --set {name}=FOLDER"
-            )
+        _refuse_parts(name, place)
         if not Run(place).training.exists():
             raise DataError(f"there is no trained run at {place!r} ({name}); train it first, or name another's folder")
         found.append(str(Run(place).folder.resolve()))
     if getattr(config, name) and not found:
         raise ConfigError(f"{name}={getattr(config, name)!r} names no folder; name trained runs, or leave it empty")
     return ",".join(found)
+
+
+def _refuse_parts(name: str, place: str) -> None:
+    if "{" in place and not Path(place).exists():
+        raise ConfigError(
+            f"{name}={place!r} stands for a run of each part, which benchmarks/shipped.py or "
+            f"benchmarks/experiments.py fills in; name one that is there: --set {name}=PLACE"
+        )
 
 
 def _recipe_file(configs: Path, recipe: str) -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import torch
 
 from skinlesion.config import Config, listed, split_kind
+from skinlesion.data import splits
 from skinlesion.errors import ConfigError
 from skinlesion.runs import Run
 from skinlesion.training import checkpoint
@@ -30,13 +32,22 @@ def earlier_stamp(config: Config) -> str:
 def check_split(run: Run, earlier: Config, config: Config) -> None:
     """Refuse an earlier run that may have trained on this one's validation or test images.
 
-    A training of all five folds (``fold`` -1) may use runs of any one fold.
+    A training of all five folds (``fold`` -1) may use runs of any one fold. Where a split file is given, it decides:
+    no lesion that it gives to validation or test may have an image that the run was trained on.
 
     Raises
     ------
     ConfigError
     """
-    names: tuple[str, ...] = ("labels", "split_file")  # a split file decides alone
+    if config.split_file and Path(config.split_file).exists() and run.split.exists():
+        known = _known_lesions(run, config.split_file)
+        if known:
+            raise ConfigError(
+                f"{run.folder} was trained on {known:,} of the lesions that {config.split_file} gives to validation or "
+                "test; take a run of the same split, or train it anew"
+            )
+        return
+    names: tuple[str, ...] = ("labels", "split_file")
     if not config.split_file:
         names += ("data", "seed", "max_images", "exclude_official_test")
     if not config.split_file and config.fold != -1:
@@ -50,6 +61,13 @@ def check_split(run: Run, earlier: Config, config: Config) -> None:
         )
 
 
+def _known_lesions(run: Run, split_file: str) -> int:
+    """How many lesions (near-duplicates as one) the run was trained on that the file gives to validation or test."""
+    theirs, ours = splits.load_split(run.split), splits.read_parts(split_file)
+    judged = theirs["group"][theirs["image_id"].isin(ours.index[ours != "train"])]
+    return judged[judged.isin(theirs["group"][theirs["split"] == "train"])].nunique()
+
+
 def _settled(config: Config, name: str) -> object:
     """A value to compare: places in full, since one folder goes by many names."""
     value = getattr(config, name)
@@ -57,7 +75,7 @@ def _settled(config: Config, name: str) -> object:
 
 
 def load_start(model: Classifier, config: Config) -> None:
-    """Put the best weights of the run ``config.start`` into ``model``.
+    """Put the best weights of the run ``config.start`` into ``model``; with other labels, all but the last layer.
 
     Raises
     ------
@@ -71,10 +89,14 @@ def load_start(model: Classifier, config: Config) -> None:
     earlier = Config.from_file(run.config_file)
     check_split(run, earlier, config)
     tensors, _ = checkpoint.read(run.folder / facts["checkpoint"])
+    weights = {name: torch.as_tensor(tensor) for name, tensor in tensors.items()}
+    if earlier.labels != config.labels:
+        last = set(map(id, model.backbone.get_classifier().parameters()))
+        weights |= {name: own for name, own in model.named_parameters() if id(own) in last}
     try:
-        model.load_state_dict({name: torch.as_tensor(tensor) for name, tensor in tensors.items()})
+        model.load_state_dict(weights)
     except RuntimeError:
         raise ConfigError(
             f"start={config.start!r} is a {earlier.model} at {earlier.image_size} px, which does not fit the "
-            f"{config.model} at {config.image_size} px with the classes here; name a run of the same network and labels"
+            f"{config.model} at {config.image_size} px with the classes here; name a run of the same network"
         ) from None

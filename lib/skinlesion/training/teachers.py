@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skinlesion.config import Config
+from skinlesion.errors import ConfigError
 from skinlesion.training.earlier import check_split, teacher_runs
 from skinlesion.training.trained import load_trained
 
@@ -43,6 +44,8 @@ class Teachers(nn.Module):
         for run in teacher_runs(config):
             own = Config.from_file(run.config_file)
             check_split(run, own, config)
+            if own.labels != config.labels:
+                raise ConfigError(f"{run.folder} knows {own.labels} labels, the student {config.labels}; take another")
             trained = load_trained(run, own, classes=classes)
             self.networks.append(trained.model.requires_grad_(False))
             self.sizes.append(own.image_size)
