@@ -178,6 +178,16 @@ def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, mon
     both = [Run(tmp_path / name / "fold-3").training for name in ("before", "parts")]
     assert facts["seconds"] == pytest.approx(sum(json.loads(file.read_text())["seconds"] for file in both))
 
+    monkeypatch.setattr("sys.argv", [*command[:-1], "--out-of-fold", "--folds", "0", "2"])
+    shipped.main()
+    judged = pd.read_csv(tmp_path / "results" / "tiny" / "out_of_fold.csv")
+    assert sorted(judged["fold"].unique()) == [0, 2]
+    again = json.loads((tmp_path / "results" / "tiny" / "metrics.json").read_text())
+    answer = np.array(HAM7.codes)[judged[scores].to_numpy().argmax(1)]
+    expected = balanced_accuracy_score(judged["label"], answer)
+    assert again["out_of_fold"]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert again["test"] == metrics["test"], "what was read of the test part stays"
+
 
 def test_the_table_for_people_says_what_the_table_says():
     table = read_experiments()
