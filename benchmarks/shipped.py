@@ -9,8 +9,8 @@
 3. The test part, which nothing has seen or chosen by, is read once; the model is exported with both figures.
 
 What each fold's network says is kept in benchmarks/shipped/<recipe>/ and committed, so that the folds can be trained
-over several sittings and machines; `--only fold-2` trains one part and stops. `--out-of-fold` judges a recipe on its folds
-and reads no test part: configs/labels_8.json, whose networks go on from the shipped ones, is measured so.
+over several sittings and machines; `--only fold-2` trains one part and stops. `--out-of-fold` judges a recipe on its
+folds and reads no test part: configs/labels_8.json, whose networks go on from the shipped ones, is measured so.
 """
 
 from __future__ import annotations
