@@ -162,7 +162,7 @@ def test_a_worker_answers_in_its_own_process(tmp_path):
 
 
 def test_accuracy_is_that_of_the_committed_answers():
-    frame = pd.read_csv(accuracy.SHIPPED / "out_of_fold.csv")
+    frame = pd.read_csv(accuracy.SHIPPED / "out_of_fold.csv").query("fold <= 2")
     said = frame[[f"score_{code}" for code in HAM7.codes]].rename(columns=lambda name: name[6:]).idxmax(axis=1)
     recall = recall_score(frame["label"], said, average="macro")
     assert accuracy.shipped_on_validation()["value"] == pytest.approx(recall)
