@@ -70,7 +70,7 @@ def test_figures_are_the_manifest_s():
     manifest["referral"]["threshold"] = 0.4321
     manifest["prior"]["df"] = 0.0777
     card = model_card(manifest)
-    for said in ("81.2% (75.0 to 87.5)", "65.4% (75.0 to 87.5)", "0.432", "7.8%"):
+    for said in ("81.2% (75.0 to 87.5)", "65.4% (75.0 to 87.5)", "0.432", " 7.8%"):
         assert said in card and said not in before
     for heading in ("Intended use", "Must not be used", "Data and their gaps", "How good it is", "Who it works for",
                     "Elsewhere", "What to mind", "Terms", "CLEAR Derm checklist"):  # fmt: skip
