@@ -2,6 +2,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import rel_entr, softmax
@@ -97,6 +98,18 @@ def test_a_split_file_decides_alone(teacher, tmp_path, monkeypatch):
     folder = copied(teacher, tmp_path, split_file=str(tmp_path / "s.csv"))
     monkeypatch.chdir(tmp_path)
     assert Teachers(CONFIG.but(teachers=str(folder), split_file="s.csv", seed=5, fold=2), 7, PRIOR)
+
+
+def test_a_teacher_knows_the_students_labels(teacher, data, tmp_path):
+    ids = [f"i{i}" for i in range(len(data[2]))]
+    split = pd.DataFrame({"image_id": ids, "lesion_id": ids, "group": range(len(ids)), "label": "nv", "split": data[2]})
+    folder, given = copied(teacher, tmp_path), tmp_path / "s.csv"
+    for place in (folder / "split.csv", given):
+        split.to_csv(place, index=False)
+    student = CONFIG.but(teachers=str(folder), split_file=str(given))
+    assert Teachers(student, 7, PRIOR)
+    with pytest.raises(ConfigError, match="knows 7 labels, the student 8"):
+        Teachers(student.but(labels=8), 8, PRIOR)
 
 
 def copied(teacher, tmp_path, **changes):
