@@ -48,7 +48,7 @@ def external_figure(predictions: Predictions, metrics: dict[str, dict], threshol
     calibrated.axvline(threshold, color=CONTRAST, linewidth=1.2, linestyle="--", label="the model's threshold")
     calibrated.set(title=f"Probability of malignancy\nerror {describe(metrics['malignant_ece'])}",
                    xlabel="Predicted", ylabel="Fraction malignant", xlim=(0, 1), ylim=(0, 1.02))  # fmt: skip
-    calibrated.legend(loc="upper left")
+    calibrated.legend(loc="best")
     figure.suptitle("On images of another place")
     return figure, (
         f"ROC curve with AUROC {describe(metrics['malignant_auroc'])}; at the model's threshold sensitivity "
