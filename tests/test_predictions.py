@@ -55,6 +55,17 @@ def test_the_columns_are_the_contract(tmp_path):
     assert first.startswith("ISIC_0000000,HAM_0000000,val,,")
 
 
+def test_tables_that_pandas_put_together_are_read(tmp_path):
+    first, second = make(n=30, seed=1), make(n=21, seed=2)
+    for number, one in enumerate((first, second)):
+        one.write(tmp_path / f"{number}.csv")
+    parts = [pd.read_csv(tmp_path / f"{number}.csv") for number in (0, 1)]
+    parts[1] = parts[1].assign(fold=np.nan, image_id="other" + parts[1]["image_id"].astype(str))
+    pd.concat(parts).to_csv(tmp_path / "all.csv", index=False)
+    found = read(tmp_path / "all.csv")
+    assert list(found.fold) == [*first.fold, *[-1] * len(second)]
+
+
 def test_a_foreign_file_needs_only_ids_labels_and_probabilities(tmp_path):
     predictions = read(foreign(tmp_path))
     assert list(predictions.lesions) == ["a", "b", "c", "d"] and not predictions.has_lesions

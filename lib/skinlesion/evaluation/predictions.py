@@ -307,7 +307,8 @@ def _join(ids: np.ndarray, known: dict[str, np.ndarray], labels_csv: str | Path)
 
 def _folds(texts: np.ndarray) -> np.ndarray:
     try:
-        return np.array([int(text) if text else -1 for text in texts], np.int64)
+        # a table that pandas put together of parts with and without folds writes 0.0 for 0
+        return np.array([int(str(text).removesuffix(".0")) if text else -1 for text in texts], np.int64)
     except ValueError as error:
         raise DataError(f"the column fold must hold whole numbers or nothing ({error})") from None
 
