@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import random
 import socket
 import sys
 import time
@@ -92,10 +93,17 @@ def exit_with(work: Callable, *arguments, **options) -> None:
 
 def ranks(work: Callable, *arguments: tuple) -> list[multiprocessing.Process]:
     """Run ``work`` in as many processes as there are tuples of arguments, each with the environment of its rank."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _quiet_port()
     return [start(_as_rank, rank, len(arguments), port, work, arguments[rank]) for rank in range(len(arguments))]
+
+
+def _quiet_port() -> int:
+    """A free port below those that the system gives away, which another test could get before a rank listens there."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 1000):
+        with contextlib.suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port between 20,000 and 32,000 is free")
 
 
 def _as_rank(rank: int, size: int, port: int, work: Callable, arguments: tuple) -> None:
