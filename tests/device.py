@@ -1,4 +1,4 @@
-"""What the tests of the on-device page share: a web server like any other, and what a visitor does."""
+"""What the tests of the on-device page share: the page, a web server like any other, and what a visitor does."""
 
 import base64
 import os
@@ -11,13 +11,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from app import device_site
 from skinlesion import images
 from skinlesion.data.demo import draw_example
 from skinlesion.errors import SkinLesionError
+from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.predictor import Predictor
 from skinlesion.taxonomy import HAM7
+from skinlesion.variants import half_weights
 
 ASK = """async ([text, width, height, provider]) => {
   const [page, {answer}, {start}] = await Promise.all(["page", "answer", "engine"].map(name => import(`./${name}.js`)));
@@ -34,6 +38,27 @@ def install():
         device_site.install()
     except SkinLesionError as error:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+
+
+@pytest.fixture(scope="module", name="site")
+def built(tmp_path_factory):
+    """The page, built anew for a module."""
+    install()
+    folder = tmp_path_factory.mktemp("built") / "site"
+    device_site.build(output=folder)
+    return folder
+
+
+def native(folder: Path, scratch: Path) -> Predictor:
+    """The page's weights of a model under native ONNX Runtime, with the framing inside the file."""
+    half_weights(folder / "model.onnx", scratch / "half.onnx")
+    session = onnxruntime.InferenceSession(scratch / "half.onnx", providers=["CPUExecutionProvider"])
+    return Predictor(Manifest.read(folder), session)
+
+
+@pytest.fixture(scope="module", name="predictor")
+def shipped(tmp_path_factory) -> Predictor:
+    return native(PRETRAINED, tmp_path_factory.mktemp("native"))
 
 
 class Recorder(SimpleHTTPRequestHandler):

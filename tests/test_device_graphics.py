@@ -5,21 +5,18 @@ import os
 import re
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 import tiny_model
 from app import device_site
 from browser import ARGUMENTS, chromium, program  # noqa: F401  (the fixture `browser`)
-from device import example, frames, install, kept, largest_difference, offering, ready
+from device import example, frames, install, kept, largest_difference, native, offering, ready
 from skinlesion.export import write_onnx
-from skinlesion.serving.manifest import PRETRAINED, Manifest
-from skinlesion.serving.predictor import Predictor
+from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.taxonomy import HAM7
 from skinlesion.training.domain import fit_gaussian
 from skinlesion.training.models import create_model
-from skinlesion.variants import half_weights
 
 # SwiftShader is a graphics processor in software: it computes as one does, only slowly.
 SWIFTSHADER = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
@@ -52,12 +49,6 @@ def small(tmp_path_factory):
     content |= {"outputs": made.names, "image_size": 32, "domain": content["domain"] | {"method": "mahalanobis"}}
     (folder / "manifest.json").write_text(json.dumps(content))
     return folder
-
-
-def native(folder, scratch):
-    half_weights(folder / "model.onnx", scratch / "half.onnx")
-    session = onnxruntime.InferenceSession(scratch / "half.onnx", providers=["CPUExecutionProvider"])
-    return Predictor(Manifest.read(folder), session)
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from PIL import Image
 
 import tiny_model
 from app import create_app
+from bombs import BOMBS, peak_memory
 from skinlesion import images
 from skinlesion.runs import write_json
-from test_security import BOMBS, encoded, peak_memory
-from webapp import files
+from webapp import encoded, files
 
 SECONDS = 1.0  # of computing for one request
 MEGABYTES = 300  # above what the process holds before; one image of the largest size takes twice that

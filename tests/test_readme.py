@@ -68,7 +68,7 @@ TESTS = {
     ".venv/bin/skinlesion predict IMAGE.jpg": "test_images_are_predicted_and_scored",
     ".venv/bin/skinlesion score /data/isic --output scores": "test_images_are_predicted_and_scored",
     ".venv/bin/skinlesion score s3://bucket/in --output s3://bucket/out --shard 3/16":
-        "test_score.py::test_an_object_store test_score.py::test_shards_share_the_work",
+        "test_score_remote.py::test_an_object_store test_score.py::test_shards_share_the_work",
     ".venv/bin/skinlesion evaluate PREDICTIONS.csv --labels TRUTH.csv --output evaluation":
         "test_evaluate.py::test_a_submission_through_the_command_line",
     ".venv/bin/skinlesion compare reports/one reports/two --output comparison":

@@ -27,10 +27,14 @@ HEADERS = {
 }
 
 
-def picture(color=LESION, size=(200, 150), format="PNG", **options) -> bytes:
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
     data = io.BytesIO()
-    Image.new("RGB", size, color).save(data, format, **options)
+    image.save(data, kind, **options)
     return data.getvalue()
+
+
+def picture(color=LESION, size=(200, 150), format="PNG", **options) -> bytes:
+    return encoded(Image.new("RGB", size, color), format, **options)
 
 
 def files(*contents: bytes) -> dict:
