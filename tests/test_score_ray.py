@@ -13,24 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import ray
 from PIL import Image
 from ray.cluster_utils import Cluster
 
-import tiny_model
+from batch import table
 from skinlesion import cli
 from skinlesion.errors import DataError
 from skinlesion.serving import score_ray
 
 IMAGES = 1000
 PARTS = 21  # the last holds the one that is none
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model.write(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +42,6 @@ def archive(tmp_path_factory):
 
 def score(archive, model, output, *extra) -> int:
     return cli.main(["score", str(archive), "--model", str(model), "--output", str(output), *extra])
-
-
-def table(output) -> pd.DataFrame:
-    return pd.concat([pq.read_table(path).to_pandas() for path in sorted(Path(output).glob("part-*"))])
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +156,4 @@ def test_a_cluster_that_is_not_there(archive, model, tmp_path, monkeypatch, caps
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     assert score(archive, model, tmp_path, "--engine", "ray") == 2
     assert "no Ray cluster answers at 127.0.0.1:1" in (said := capsys.readouterr().err) and "check RAY_ADDRESS" in said
+    assert "RAY_AUTH_MODE" in said

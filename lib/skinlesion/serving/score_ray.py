@@ -74,8 +74,8 @@ def _connect():
         ray.init(**start, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises many kinds here
         raise SkinLesionError(
-            f"no Ray cluster answers at {address or 'this machine'} ({error}); check RAY_ADDRESS, or unset it to use "
-            "this machine alone"
+            f"no Ray cluster answers at {address or 'this machine'} ({error}); check RAY_ADDRESS, and that "
+            "RAY_AUTH_MODE and the token are the cluster's (`ray get-auth-token`), or unset RAY_ADDRESS to use this machine alone"
         ) from error
     return ray
 
