@@ -75,7 +75,8 @@ def _connect():
     except Exception as error:  # Ray raises many kinds here
         raise SkinLesionError(
             f"no Ray cluster answers at {address or 'this machine'} ({error}); check RAY_ADDRESS, and that "
-            "RAY_AUTH_MODE and the token are the cluster's (`ray get-auth-token`), or unset RAY_ADDRESS to use this machine alone"
+            "RAY_AUTH_MODE and the token are the cluster's (`ray get-auth-token`), or unset RAY_ADDRESS to "
+            "use this machine alone"
         ) from error
     return ray
 
