@@ -68,7 +68,7 @@ def every_figure(labels):
         "counts": plots.class_counts({"images": counts}, labels, "Images"),
         "grouped": plots.class_counts({"images": counts, "lesions": counts}, labels, "Images", log=True),
         "balancing": plots.balancing(counts, dict.fromkeys("abcde", counts), labels),
-        "ages": plots.histograms(ages, y, labels, "Age", "Age (years)"),
+        "ages": plots.histograms(ages, y, labels, "Age", "Age (years)", 5),
         "sites": plots.stacked_bars(sites, labels, "Site", "Site"),
         "grid": plots.image_grid(frames, ["a", "b", "", "", "e"], 3, "Samples", "five frames", ["red"] * 5),
         "swatches": plots.color_swatches(colors, y, labels),
@@ -169,10 +169,18 @@ def test_histograms_count_the_known_values_of_each_class():
     y = np.repeat(np.arange(7), 10)
     ages = np.tile(np.arange(10.0), 7)
     ages[0] = np.nan
-    figure, alt = plots.histograms(ages, y, HAM7, "Age", "Age (years)", bins=5)
+    figure, alt = plots.histograms(ages, y, HAM7, "Age", "Age (years)", step=5)
     heights = [sum(bar.get_height() for bar in axis.patches) for axis in figure.axes[1:]]
     assert heights == [9] + [10] * 6
     assert "akiec 5.0 (9)" in alt and "Unknown: 1" in alt
+
+
+def test_ages_told_in_fives_leave_no_gap_between_bars():
+    ages = np.arange(30.0, 90, 5)
+    figure, _ = plots.histograms(ages, np.zeros(12, int), HAM7, "Age", "Age (years)", step=5)
+    bars = figure.axes[1].patches
+    assert [bar.get_height() for bar in bars] == [1] * 12
+    np.testing.assert_allclose([bar.get_x() + bar.get_width() / 2 for bar in bars], ages)
 
 
 def test_the_file_is_a_png_with_its_text_beside_it_and_the_same_every_time(tmp_path):

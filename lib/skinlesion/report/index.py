@@ -102,7 +102,7 @@ def _by_weight(paths: Iterable[Path]) -> list[Path]:
 def _figure(path: Path) -> dict[str, str]:
     """A figure's thumbnail, caption and description, which is in a ``.txt`` beside it."""
     described = path.with_suffix(".txt")
-    caption = path.stem.replace("_", " ").strip().capitalize()
+    caption = path.stem.replace("_", " ").strip().capitalize().replace("Roc ", "ROC ")
     return {
         "link": f"figures/{path.name}",
         "caption": caption,

@@ -79,6 +79,7 @@ def mix(groups: dict[str, int]) -> str:
     return ", ".join(
         f"{name} {'under 1%' if 0 < count < 0.005 * total else f'{count / total:.0%}'}"
         for name, count in groups.items()
+        if count or name != "unknown"
     )
 
 

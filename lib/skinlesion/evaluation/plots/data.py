@@ -101,7 +101,7 @@ def balancing(
 
 @styled
 def histograms(
-    values: np.ndarray, y: np.ndarray, labels: LabelSet, title: str, xlabel: str, bins: int | np.ndarray = 20
+    values: np.ndarray, y: np.ndarray, labels: LabelSet, title: str, xlabel: str, step: float
 ) -> tuple[Figure, str]:
     """Distribution of one number by class: a histogram a class on a common axis, and boxes side by side.
 
@@ -110,9 +110,11 @@ def histograms(
     values : float [N], NaN where unknown
     y : int [N]
     xlabel : str, with the unit
+    step : float
+        Width of a bar, each around a multiple of it: values are often told in such steps, as ages are in fives.
     """
     known = np.isfinite(values)
-    edges = np.histogram_bin_edges(values[known], bins)
+    edges = step * (np.arange(np.round(values[known].min() / step), np.round(values[known].max() / step) + 2) - 0.5)
     groups = [values[known & (y == i)] for i in range(len(labels))]
     k = len(labels)
     figure = new_figure(9.4, 0.62 * k + 1.4)[0]
