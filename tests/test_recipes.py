@@ -51,6 +51,7 @@ def test_relative_places_become_absolute(configs, tmp_path, monkeypatch):
         ({"preset": "huge"}, ConfigError, "smoke, quick, full"),
         ({"data": "/no/such/place"}, DataError, "/no/such/place"),
         ({"settings": ["split_file=/no/file.csv"]}, DataError, "split_file"),
+        ({"settings": ["elsewhere=."]}, DataError, "fits no kind of data set"),
         ({"settings": ["epoch=3"]}, ConfigError, "'epochs'"),
         ({"settings": ["epochs=three"]}, ConfigError, "epochs must be int"),
         ({"data": ""}, DataError, "data"),

@@ -78,6 +78,10 @@ def _place(config: Config, name: str) -> str:
     kind, path = split_kind(value)
     if not value or not path.exists():
         raise DataError(f"there is nothing at {value!r} ({name}); name a folder or file that exists")
+    if name == "elsewhere":  # the notebook that reads it comes last
+        from skinlesion.data.sources import detect
+
+        detect(value)
     return f"{kind}:{path.resolve()}" if kind else str(path.resolve())
 
 
