@@ -8,6 +8,7 @@ import pandas as pd
 
 import skinlesion
 from skinlesion.errors import DataError
+from skinlesion.evaluation.bootstrap import describe
 
 TABLE = Path(skinlesion.__file__).resolve().parents[2] / "benchmarks" / "leak" / "table.csv"
 METRICS = ("balanced_accuracy", "macro_auroc", "accuracy", "mel_sensitivity")
@@ -37,3 +38,20 @@ def read_leak(path: str | Path = TABLE) -> pd.DataFrame:
     if lacking:
         raise DataError(f"{path} lacks {', '.join(lacking)}; run `python benchmarks/leak.py table`")
     return table
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """What the shortcut, the table's first row, would have claimed above the most careful split, its last."""
+    shortcut, careful = table.iloc[0], table.iloc[-1]
+    folds = len(str(shortcut["folds"]).split())
+    claim = {"value": shortcut["claim"], "low": shortcut["claim_low"], "high": shortcut["claim_high"]}
+    verdict = (
+        "The interval holds zero, so these images alone do not tell it from chance."
+        if claim["low"] <= 0 <= claim["high"]
+        else "The interval leaves zero out."
+    )
+    return (
+        f"The shortcut would have claimed a balanced accuracy of {shortcut['balanced_accuracy']:.3f} where the careful "
+        f"split measures {careful['balanced_accuracy']:.3f}: {describe(claim)} more, on {folds} of five folds. "
+        + verdict
+    )

@@ -69,7 +69,7 @@ def leak_meter(table: pd.DataFrame, metric: str = "balanced_accuracy") -> tuple[
     rows = {}
     for line in table.itertuples():
         value, low, high = (getattr(line, metric + end) for end in ("", "_low", "_high"))
-        rows[f"{line.title}\n({line.leaked:.0%} of images have kin in training)"] = {
+        rows[f"{line.title}\n({line.leaked:.1%} of images have kin in training)"] = {
             "value": value, "low": low, "high": high, "n": line.n_images,
         }  # fmt: skip
     colors = (CONTRAST,) + (ACCENT,) * (len(rows) - 1)

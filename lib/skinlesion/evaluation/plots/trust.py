@@ -101,7 +101,7 @@ def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = No
         axis.plot(rows[measure].astype(float), place, marker, color=color, markersize=6, label=name)
     counts = table[table["map"] == MODEL].set_index("class")["n_images"]
     axis.set_yticks(range(len(classes)), [f"{name}\n{counts[name]:,} images" for name in classes])
-    axis.set(ylim=(len(classes) - 0.5, -0.5), xlim=(0, 1), xlabel="fraction, 95% interval", title=title)
+    axis.set(ylim=(len(classes) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="fraction, 95% interval", title=title)
     axis.grid(axis="y", visible=False)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     every = table[table["class"] == ALL].set_index("map")[measure]
