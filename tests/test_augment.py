@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
+from torchvision.transforms.v2 import functional as V
 
 from skinlesion.config import Config
-from skinlesion.training.augment import augment, plain
+from skinlesion.training.augment import DRAWS, _grid, augment, plain
 from skinlesion.training.chance import uniform
 
 STILL = Config(rotation=0.0, flip=False, scale=0.0, image_size=64)
@@ -82,3 +84,22 @@ def test_colour_moves_and_keeps_hue_order(frames):
     ratio = x.mean((1, 2, 3)) / plain(frames).mean((1, 2, 3))
     assert ratio.std() > 0.03
     assert ratio.min() > 0.65 and ratio.max() < 1.35
+
+
+def test_colour_is_brightness_then_contrast_then_saturation(frames):
+    config, index = STILL.but(color=0.3), np.arange(len(frames))
+    factors = 1 + (uniform(config.seed, 2, index, DRAWS)[:, 8:11] * 2 - 1) * config.color
+    for image, found, (brightness, contrast, saturation) in zip(
+        plain(frames).double(), augment(frames, config, 2, index), factors.tolist(), strict=True
+    ):
+        expected = image * brightness
+        expected = (expected - expected.mean()) * contrast + expected.mean()
+        grey = V.rgb_to_grayscale(expected, 3)
+        expected = torch.lerp(grey, expected, saturation).clamp(0, 1)
+        torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=0)
+
+
+def test_the_grid_is_torchs():
+    matrix = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = F.affine_grid(matrix, [3, 3, 17, 17], align_corners=False)
+    torch.testing.assert_close(_grid(matrix, 17), expected, atol=1e-6, rtol=0)
