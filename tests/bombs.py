@@ -1,11 +1,18 @@
-"""Image files by hand that cost whoever decodes them carelessly much time or memory, and how to measure the memory."""
+"""Image files by hand that cost whoever decodes them carelessly much time or memory, and what they do cost.
 
+``python tests/bombs.py`` prints that as JSON: in a process of its own, which no test has set up for something else.
+"""
+
+import json
 import struct
+import time
 import zlib
 from pathlib import Path
 
 from PIL import Image
 
+from skinlesion import images
+from skinlesion.errors import ImageError
 from webapp import encoded, picture
 
 
@@ -78,3 +85,21 @@ def peak_memory() -> float:
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     Path("/proc/self/clear_refs").write_text("5")
     return int(line.split()[1]) / 1000
+
+
+def cost(data: bytes) -> dict:
+    """What decoding brings (the error's code, or None), takes (seconds of computing) and holds (MB)."""
+    peak_memory()
+    before, began = peak_memory(), time.thread_time()
+    try:
+        images.decode(data)
+        code = None
+    except ImageError as error:
+        code = error.code
+    return {"code": code, "seconds": time.thread_time() - began, "megabytes": peak_memory() - before}
+
+
+if __name__ == "__main__":
+    for kind in images.FORMATS:  # whatever is loaded once
+        images.decode(picture(format=kind))
+    print(json.dumps({name: cost(make()) for name, (make, _) in BOMBS.items()}))

@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 from skinlesion.data import splits
 from skinlesion.errors import DataError
 from skinlesion.evaluation import plots
-from skinlesion.evaluation.leak import COLUMNS, in_words, read_leak
+from skinlesion.evaluation.leak import COLUMNS, claim_in_words, read_leak
 from skinlesion.evaluation.metrics import paired_difference
 from skinlesion.evaluation.plots.external import leak_meter
 from skinlesion.evaluation.predictions import Predictions
@@ -119,10 +119,10 @@ def test_the_script_trains_goes_on_and_writes_its_table(table, tmp_path, capsys)
 def test_the_claim_is_told_with_its_interval_and_whether_that_holds_zero():
     rows = pd.DataFrame({"folds": ["0 1"] * 2, "balanced_accuracy": [0.75, 0.7], "claim": [0.05, 0.0],
                          "claim_low": [0.01, 0.0], "claim_high": [0.09, 0.0]})  # fmt: skip
-    told = in_words(rows)
+    told = claim_in_words(rows)
     assert "0.750 where the careful split measures 0.700: 0.050 (0.010 to 0.090) more, on 2 of five folds" in told
     assert "leaves zero out" in told
-    assert "holds zero" in in_words(rows.assign(claim_low=[-0.01, 0.0]))
+    assert "holds zero" in claim_in_words(rows.assign(claim_low=[-0.01, 0.0]))
 
 
 def test_a_missing_table_is_told(tmp_path):

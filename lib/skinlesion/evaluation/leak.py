@@ -40,7 +40,7 @@ def read_leak(path: str | Path = TABLE) -> pd.DataFrame:
     return table
 
 
-def in_words(table: pd.DataFrame) -> str:
+def claim_in_words(table: pd.DataFrame) -> str:
     """What the shortcut, the table's first row, would have claimed above the most careful split, its last."""
     shortcut, careful = table.iloc[0], table.iloc[-1]
     folds = len(str(shortcut["folds"]).split())
