@@ -60,9 +60,10 @@ def choose(page, lesions, *names):
     page.get_by_label("Images", exact=True).set_input_files([lesions / name for name in names])
 
 
-def classify(page):
-    page.get_by_role("button", name="Classify").click()
+def classify(page, button="Classify"):
+    page.get_by_role("button", name=button).click()
     page.get_by_role("article").first.wait_for()
+    page.wait_for_load_state()  # styles and scripts too
 
 
 def answers(predictor, lesions, *names):
@@ -204,8 +205,8 @@ def test_without_javascript_all_of_it_works(opened, lesions, predictor):
 
 def test_an_example_is_one_click_away_and_its_answer_can_be_looked_into(opened):
     page = opened(**DESKTOP)
-    page.get_by_role("button", name="drawn as a melanoma").click()
-    page.get_by_role("heading", name="Result").wait_for()
+    classify(page, "drawn as a melanoma")
+    assert page.get_by_role("heading", name="Result").is_visible()
     activation = page.get_by_alt_text("Class activation map")
     page.get_by_role("slider", name="Opacity").fill("80")
     assert activation.evaluate("image => getComputedStyle(image).opacity") == "0.8"
@@ -219,8 +220,7 @@ def test_an_example_is_one_click_away_and_its_answer_can_be_looked_into(opened):
 
 def test_the_printed_page_is_the_answer_and_nothing_else(opened):
     page = opened(color_scheme="dark", **DESKTOP)
-    page.get_by_role("button", name="drawn as a common mole").click()
-    page.get_by_role("article").wait_for()
+    classify(page, "drawn as a common mole")
     page.emulate_media(media="print")
     for gone in ("navigation", "slider", "checkbox"):
         assert page.get_by_role(gone).count() == 0, gone
