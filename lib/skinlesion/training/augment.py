@@ -84,11 +84,10 @@ def _color(x: torch.Tensor, amount: float, chance: torch.Tensor) -> torch.Tensor
     brightness, contrast, saturation = (1 + (chance * 2 - 1) * amount).unbind(1)
     mean = brightness * x.mean((1, 2, 3))
     grey = torch.tensor(_GREY, device=x.device)
-    saturate = saturation[:, None, None] * torch.eye(3, device=x.device) + (1 - saturation)[:, None, None] * grey
+    matrix = saturation[:, None, None] * torch.eye(3, device=x.device) + (1 - saturation)[:, None, None] * grey
+    matrix *= (brightness * contrast)[:, None, None]
     offset = (mean * (1 - contrast))[:, None, None].expand(-1, 3, 1)
-    return (
-        torch.baddbmm(offset, (brightness * contrast)[:, None, None] * saturate, x.flatten(2)).view_as(x).clamp_(0, 1)
-    )
+    return torch.baddbmm(offset, matrix, x.flatten(2)).view_as(x).clamp_(0, 1)
 
 
 def plain(pixels: torch.Tensor) -> torch.Tensor:
