@@ -61,7 +61,8 @@ def _layout(table: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[tuple[int
         ticks.append((attribute[0].upper() + attribute[1:], True))
         for group, own in lines.groupby("group", sort=False):
             rows.append((len(ticks), (attribute, group)))
-            ticks.append((f"{group} ({own['lesions'].iloc[0]:,} lesions)", False))
+            lesions = own["lesions"].iloc[0]
+            ticks.append((f"{group} ({lesions:,} lesion{'' if lesions == 1 else 's'})", False))
     return ticks, rows
 
 
