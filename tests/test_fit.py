@@ -23,7 +23,10 @@ from skinlesion.errors import ConfigError, ModelError
 from skinlesion.runs import Run, write_json
 from skinlesion.training import checkpoint
 from skinlesion.training.augment import augment
+from skinlesion.training.balance import epoch_rows
+from skinlesion.training.chance import generator
 from skinlesion.training.fit import fit, learning_rate, validate
+from skinlesion.training.models import create_model
 from skinlesion.training.trained import load_trained, predict
 from small import small_table
 
@@ -61,6 +64,29 @@ def test_it_learns_and_says_how(whole, data):
     assert trained.history["val_balanced_accuracy"].max() > 2 / 7, "seven colours are easy to tell apart"
     assert trained.best_epoch == trained.history["val_balanced_accuracy"].idxmax() + 1
     assert json.loads((folder / "training.json").read_text())["best_epoch"] == trained.best_epoch
+
+
+def test_steps_in_bfloat16_are_torchs_own_and_weights_stay_float32(data, tmp_path):
+    cache, targets, split = data
+    split = np.where(np.cumsum(split == "train") <= 16, split, "test")  # one batch
+    plain, mixed = (CONFIG.but(epochs=1, average=0.0, precision=name) for name in ("float32", "bfloat16"))
+    losses = {}
+    for config in (plain, mixed):
+        found = fit(config, cache, targets, split, Run(tmp_path / config.precision), classes=7)
+        losses[config.precision] = found.history["train_loss"].item()
+        assert {tensor.dtype for tensor in found.model.state_dict().values()} <= {torch.float32, torch.int64}
+    rows = np.flatnonzero(split == "train")
+    counts = np.bincount(targets[rows], minlength=7)
+    order = epoch_rows(targets[rows], plain.balance, classes=7, seed=0, epoch=0)
+    torch.manual_seed(plain.seed)
+    model = create_model("classic", classes=7, image_size=24).to(memory_format=torch.channels_last).train()
+    assert counts.sum() == len(rows) and len(order) <= 16
+    x = augment(torch.from_numpy(cache.frames[rows[order]]), plain, 0, np.arange(len(order)))
+    torch.manual_seed(int(generator(0, 0, stream="dropout 0").integers(2**62)))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(x)
+    expected = torch.nn.functional.cross_entropy(logits.float(), torch.from_numpy(targets[rows[order]])).item()
+    assert losses["bfloat16"] == pytest.approx(expected, rel=1e-6) != losses["float32"]
 
 
 def test_the_best_epoch_is_the_one_that_comes_back(whole, data):

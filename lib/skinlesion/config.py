@@ -12,6 +12,7 @@ from skinlesion.images import FITS
 
 BALANCES = ("none", "classic", "sqrt", "weighted", "loss")
 OPTIMIZERS = ("adam", "adamw")
+PRECISIONS = ("float32", "bfloat16")
 LOSSES = ("cross_entropy", "focal", "balanced_softmax", "ldam_drw")
 MIXES = ("none", "mixup", "cutmix", "both")
 KEEPS = ("best", "last")
@@ -63,6 +64,7 @@ class Config:
     weight_decay: float = 0.0  # of adamw; L2 penalty for adam
     warmup: float = 0.0  # fraction of all steps with rising learning rate
     cosine: bool = False  # let the learning rate fall to zero along a cosine
+    precision: str = "float32"  # of a training step: float32, bfloat16
     loss: str = "cross_entropy"  # cross_entropy, focal, balanced_softmax, ldam_drw
     label_smoothing: float = 0.0  # of cross_entropy and balanced_softmax
     teachers: str = ""  # folders of trained runs to learn from, separated by commas
@@ -112,6 +114,7 @@ class Config:
             "first_size": 16 <= self.first_size <= 1024,
             "batch_size": self.batch_size >= 2,
             "optimizer": self.optimizer in OPTIMIZERS,
+            "precision": self.precision in PRECISIONS,
             "learning_rate": self.learning_rate > 0,
             "weight_decay": self.weight_decay >= 0,
             "warmup": 0 <= self.warmup < 1,
@@ -128,6 +131,7 @@ class Config:
         allowed = {
             "fit": FITS, "balance": BALANCES, "optimizer": OPTIMIZERS, "labels": (7, 8), "fold": "-1 to 4",
             "first_epochs": f"0 to {self.epochs}", "mix": MIXES, "loss": LOSSES, "keep": KEEPS, "views": VIEWS,
+            "precision": PRECISIONS,
         }  # fmt: skip
         for name, holds in rules.items():
             if not holds:

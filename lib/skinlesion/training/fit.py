@@ -37,8 +37,8 @@ from skinlesion.training.trained import Trained, load_trained, predict
 TRAINING_FIELDS = (
     "seed", "fold", "image_size", "fit", "balance", "target_count", "rotation", "flip", "scale", "shift", "shear",
     "color", "degrade", "rand_augment", "erase", "mix", "model", "pretrained", "freeze", "epochs", "first_epochs",
-    "first_size", "batch_size", "optimizer", "learning_rate", "weight_decay", "warmup", "cosine", "loss",
-    "label_smoothing", "teachers", "distill", "average", "keep", "patience",
+    "first_size", "batch_size", "optimizer", "learning_rate", "weight_decay", "warmup", "cosine",
+    "precision", "loss", "label_smoothing", "teachers", "distill", "average", "keep", "patience",
 )  # fmt: skip
 
 
@@ -169,10 +169,12 @@ def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, c
         done = (epoch + step / steps) / config.epochs
         for group in session.optimizer.param_groups:
             group["lr"] = learning_rate(config, done)
-        logits = model(x)
+        with torch.autocast(session.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = model(x).float()
+            taught = None if teachers is None else teachers(x).float()
         loss = loss_of(logits, y, done)
-        if teachers is not None:
-            loss = (1 - config.distill) * loss + config.distill * distillation(logits, teachers(x), TEMPERATURE)
+        if taught is not None:
+            loss = (1 - config.distill) * loss + config.distill * distillation(logits, taught, TEMPERATURE)
         answers = _confusion(targets[chosen], logits.argmax(1).cpu().numpy(), len(counts))
         value, *answers = world.sum(np.array([loss.item() * share, *answers.flat])).tolist()
         session.check_loss(value)
