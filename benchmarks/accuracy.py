@@ -116,7 +116,9 @@ def ph2(folder: Path) -> None:
     names = sorted(names)
     said = labels.set_index("image_name")["diagnosis"]
     y = np.array([HAM7.codes.index("mel" if said[name] == "Melanoma" else "nv") for name in names])
-    models = {"shipped": (shipped_probabilities(folder, names), "14 MB, trained on HAM10000 less its test split")}
+    megabytes = Manifest.read(None).content["bytes"] / 1e6
+    says = f"{megabytes:.0f} MB, trained on HAM10000 less its test split"
+    models = {"shipped": (shipped_probabilities(folder, names), says)}
     if rival("sklesion"):
         models["sklesion 0.2.2"] = (sklesion_probabilities(folder, names), "86 MB, probably trained on all of HAM10000")
     found = {
