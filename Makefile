@@ -68,8 +68,8 @@ site: $(STAMP)  ## the on-device page in build/site, which needs Node: [MODEL=di
 widget: $(STAMP)  ## the Voila view: [PORT=8866] [MODEL=dir]
 	@$(BIN)/python -m app.widget --port $(or $(PORT),8866) --model "$(MODEL)"
 
-lab: $(STAMP)  ## the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir notebooks
+lab: $(STAMP)  ## the notebooks in JupyterLab: [ARGS=--allow-root, as root in a container]
+	@$(BIN)/jupyter lab --notebook-dir notebooks $(ARGS)
 
 lint: $(STAMP)  ## format the code and show what ruff and mypy find
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/mypy
