@@ -4,6 +4,7 @@ import json
 import re
 from statistics import median
 
+import pandas as pd
 import pytest
 
 from benchmarks import accuracy
@@ -99,11 +100,13 @@ def test_the_readme_says_of_the_network_that_is_not_shipped_what_was_measured():
 
 
 def test_the_readme_says_of_eight_labels_what_was_measured():
-    found = json.loads((RESULTS / "shipped/labels_8/metrics.json").read_text())["out_of_fold"]
+    place = RESULTS / "shipped/labels_8"
+    found = json.loads((place / "metrics.json").read_text())["out_of_fold"]
+    folds = {4: "Four", 5: "Five"}[len(list(place.glob("fold-*.json")))]
     ak, scc, mel = (f"{found['per_class'][code]['sensitivity']['value']:.3f}" for code in ("ak", "scc", "mel"))
     said = (
-        f"Two folds ({found['n_images']:,} images) reach a balanced accuracy of {given(found['balanced_accuracy'])} "
-        f"over eight classes: actinic keratosis is named in {ak}, squamous cell carcinoma in {scc} and melanoma in "
+        f"{folds} folds ({found['n_images']:,} images) reach a balanced accuracy of "
+        f"{given(found['balanced_accuracy'])} over eight classes: actinic keratosis is named in {ak}, squamous cell carcinoma in {scc} and melanoma in "
         f"{mel}."
     )
     assert said in words("README.md")
@@ -234,3 +237,23 @@ def test_the_costs_follow_from_the_model(cost):
                 assert "by the clock" not in name or cell.endswith(f" on {cores}" + " cores" * (column == 1))
                 checked += 1
     assert checked == 30
+
+
+def test_what_makes_a_step_quicker_is_told_as_it_was_measured():
+    found = newest("steps")["networks"]
+    rows = table("docs/performance.md", "What makes a training step quicker, and what does not")
+    ways = rows.pop("images/s against the plain step")
+    rows.pop("---")
+    assert set(rows) == set(found)
+    for name, cells in rows.items():
+        for way, cell in zip(ways, cells, strict=True):
+            ratio = found[name].get(way)
+            assert cell == ("{ratio:.2f} ({low:.2f} to {high:.2f})".format(**ratio) if ratio else "")
+    text = words("docs/performance.md")
+    assert all(ways["torch.compile"]["ratio"] < 1 for ways in found.values()), "makes no network quicker here"
+    quicker = {name for name, ways in found.items() if ways["bfloat16"]["ratio"] > 1}
+    assert quicker == {"classic"}, "dense convolutions gain, depthwise ones lose"
+    experiments = pd.read_csv(RESULTS / "experiments/table.csv", index_col="row")
+    for row, before in (("classic_bfloat16", "bfloat16 on the plain CNN"), ("freeze_2", "two stages frozen")):
+        value, low, high = experiments.loc[row, ["difference", "difference_low", "difference_high"]]
+        assert f"{before} {value:.3f} ({low:.3f} to {high:.3f})" in text and low < 0 < high
