@@ -106,8 +106,8 @@ def test_the_readme_says_of_eight_labels_what_was_measured():
     ak, scc, mel = (f"{found['per_class'][code]['sensitivity']['value']:.3f}" for code in ("ak", "scc", "mel"))
     said = (
         f"{folds} folds ({found['n_images']:,} images) reach a balanced accuracy of "
-        f"{given(found['balanced_accuracy'])} over eight classes: actinic keratosis is named in {ak}, squamous cell carcinoma in {scc} and melanoma in "
-        f"{mel}."
+        f"{given(found['balanced_accuracy'])} over eight classes: actinic keratosis is named in {ak}, "
+        f"squamous cell carcinoma in {scc} and melanoma in {mel}."
     )
     assert said in words("README.md")
     assert found["balanced_accuracy"]["value"] < MANIFEST["out_of_fold"]["balanced_accuracy"]["value"]
