@@ -1,6 +1,6 @@
 """What makes a training step quicker on this machine: bfloat16, torch.compile, frozen stages? Ratios to the plain step.
 
-    python -m benchmarks.steps            # about six minutes; wants an idle machine
+    python -m benchmarks.steps            # about five minutes; wants an idle machine
     python -m benchmarks.steps --brief    # the classic network and two steps, to see that it works
 
 A step is forward, backward and optimizer on one batch of 32 images in memory, as in benchmarks/training.py's ceiling;
