@@ -168,7 +168,8 @@ def rules(manifest: Manifest) -> dict:
     return {
         "labels": [asdict(diagnosis) for diagnosis in manifest.labels],
         "image_size": manifest.image_size,
-        "fit": manifest.content["fit"],
+        "fit": manifest.fit,
+        "crops": manifest.crops,
         "temperature": manifest.temperature,
         "prior_shift": manifest.prior_shift.tolist(),
         "decision_weights": manifest.decision_weights.tolist(),

@@ -153,6 +153,7 @@ def _model(labels: LabelSet, shares: dict, sha256: dict) -> dict:
             "bytes": whole,
             "architecture": text,
             "views": whole | {"description": "How many flipped or turned views of an image are averaged."},
+            "crops": whole | {"description": "How many squares of an image these views are taken of, in turn."},
             "measured_on": text,
             "metrics": group | {"description": "Figures as `value`, `low` and `high` (95% interval), and `n`."},
             "licence": text,

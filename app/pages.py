@@ -81,7 +81,12 @@ def answer():
 def about():
     """How an answer comes about, and the card of the model that gives it."""
     manifest = g.predictor.manifest
-    return render_template("about.html", card=_card(manifest), measured=present.measured(manifest))
+    return render_template(
+        "about.html",
+        card=_card(manifest),
+        measured=present.measured(manifest),
+        frame=images.seen(manifest.fit, manifest.crops),
+    )
 
 
 @blueprint.get("/api")

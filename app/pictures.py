@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from skinlesion.images import center_square
+from skinlesion.images import region
 
 PREVIEW_SIDE = 480  # pixels, the longer side
 MAP_SIDE = 96  # likewise; activation maps are coarse, and the browser enlarges this one smoothly
@@ -24,7 +24,7 @@ def preview(frame: np.ndarray) -> str:
     return _url(picture, "JPEG", quality=85)
 
 
-def overlay(activation: np.ndarray, shape: tuple[int, ...], fit: str) -> str | None:
+def overlay(activation: np.ndarray, shape: tuple[int, ...], fit: str, crops: int) -> str | None:
     """What lies over a frame to show where the evidence for a class is: the stronger, the yellower and denser.
 
     Parameters
@@ -32,8 +32,8 @@ def overlay(activation: np.ndarray, shape: tuple[int, ...], fit: str) -> str | N
     activation : float [h, w]
         A class activation map. Only what speaks for the class is shown, relative to its own largest value.
     shape : (H, W, ...) of the frame, in pixels
-    fit : str
-        How the network saw the frame: all of it where ``squash``, else its centre square.
+    fit, crops : str, int
+        How the network saw the frame, and in how many squares: the map is over their :func:`skinlesion.images.region`.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def overlay(activation: np.ndarray, shape: tuple[int, ...], fit: str) -> str | N
         return None
     scale = MAP_SIDE / max(shape[:2])
     height, width = (max(1, round(side * scale)) for side in shape[:2])
-    top, left, bottom, right = (0, 0, height, width) if fit == "squash" else map(round, center_square(height, width))
+    top, left, bottom, right = map(round, region(height, width, fit, crops))
     small = Image.fromarray((np.maximum(activation, 0) / activation.max()).astype(np.float32))
     inside = np.clip(np.asarray(small.resize((right - left, bottom - top), Image.Resampling.BICUBIC)), 0, 1)
     strength = np.zeros((height, width))

@@ -71,7 +71,7 @@ def result(title: str, frame: np.ndarray | None, prediction: Prediction, manifes
     rows.sort(key=lambda row: row.probability, reverse=True)
     overlay = None
     if frame is not None and prediction.map is not None:
-        overlay = pictures.overlay(prediction.map, frame.shape, manifest.content["fit"])
+        overlay = pictures.overlay(prediction.map, frame.shape, manifest.fit, manifest.crops)
     return Result(
         title=title,
         preview=None if frame is None else pictures.preview(frame),

@@ -49,7 +49,7 @@ def main() -> None:
     frames = [images.read(place[image]) for image in ids]
     table = attention.judge(
         attention.maps_of(predictor, frames),
-        np.stack([attention.fit_mask(images.read(masks[image]), manifest.content["fit"]) for image in ids]),
+        np.stack([attention.fit_mask(images.read(masks[image]), manifest.fit, manifest.crops) for image in ids]),
         y[rows],
         manifest.labels.codes,
         split["lesion_id"].to_numpy(str)[rows],

@@ -5,11 +5,11 @@
 
 ``run`` trains what is not answered yet (an interrupted training goes on) under --output, and keeps what each network
 says of its validation images, with its recipe and its cost, in benchmarks/experiments/answers/: these are committed, so
-that the table can be made over several sittings and machines. A row that changes nothing but ``views`` asks its base's
-network again; ``{fold}`` in ``teachers`` is the row's fold. ``table`` pools each row's validation folds, decides by the
-logits less the log prior seen in training (nothing is fitted), and writes benchmarks/experiments/table.csv: metrics
-with 95% intervals over lesions, and the paired difference to the row that the recipe is based on. No test image is
-looked at.
+that the table can be made over several sittings and machines. A row that changes nothing but ``views`` and ``crops``
+asks its base's network again; ``{fold}`` in ``teachers`` is the row's fold. ``table`` pools a row's validation folds,
+decides by the logits less the log prior seen in training (nothing is fitted), and writes
+benchmarks/experiments/table.csv: metrics with 95% intervals over lesions, and the paired difference to the row that the
+recipe is based on. No test image is looked at.
 
 A recipe with ``rows`` trains nothing: it averages what these rows answer. With ``refit`` a multinomial logistic
 regression is put on top, on the answers and the metadata columns that ``refit`` lists, fitted on all folds but the one
@@ -82,9 +82,14 @@ def run(arguments: argparse.Namespace) -> None:
             found = load_table(config.data, config.labels, config.exclude_official_test)
             tables[key] = check_table(splits.take_subset(found, config.max_images, seed=config.seed)).table
         base = json.loads(path.read_text()).get("base", "")
-        same = base and Config.from_file(path).but(views=1) == Config.from_file(path.parent / base).but(views=1)
+        same = base and looks_once(path) == looks_once(path.parent / base)
         weights = Run(arguments.output / Path(base).stem / f"fold-{fold}") if same else files
         one(name, config, tables[key], files, weights)
+
+
+def looks_once(path: Path) -> Config:
+    """A recipe without what it does to a finished network's answers."""
+    return Config.from_file(path).but(views=1, crops=1)
 
 
 def place(name: str, fold: int) -> Path:
@@ -96,7 +101,7 @@ def one(name: str, config: Config, table, files: Run, weights: Run) -> None:
     write_json(files.config_file, config.to_dict())
     split, _ = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
     names = split["split"].to_numpy(str)
-    cache = build_cache(table, size=config.image_size, fit=config.fit)
+    cache = build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops)
     interrupted, began = files.checkpoints.exists(), time.process_time()
     trained = (
         fit(config, cache, table.targets, names, files, classes=len(table.labels))

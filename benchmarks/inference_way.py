@@ -53,7 +53,8 @@ class Torch:
         )
         width = network.backbone.num_features
         domain = Domain(np.zeros(width), np.eye(width, MOST_COMPONENTS), np.ones(MOST_COMPONENTS), 1.0)
-        module = Exported(network, manifest["image_size"], manifest["fit"], domain, manifest["views"]).eval()
+        views, crops = manifest["views"], manifest.get("crops", 1)
+        module = Exported(network, manifest["image_size"], manifest["fit"], domain, views, crops).eval()
         module = module.to(memory_format=torch.channels_last)
         self._torch, self._network = torch, torch.compile(module, dynamic=False) if compiled else module
 

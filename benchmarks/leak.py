@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     table = check_table(splits.take_subset(found, config.max_images, seed=config.seed)).table
     if not table.has_lesions:
         raise DataError(f"{config.data} names no lesions, so there is no leak to measure")
-    cache = build_cache(table, size=config.image_size, fit=config.fit)
+    cache = build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops)
     parts = deal(table, config.seed)
     todo = [(name, fold) for fold in arguments.folds for name in arguments.splits]
     for name, fold in tqdm(todo, desc="leak meter", unit="run"):

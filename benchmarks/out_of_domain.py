@@ -39,12 +39,9 @@ COUNT = 200  # foreign images a set
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # logits [N, K], features [N, D] -> [N], higher: in domain
 
 
-def look(session: onnxruntime.InferenceSession, frames: Sequence[np.ndarray], size: int, fit: str) -> tuple:
+def look(session: onnxruntime.InferenceSession, frames: Sequence[np.ndarray]) -> tuple:
     """Logits and features of frames of any sizes."""
-    said = []
-    for start in range(0, len(frames), 16):
-        batch = np.stack([images.fit(frame, size, fit) for frame in frames[start : start + 16]])
-        said.append(session.run(["logits", "features"], {"image": batch}))
+    said = [session.run(["logits", "features"], {"image": frame[None]}) for frame in frames]
     return tuple(np.concatenate(part).astype(np.float64) for part in zip(*said, strict=True))
 
 
@@ -84,7 +81,7 @@ def main() -> None:
     arguments = parser.parse_args()
     manifest = Manifest.read(arguments.model)
     session = onnxruntime.InferenceSession(arguments.model / manifest.file, providers=["CPUExecutionProvider"])
-    size, fit, codes = manifest.image_size, manifest.content["fit"], manifest.labels.codes
+    codes = manifest.labels.codes
     place = load_table(arguments.data, len(codes)).frame.set_index("image_id")["path"]
     split = load_split(Run(arguments.run).split)
     split = split.assign(y=split["label"].map({code: i for i, code in enumerate(codes)}))
@@ -92,13 +89,13 @@ def main() -> None:
     training = training.iloc[sample_evenly(training["y"].to_numpy(), MOST_OF_A_CLASS)]
 
     def answers(part: pd.DataFrame) -> tuple:
-        return look(session, [images.read(place[image]) for image in part["image_id"]], size, fit)
+        return look(session, [images.read(place[image]) for image in part["image_id"]])
 
     inside, lesions = answers(unseen), unseen["lesion_id"].to_numpy(str)
     foreign = {name: (one.frames, one.sources) for name, one in foreign_sets(COUNT).items()}
-    outside = {name: (look(session, frames, size, fit), sources) for name, (frames, sources) in foreign.items()}
+    outside = {name: (look(session, frames), sources) for name, (frames, sources) in foreign.items()}
     demo = load_table(f"demo:{COUNT}").frame
-    drawn = look(session, [images.read(path) for path in demo["path"]], size, fit)
+    drawn = look(session, [images.read(path) for path in demo["path"]])
     tables, kept = [], None
     for name, (score, numbers) in candidates(answers(training)[1], training["y"].to_numpy()).items():
         found = {which: (score(*said), sources) for which, (said, sources) in outside.items()}

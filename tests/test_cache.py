@@ -25,6 +25,17 @@ def test_pixels_are_what_the_one_resize_gives(table, fit):
     assert not built.pixels.flags.writeable
 
 
+def test_two_squares_are_kept_beside_the_centre(table):
+    built = cache.build_cache(table, size=24, fit="random_crop", crops=2)
+    frame = images.read(table.frame["path"][3])
+    expected = [images.resize(frame, (24, 24), box) for box in images.squares(*frame.shape[:2], 2)]
+    assert np.array_equal(built.squares[3], expected)
+    assert np.array_equal(built.pixels[3], images.fit(frame, 24, "random_crop"))
+    alone = cache.build_cache(table, size=24, fit="random_crop")
+    assert alone.folder != built.folder
+    assert np.array_equal(alone.squares[:, 0], alone.pixels)
+
+
 def test_random_crops_keep_the_whole_frame(table):
     built = cache.build_cache(table, size=24, fit="random_crop")
     assert built.frames.shape[1:] == (28, 37, 3)

@@ -40,6 +40,8 @@ def test_the_defaults_are_the_classic_recipe():
         ({"keep": "first"}, "one of .*last"),
         ({"freeze": -1}, "freeze=-1 is out of range"),
         ({"distill": 1.5}, "distill=1.5 is out of range"),
+        ({"crops": 3}, "one of .*2"),
+        ({"crops": 2, "fit": "squash"}, "fit must be center_crop or random_crop"),
         ({"target_count": -1}, "target_count=-1 is out of range"),
     ],
 )

@@ -20,6 +20,7 @@ from device import built, install, rgba, shipped  # noqa: F401  (the fixtures `s
 from skinlesion import images
 from skinlesion.data.demo import draw_example
 from skinlesion.serving.manifest import Manifest
+from skinlesion.serving.maps import whole
 from skinlesion.serving.predictor import Predictor
 from skinlesion.taxonomy import HAM7, ISIC8
 from webapp import HEADERS
@@ -128,10 +129,10 @@ def test_all_there_is_to_download_is_at_most_twenty_megabytes(site):
 
 def test_the_pages_file_is_the_model_without_its_framing(site, predictor):
     session = onnxruntime.InferenceSession(site / "network.onnx", providers=["CPUExecutionProvider"])
-    made = predictor.manifest.content
-    fitted = images.fit(draw_example("mel", 5), made["image_size"], made["fit"])[None].astype(np.float32)
+    made, frame = predictor.manifest, draw_example("mel", 5)
+    fitted = images.fit_squares(frame, made.image_size, made.fit, made.crops).astype(np.float32)
     names = ["logits", "domain", "map"]
-    whole = predictor._session.run(names, {"image": draw_example("mel", 5)[None]})
+    whole = predictor._session.run(names, {"image": frame[None]})
     for ours, expected in zip(session.run(names, {"levels": fitted}), whole, strict=True):
         assert np.abs(ours - expected).max() < 1e-5 * (1 + np.abs(expected).max())
 
@@ -177,16 +178,20 @@ def test_decisions_and_words_are_the_servers(node):
     ]
     shares = [0, 1e-9, 0.000999, 0.001, 0.0123, 0.2, 0.9989, 0.99901, 1]
     draw = np.random.default_rng(4)
-    fits = (("squash", 300, 400), ("squash", 400, 300), ("center_crop", 300, 500), ("random_crop", 500, 301))
-    maps = [draw.normal(0.3, 1, (4, 5)).astype(np.float32) for _ in fits] + [-np.ones((4, 5), np.float32)]
+    fits = (
+        *(("squash", 1, 300, 400), ("squash", 1, 400, 300), ("center_crop", 1, 300, 500), ("random_crop", 1, 500, 301)),
+        *(("random_crop", 2, 450, 600), ("random_crop", 2, 500, 301), ("center_crop", 2, 300, 500)),
+    )
+    maps = [draw.normal(0.3, 1, (crops, 4, 5)).astype(np.float32) for _, crops, *_ in fits]
+    maps.append(-np.ones((1, 4, 5), np.float32))
     overlays = [
         {
-            "activation": a.ravel().tolist(),
-            "grid": {"height": 4, "width": 5},
+            "maps": a.ravel().tolist(),
+            "size": {"height": 4 * crops, "width": 5},
             "frame": {"height": h, "width": w},
-            "fit": f,
+            "model": {"fit": f, "crops": crops},
         }
-        for a, (f, h, w) in zip(maps, [*fits, fits[0]], strict=True)
+        for a, (f, crops, h, w) in zip(maps, [*fits, fits[0]], strict=True)
     ]
     told = json.loads(
         run("node", "tests/cases.js", input=json.dumps({"decisions": sent, "overlays": overlays, "shares": shares}))
@@ -195,7 +200,7 @@ def test_decisions_and_words_are_the_servers(node):
         predictor = Predictor(manifest, None)
         values = logits.astype(np.float64)
         score = domain if manifest.domain_method != "energy" else np.logaddexp.reduce(values)
-        expected = predictor._answer(values, float(score), None)
+        expected = predictor._answer(values, float(score), None, ())
         shown = present.result("", np.zeros((1, 1, 3), np.uint8), expected, manifest)
         assert manifest.labels.codes[said["best"]] == expected.label
         assert np.allclose(said["probabilities"], list(expected.probabilities.values()), rtol=1e-12, atol=1e-300)
@@ -208,8 +213,8 @@ def test_decisions_and_words_are_the_servers(node):
         assert [manifest.labels.codes[i] for i in said["ranking"]] == [row.diagnosis.code for row in shown.rows]
     assert told["shares"] == [present.percent(share) for share in shares]
     assert told["overlays"][-1] is None
-    for activation, (fit, height, width), painted in zip(maps, fits, told["overlays"], strict=False):
-        url = pictures.overlay(activation, (height, width), fit)
+    for parts, (fit, crops, height, width), painted in zip(maps, fits, told["overlays"], strict=False):
+        url = pictures.overlay(whole(parts, height, width), (height, width), fit, crops)
         expected = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))), float)
         found = np.array(painted["data"], float).reshape(painted["height"], painted["width"], 4)
         assert found.shape == expected.shape
@@ -217,9 +222,10 @@ def test_decisions_and_words_are_the_servers(node):
         assert np.abs((found - expected)[..., :3] * expected[..., 3:] / 255).max() <= 2
 
 
-@pytest.mark.parametrize("fit", ["squash", "center_crop"])
+@pytest.mark.parametrize(("fit", "crops"), [("squash", 1), ("center_crop", 1), ("random_crop", 2)])
 @pytest.mark.parametrize(("width", "height"), [(600, 450), (81, 207), (16, 16), (161, 160), (2400, 17), (1632, 1224)])
-def test_frames_are_fitted_to_the_byte_as_everywhere(node, tmp_path, width, height, fit):
+def test_frames_are_fitted_to_the_byte_as_everywhere(node, tmp_path, width, height, fit, crops):
     frame = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    said = run("node", "tests/fit.js", str(width), str(height), "160", fit, input=rgba(frame))
-    assert np.array_equal(np.array(json.loads(said)).reshape(160, 160, 3), images.fit(frame, 160, fit))
+    said = run("node", "tests/fit.js", str(width), str(height), "160", fit, str(crops), input=rgba(frame))
+    found = np.array(json.loads(said)).reshape(crops, 160, 160, 3)
+    assert np.array_equal(found, images.fit_squares(frame, 160, fit, crops))

@@ -55,6 +55,27 @@ def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
     assert [o.name for o in session.get_outputs()] == ["logits", "features", "domain"]
 
 
+def test_two_squares_of_a_frame_take_turns(tmp_path, frames):
+    network = model()
+    exported = export.write_onnx(
+        network, tmp_path / "m.onnx", image_size=64, fit="random_crop", domain=domain(), views=4, crops=2
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    for frame in frames:
+        squares = images.fit_squares(frame, 64, "random_crop", 2)
+        pixels = plain(torch.from_numpy(squares))
+        with torch.inference_mode():
+            assert torch.equal(exported.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
+            first, second = pixels[:1], pixels[1:]
+            looks = [first, second.flip(3), first.flip(2), second.flip(2, 3)]
+            ours = torch.stack([network(look) for look in looks]).mean(0).numpy()
+        assert np.abs(ours - session.run(["logits"], {"image": frame[None]})[0]).max() < 1e-4
+    wide = next(frame for frame in frames if frame.shape[1] > frame.shape[0])
+    mirrored = np.ascontiguousarray(wide[:, ::-1])
+    answers = [session.run(["logits"], {"image": frame[None]})[0] for frame in (wide, mirrored)]
+    assert np.abs(answers[0] - answers[1]).max() < 1e-4, "its ends change places, its answer stays"
+
+
 def test_activation_maps_average_to_what_tells_the_logits_apart(tmp_path, frames):
     network = model("resnet18")
     exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit="squash", domain=domain(512))

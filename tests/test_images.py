@@ -85,6 +85,26 @@ def test_box_agrees_with_pillow():
     assert np.abs(images.fit(frame, 64, "center_crop").astype(int) - theirs).max() <= 1
 
 
+@pytest.mark.parametrize("shape", [(90, 120), (120, 90), (100, 100), (100, 110), (90, 300), (300, 90)])
+def test_two_squares_cover_the_middle_of_a_frame_and_overlap_by_half(shape):
+    first, second = (np.array(box).reshape(2, 2) for box in images.squares(*shape, 2))  # [[top, left], [bottom, right]]
+    seen = np.array(images.region(*shape, "random_crop", 2)).reshape(2, 2)
+    sides = seen[1] - seen[0]
+    assert np.allclose([np.ptp(first, axis=0), np.ptp(second, axis=0)], min(shape))
+    assert np.allclose(np.minimum(first, second)[0], seen[0]) and np.allclose(np.maximum(first, second)[1], seen[1])
+    assert np.allclose(seen.mean(0), np.array(shape) / 2), "in the middle"
+    assert max(sides) / min(sides) == pytest.approx(min(4 / 3, max(shape) / min(shape)))
+    assert (first[1] - second[0]).min() >= 0.66 * min(shape), "what is in the middle is in both"
+
+
+def test_squares_of_one_crop_are_what_fit_gives(noise):
+    for how in images.FITS:
+        assert np.array_equal(images.fit_squares(noise, 24, how, 1), images.fit(noise, 24, how)[None])
+        assert images.region(*noise.shape[:2], how) == pytest.approx(
+            (0, 0, *noise.shape[:2]) if how == "squash" else images.center_square(*noise.shape[:2])
+        )
+
+
 def test_resize_matrix_keeps_brightness():
     for source, target in ((200, 128), (17, 128), (4000, 64)):
         assert np.allclose(images.resize_matrix(source, target).sum(1), 1, atol=1e-5)

@@ -65,16 +65,18 @@ def test_preview_is_the_frame_made_small():
 @pytest.mark.parametrize(
     ("fit", "shape", "row", "column"),
     [
-        ("squash", (300, 600), 0.875, 0.125),
-        ("center_crop", (300, 600), 0.875, 0.3125),
-        ("random_crop", (600, 300), 0.6875, 0.125),
+        (("squash", 1), (300, 600), 0.875, 0.125),
+        (("center_crop", 1), (300, 600), 0.875, 0.3125),
+        (("random_crop", 1), (600, 300), 0.6875, 0.125),
+        (("random_crop", 2), (300, 600), 0.875, 0.25),
+        (("random_crop", 2), (300, 400), 0.875, 0.125),
     ],
 )
 def test_overlay_lies_where_the_network_looked(fit, shape, row, column):
-    """The one bright cell of a 4 x 4 map, at the lower left: in the frame, or in its centre square."""
+    """The one bright cell of a 4 x 4 map, at the lower left: in the frame, its centre square or its middle 4:3."""
     activation = np.full((4, 4), -2.0)
     activation[3, 0] = 5.0
-    alpha = np.asarray(Image.open(io.BytesIO(decoded(pictures.overlay(activation, shape, fit)))), float)[..., 3]
+    alpha = np.asarray(Image.open(io.BytesIO(decoded(pictures.overlay(activation, shape, *fit)))), float)[..., 3]
     assert alpha.shape[1] / alpha.shape[0] == pytest.approx(shape[1] / shape[0], rel=0.05)
     weights = alpha / alpha.sum()
     centre = (np.arange(alpha.shape[0]) + 0.5) @ weights.sum(1), (np.arange(alpha.shape[1]) + 0.5) @ weights.sum(0)
@@ -85,7 +87,7 @@ def test_overlay_lies_where_the_network_looked(fit, shape, row, column):
 
 
 def test_there_is_no_overlay_where_nothing_speaks_for_the_class():
-    assert pictures.overlay(np.array([[-1.0, 0.0], [-0.5, -2.0]]), (100, 100), "squash") is None
+    assert pictures.overlay(np.array([[-1.0, 0.0], [-0.5, -2.0]]), (100, 100), "squash", 1) is None
 
 
 def test_examples_are_what_the_generator_draws():

@@ -140,6 +140,8 @@ BROKEN = {
     "labels in another order": ({"labels": list(reversed(CODES))}, "labels must be 7"),
     "no logits": ({"outputs": ["features"]}, "outputs"),
     "unknown fit": ({"fit": "stretch"}, "fit must be one of"),
+    "three squares": ({"fit": "random_crop", "crops": 3}, "crops must be one of"),
+    "squares of a squashed frame": ({"fit": "squash", "crops": 2}, "crops must be one of"),
     "path outside the folder": ({"file": "../model.onnx"}, "plain file name"),
     "temperature zero": ({"temperature": 0}, "temperature must be above 0"),
     "temperature as text": ({"temperature": "1"}, "temperature must be a number"),

@@ -186,6 +186,7 @@ def test_masks_are_framed_as_the_network_frames():
     mask[:, 15:45] = 255
     assert attention.fit_mask(mask, "center_crop").mean() == 1
     assert attention.fit_mask(mask, "squash").mean() == pytest.approx(0.5, abs=0.02)
+    assert attention.fit_mask(mask, "random_crop", 2).mean() == pytest.approx(0.75, abs=0.02)
 
 
 def test_a_network_without_maps_says_not_run():

@@ -35,9 +35,23 @@ def test_the_answer_is_the_mean_and_stays_linear_in_the_maps(model, views):
     logits, features, maps = answer(model, x, views)
     one_by_one = torch.stack([model(view(x, number)) for number in range(views)])
     torch.testing.assert_close(logits, one_by_one.mean(0), atol=1e-5, rtol=1e-5)
-    classifier = model.backbone.get_classifier()
+    (maps,), classifier = maps, model.backbone.get_classifier()
     torch.testing.assert_close(classifier(maps.mean((2, 3))), logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(features, maps.mean((2, 3)), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("views", [1, 2, 4, 8])
+def test_two_squares_take_turns(model, views):
+    x = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    logits, features, maps = answer(model, x, views, 2)
+    halves = x[:3], x[3:]
+    looks = [model.answer(view(halves[number % 2], number)) for number in range(max(views, 2))]
+    torch.testing.assert_close(logits, torch.stack([look[0] for look in looks]).mean(0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(features, torch.stack([look[1] for look in looks]).mean(0), atol=1e-5, rtol=1e-5)
+    for half in range(2):
+        own = [unview(look[2], number) for number, look in enumerate(looks) if number % 2 == half]
+        torch.testing.assert_close(maps[half], torch.stack(own).mean(0), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
@@ -46,7 +60,7 @@ def test_with_all_eight_a_turned_image_gets_the_same_answer_and_a_turned_map(mod
     turned = torch.rot90(x, 1, (2, 3))
     (logits, _, maps), (logits_turned, _, maps_turned) = answer(model, x, 8), answer(model, turned, 8)
     torch.testing.assert_close(logits, logits_turned, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(torch.rot90(maps, 1, (2, 3)), maps_turned, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.rot90(maps, 1, (3, 4)), maps_turned, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(model(x), model(turned), atol=1e-5), "one view alone does notice"
 
 

@@ -1,5 +1,9 @@
 // The activation map as a picture to lay over the image, as app/pictures.py paints it.
 
+import { region, squares, WIDEST } from "./fit.js";
+
+/** @import {Model} from "./types.js" */
+
 const SIDE = 96; // pixels, the longer side; activation maps are coarse, and the browser enlarges this smoothly
 
 /** Five steps of viridis, even in lightness, and safe for colour-blind readers; app/pictures.py has the same. */
@@ -8,21 +12,21 @@ const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253
 /**
  * Where the evidence for a class is: the stronger, the yellower and denser.
  *
- * @param {Float32Array} activation  one class's map, row by row; only what speaks for the class is shown
- * @param {{height: number, width: number}} grid  of the map
+ * @param {Float32Array} maps  one class's, row by row, the squares' one below the other; only what speaks for it is shown
+ * @param {{height: number, width: number}} size  of the maps
  * @param {{height: number, width: number}} frame  in pixels
- * @param {string} fit  how the network saw the frame: all of it where "squash", else its centre square
+ * @param {Pick<Model, "fit" | "crops">} model  how the network saw the frame
  * @returns {{data: Uint8ClampedArray<ArrayBuffer>, height: number, width: number} | null}
  *   RGBA with the frame's proportions; null where nothing speaks for the class
  */
-export function paint(activation, grid, frame, fit) {
+export function paint(maps, size, frame, { fit, crops }) {
+  const { activation, grid } = whole(maps, { height: size.height / crops, width: size.width }, frame, fit, crops);
   const most = Math.max(...activation);
   if (!(most > 0)) return null;
   const scale = SIDE / Math.max(frame.height, frame.width);
   const height = Math.max(1, Math.round(frame.height * scale));
   const width = Math.max(1, Math.round(frame.width * scale));
-  const seen = fit === "squash" ? { height, width } : { height: Math.min(height, width), width: Math.min(height, width) };
-  const top = Math.round((height - seen.height) / 2), left = Math.round((width - seen.width) / 2);
+  const { top, left, ...seen } = rounded(region({ height, width }, fit, crops));
   const rows = weights(grid.height, seen.height), columns = weights(grid.width, seen.width);
   const data = new Uint8ClampedArray(4 * height * width);
   for (let y = 0; y < seen.height; y++) {
@@ -38,6 +42,67 @@ export function paint(activation, grid, frame, fit) {
     }
   }
   return { data, height, width };
+}
+
+/**
+ * A box between whole pixels, halves to the even one.
+ *
+ * @param {{top: number, left: number, height: number, width: number}} box
+ */
+function rounded({ top, left, height, width }) {
+  const [from, until, start, stop] = [top, top + height, left, left + width].map(place =>
+    (place % 1 === 0.5 ? 2 * Math.round(place / 2) : Math.round(place)));
+  return { top: from, left: start, height: until - from, width: stop - start };
+}
+
+/**
+ * The squares' maps over all that they cover, as skinlesion/serving/maps.py joins them.
+ *
+ * @param {Float32Array} maps
+ * @param {{height: number, width: number}} size  of one square's
+ * @param {{height: number, width: number}} frame
+ * @param {string} fit
+ * @param {number} crops
+ */
+function whole(maps, size, frame, fit, crops) {
+  if (crops === 1) return { activation: maps, grid: size };
+  const seen = region(frame, fit, crops), cells = size.height * size.width;
+  const grid = { height: Math.ceil(WIDEST * size.height), width: Math.ceil(WIDEST * size.width) };
+  const total = new Float64Array(grid.height * grid.width), cover = new Float64Array(total.length);
+  squares(frame, fit, crops).forEach((box, number) => {
+    const one = maps.subarray(number * cells, (number + 1) * cells);
+    const rows = linear(size.height, grid.height, (box.top - seen.top) / seen.height, box.height / seen.height);
+    const columns = linear(size.width, grid.width, (box.left - seen.left) / seen.width, box.width / seen.width);
+    for (let y = 0; y < grid.height; y++) {
+      for (let x = 0; x < grid.width; x++) {
+        for (let i = 0; i < size.height; i++) {
+          for (let j = 0; j < size.width; j++) {
+            const weight = rows[y][i] * columns[x][j];
+            total[y * grid.width + x] += weight * one[i * size.width + j];
+            cover[y * grid.width + x] += weight;
+          }
+        }
+      }
+    }
+  });
+  return { activation: Float32Array.from(total, (sum, i) => sum / cover[i]), grid };
+}
+
+/**
+ * Linear interpolation from `source` cells on a part of a side to `target` cells on all of it; nothing outside the part.
+ *
+ * @param {number} source
+ * @param {number} target
+ * @param {number} start  of the part, as a share of the side
+ * @param {number} share  of the side
+ */
+function linear(source, target, start, share) {
+  return Array.from({ length: target }, (_, t) => {
+    const place = (t + 0.5) / target;
+    const inside = place >= start && place <= start + share ? 1 : 0;
+    const center = Math.min(source - 1, Math.max(0, (place - start) / share * source - 0.5));
+    return Array.from({ length: source }, (_, s) => Math.max(0, 1 - Math.abs(s - center)) * inside);
+  });
 }
 
 /** @param {number} strength  from 0 to 1 */

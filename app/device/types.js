@@ -19,6 +19,7 @@
  * @property {Diagnosis[]} labels
  * @property {number} image_size  pixels, of the network's square
  * @property {"squash" | "center_crop" | "random_crop"} fit
+ * @property {number} crops  squares that one answer is made of
  * @property {string[]} outputs
  * @property {number} temperature
  * @property {number[]} prior_shift
@@ -51,7 +52,8 @@
  * @typedef {object} Outputs  what the network says about one frame
  * @property {Float32Array} logits
  * @property {number | null} domain
- * @property {{data: Float32Array, height: number, width: number} | null} maps  one activation map a class
+ * @property {{data: Float32Array, height: number, width: number} | null} maps  one activation map a class, the
+ *   squares' one below the other
  * @property {number} milliseconds  that framing and network took
  * @property {number} width   of the frame, in pixels
  * @property {number} height

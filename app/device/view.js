@@ -122,7 +122,7 @@ function picture(find, image, outputs, answer, model) {
   find("image").alt = `Preview of ${image.title}`;
   const cells = outputs.maps ? outputs.maps.height * outputs.maps.width : 0;
   const one = outputs.maps?.data.subarray(answer.best * cells, (answer.best + 1) * cells);
-  const painted = one && outputs.maps ? paint(one, outputs.maps, outputs, model.fit) : null;
+  const painted = one && outputs.maps ? paint(one, outputs.maps, outputs, model) : null;
   find("controls").hidden = !painted;
   find("map").hidden = !painted;
   if (!painted) {

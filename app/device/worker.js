@@ -47,7 +47,7 @@ async function load(lend, report) {
     executionProviders: [provider],
     extra: { session: { intra_op: { allow_spinning: "0" } } }, // waiting threads would only warm the device
   });
-  tensor = levels => new ort.Tensor("float32", levels, [1, model.image_size, model.image_size, 3]);
+  tensor = levels => new ort.Tensor("float32", levels, [model.crops, model.image_size, model.image_size, 3]);
   const blank = { data: new Uint8Array(600 * 450 * 4), width: 600, height: 450 };
   for (let i = 0; i < 2; i++) await run(blank); // the browser compiles what it sees used
   return { model, threads, provider };
@@ -60,7 +60,7 @@ async function load(lend, report) {
 async function run(frame) {
   const wanted = ["logits", "map", "domain"].filter(name => model.outputs.includes(name));
   const start = performance.now();
-  const outputs = await session.run({ levels: tensor(fitted(frame, model.image_size, model.fit)) }, wanted);
+  const outputs = await session.run({ levels: tensor(fitted(frame, model.image_size, model.fit, model.crops)) }, wanted);
   const milliseconds = performance.now() - start;
   /** @param {string} name */
   const values = name => /** @type {Float32Array} */ (outputs[name].data);

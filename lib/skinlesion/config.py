@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from skinlesion.errors import ConfigError
-from skinlesion.images import FITS
+from skinlesion.images import CROPS, FITS
 
 BALANCES = ("none", "classic", "sqrt", "weighted", "loss")
 OPTIMIZERS = ("adam", "adamw")
@@ -76,6 +76,7 @@ class Config:
 
     # evaluation
     views: int = 1  # mirror images whose answers are averaged, in evaluation and in the exported model: 1, 2, 4, 8
+    crops: int = 1  # squares that they are taken of, in turn: 1, the centre, or 2, both ends of the frame
     replicates: int = 2000  # bootstrap replicates behind every interval
     referral_sensitivity: float = 0.9  # for malignant lesions, on validation: where "refer" begins
     prevalence: float = 0.02  # share of malignant lesions where the thresholds would be used
@@ -123,6 +124,7 @@ class Config:
             "patience": self.patience >= 0,
             "checkpoint_every": self.checkpoint_every >= 0,
             "views": self.views in VIEWS,
+            "crops": self.crops in CROPS,
             "replicates": self.replicates >= 0,
             "prevalence": 0 < self.prevalence < 1,
             "stress": self.stress >= 0,
@@ -131,12 +133,14 @@ class Config:
         allowed = {
             "fit": FITS, "balance": BALANCES, "optimizer": OPTIMIZERS, "labels": (7, 8), "fold": "-1 to 4",
             "first_epochs": f"0 to {self.epochs}", "mix": MIXES, "loss": LOSSES, "keep": KEEPS, "views": VIEWS,
-            "precision": PRECISIONS,
+            "precision": PRECISIONS, "crops": CROPS,
         }  # fmt: skip
         for name, holds in rules.items():
             if not holds:
                 hint = f"; it must be one of {allowed[name]}" if name in allowed else ""
                 raise ConfigError(f"{name}={getattr(self, name)!r} is out of range{hint}")
+        if self.crops > 1 and self.fit == "squash":
+            raise ConfigError(f"crops={self.crops} cuts squares from a frame: fit must be center_crop or random_crop")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from torch import nn
 import skinlesion
 from skinlesion.config import Config, listed
 from skinlesion.errors import ModelError
-from skinlesion.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS
+from skinlesion.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
 from skinlesion.runs import Run, replace_folder, write_json, write_text
 from skinlesion.serving.card import attach, model_card
 from skinlesion.serving.manifest import PRETRAINED, Manifest
@@ -71,9 +71,10 @@ class Exported(nn.Module):
     components: torch.Tensor
     variances: torch.Tensor
 
-    def __init__(self, model: Classifier, image_size: int, fit: str, domain: Domain, views: int = 1):
+    def __init__(self, model: Classifier, image_size: int, fit: str, domain: Domain, views: int = 1, crops: int = 1):
         super().__init__()
-        self.model, self.image_size, self.squash, self.views = model, image_size, fit == "squash", views
+        self.model, self.image_size, self.squash = model, image_size, fit == "squash"
+        self.views, self.crops = views, crops
         self.has_map = ends_in_pooling(model, image_size)
         self.names = ["logits", "features", "domain"] + ["map"] * self.has_map
         self.noise = domain.noise
@@ -93,27 +94,47 @@ class Exported(nn.Module):
         return -torch.sqrt(squared / features.shape[1])
 
     def frame(self, image: torch.Tensor) -> torch.Tensor:
-        """uint8 [N, H, W, 3] -> float32 [N, 3, S, S] in 0-1, byte for byte as :func:`skinlesion.images.fit`."""
+        """uint8 [N, H, W, 3] -> float32 [crops N, 3, S, S] in 0-1, the first squares of all frames, then the second.
+
+        Byte for byte as :func:`skinlesion.images.fit_squares`.
+        """
         n, h, w, _ = image.shape
         rows, columns = torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64)
         height, width = rows[-1] + 1, columns[-1] + 1
-        side_h, side_w = (height, width) if self.squash else (torch.minimum(height, width),) * 2
-        top, left = (height - side_h) / 2, (width - side_w) / 2
-        vertical = _weights(rows, self.image_size, top, top + side_h)
-        horizontal = _weights(columns, self.image_size, left, left + side_w)
-        x = torch.matmul(vertical, image.to(torch.float32).reshape(n, h, w * 3))
-        x = torch.floor(x * PRODUCT_STEPS + 0.5) / PRODUCT_STEPS
-        x = torch.matmul(horizontal, x.reshape(n, self.image_size, w, 3))
-        return torch.floor(x + 0.5).permute(0, 3, 1, 2) / 255.0
+        levels = image.to(torch.float32).reshape(n, h, w * 3)
+        found = []
+        for top, left, bottom, right in self.boxes(height, width):
+            x = torch.matmul(_weights(rows, self.image_size, top, bottom), levels)
+            x = torch.floor(x * PRODUCT_STEPS + 0.5) / PRODUCT_STEPS
+            horizontal = _weights(columns, self.image_size, left, right)
+            found.append(torch.matmul(horizontal, x.reshape(n, self.image_size, w, 3)))
+        return torch.floor(torch.cat(found) + 0.5).permute(0, 3, 1, 2) / 255.0
+
+    def boxes(self, height: torch.Tensor, width: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        """:func:`skinlesion.images.squares` of a frame whose size is known when it comes; all of it where squashed."""
+        if self.squash:
+            return [(height * 0, width * 0, height, width)]
+        side = torch.minimum(height, width)
+        if self.crops == 1:
+            top, left = (height - side) / 2, (width - side) / 2
+            return [(top, left, top + side, left + side)]
+        tall, wide = torch.minimum(height, width * WIDEST), torch.minimum(width, height * WIDEST)
+        top, left = (height - tall) / 2, (width - wide) / 2
+        bottom, right = top + tall, left + wide
+        return [(top, left, top + side, left + side), (bottom - side, right - side, bottom, right)]
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """uint8 [N, H, W, 3] -> logits [N, K], features [N, D], domain [N] and perhaps map [N, K, h, w]."""
-        logits, features, maps = answer(self.model, self.frame(image), self.views)
+        """uint8 [N, H, W, 3] -> logits [N, K], features [N, D], domain [N] and perhaps map [N, K, crops h, w].
+
+        The map holds each square's own, one below the other; :func:`skinlesion.serving.maps.whole` joins them.
+        """
+        logits, features, maps = answer(self.model, self.frame(image), self.views, self.crops)
         said = logits, features, self.domain(features)
         if not self.has_map:
             return said
         weights = self.model.backbone.get_classifier().weight
-        return *said, torch.einsum("kc,nchw->nkhw", weights - weights.mean(0), maps)
+        evidence = torch.einsum("kc,qnchw->nkqhw", weights - weights.mean(0), maps)
+        return *said, evidence.flatten(2, 3)
 
 
 @torch.inference_mode()
@@ -133,10 +154,12 @@ def ends_in_pooling(model: Classifier, image_size: int) -> bool:
     return bool(torch.allclose(pooled, features, atol=1e-4) and torch.allclose(classifier(pooled), logits, atol=1e-3))
 
 
-def write_onnx(model: Classifier, path: Path, *, image_size: int, fit: str, domain: Domain, views: int = 1) -> Exported:
+def write_onnx(
+    model: Classifier, path: Path, *, image_size: int, fit: str, domain: Domain, views: int = 1, crops: int = 1
+) -> Exported:
     """Write ``model.onnx`` (opset 18, dynamic batch and frame size); returns the torch module it was made from."""
     model = model.to("cpu").to(memory_format=torch.contiguous_format)
-    exported = Exported(model, image_size, fit, domain, views).eval()
+    exported = Exported(model, image_size, fit, domain, views, crops).eval()
     example = (torch.randint(0, 256, (2, 150, 200, 3), dtype=torch.uint8),)
     dynamic = {"image": {0: torch.export.Dim("n"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -241,6 +264,7 @@ def export_model(
             fit=config.fit,
             domain=domain,
             views=config.views,
+            crops=config.crops,
         )
         worst = parity(exported, folder / "model.onnx", frames)
         if worst > TOLERANCE:
@@ -263,6 +287,7 @@ def export_model(
             "image_size": config.image_size,
             "fit": config.fit,
             "views": config.views,
+            "crops": config.crops,
             "outputs": exported.names,
             "parity": {"largest_logit_difference": worst, "images": len(frames)},
             **decision,

@@ -37,8 +37,10 @@ PRODUCT_STEPS = 16
 HALF = 0.5013
 
 #: How a frame is fitted into the network's square. ``random_crop`` trains on squares cut anywhere from the frame and
-#: predicts on the centre square.
+#: predicts on the centre square, or on several (:func:`squares`).
 FITS = ("squash", "center_crop", "random_crop")
+CROPS = (1, 2)  # squares of a frame that one answer is made of
+WIDEST = 4 / 3  # long side to short side of what is seen of a frame by two squares: HAM10000's; they overlap by half
 
 # Pillow warns of large pictures and of broken EXIF; our own limits decide. Not around each decoding: threads that
 # decode at once would undo each other's filters, and end with one that silences the whole process.
@@ -267,6 +269,44 @@ def center_square(height: int, width: int) -> tuple[float, float, float, float]:
     side = min(height, width)
     top, left = (height - side) / 2, (width - side) / 2
     return top, left, top + side, left + side
+
+
+def region(height: int, width: int, how: str, crops: int = 1) -> tuple[float, float, float, float]:
+    """What of a frame the network sees, as a box (top, left, bottom, right) in pixels.
+
+    All of it where ``how`` is ``squash``; else its centre square, or with two ``crops`` as much of its middle as is no
+    longer than :data:`WIDEST`.
+    """
+    if how == "squash":
+        return 0.0, 0.0, float(height), float(width)
+    if crops == 1:
+        return center_square(height, width)
+    tall, wide = min(float(height), width * WIDEST), min(float(width), height * WIDEST)
+    top, left = (height - tall) / 2, (width - wide) / 2
+    return top, left, top + tall, left + wide
+
+
+def seen(how: str, crops: int = 1) -> str:
+    """:func:`region` in words."""
+    if how == "squash":
+        return "all of the frame, squashed"
+    return "the centre square of the frame" if crops == 1 else "two squares, one at either end of the frame"
+
+
+def squares(height: int, width: int, crops: int) -> list[tuple[float, float, float, float]]:
+    """The boxes that a frame's answer is the mean of: its centre square, or both ends of its :func:`region`."""
+    if crops == 1:
+        return [center_square(height, width)]
+    top, left, bottom, right = region(height, width, "center_crop", crops)
+    side = float(min(height, width))
+    return [(top, left, top + side, left + side), (bottom - side, right - side, bottom, right)]
+
+
+def fit_squares(frame: np.ndarray, size: int, how: str, crops: int) -> np.ndarray:
+    """All that the network is asked for one answer, uint8 [crops, size, size, 3]; one square is :func:`fit`'s."""
+    if crops == 1:
+        return fit(frame, size, how)[None]
+    return np.stack([resize(frame, (size, size), box) for box in squares(frame.shape[0], frame.shape[1], crops)])
 
 
 def fit(frame: np.ndarray, size: int, how: str) -> np.ndarray:

@@ -14,8 +14,8 @@ console.log(JSON.stringify({
     const words = { advice: advice(found), reason: reason(found, model), warning, notices: notices(found, model) };
     return { ...found, ...words, ranking: ranking(found) };
   }),
-  overlays: overlays.map(({ activation, grid, frame, fit }) => {
-    const painted = paint(Float32Array.from(activation), grid, frame, fit);
+  overlays: overlays.map(({ maps, size, frame, model }) => {
+    const painted = paint(Float32Array.from(maps), size, frame, model);
     return painted && { ...painted, data: Array.from(painted.data) };
   }),
   shares: shares.map(percent),

@@ -36,7 +36,9 @@ class PixelCache:
     Attributes
     ----------
     pixels : uint8 [N, size, size, 3]
-        What the network sees at prediction.
+        What the network sees when an epoch is judged.
+    squares : uint8 [N, crops, size, size, 3]
+        What it is asked for an answer: ``pixels`` where that is one square a frame.
     frames : uint8 [N, height, width, 3]
         What training cuts its crops from; the same array as ``pixels`` unless the fit is ``random_crop``.
     content : str
@@ -44,6 +46,7 @@ class PixelCache:
     """
 
     pixels: np.ndarray
+    squares: np.ndarray
     frames: np.ndarray
     fit: str
     folder: Path
@@ -92,16 +95,16 @@ def fit_frame(frame: np.ndarray, size: int, fit: str) -> np.ndarray:
     return images.resize(frame, frame_shape(size, fit), (0.0, left, float(height), left + wanted))
 
 
-def cache_key(table: LesionTable, size: int, fit: str) -> str:
+def cache_key(table: LesionTable, size: int, fit: str, crops: int = 1) -> str:
     """Hexadecimal name of the cache for these images and settings."""
-    state = hashlib.sha256(f"{VERSION} {size} {fit}".encode())
+    state = hashlib.sha256(f"{VERSION} {size} {fit}{f' {crops}' if crops > 1 else ''}".encode())
     for path in table.frame["path"]:
         state.update(images.stamp(path).encode())
     return state.hexdigest()[:24]
 
 
 def build_cache(
-    table: LesionTable, *, size: int, fit: str, workers: int | None = None, progress: bool = False
+    table: LesionTable, *, size: int, fit: str, crops: int = 1, workers: int | None = None, progress: bool = False
 ) -> PixelCache:
     """The pixels of a table, decoding only what is not there yet.
 
@@ -110,6 +113,7 @@ def build_cache(
     table : LesionTable
     size : int, side of the network's input in pixels
     fit : str, one of :data:`skinlesion.images.FITS`
+    crops : int, squares a frame that an answer is made of, one of :data:`skinlesion.images.CROPS`
     workers : int, threads that decode; as many as there are cores by default
     progress : bool, show a bar
 
@@ -120,12 +124,12 @@ def build_cache(
     SkinLesionError
         Where the disk is full or read-only; finished blocks are kept.
     """
-    folder = cache_folder() / "pixels" / cache_key(table, size, fit)
+    folder = cache_folder() / "pixels" / cache_key(table, size, fit, crops)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):  # a second process waits, then finds the work done
             if not (folder / "cache.json").exists():
-                _fill(table, folder, size, fit, workers or os.cpu_count() or 1, progress)
+                _fill(table, folder, size, fit, crops, workers or os.cpu_count() or 1, progress)
         return open_cache(folder)
     except OSError as error:
         raise SkinLesionError(
@@ -140,12 +144,14 @@ def open_cache(folder: str | Path) -> PixelCache:
     try:
         facts = json.loads((folder / "cache.json").read_text())
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-        frames = pixels
+        frames, squares = pixels, pixels[:, None]
+        if facts.get("crops", 1) > 1:
+            squares = np.load(folder / "squares.npy", mmap_mode="r", allow_pickle=False)
         if facts["fit"] == "random_crop":
             frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"the pixel cache {folder} is missing or damaged ({error}); delete it and run again") from None
-    return PixelCache(pixels, frames, facts["fit"], folder, facts["content"])
+    return PixelCache(pixels, squares, frames, facts["fit"], folder, facts["content"])
 
 
 def link_cache(run: Run, cache: PixelCache) -> None:
@@ -159,23 +165,27 @@ def linked_cache(run: Run) -> PixelCache:
     return open_cache(facts["folder"])
 
 
-def _fill(table: LesionTable, folder: Path, size: int, fit: str, workers: int, progress: bool) -> None:
+def _fill(table: LesionTable, folder: Path, size: int, fit: str, crops: int, workers: int, progress: bool) -> None:
     paths = list(table.frame["path"])
-    shapes = {"pixels.npy": (size, size)}
+    shapes: dict[str, tuple[int, ...]] = {"pixels.npy": (size, size)}
+    if crops > 1:
+        shapes["squares.npy"] = (crops, size, size)
     if fit == "random_crop":
         shapes["frames.npy"] = frame_shape(size, fit)
     done_file = folder / "done.json"
     done = json.loads(done_file.read_text())["images"] if done_file.exists() else 0
-    arrays = [_open_array(folder / name, (len(paths), *shape, 3), done) for name, shape in shapes.items()]
+    arrays = {name: _open_array(folder / name, (len(paths), *shape, 3), done) for name, shape in shapes.items()}
 
     def one(i: int) -> None:
         try:
             frame = images.read(paths[i])
         except ImageError as error:
             raise DataError(f"{table.frame['image_id'][i]}: {error}. Run the data check again.") from None
-        arrays[0][i] = images.fit(frame, size, fit)
-        if len(arrays) > 1:
-            arrays[1][i] = fit_frame(frame, size, fit)
+        arrays["pixels.npy"][i] = images.fit(frame, size, fit)
+        if "squares.npy" in arrays:
+            arrays["squares.npy"][i] = images.fit_squares(frame, size, fit, crops)
+        if "frames.npy" in arrays:
+            arrays["frames.npy"][i] = fit_frame(frame, size, fit)
 
     # Pillow and NumPy release the interpreter lock; BLAS threads inside ours would only queue up
     bar = tqdm(total=len(paths), initial=done, desc="decode", unit="image", disable=not progress)
@@ -183,12 +193,13 @@ def _fill(table: LesionTable, folder: Path, size: int, fit: str, workers: int, p
         for start in range(done, len(paths), BLOCK):
             block = range(start, min(start + BLOCK, len(paths)))
             list(pool.map(one, block))
-            for array in arrays:
+            for array in arrays.values():
                 array.flush()
             write_json(done_file, {"images": block.stop})
             bar.update(len(block))
-    content = hashlib.sha256(arrays[0].data).hexdigest()
-    write_json(folder / "cache.json", {"version": VERSION, "images": len(paths), "fit": fit, "content": content})
+    content = hashlib.sha256(arrays["pixels.npy"].data).hexdigest()
+    facts = {"version": VERSION, "images": len(paths), "fit": fit, "crops": crops, "content": content}
+    write_json(folder / "cache.json", facts)
 
 
 def _open_array(path: Path, shape: tuple[int, ...], done: int) -> np.memmap:

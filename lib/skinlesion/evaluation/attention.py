@@ -45,9 +45,9 @@ def maps_of(model, frames: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(found)
 
 
-def fit_mask(mask: np.ndarray, fit: str) -> np.ndarray:
-    """A mask, uint8 [H, W, 3] with 255 inside, on the square that the network sees: bool [SIDE, SIDE]."""
-    return images.fit(mask, SIDE, fit)[..., 0] >= 128
+def fit_mask(mask: np.ndarray, fit: str, crops: int = 1) -> np.ndarray:
+    """What the network sees of a mask, uint8 [H, W, 3] with 255 inside, as a square: bool [SIDE, SIDE]."""
+    return images.resize(mask, (SIDE, SIDE), images.region(mask.shape[0], mask.shape[1], fit, crops))[..., 0] >= 128
 
 
 def judge(

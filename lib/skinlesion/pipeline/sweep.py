@@ -176,7 +176,7 @@ def _watch(trial) -> Callable:
 def _try(study, trial, config: Config, table: LesionTable, split, place: Run) -> None:
     """Train one recipe to its end, or to where it is stopped, and tell the study."""
     write_json(place.config_file, config.to_dict())
-    cache = build_cache(table, size=config.image_size, fit=config.fit)
+    cache = build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops)
     try:
         trained = fit(config, cache, table.targets, split, place, classes=len(table.labels), watch=_watch(trial))
     except _Stop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from skinlesion.images import seen
 from skinlesion.runs import write_json, write_text
 from skinlesion.serving.checklist import clear_derm
 from skinlesion.serving.facts import about, figure, mix, number, parted, share, subgroup_rows
@@ -93,9 +94,10 @@ def _start(config: dict, before: dict | None = None) -> str:
 
 def _made(manifest: dict) -> str:
     config = manifest.get("config", {})
-    frame = "the whole frame squashed" if manifest["fit"] == "squash" else "the centre square"
+    frame = seen(manifest["fit"], manifest.get("crops", 1))
     start = _start(config, manifest.get("started_from"))
-    views = manifest.get("views", 1)
+    views = max(manifest.get("views", 1), manifest.get("crops", 1))
+    turns = ", of the two squares in turn" if manifest.get("crops", 1) > 1 else ""
     recipe = (
         f", balancing\n`{config['balance']}`, {start}, {config['epochs']} epochs, seed {config['seed']}"
         if {"balance", "epochs", "seed"} <= config.keys()
@@ -103,7 +105,7 @@ def _made(manifest: dict) -> str:
     )
     return f"""## How it was made
 {manifest.get("architecture", "A network")} at {manifest["image_size"]} x {manifest["image_size"]} px ({frame}){recipe}.
-{f"Answers are means over {views} mirror images." if views > 1 else "One look at each image."}
+{f"Answers are means over {views} mirror images{turns}." if views > 1 else "One look at each image."}
 """
 
 

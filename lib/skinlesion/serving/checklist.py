@@ -7,6 +7,7 @@ application. Topics and items are named in our words.
 
 from __future__ import annotations
 
+from skinlesion.images import seen
 from skinlesion.serving.facts import about, figure, mix, number, parted, share
 from skinlesion.taxonomy import label_set
 
@@ -31,7 +32,7 @@ def _images(manifest: dict) -> list[tuple[str, str, str]]:
     population = manifest.get("evaluation", {}).get("population", {})
     tones = population.get("skin tone")
     size = manifest["image_size"]
-    frame = "all of the frame, squashed" if manifest["fit"] == "squash" else "the centre square"
+    frame = seen(manifest["fit"], manifest.get("crops", 1))
     tone = facts["skin"][0].upper() + facts["skin"][1:]
     if tones:
         tone += (

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from skinlesion.errors import ModelError, SkinLesionError
-from skinlesion.images import FITS
+from skinlesion.images import CROPS, FITS
 from skinlesion.taxonomy import LabelSet, label_set
 
 FORMAT = 1
@@ -30,6 +30,10 @@ class Manifest:
     name, version, sha256 : str
         Which model this is; ``sha256`` is that of the ONNX file's bytes, hexadecimal.
     labels : LabelSet
+    image_size : int
+        Side of the network's square, pixels.
+    fit, crops : str, int
+        How a frame becomes squares, and how many: see :func:`skinlesion.images.region`.
     outputs : tuple of str
         ``logits`` and, for networks that have them, ``features``, ``map`` and ``domain``.
     temperature : float
@@ -59,6 +63,8 @@ class Manifest:
     sha256: str
     labels: LabelSet
     image_size: int
+    fit: str
+    crops: int
     outputs: tuple[str, ...]
     temperature: float
     prior_shift: np.ndarray
@@ -107,7 +113,9 @@ class Manifest:
         file, sha256 = entry.text("file"), entry.text("sha256")
         entry.require(Path(file).name == file, "file must be a plain file name")
         entry.require(re.fullmatch("[0-9a-f]{64}", sha256), "sha256 must be 64 hexadecimal digits")
-        entry.require(entry.text("fit") in FITS, f"fit must be one of {FITS}")
+        fit, crops = entry.text("fit"), entry.whole("crops") if "crops" in entry.values else 1  # older: one square
+        entry.require(fit in FITS, f"fit must be one of {FITS}")
+        entry.require(crops in CROPS and (crops == 1 or fit != "squash"), f"crops must be one of {CROPS}, 1 for squash")
         temperature = entry.number("temperature")
         entry.require(temperature > 0, "temperature must be above 0")
         prior, weights = entry.vector("prior", labels), entry.vector("decision_weights", labels)
@@ -129,6 +137,8 @@ class Manifest:
             sha256=sha256,
             labels=labels,
             image_size=entry.whole("image_size"),
+            fit=fit,
+            crops=crops,
             outputs=outputs,
             temperature=temperature,
             prior_shift=entry.vector("prior_shift", labels),

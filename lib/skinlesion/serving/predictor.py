@@ -12,6 +12,7 @@ import onnxruntime
 
 from skinlesion.errors import ModelError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.maps import whole
 
 # Frames a call of the network. More would not be quicker, and slower where a tensor passes 32 MB: glibc takes such
 # blocks from the kernel anew for every layer, which zeroes their pages (docs/performance.md).
@@ -43,7 +44,8 @@ class Prediction:
         Higher is more in domain. Minus Mahalanobis' distance of the features from those of the training images, in
         standard deviations (see :mod:`skinlesion.training.domain`); energy for models exported with that method.
     map : ndarray, float32 [h, w], or None
-        Class activation map of ``label``; None for networks that export none.
+        Class activation map of ``label``, over what the network saw of the frame (:func:`skinlesion.images.region`);
+        None for networks that export none.
     """
 
     label: str
@@ -132,7 +134,7 @@ class Predictor:
                 drawn = outputs["map"][row] if "map" in outputs else None
                 logits = outputs["logits"][row].astype(np.float64)
                 score = float(outputs["domain"][row]) if "domain" in outputs else _log_sum_exp(logits)
-                answers[i] = self._answer(logits, score, drawn)
+                answers[i] = self._answer(logits, score, drawn, images[i].shape)
         return [answers[i] for i in range(len(images))]
 
     def _run(self, frames: np.ndarray, maps: bool) -> dict[str, np.ndarray]:
@@ -146,7 +148,9 @@ class Predictor:
             raise ModelError("the network answered with numbers that are not finite; export the model again")
         return outputs
 
-    def _answer(self, logits: np.ndarray, domain_score: float, maps: np.ndarray | None) -> Prediction:
+    def _answer(
+        self, logits: np.ndarray, domain_score: float, maps: np.ndarray | None, shape: tuple[int, ...]
+    ) -> Prediction:
         manifest, codes = self.manifest, self.manifest.labels.codes
         probabilities = _softmax(logits / manifest.temperature + manifest.prior_shift)
         scores = probabilities * manifest.decision_weights
@@ -163,8 +167,12 @@ class Predictor:
             referral="refer" if malignant >= manifest.referral["threshold"] else "watch",
             in_domain=domain_score >= manifest.domain_threshold,
             domain_score=domain_score,
-            map=None if maps is None else maps[best].copy(),  # not a view, which would keep all of the batch's
+            map=None if maps is None else self._map(maps[best], shape),
         )
+
+    def _map(self, maps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        joined = whole(maps.reshape(self.manifest.crops, -1, maps.shape[1]), *shape[:2])
+        return joined.copy()  # not a view, which would keep all of the batch's
 
     def _check_graph(self, path: Path) -> None:
         """Refuse a graph whose inputs and outputs are not those the manifest promises."""

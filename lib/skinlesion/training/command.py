@@ -82,7 +82,7 @@ def prepare(config: Config, run: Run, progress: bool) -> None:
     splits.write_split(split, run.split)
     sizes = split["split"].value_counts()
     print(f"split {origin}; " + ", ".join(f"{name} {sizes.get(name, 0):,}" for name in splits.SPLITS))
-    link_cache(run, build_cache(table, size=config.image_size, fit=config.fit, progress=progress))
+    link_cache(run, build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops, progress=progress))
 
 
 def _train(config: Config, run: Run, world: distributed.World, progress: bool) -> None:

@@ -64,13 +64,18 @@ def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
 def predict(
     model: Classifier, cache: PixelCache, rows: np.ndarray, *, views: int = 1, batch_size: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [len(rows), K] and pooled features float32 [len(rows), D], means over ``views`` symmetries."""
+    """Logits float32 [len(rows), K] and pooled features float32 [len(rows), D], means over ``views`` symmetries.
+
+    Of the cache's squares, which take turns where it has two a frame.
+    """
+    crops = cache.squares.shape[1]
     was_training, where = model.training, next(model.parameters()).device
     model.eval()
     logits, features, batch_size = [], [], max(1, batch_size // views)
     for start in range(0, len(rows), batch_size):
-        x = plain(torch.from_numpy(cache.pixels[rows[start : start + batch_size]]).to(where))
-        said, pooled, _ = answer(model, x.contiguous(memory_format=torch.channels_last), views)
+        squares = cache.squares[rows[start : start + batch_size]].swapaxes(0, 1)
+        x = plain(torch.from_numpy(np.concatenate(squares)).to(where))
+        said, pooled, _ = answer(model, x.contiguous(memory_format=torch.channels_last), views, crops)
         logits.append(said.cpu().numpy())
         features.append(pooled.cpu().numpy())
     model.train(was_training)

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the answers to a square image and its mirror images, averaged."""
+"""Test-time augmentation: the answers to squares of an image and to their mirror images, averaged."""
 
 from __future__ import annotations
 
@@ -21,26 +21,34 @@ def unview(x: torch.Tensor, number: int) -> torch.Tensor:
     return x.transpose(2, 3) if swap else x
 
 
-def answer(model, x: torch.Tensor, views: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def answer(model, x: torch.Tensor, views: int, crops: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """``model.answer`` averaged over the first ``views`` symmetries, its maps turned back; float32 each.
 
+    Two squares of a frame take turns: symmetry ``v`` is of square ``v % 2``. The first two symmetries mirror left and
+    right, so the squares at a frame's left and right end change places when it is mirrored, and its answer stays.
     A linear classifier of pooled features stays one: the mean logits are its answer to the mean features and maps.
 
     Parameters
     ----------
     model : skinlesion.training.models.Classifier
-    x : float32 [N, 3, S, S] in 0-1
+    x : float32 [crops N, 3, S, S] in 0-1
+        The first squares of all N frames, then their second ones.
     views : 1, 2, 4 or 8
+    crops : 1 or 2; each is looked at at least once
 
     Returns
     -------
-    tuple of logits [N, K], features [N, D] and maps [N, C, h, w]
+    tuple of logits [N, K], features [N, D] and each square's maps [crops, N, C, h, w]
     """
+    views = max(views, crops)
     if views == 1:
-        return model.answer(x)
-    together = torch.cat([view(x, number) for number in range(views)])  # one pass: larger batches are quicker
+        logits, features, maps = model.answer(x)
+        return logits, features, maps[None]
+    squares = x.reshape(crops, -1, *x.shape[1:])
+    together = torch.cat([view(squares[number % crops], number) for number in range(views)])  # larger, so quicker
     together = together.contiguous(memory_format=torch.channels_last)
     logits, features, maps = (part.reshape(views, -1, *part.shape[1:]) for part in model.answer(together))
     if maps.dim() == 5:
         maps = torch.stack([unview(m, number) for number, m in enumerate(maps)])
-    return logits.mean(0), features.mean(0), maps.mean(0)
+    maps = torch.stack([maps[crop::crops].mean(0) for crop in range(crops)])
+    return logits.mean(0), features.mean(0), maps
