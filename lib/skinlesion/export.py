@@ -101,13 +101,19 @@ class Exported(nn.Module):
         n, h, w, _ = image.shape
         rows, columns = torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64)
         height, width = rows[-1] + 1, columns[-1] + 1
-        levels = image.to(torch.float32).reshape(n, h, w * 3)
+        boxes = self.boxes(height, width)
+        vertical = [_weights(rows, self.image_size, top, bottom) for top, _, bottom, _ in boxes]
+        # Of squares side by side the rows are the same, and are computed once: the second's are left out, and the first
+        # taken for them. On a large frame this product is nearly all of the work.
+        apart = (vertical[-1] != vertical[0]).any()
+        more = [weights[apart.expand(self.image_size)] for weights in vertical[1:]]
+        x = torch.matmul(torch.cat([vertical[0], *more]), image.to(torch.float32).reshape(n, h, w * 3))
+        x = torch.floor(x * PRODUCT_STEPS + 0.5) / PRODUCT_STEPS
         found = []
-        for top, left, bottom, right in self.boxes(height, width):
-            x = torch.matmul(_weights(rows, self.image_size, top, bottom), levels)
-            x = torch.floor(x * PRODUCT_STEPS + 0.5) / PRODUCT_STEPS
-            horizontal = _weights(columns, self.image_size, left, right)
-            found.append(torch.matmul(horizontal, x.reshape(n, self.image_size, w, 3)))
+        for number, (_, left, _, right) in enumerate(boxes):
+            own = x[:, torch.arange(self.image_size) + number * self.image_size * apart]
+            lines = own.reshape(n, self.image_size, w, 3).transpose(2, 3)  # [N, S, 3, W]: one product, not one a line
+            found.append(torch.matmul(lines, _weights(columns, self.image_size, left, right).T).transpose(2, 3))
         return torch.floor(torch.cat(found) + 0.5).permute(0, 3, 1, 2) / 255.0
 
     def boxes(self, height: torch.Tensor, width: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
