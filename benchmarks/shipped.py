@@ -52,9 +52,10 @@ SIZES = ((150, 112), (300, 225), (600, 450), (1200, 900), (2400, 1800))  # width
 
 
 def part_config(config: Config, name: str) -> Config:
-    """The recipe of one part: ``fold-k`` validates on fold k, ``final`` on none; each starts from its own part."""
+    """The recipe of one part: ``fold-k`` validates on fold k, ``final`` on none; start and teachers are the same part's."""
     fold = -1 if name == "final" else int(name.removeprefix("fold-"))
-    return config.but(fold=fold, **{key: getattr(config, key).format(part=name) for key in ("start", "split_file")})
+    places = {key: getattr(config, key).format(part=name) for key in ("start", "teachers", "split_file")}
+    return config.but(fold=fold, **places)
 
 
 def train_start(own: Config, recipe: Path) -> None:
