@@ -52,7 +52,7 @@ SIZES = ((150, 112), (300, 225), (600, 450), (1200, 900), (2400, 1800))  # width
 
 
 def part_config(config: Config, name: str) -> Config:
-    """The recipe of one part: ``fold-k`` validates on fold k, ``final`` on none; start and teachers are the same part's."""
+    """The recipe of one part: ``fold-k`` validates on fold k, ``final`` on none; start and teachers are its own."""
     fold = -1 if name == "final" else int(name.removeprefix("fold-"))
     places = {key: getattr(config, key).format(part=name) for key in ("start", "teachers", "split_file")}
     return config.but(fold=fold, **places)
