@@ -30,11 +30,11 @@ from skinlesion.config import Config
 from skinlesion.data import skin_tone
 from skinlesion.data.splits import FOLDS, load_split
 from skinlesion.data.table import LesionTable
-from skinlesion.evaluation import decision, gaps, operating, subgroups
+from skinlesion.evaluation import compare, decision, gaps, operating, subgroups
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.people import people, population
-from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.predictions import Predictions, read
 from skinlesion.export import export_model
 from skinlesion.runs import Run, write_json
 from skinlesion.serving.card import attach
@@ -162,15 +162,22 @@ def answers_of(name: str, folds: list[int]) -> tuple[pd.DataFrame, list[dict]]:
 
 
 def judge(config: Config, name: str, folds: list[int]) -> None:
-    """Choose on the out-of-fold logits and write what was measured there: for a recipe that is not shipped."""
+    """Choose on the out-of-fold logits and write what was measured there: for a recipe that is not shipped.
+
+    Where it knows the shipped model's labels, also what that one has more, on the same images and replicates.
+    """
     rows, facts = answers_of(name, folds)
     learned = np.mean([fact["prior"] for fact in facts], axis=0)
     out_of_fold = predictions(choose(config, label_set(config.labels), rows, learned), rows)
     file = RESULTS / name / "metrics.json"
     found = {"out_of_fold": evaluate(out_of_fold)}
-    out_of_fold.write(RESULTS / name / "out_of_fold.csv")
-    write_json(file, (json.loads(file.read_text()) if file.exists() else {}) | found)  # a test part read earlier stays
     tell(found)
+    out_of_fold.write(RESULTS / name / "out_of_fold.csv")
+    shipped = read(RESULTS / "shipped" / "out_of_fold.csv")
+    if name != "shipped" and shipped.labels == out_of_fold.labels:
+        both = compare.shared({name: out_of_fold, "shipped": shipped})
+        found["shipped_has_more"] = compare.compare(both).differences["shipped"]
+    write_json(file, (json.loads(file.read_text()) if file.exists() else {}) | found)  # a test part read earlier stays
 
 
 def tell(metrics: dict[str, dict]) -> None:
