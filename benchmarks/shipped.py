@@ -173,8 +173,8 @@ def judge(config: Config, name: str, folds: list[int]) -> None:
     found = {"out_of_fold": evaluate(out_of_fold)}
     tell(found)
     out_of_fold.write(RESULTS / name / "out_of_fold.csv")
-    shipped = read(RESULTS / "shipped" / "out_of_fold.csv")
-    if name != "shipped" and shipped.labels == out_of_fold.labels:
+    known = RESULTS / "shipped" / "out_of_fold.csv"
+    if name != "shipped" and known.exists() and (shipped := read(known)).labels == out_of_fold.labels:
         both = compare.shared({name: out_of_fold, "shipped": shipped})
         found["shipped_has_more"] = compare.compare(both).differences["shipped"]
     write_json(file, (json.loads(file.read_text()) if file.exists() else {}) | found)  # a test part read earlier stays

@@ -54,6 +54,22 @@ def test_without_framing_it_takes_fitted_frames_and_gives_the_same_answers(full,
         assert np.abs(ours - expected).max() < 1e-5 * (1 + np.abs(expected).max())
 
 
+def test_without_framing_it_takes_two_squares_a_frame(tmp_path):
+    torch.manual_seed(0)
+    model = create_model("tf_efficientnet_lite0", classes=7, image_size=32).eval()
+    domain = fit_gaussian(np.random.default_rng(1).normal(size=(24, 1280)), np.arange(24) % 7)
+    path = tmp_path / "model.onnx"
+    write_onnx(model, path, image_size=32, fit="random_crop", domain=domain, views=4, crops=2)
+    without_framing(path, tmp_path / "alone.onnx", crops=2)
+    session = onnxruntime.InferenceSession(tmp_path / "alone.onnx", providers=["CPUExecutionProvider"])
+    for frames in (FRAMES, FRAMES[:1]):
+        squares = np.stack([images.fit_squares(frame, 32, "random_crop", 2) for frame in frames], axis=1)
+        fitted = squares.reshape(-1, 32, 32, 3).astype(np.float32)
+        found = session.run(["logits", "features", "map"], {"levels": fitted})
+        for ours, expected in zip(found, run(path, frames), strict=True):
+            assert np.abs(ours - expected).max() < 1e-4 * (1 + np.abs(expected).max())
+
+
 def test_integer_convolutions_take_a_third_of_the_room_and_answer_alike(full, tmp_path):
     integer_convolutions(full, tmp_path / "int8.onnx", list(FRAMES))
     assert (tmp_path / "int8.onnx").stat().st_size < 0.4 * full.stat().st_size

@@ -53,15 +53,17 @@ def half_weights(source: Path, target: Path) -> None:
         temporary.write_bytes(model.SerializeToString())
 
 
-def without_framing(source: Path, target: Path) -> None:
-    """Cut the framing off an exported model: what is left takes frames that :func:`skinlesion.images.fit` has fitted.
+def without_framing(source: Path, target: Path, crops: int = 1) -> None:
+    """Cut the framing off an exported model: what is left takes what :func:`skinlesion.images.fit_squares` has fitted.
 
     For runtimes that lack the 64-bit arithmetic of the framing. Framed here or there, a pixel is the same to the byte.
 
     Parameters
     ----------
     source, target : ONNX files
-        The target's only input is ``levels``, float32 [N, S, S, 3]: whole grey levels, 0 to 255.
+        The target's only input is ``levels``, float32 [crops N, S, S, 3]: whole grey levels, 0 to 255.
+    crops : int
+        Squares of a frame that the model looks at.
 
     Raises
     ------
@@ -74,11 +76,20 @@ def without_framing(source: Path, target: Path) -> None:
     found = [node.input[0] for node in graph.node if node.op_type == "Transpose" and node.input[0] in floors]
     if len(found) != 1:
         raise ModelError(f"{source} was exported in another way than here; export the model again")
+    nodes = []
     for node in graph.node:
-        if node.op_type == "Shape" and node.input[0] == "image":  # after the cut, only the batch's size is asked for
-            node.input[0] = found[0]
         node.input[:] = ["levels" if name == found[0] else name for name in node.input]
         node.output[:] = ["levels" if name == found[0] else name for name in node.output]
+        nodes.append(node)
+        if (
+            node.op_type == "Shape" and node.input[0] == "image"
+        ):  # after the cut, only the number of frames is asked for
+            frames, squares = node.output[0], f"{node.output[0]}.squares"
+            node.input[0], node.output[0] = "levels", squares
+            nodes.append(helper.make_node("Div", [squares, "crops"], [frames]))
+    graph.initializer.append(numpy_helper.from_array(np.array([crops]), "crops"))
+    del graph.node[:]
+    graph.node.extend(nodes)
     for value in graph.value_info:
         value.name = "levels" if value.name == found[0] else value.name
     network = Extractor(model).extract_model(["levels"], [output.name for output in graph.output])

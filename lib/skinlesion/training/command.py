@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from skinlesion.config import Config
 from skinlesion.data import splits
@@ -69,7 +69,8 @@ def _stoppable() -> Iterator[None]:
 
 def prepare(config: Config, run: Run, progress: bool) -> None:
     """Check, split and decode the data, and write down all of it."""
-    run.outputs.unlink(missing_ok=True)  # of an earlier training, perhaps of another recipe
+    with suppress(OSError):  # a folder that cannot be written to is told of next
+        run.outputs.unlink(missing_ok=True)  # of an earlier training, perhaps of another recipe
     write_json(run.config_file, config.to_dict())
     found = load_table(config.data, config.labels, config.exclude_official_test)
     check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
