@@ -14,6 +14,7 @@ from scipy.special import logsumexp, softmax
 import tiny_model
 from skinlesion.errors import ModelError, SkinLesionError
 from skinlesion.serving.command import predict as predict_command
+from skinlesion.serving.maps import whole
 from skinlesion.serving.predictor import BATCH_FRAMES, Predictor
 from skinlesion.taxonomy import HAM7, ISIC8
 
@@ -97,6 +98,17 @@ def test_answers_without_maps_are_the_same_answers_and_hold_no_memory_of_their_b
     full, bare = predictor.predict(images), predictor.predict(images, maps=False)
     assert bare == full and all(answer.map is None for answer in bare)
     assert all(answer.map.base is None for answer in full)
+
+
+def test_the_maps_of_two_squares_are_joined(tmp_path):
+    predictor = Predictor.load(tiny_model.write(tmp_path, fit="random_crop", crops=2))
+    frame = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    (answer,) = predictor.predict([frame])  # this network's map is as large as the frame: two of 15 rows and 40 columns
+    (outputs,) = predictor._session.run(["map"], {"image": frame[None]})
+    parts = outputs[0, HAM7.codes.index(answer.label)].reshape(2, 15, 40)
+    assert np.array_equal(answer.map, whole(parts, 30, 40)) and answer.map.shape == (20, 54)
+    with pytest.raises(ModelError, match="31 rows is not one of 2 squares"):
+        predictor.predict([np.zeros((31, 40, 3), np.uint8)])
 
 
 def test_a_network_without_a_map_is_served(tmp_path):

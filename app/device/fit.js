@@ -1,5 +1,5 @@
-// Into the network's squares: skinlesion/images.py's `fit_squares` in whole numbers, equal to it to the byte. The model file does
-// this too, but with dense matrices, most of them zeros, and in 64 bits, which WebGPU lacks.
+// Into the network's squares: skinlesion/images.py's `fit_squares` in whole numbers, equal to it to the byte. The model
+// file does this too, but with dense matrices, most of them zeros, and in 64 bits, which WebGPU lacks.
 
 /** @import {Frame, Model} from "./types.js" */
 

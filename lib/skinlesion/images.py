@@ -40,7 +40,7 @@ HALF = 0.5013
 #: predicts on the centre square, or on several (:func:`squares`).
 FITS = ("squash", "center_crop", "random_crop")
 CROPS = (1, 2)  # squares of a frame that one answer is made of
-WIDEST = 4 / 3  # long side to short side of what is seen of a frame by two squares: HAM10000's; they overlap by half
+WIDEST = 4 / 3  # long side to short side of what is seen of a frame by two squares: HAM10000's; half of it is in both
 
 # Pillow warns of large pictures and of broken EXIF; our own limits decide. Not around each decoding: threads that
 # decode at once would undo each other's filters, and end with one that silences the whole process.

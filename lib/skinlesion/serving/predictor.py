@@ -171,7 +171,10 @@ class Predictor:
         )
 
     def _map(self, maps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        joined = whole(maps.reshape(self.manifest.crops, -1, maps.shape[1]), *shape[:2])
+        crops = self.manifest.crops
+        if len(maps) % crops:
+            raise ModelError(f"a map of {len(maps)} rows is not one of {crops} squares; export the model again")
+        joined = whole(maps.reshape(crops, -1, maps.shape[1]), *shape[:2])
         return joined.copy()  # not a view, which would keep all of the batch's
 
     def _check_graph(self, path: Path) -> None:
