@@ -9,7 +9,6 @@ from skinlesion.serving.maps import whole
 
 def test_one_squares_map_stays_as_it_is():
     one = np.random.default_rng(0).normal(size=(1, 5, 5)).astype(np.float32)
-    assert whole(one, 300, 400) is not None
     assert np.array_equal(whole(one, 300, 400), one[0])
 
 
