@@ -12,7 +12,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
@@ -21,7 +20,7 @@ from app import present
 from app.device_icons import write_icons
 from app.examples import EXAMPLES
 from app.examples import FOLDER as EXAMPLE_FOLDER
-from app.on_device import RULES, SITE, SOURCES, kept_headers, node_needed
+from app.on_device import MODEL, RULES, SITE, SOURCES, kept_headers, model_facts, node_needed
 from skinlesion.errors import SkinLesionError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
@@ -151,33 +150,13 @@ def _model(manifest: Manifest, folder: Path, site: Path) -> str:
         half_weights(path, path)
     large = (path, *(site / "ort").glob("*.wasm"))
     content = {
-        "name": manifest.name,
-        "version": manifest.version,
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "downloads": {file.relative_to(site).as_posix(): file.stat().st_size for file in large},
-        "outputs": manifest.outputs,
-        **rules(manifest),
+        **model_facts(manifest),
     }
-    (site / "model.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    (site / MODEL).write_text(json.dumps(content, indent=1), encoding="utf-8")
     return "weights in 16 bits" if half else "weights in 32 bits"
-
-
-def rules(manifest: Manifest) -> dict:
-    """What makes an answer of the network's outputs, and puts it into words; ``Model`` in ``device/types.js``."""
-    return {
-        "labels": [asdict(diagnosis) for diagnosis in manifest.labels],
-        "image_size": manifest.image_size,
-        "fit": manifest.fit,
-        "crops": manifest.crops,
-        "temperature": manifest.temperature,
-        "prior_shift": manifest.prior_shift.tolist(),
-        "decision_weights": manifest.decision_weights.tolist(),
-        "threshold": manifest.referral["threshold"],
-        "domain_threshold": manifest.domain_threshold,
-        "own_domain": manifest.domain_method != "energy",
-        "measured": present.measured(manifest),
-    }
 
 
 def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:

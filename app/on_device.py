@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
-from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
+from flask import Blueprint, Response, abort, current_app, g, render_template, request, send_from_directory
 
+from app import present
 from app.security import HEADERS
+from skinlesion.serving.manifest import Manifest
 
 blueprint = Blueprint("device", __name__, url_prefix="/device")
 
@@ -15,6 +18,9 @@ SOURCES = Path(__file__).resolve().parent / "device"
 
 #: Where ``make site`` puts the page.
 SITE = Path(__file__).resolve().parents[1] / "build" / "site"
+
+#: In the page's folder, what its answers are made with.
+MODEL = "model.json"
 
 #: In the page, where a server's own navigation goes.
 NAVIGATION = "<!-- navigation -->"
@@ -57,14 +63,38 @@ def kept_headers() -> dict[str, str]:
     return {name: text for name, text in (HEADERS | PROTECTION).items() if name != "Cache-Control"}
 
 
+def model_facts(manifest: Manifest) -> dict:
+    """Which model it is, what makes an answer of its outputs, and puts it into words; ``Model`` in ``device/types.js``.
+
+    A page that knows other facts than the app's model gives other answers than the app.
+    """
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "outputs": list(manifest.outputs),
+        "labels": [asdict(diagnosis) for diagnosis in manifest.labels],
+        "image_size": manifest.image_size,
+        "fit": manifest.fit,
+        "crops": manifest.crops,
+        "temperature": manifest.temperature,
+        "prior_shift": manifest.prior_shift.tolist(),
+        "decision_weights": manifest.decision_weights.tolist(),
+        "threshold": manifest.referral["threshold"],
+        "domain_threshold": manifest.domain_threshold,
+        "own_domain": manifest.domain_method != "energy",
+        "measured": present.measured(manifest),
+    }
+
+
 @blueprint.get("/")
 def page():
-    """The page with this app's navigation, or what to do to have it."""
-    path = Path(current_app.config["SITE"]) / "index.html"
-    if not path.exists():
-        return render_template("device.html", node=node_needed())
-    content = path.read_text(encoding="utf-8").replace(NAVIGATION, render_template("_navigation.html"))
-    return _own(Response(content))
+    """The page with this app's navigation, or what to do to have it: it must be there, and answer as the app does."""
+    site = Path(current_app.config["SITE"])
+    built = json.loads((site / MODEL).read_text(encoding="utf-8")) if (site / MODEL).exists() else None
+    if built is None or not model_facts(g.predictor.manifest).items() <= built.items():
+        return render_template("device.html", node=node_needed(), built=built)
+    content = (site / "index.html").read_text(encoding="utf-8")
+    return _own(Response(content.replace(NAVIGATION, render_template("_navigation.html"))))
 
 
 @blueprint.get("/<path:name>")

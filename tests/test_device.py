@@ -15,7 +15,7 @@ from PIL import Image
 import tiny_model
 from app import create_app, device_site, pictures, present
 from app.device_icons import draw
-from app.on_device import PROTECTION, SOURCES, node_needed
+from app.on_device import PROTECTION, SOURCES, model_facts, node_needed
 from device import built, install, rgba, shipped  # noqa: F401  (the fixtures `site` and `predictor`)
 from skinlesion import images
 from skinlesion.data.demo import draw_example
@@ -34,7 +34,11 @@ def node():
 
 
 def client_of(site, tmp_path):
-    return create_app({"MODEL": tiny_model.write(tmp_path / "model"), "SITE": site}).test_client()
+    """A client of an app with the tiny model; where there is a page, it is of that model."""
+    model = tiny_model.write(tmp_path / "model")
+    if site.exists():
+        (site / "model.json").write_text(json.dumps({"file": "network.onnx", **model_facts(Manifest.read(model))}))
+    return create_app({"MODEL": model, "SITE": site}).test_client()
 
 
 # The app, with and without a built page
@@ -49,6 +53,25 @@ def test_where_the_page_is_not_built_the_app_says_how(tmp_path):
     assert answer.headers["Content-Security-Policy"].startswith(STRICT)
     assert client.get("/device/page.js").status_code == 404
     assert client.get("/device").location.endswith("/device/")
+
+
+@pytest.mark.parametrize(
+    "other", [{"version": "2025.01.01-00000000"}, {"threshold": 0.4321}, {"crops": 2}, {"measured": "Nobody knows."}]
+)
+def test_a_page_of_another_model_is_not_shown_but_how_to_build_it_again(tmp_path, other):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "index.html").write_text("<header><!-- navigation --></header>")
+    client = client_of(site, tmp_path)
+    assert "make site" not in client.get("/device/").text
+    known = json.loads((site / "model.json").read_text())
+    (site / "model.json").write_text(json.dumps(known | other))
+    answer = client.get("/device/").text
+    assert "built with another model" in answer and "make site" in answer
+    assert (known | other)["version"] in answer and known["version"] in answer
+    del known["measured"]  # an older page
+    (site / "model.json").write_text(json.dumps(known))
+    assert "built with another model" in client.get("/device/").text
 
 
 def test_the_app_serves_packed_files_with_the_pages_own_rules_and_no_others(tmp_path):
@@ -173,7 +196,7 @@ def edge_cases():
 def test_decisions_and_words_are_the_servers(node):
     cases = list(edge_cases())
     sent = [
-        {"model": device_site.rules(m), "logits": x.tolist(), "domain": None if m.domain_method == "energy" else d}
+        {"model": model_facts(m), "logits": x.tolist(), "domain": None if m.domain_method == "energy" else d}
         for m, x, d in cases
     ]
     shares = [0, 1e-9, 0.000999, 0.001, 0.0123, 0.2, 0.9989, 0.99901, 1]
