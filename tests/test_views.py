@@ -55,6 +55,19 @@ def test_two_squares_take_turns(model, views):
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("views", [2, 4, 8])
+def test_a_mirrored_frame_with_a_square_at_either_end_gets_the_same_answer(model, views):
+    left, right = torch.rand(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    logits, _, maps = answer(model, torch.cat([left, right]), views, 2)
+    mirrored, _, mirrored_maps = answer(model, torch.flip(torch.cat([right, left]), (3,)), views, 2)
+    torch.testing.assert_close(mirrored, logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.flip(mirrored_maps, (0, 4)), maps, atol=1e-5, rtol=1e-5)
+    if views > 2:
+        upside_down, _, _ = answer(model, torch.flip(torch.cat([left, right]), (2,)), views, 2)
+        torch.testing.assert_close(upside_down, logits, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
 def test_with_all_eight_a_turned_image_gets_the_same_answer_and_a_turned_map(model):
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     turned = torch.rot90(x, 1, (2, 3))

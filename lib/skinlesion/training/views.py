@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import torch
 
-#: Dimensions that each view flips, and whether it swaps height and width first: the eight symmetries of a square.
+#: Dimensions that each view flips, and whether it swaps height and width then: the eight symmetries of a square.
 _SYMMETRIES = [(dims, swap) for swap in (False, True) for dims in ((), (3,), (2,), (2, 3))]
 
 
 def view(x: torch.Tensor, number: int) -> torch.Tensor:
     """Symmetry ``number`` (0 to 7; 0 is the image itself) of [N, C, S, S]."""
     dims, swap = _SYMMETRIES[number]
-    return torch.flip(x.transpose(2, 3) if swap else x, dims)
+    x = torch.flip(x, dims)
+    return x.transpose(2, 3) if swap else x
 
 
 def unview(x: torch.Tensor, number: int) -> torch.Tensor:
     """The inverse of :func:`view`, for activation maps [N, K, h, w]."""
     dims, swap = _SYMMETRIES[number]
-    x = torch.flip(x, dims)
-    return x.transpose(2, 3) if swap else x
+    return torch.flip(x.transpose(2, 3) if swap else x, dims)
 
 
 def answer(model, x: torch.Tensor, views: int, crops: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """``model.answer`` averaged over the first ``views`` symmetries, its maps turned back; float32 each.
 
-    Two squares of a frame take turns: symmetry ``v`` is of square ``v % 2``. The first two symmetries mirror left and
-    right, so the squares at a frame's left and right end change places when it is mirrored, and its answer stays.
+    Two squares of a frame take turns: symmetry ``v`` is of square ``v % 2``. Two symmetries in a row differ by
+    mirroring left and right, which also makes a frame's two ends change places: its mirror image gets the same answer.
     A linear classifier of pooled features stays one: the mean logits are its answer to the mean features and maps.
 
     Parameters
