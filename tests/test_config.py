@@ -29,6 +29,8 @@ def test_the_defaults_are_the_classic_recipe():
         ({"epochs": "3"}, "epochs must be int"),
         ({"epochs": True}, "epochs must be int"),
         ({"epochs": 0}, "epochs=0 is out of range"),
+        ({"learning_rate": float("inf")}, "learning_rate=inf is out of range; it must be a finite number"),
+        ({"weight_decay": float("nan")}, "weight_decay=nan is out of range"),
         ({"balance": "both"}, "one of .*classic"),
         ({"epoch": 3}, "did you mean 'epochs'"),
         ({"learning_rate": "fast"}, "learning_rate must be float"),

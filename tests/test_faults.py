@@ -17,12 +17,9 @@ import pytest
 import torch
 
 import workers
-from skinlesion.data.cache import build_cache, open_cache
+from skinlesion.data.cache import build_cache
 from skinlesion.data.splits import make_split
-from skinlesion.errors import ModelError
-from skinlesion.runs import Run
 from skinlesion.training import checkpoint
-from skinlesion.training.fit import fit
 from small import small_csv
 from test_fit import CONFIG, end_of, same
 
@@ -312,57 +309,3 @@ def test_two_trainings_of_one_run(data, whole, tmp_path):
     first.join()
     assert first.exitcode == 0
     assert all(same(one, other) for one, other in zip(end_of(tmp_path), whole, strict=True))
-
-
-@pytest.fixture
-def finished(undisturbed, tmp_path):
-    """A finished training's run and folder of checkpoints."""
-    shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
-    return tmp_path, next(tmp_path.glob("checkpoints/*"))
-
-
-def again(data, run):
-    return fit(CONFIG, open_cache(data[0]), *data[1:], Run(run), classes=7)
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def test_nothing_but_broken_checkpoints(data, whole, finished):
-    run, folder = finished
-    for path in folder.glob("step-*"):
-        cut(path)
-    with pytest.warns(UserWarning) as warned:
-        again(data, run)
-    said = [str(warning.message) for warning in warned]
-    assert len(said) == 2 and said[0].endswith("going on from the one before") and said[1].endswith("starts anew")
-    assert all(same(one, other) for one, other in zip(end_of(run), whole, strict=True))
-
-
-@pytest.mark.parametrize("harm", [cut, Path.unlink])
-def test_a_broken_best_network(harm, data, whole, finished):
-    run, folder = finished
-    harm(folder / "best.safetensors")
-    with pytest.warns(UserWarning, match="training starts anew"):
-        again(data, run)
-    assert all(same(one, other) for one, other in zip(end_of(run), whole, strict=True))
-
-
-def test_a_state_that_was_altered(finished):
-    _, folder = finished
-    newest = max(folder.glob("step-*"))
-    content = newest.read_bytes()
-    newest.write_bytes(content.replace(b'\\"total_steps\\": ', b'\\"total_steps\\":1'))
-    assert newest.read_bytes() != content
-    with pytest.raises(ModelError, match="altered or damaged"):
-        checkpoint.read(newest)
-
-
-@pytest.mark.parametrize("part", ["model.backbone.classifier.weight", "optimizer.0.exp_avg"])
-def test_a_checkpoint_of_another_network(part, data, finished):
-    run, folder = finished
-    tensors, state = checkpoint.newest(folder)
-    checkpoint.save_step(folder, state["total_steps"], tensors | {part: torch.zeros(3, 5)}, state)
-    with pytest.raises(ModelError, match="do not fit a classic.*Delete that folder"):
-        again(data, run)

@@ -94,6 +94,28 @@ def test_with_a_split_file_no_lesion_that_is_judged_may_be_known(earlier, table,
         train(data, tmp_path / "a", CONFIG.but(start=str(folder), split_file=str(path), epochs=1))
 
 
+def test_what_a_run_was_trained_on_is_what_counts(table, data, tmp_path):
+    """Not what its folder has been made ready for since."""
+    run, start = Run(tmp_path / "earlier"), CONFIG.but(start=str(tmp_path / "earlier"), epochs=1)
+    train(data, run.folder, CONFIG.but(epochs=1))
+    write_json(run.config_file, CONFIG.but(epochs=1, fold=1, image_size=32).to_dict())
+    with pytest.raises(ConfigError, match="another split: fold=0, here 1"):
+        train(data, tmp_path / "a", start.but(fold=1))
+    train(data, tmp_path / "b", start)
+    write_split(make_split(table, fold=1), run.split)
+    with pytest.raises(ConfigError, match="was split anew since it was trained"):
+        train(data, tmp_path / "c", start)
+    write_split(make_split(table), run.split)
+    train(data, tmp_path / "d", start)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"checkpoint": "a", "prior": null}'])
+def test_damaged_facts_are_told(data, tmp_path, content):
+    Run(tmp_path).training.write_text(content)
+    with pytest.raises(DataError, match=r"training\.json is damaged .*train that run again"):
+        train(data, tmp_path / "next", CONFIG.but(start=str(tmp_path)))
+
+
 def test_what_cannot_be_started_from_is_refused(earlier, data, tmp_path):
     folder, _ = earlier
     start = CONFIG.but(start=str(folder), epochs=1)

@@ -113,10 +113,11 @@ def test_a_teacher_knows_the_students_labels(teacher, data, tmp_path):
 
 
 def copied(teacher, tmp_path, **changes):
-    """The teacher's folder, its configuration changed."""
+    """The teacher's folder, as if it had been trained by another configuration."""
     folder = tmp_path / "copy"
     shutil.copytree(teacher, folder)
-    write_json(Run(folder).config_file, CONFIG.but(**changes).to_dict())
+    facts = json.loads(Run(folder).training.read_text())
+    write_json(Run(folder).training, facts | {"config": CONFIG.but(**changes).to_dict()})
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -88,6 +89,8 @@ class Config:
             value = getattr(self, field.name)
             if not _has_type(value, str(field.type)):
                 raise ConfigError(f"{field.name} must be {field.type}, not {value!r}")
+            if field.type == "float" and not math.isfinite(value):
+                raise ConfigError(f"{field.name}={value!r} is out of range; it must be a finite number")
         rules = {
             "labels": self.labels in (7, 8),
             "seed": 0 <= self.seed < 2**32,

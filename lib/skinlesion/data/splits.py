@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,6 +165,11 @@ def write_split(split: pd.DataFrame, path: str | Path) -> None:
 def load_split(path: str | Path) -> pd.DataFrame:
     """Read ``split.csv``, with the columns of :func:`make_split`."""
     return pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "label": str, "split": str})
+
+
+def digest(parts: Iterable[str]) -> str:
+    """Names a split by the part of every image, in the table's order: SHA-256, hexadecimal."""
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def per_image_leak(table: LesionTable, *, seed: int = 0) -> dict[str, float]:

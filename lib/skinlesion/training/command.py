@@ -15,8 +15,11 @@ from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
 from skinlesion.errors import SkinLesionError
 from skinlesion.runs import Run, cache_folder, write_json
+from skinlesion.taxonomy import label_set
 from skinlesion.training import distributed, live
+from skinlesion.training.earlier import check_split, teacher_runs
 from skinlesion.training.fit import fit
+from skinlesion.training.session import first_network
 from skinlesion.training.trained import write_outputs
 
 
@@ -68,20 +71,23 @@ def _stoppable() -> Iterator[None]:
 
 
 def prepare(config: Config, run: Run, progress: bool) -> None:
-    """Check, split and decode the data, and write down all of it."""
+    """Check, split and decode the data, and write down all of it; what is refused leaves the folder as it was."""
+    first_network(config, len(label_set(config.labels)))
+    for teacher in teacher_runs(config):
+        check_split(teacher, config)
+    found = load_table(config.data, config.labels, config.exclude_official_test)
+    check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
+    table = check.table
+    split, origin = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
+    splits.check_split(split, fold=config.fold)
+
     with suppress(OSError):  # a folder that cannot be written to is told of next
         run.outputs.unlink(missing_ok=True)  # of an earlier training, perhaps of another recipe
     write_json(run.config_file, config.to_dict())
-    found = load_table(config.data, config.labels, config.exclude_official_test)
-    check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
     check.write(run.data_check)
-    table = check.table
     table.save(run)
-    print(f"{len(table):,} images from {table.source}; {len(check.problems):,} problems in {run.data_check}")
-
-    split, origin = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
-    splits.check_split(split, fold=config.fold)
     splits.write_split(split, run.split)
+    print(f"{len(table):,} images from {table.source}; {len(check.problems):,} problems in {run.data_check}")
     sizes = split["split"].value_counts()
     print(f"split {origin}; " + ", ".join(f"{name} {sizes.get(name, 0):,}" for name in splits.SPLITS))
     link_cache(run, build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops, progress=progress))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -13,6 +12,9 @@ from skinlesion.errors import ConfigError
 from skinlesion.runs import Run
 from skinlesion.training import checkpoint
 from skinlesion.training.models import Classifier
+from skinlesion.training.trained import facts_of
+
+MAKER = "skinlesion train"
 
 
 def teacher_runs(config: Config) -> list[Run]:
@@ -26,10 +28,19 @@ def teacher_runs(config: Config) -> list[Run]:
 def earlier_stamp(config: Config) -> str:
     """Names the weights of all earlier runs, so that a training is not mixed with another that had other ones."""
     runs = teacher_runs(config) + ([Run(config.start)] if config.start else [])
-    return " ".join(json.loads(run.need(run.training, "skinlesion train").read_text())["checkpoint"] for run in runs)
+    return " ".join(facts_of(run, MAKER)["checkpoint"] for run in runs)
 
 
-def check_split(run: Run, earlier: Config, config: Config) -> None:
+def recipe_of(run: Run) -> Config:
+    """The recipe that a run's weights were trained by.
+
+    The folder's ``config.json`` may be of a training that was begun there since. Runs of older versions have it alone.
+    """
+    facts = facts_of(run, MAKER)
+    return Config().but(**facts["config"]) if "config" in facts else Config.from_file(run.config_file)
+
+
+def check_split(run: Run, config: Config) -> None:
     """Refuse an earlier run that may have trained on this one's validation or test images.
 
     A training of all five folds (``fold`` -1) may use runs of any one fold. Where a split file is given, it decides:
@@ -38,7 +49,14 @@ def check_split(run: Run, earlier: Config, config: Config) -> None:
     Raises
     ------
     ConfigError
+        Where it may have, or where its folder was split anew since it was trained.
+    DataError
+        Where it is not trained yet.
     """
+    facts, earlier = facts_of(run, MAKER), recipe_of(run)
+    known = facts.get("split")  # older versions did not say
+    if known and run.split.exists() and known != splits.digest(splits.load_split(run.split)["split"]):
+        raise ConfigError(f"{run.folder} was split anew since it was trained; train it again, or take another run")
     if config.split_file and Path(config.split_file).exists() and run.split.exists():
         known = _known_lesions(run, config.split_file)
         if known:
@@ -85,10 +103,9 @@ def load_start(model: Classifier, config: Config) -> None:
         Where it is not trained yet.
     """
     run = Run(config.start)
-    facts = json.loads(run.need(run.training, "skinlesion train").read_text())
-    earlier = Config.from_file(run.config_file)
-    check_split(run, earlier, config)
-    tensors, _ = checkpoint.read(run.folder / facts["checkpoint"])
+    check_split(run, config)
+    earlier = recipe_of(run)
+    tensors, _ = checkpoint.read(run.folder / facts_of(run, MAKER)["checkpoint"])
     weights = {name: torch.as_tensor(tensor) for name, tensor in tensors.items()}
     if earlier.labels != config.labels:
         last = set(map(id, model.backbone.get_classifier().parameters()))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from skinlesion.config import Config
 from skinlesion.data.cache import PixelCache
+from skinlesion.data.splits import digest
 from skinlesion.errors import ConfigError
 from skinlesion.runs import Run, atomic, write_json
 from skinlesion.training import checkpoint, distributed
@@ -141,7 +142,7 @@ def fit(
             if watch:
                 watch(progress)
         _write_history(session, run)  # again, should a kill have come between the last checkpoint and it
-        _write_facts(session, run, prior)
+        _write_facts(session, run, prior, split)
         world.wait()
         return load_trained(run, config, classes=classes)
 
@@ -236,8 +237,8 @@ def _write_history(session: Session, run: Run) -> None:
             pd.DataFrame(session.state["history"]).to_csv(temporary, index=False)
 
 
-def _write_facts(session: Session, run: Run, prior: np.ndarray) -> None:
-    """Write ``training.json``, which says that the training is finished."""
+def _write_facts(session: Session, run: Run, prior: np.ndarray, split: np.ndarray) -> None:
+    """Write ``training.json``, which says that the training is finished, and what the weights were trained by."""
     state = session.state
     facts = {
         "checkpoint": str(session.best_file.relative_to(run.folder)),
@@ -248,6 +249,8 @@ def _write_facts(session: Session, run: Run, prior: np.ndarray) -> None:
         "processes": state["processes"],
         "prior": prior.tolist(),
         "parameters": sum(p.numel() for p in session.model.parameters()),
+        "config": session.config.to_dict(),
+        "split": digest(split),
     }
     if session.world.first:
         write_json(run.training, facts)

@@ -22,6 +22,26 @@ from skinlesion.training.trained import device
 NEW_EPOCH = {"step": 0, "loss_sum": 0.0, "confusion": None}
 
 
+def first_network(config: Config, classes: int) -> Classifier:
+    """The network that a training begins with.
+
+    Raises
+    ------
+    ConfigError
+        For a network that cannot be trained so, or a start that may have seen what is judged here.
+    DataError, ModelError
+        Where the weights to start from are missing or damaged.
+    """
+    torch.manual_seed(config.seed)
+    pretrained = config.pretrained and not config.start
+    model = create_model(config.model, classes=classes, image_size=config.image_size, pretrained=pretrained)
+    if config.first_epochs:
+        check_answer(model, config.model, classes, config.first_size)
+    if config.start:
+        load_start(model, config)
+    return model
+
+
 class Session:
     """Network, averaged weights, optimizer, and the state that goes into a checkpoint's JSON.
 
@@ -30,13 +50,7 @@ class Session:
 
     def __init__(self, config: Config, folder: Path, classes: int, world: World):
         self.config, self.folder, self.world, self.device = config, folder, world, device()
-        torch.manual_seed(config.seed)
-        pretrained = config.pretrained and not config.start
-        model = create_model(config.model, classes=classes, image_size=config.image_size, pretrained=pretrained)
-        if config.first_epochs:
-            check_answer(model, config.model, classes, config.first_size)
-        if config.start:
-            load_start(model, config)
+        model = first_network(config, classes)
         world.share_weights(model)
         self._frozen = freeze_stages(model, config.freeze, config.model)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
@@ -81,9 +95,11 @@ class Session:
             raise self._diverged("the weights became infinite")
 
     def _diverged(self, what: str) -> DivergedError:
+        kept = any(self.folder.glob("step-*"))
         return DivergedError(
             f"{what} in epoch {self.state['epoch'] + 1}, step {self.state['step'] + 1}; lower learning_rate (now "
-            f"{self.config.learning_rate}). The last good state is kept in {self.folder}"
+            f"{self.config.learning_rate}) and train again. "
+            + (f"The last good state is kept in {self.folder}" if kept else "No checkpoint was due before that")
         )
 
     def save(self) -> None:
@@ -111,22 +127,33 @@ class Session:
             Where the checkpoint is of another network.
         """
         self.world.need_shared(self.folder)
-        saved = self._newest() if self.world.first else None
+        saved, best_lost = self._newest() if self.world.first else (None, False)
         step = self.world.tell(saved[1]["total_steps"] if saved else -1)
         if self.world.first:
             checkpoint.drop_after(self.folder, step)
         if step >= 0:
             self._restore(*(saved or checkpoint.read(checkpoint.step_file(self.folder, step))))
+        if best_lost:
+            self.save_best()
 
-    def _newest(self) -> tuple[dict[str, torch.Tensor], dict] | None:
+    def _newest(self) -> tuple[tuple[dict[str, torch.Tensor], dict] | None, bool]:
+        """The newest checkpoint to go on from, and whether the best network is lost but for what is in it."""
         saved = checkpoint.newest(self.folder)
-        if saved and saved[1]["best_epoch"]:
-            try:
-                checkpoint.read(self.best_file)
-            except ModelError as error:
+        if saved is None or not saved[1]["best_epoch"]:
+            return saved, False
+        try:
+            checkpoint.read(self.best_file)
+        except ModelError as error:
+            state = saved[1]
+            if state["best_epoch"] == state["epoch"] and not state["step"]:
+                warnings.warn(
+                    f"{self.best_file} is damaged; it is written again from the newest checkpoint", stacklevel=2
+                )
+                return saved, True
+            if self.config.keep != "last":  # else the end of this epoch writes it again
                 warnings.warn(f"{error}; it was the best network so far, so training starts anew", stacklevel=2)
-                return None
-        return saved
+                return None, False
+        return saved, False
 
     def _restore(self, tensors: dict[str, torch.Tensor], state: dict) -> None:
         try:

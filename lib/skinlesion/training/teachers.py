@@ -9,7 +9,7 @@ from torch import nn
 
 from skinlesion.config import Config
 from skinlesion.errors import ConfigError
-from skinlesion.training.earlier import check_split, teacher_runs
+from skinlesion.training.earlier import check_split, recipe_of, teacher_runs
 from skinlesion.training.trained import load_trained
 
 TEMPERATURE = 2.0  # softens the answers of teacher and student alike
@@ -42,8 +42,8 @@ class Teachers(nn.Module):
         self.networks, self.sizes = nn.ModuleList(), []
         shifts = []
         for run in teacher_runs(config):
-            own = Config.from_file(run.config_file)
-            check_split(run, own, config)
+            check_split(run, config)
+            own = recipe_of(run)
             if own.labels != config.labels:
                 raise ConfigError(f"{run.folder} knows {own.labels} labels, the student {config.labels}; take another")
             trained = load_trained(run, own, classes=classes)

@@ -12,7 +12,7 @@ import torch
 
 from skinlesion.config import Config
 from skinlesion.data.cache import PixelCache
-from skinlesion.errors import ModelError
+from skinlesion.errors import DataError, ModelError
 from skinlesion.runs import Run, atomic
 from skinlesion.training import checkpoint
 from skinlesion.training.augment import plain
@@ -36,17 +36,33 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def facts_of(run: Run, maker: str = "03_training") -> dict:
+    """What ``training.json`` says of a finished training.
+
+    Raises
+    ------
+    DataError
+        Where there is none (it names the ``maker``), or it is damaged.
+    """
+    path = run.need(run.training, maker)
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return facts | {"checkpoint": str(facts["checkpoint"]), "prior": [float(share) for share in facts["prior"]]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error!r}); train that run again, its checkpoints are kept") from None
+
+
 def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
     """The best network of a run that was trained, in evaluation mode.
 
     Raises
     ------
     DataError
-        Where the run is not trained yet.
+        Where the run is not trained yet, or what it says of that is damaged.
     ModelError
         Where its weights are damaged, or of another network.
     """
-    facts = json.loads(run.need(run.training, "03_training").read_text())
+    facts = facts_of(run)
     model = create_model(config.model, classes=classes, image_size=config.image_size)
     tensors, _ = checkpoint.read(run.folder / facts["checkpoint"])
     try:
