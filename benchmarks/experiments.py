@@ -6,8 +6,8 @@
 ``run`` trains what is not answered yet (an interrupted training goes on) under --output, and keeps what each network
 says of its validation images, with its recipe and its cost, in benchmarks/experiments/answers/: these are committed, so
 that the table can be made over several sittings and machines. A row that changes nothing but ``views`` and ``crops``
-asks its base's network again; ``{fold}`` in ``teachers`` is the row's fold. ``table`` pools a row's validation folds,
-decides by the logits less the log prior seen in training (nothing is fitted), and writes
+asks its base's network again; ``{fold}`` in ``start`` and ``teachers`` is the row's fold. ``table`` pools a row's
+validation folds, decides by the logits less the log prior seen in training (nothing is fitted), and writes
 benchmarks/experiments/table.csv: metrics with 95% intervals over lesions, and the paired difference to the row that the
 recipe is based on. No test image is looked at.
 
@@ -22,6 +22,7 @@ import argparse
 import json
 import platform
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -37,6 +38,8 @@ from skinlesion.data import splits
 from skinlesion.data.cache import build_cache
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
+from skinlesion.data.table import LesionTable
+from skinlesion.errors import SkinLesionError
 from skinlesion.evaluation.metrics import evaluate, paired_difference
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.runs import Run, atomic, write_json
@@ -70,17 +73,17 @@ def run(arguments: argparse.Namespace) -> None:
     """Train every row on every fold, and keep what it says about the validation images."""
     trained = {name: path for name, path in recipes(arguments.rows).items() if not combines(path)}
     todo = [(name, path, fold) for fold in arguments.folds for name, path in trained.items()]
-    tables: dict[tuple, object] = {}
+    tables: dict[tuple, LesionTable] = {}
     for name, path, fold in tqdm(todo, desc="experiments", unit="run"):
         config = Config.from_file(path).but(data=arguments.data, fold=fold)
-        config = config.but(teachers=config.teachers.format(fold=fold))
+        config = config.but(**{key: getattr(config, key).format(fold=fold) for key in ("start", "teachers")})
         files = Run(arguments.output / name / f"fold-{fold}")
-        if is_kept(place(name, fold), config):
-            continue
         key = (config.labels, config.max_images, config.seed)
         if key not in tables:
             found = load_table(config.data, config.labels, config.exclude_official_test)
             tables[key] = check_table(splits.take_subset(found, config.max_images, seed=config.seed)).table
+        if is_kept(place(name, fold), config, tables[key].fingerprint()):
+            continue
         base = json.loads(path.read_text()).get("base", "")
         same = base and looks_once(path) == looks_once(path.parent / base)
         weights = Run(arguments.output / Path(base).stem / f"fold-{fold}") if same else files
@@ -113,7 +116,8 @@ def one(name: str, config: Config, table, files: Run, weights: Run) -> None:
     logits, _ = predict(trained.model, cache, rows, views=config.views)
     frame = table.frame.iloc[rows][["image_id", "lesion_id", "label", *METADATA]].reset_index(drop=True)
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    keep(place(name, config.fold), frame.join(pd.DataFrame(logits, columns=list(table.labels.codes))), config, {
+    said = frame.join(pd.DataFrame(logits, columns=list(table.labels.codes)))
+    keep(place(name, config.fold), said, config, table.fingerprint(), {
         "cpu_minutes": minutes, "epochs": trained.facts["epochs"], "prior": trained.facts["prior"],
         "parameters": trained.facts["parameters"], "threads": torch.get_num_threads(), "torch": torch.__version__,
         "machine": f"{platform.machine()} {platform.system()}", "commit": commit.stdout.strip(),
@@ -242,7 +246,10 @@ def main() -> None:
     training.set_defaults(call=run)
     commands.add_parser("table", help="write the table").set_defaults(call=table)
     arguments = parser.parse_args()
-    arguments.call(arguments)
+    try:
+        arguments.call(arguments)
+    except SkinLesionError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

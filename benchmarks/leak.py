@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name, fold in tqdm(todo, desc="leak meter", unit="run"):
         files = Run(arguments.output / name / f"fold-{fold}")
         own = config.but(fold=fold)
-        if not is_kept(arguments.answers / name / f"fold-{fold}", own):
+        if not is_kept(arguments.answers / name / f"fold-{fold}", own, table.fingerprint()):
             write_json(files.config_file, own.to_dict())
             one(own, table, cache, parts[name].to_numpy(), files, arguments.answers / name / f"fold-{fold}")
 
@@ -109,7 +109,7 @@ def one(config: Config, table: LesionTable, cache, part: np.ndarray, files: Run,
     frame = table.frame.iloc[rows][["image_id", "lesion_id", "label"]].reset_index(drop=True)
     frame["leaked"] = leaked(table, part, config.fold)
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    keep(place, frame.join(pd.DataFrame(logits, columns=list(table.labels.codes))), config, {
+    keep(place, frame.join(pd.DataFrame(logits, columns=list(table.labels.codes))), config, table.fingerprint(), {
         "source": table.source, "images": int((names == "train").sum()), "seconds": trained.facts["seconds"],
         "epochs": trained.facts["epochs"], "prior": trained.facts["prior"], "threads": torch.get_num_threads(),
         "commit": commit.stdout.strip(),
