@@ -48,6 +48,31 @@ def test_the_bar_counts_all_steps(capsys):
     assert "7/8" in shown and "0.250" in shown
 
 
+def test_the_bar_of_a_resumed_training_goes_by_its_own_pace_and_is_closed_at_the_end(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr("tqdm.std.time", lambda: now)
+    watch = live.terminal()
+    progress = Progress(epoch=8, epochs=10, history=[{}] * 8)
+    for epoch in (8, 9):
+        for step in range(1, 101):
+            now += 2.0
+            progress.at(epoch, step, 100, 0.5, 2.0)
+            watch(progress)
+            if (epoch, step) == (8, 20):
+                shown = capsys.readouterr().err
+                assert "820/1000" in shown and "<06:00," in shown.split("820/1000")[1]
+        assert not capsys.readouterr().err.endswith("\n")
+        progress.history.append({"val_balanced_accuracy": 0.5})
+        watch(progress)
+    shown = capsys.readouterr().err
+    assert shown.endswith("\n") and "1000/1000" in shown and "2.00s/step" in shown
+
+
+def test_the_bar_of_a_finished_training_is_not_drawn(capsys):
+    live.terminal()
+    assert capsys.readouterr().err == ""
+
+
 def test_several_watches_are_called_in_turn():
     called = []
     watch = live.together(lambda p: called.append(("a", p)), None, lambda p: called.append(("b", p)))

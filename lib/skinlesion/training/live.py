@@ -56,18 +56,27 @@ def tensorboard(folder: Path) -> Watch | None:
 
 
 def terminal() -> Watch:
-    """A tqdm bar over all steps, with loss, validation score and time left."""
-    bar = tqdm(unit="step", desc="train", dynamic_ncols=True)
+    """A tqdm bar over all steps, with loss, validation score and time left; closed after the last epoch.
+
+    Its pace is that of this call's own steps, without those before a resume.
+    """
+    bar = None
 
     def watch(progress: Progress) -> None:
-        bar.total = progress.epochs * progress.steps
-        bar.n = progress.epoch * progress.steps + progress.step
+        nonlocal bar
+        done, total = progress.epoch * progress.steps + progress.step, progress.epochs * progress.steps
+        # not before the first step, when its clock starts: a finished training that is asked for again calls no watch
+        if bar is None:
+            bar = tqdm(total=total, initial=done, unit="step", desc="train", dynamic_ncols=True)
+        bar.n, bar.total = done, total
         last = progress.history[-1] if progress.history else {}
         bar.set_postfix(
             epoch=f"{progress.epoch + 1}/{progress.epochs}",
             loss=f"{progress.loss:.3f}",
             val_balanced_accuracy=f"{last.get('val_balanced_accuracy', float('nan')):.3f}",
         )
+        if len(progress.history) == progress.epochs:
+            bar.close()
 
     return watch
 
