@@ -6,7 +6,8 @@
    out-of-fold logits choose temperature, decision rule and thresholds, and nothing else does. Each starts from the same
    part by the recipe before, configs/first.json, which is trained where it is missing.
 2. The same recipe is trained once more on all five folds: the network that is shipped.
-3. The test part, which nothing has seen or chosen by, is read once; the model is exported with both figures.
+3. The test part, which nothing has seen or chosen by, is read last, which test_reads.csv notes; the model is exported
+   with both figures.
 
 What each fold's network says is kept in benchmarks/shipped/<recipe>/ and committed, so that the folds can be trained
 over several sittings and machines. It counts for the recipe and the data that it was made with; `--again` asks all of
@@ -21,6 +22,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,7 @@ from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.people import people, population
 from skinlesion.evaluation.predictions import Predictions, read
 from skinlesion.export import export_model
-from skinlesion.runs import Run, write_json
+from skinlesion.runs import Run, atomic, write_json
 from skinlesion.serving.card import attach
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
@@ -54,6 +56,7 @@ from skinlesion.training.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "shipped"
+READINGS = RESULTS / "test_reads.csv"
 SIZES = ((150, 112), (300, 225), (600, 450), (1200, 900), (2400, 1800))  # width, height
 
 
@@ -206,7 +209,24 @@ def tell(metrics: dict[str, dict]) -> None:
         print(f"{which}: " + ", ".join(f"{name} {describe(figures[name])}" for name in shown))
 
 
-def ship(config: Config, parts: Path, name: str, folds: list[int]) -> None:
+def note_reading(name: str, what: str, metrics: dict) -> int:
+    """Add a line to the list of every time that the test part was read; returns how many there are now.
+
+    A part that recipes were compared on is no longer a test of their choice: whoever reads a figure should know.
+    """
+    figures = {key: metrics[key] for key in ("balanced_accuracy", "macro_auroc")}
+    figures["mel_sensitivity"] = metrics["per_class"]["mel"]["sensitivity"]
+    line = {"date": f"{date.today()}", "recipe": name, "what": what}
+    line |= {key: round(figure["value"], 4) for key, figure in figures.items()}
+    known = pd.read_csv(READINGS) if READINGS.exists() else pd.DataFrame()
+    if len(known) and (known[list(line)[1:]] == pd.Series(line)[1:]).all(axis=1).any():
+        return len(known)  # the same model, read again: it says nothing new
+    with atomic(READINGS) as temporary:
+        pd.concat([known, pd.DataFrame([line])]).to_csv(temporary, index=False)
+    return len(known) + 1
+
+
+def ship(config: Config, parts: Path, name: str, about: str, folds: list[int]) -> None:
     """Choose on the out-of-fold logits, read the test part, export, and write what was measured."""
     final = Run(parts / "final")
     table = LesionTable.load(final)
@@ -230,6 +250,7 @@ def ship(config: Config, parts: Path, name: str, folds: list[int]) -> None:
         metrics=metrics["test"], out_of_fold=metrics["out_of_fold"], frames=frames[:20], name=name,
     )  # fmt: skip
     attach_groups(final.model, table, test, chosen.referral_threshold)
+    attach(final.model, test_reads=note_reading(name, about, metrics["test"]))
     out_of_fold.write(RESULTS / name / "out_of_fold.csv")
     test.write(RESULTS / name / "test.csv")
     stability = same_answer_at_any_size(Predictor.load(final.model), frames)
@@ -281,7 +302,8 @@ def make(arguments: argparse.Namespace) -> None:
     if arguments.out_of_fold:
         judge(config, name, arguments.folds)
     elif not arguments.only:
-        ship(part_config(config, "final"), parts, name, arguments.folds)
+        about = json.loads(arguments.config.read_text())["about"]
+        ship(part_config(config, "final"), parts, name, about, arguments.folds)
     if arguments.install:
         PRETRAINED.mkdir(exist_ok=True)
         for file in (parts / "final" / "model").iterdir():

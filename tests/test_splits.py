@@ -78,6 +78,14 @@ def test_a_bad_split_file_is_refused(table, tmp_path, spoil, said):
         splits.read_split(table, path)
 
 
+def test_a_given_split_without_validation_is_for_a_training_on_all_folds(table, tmp_path):
+    path, all_train = tmp_path / "split.csv", splits.make_split(table, fold=-1)
+    splits.write_split(all_train, path)
+    assert splits.split_for(table, split_file=str(path), fold=-1)[0].equals(all_train)
+    with pytest.raises(DataError, match="validation split is empty"):
+        splits.split_for(table, split_file=str(path), fold=0)
+
+
 def test_leak_of_a_split_by_image(table):
     from sklearn.model_selection import StratifiedKFold
 

@@ -86,28 +86,29 @@ def assign(table: LesionTable, groups: np.ndarray, part: np.ndarray, fold: int) 
 def split_for(table: LesionTable, *, split_file: str = "", seed: int = 0, fold: int = 0) -> tuple[pd.DataFrame, str]:
     """The split to use, and in words where it comes from: a given file, else the source's own, else a new one."""
     if split_file:
-        return read_split(table, split_file), f"given in {Path(split_file).name}"
+        return read_split(table, split_file, fold=fold), f"given in {Path(split_file).name}"
     if table.official_split:
         official = pd.DataFrame({"image_id": list(table.official_split), "split": list(table.official_split.values())})
         return _complete(
-            table, official, f"the official split of {table.source}"
+            table, official, f"the official split of {table.source}", fold
         ), f"the official one of {table.source}"
     return make_split(table, seed=seed, fold=fold), "made here: whole lesions, stratified by label"
 
 
-def read_split(table: LesionTable, path: str | Path) -> pd.DataFrame:
+def read_split(table: LesionTable, path: str | Path, *, fold: int = 0) -> pd.DataFrame:
     """A split that the user gives: a CSV with ``image_id`` and ``split`` (train, validation, test), perhaps ``fold``.
 
     Raises
     ------
     DataError
-        Where images are missing from it, words are unknown, a split is empty, or a lesion stands in two splits.
+        Where images are missing from it, words are unknown, a split is empty (validation may be, where no ``fold``
+        validates: -1), or a lesion stands in two splits.
     """
     try:
         given = pd.read_csv(path, dtype={"image_id": str, "split": str})
     except (OSError, ValueError) as error:
         raise DataError(f"the split file {path} cannot be read ({error})") from None
-    return _complete(table, given, f"the split file {path}")
+    return _complete(table, given, f"the split file {path}", fold)
 
 
 def read_parts(path: str | Path) -> pd.Series:
@@ -116,7 +117,7 @@ def read_parts(path: str | Path) -> pd.Series:
     return given.str.strip().str.lower().map(_WORDS)
 
 
-def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFrame:
+def _complete(table: LesionTable, given: pd.DataFrame, name: str, validates: int) -> pd.DataFrame:
     lacking = [column for column in ("image_id", "split") if column not in given]
     if lacking:
         raise DataError(f"{name} lacks the column {' and '.join(lacking)}")
@@ -133,7 +134,7 @@ def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFram
     result = table.frame[["image_id", "lesion_id", "label"]].copy()
     result.insert(2, "group", lesion_groups(table))
     result = result.assign(fold=fold.to_numpy("int64"), split=split.to_numpy())
-    check_split(result)
+    check_split(result, fold=validates)
     return result
 
 

@@ -24,7 +24,8 @@ def attach(folder: str | Path, **blocks: object) -> dict:
     folder : the model's folder
     blocks : what goes into the manifest's ``evaluation``, replacing blocks of the same name
         ``population`` {attribute: {group: images}} of the data (``people.population``); ``subgroups``, as
-        ``gaps.for_card`` makes it; ``external``, a list of ``external.json``.
+        ``gaps.for_card`` makes it; ``external``, a list of ``external.json``; ``test_reads``, how often the
+        test part has been read so far, where that was counted.
 
     Returns
     -------

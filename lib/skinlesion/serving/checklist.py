@@ -71,7 +71,9 @@ def _splits(manifest: dict) -> list[tuple[str, str, str]]:
     external = manifest.get("evaluation", {}).get("external", [])
     mix = ", ".join(f"{code} {manifest['prior'][code]:.1%}" for code in labels.codes)
     balance = manifest.get("config", {}).get("balance", "not recorded")
-    unseen = "The test part was " + ("not read yet." if where == "validation" else "read once, after all was chosen.")
+    reads = manifest.get("evaluation", {}).get("test_reads")
+    unseen = "The test part was " + ("not read yet." if where == "validation" else "read after all was chosen.")
+    unseen += f" It has been read {reads} times by now, for recipes before or beside this one, too." if reads else ""
     kept = f"{domain['kept']:.0%} of validation images are kept by its threshold" if "kept" in domain else ""
     return _topic("data", {
         "how the data were parted": f"{parted(manifest)[0].upper() + parted(manifest)[1:]} {unseen}",
