@@ -43,6 +43,7 @@ from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.people import people, population
 from skinlesion.evaluation.predictions import Predictions, read
+from skinlesion.evaluation.robustness import sample_evenly
 from skinlesion.export import export_model
 from skinlesion.runs import Run, atomic, write_json
 from skinlesion.serving.card import attach
@@ -53,10 +54,10 @@ from skinlesion.training.command import train
 from skinlesion.training.domain import fit_domain
 from skinlesion.training.kept import is_kept, keep, read_kept
 from skinlesion.training.trained import load_trained
+from skinlesion.variants import add_variants
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "shipped"
-READINGS = RESULTS / "test_reads.csv"
 SIZES = ((150, 112), (300, 225), (600, 450), (1200, 900), (2400, 1800))  # width, height
 
 
@@ -209,6 +210,20 @@ def tell(metrics: dict[str, dict]) -> None:
         print(f"{which}: " + ", ".join(f"{name} {describe(figures[name])}" for name in shown))
 
 
+def add_smaller_files(run: Run, table: LesionTable, each: int = 200) -> None:
+    """Put smaller files beside a model, where they cost little (:mod:`skinlesion.variants`), and print what they cost.
+
+    Judged on ``each`` of every class of the images it was trained on: the test part is to choose nothing.
+    """
+    known = load_split(run.split).query("split == 'train'")
+    y = known["label"].map({code: i for i, code in enumerate(table.labels.codes)}).to_numpy()
+    judged, place = sample_evenly(y, each), table.frame.set_index("image_id")["path"]
+    frames = [images.read(place[image]) for image in known["image_id"].iloc[judged]]
+    lesions = known["lesion_id"].to_numpy(str)[judged]
+    files = add_variants(run.model, frames, y[judged], lesions, frames[:: max(1, len(frames) // 100)])
+    print(files[["megabytes", "balanced_accuracy", "loss", "loss_low", "loss_high", "kept"]].to_string())
+
+
 def note_reading(name: str, what: str, metrics: dict) -> int:
     """Add a line to the list of every time that the test part was read; returns how many there are now.
 
@@ -218,10 +233,11 @@ def note_reading(name: str, what: str, metrics: dict) -> int:
     figures["mel_sensitivity"] = metrics["per_class"]["mel"]["sensitivity"]
     line = {"date": f"{date.today()}", "recipe": name, "what": what}
     line |= {key: round(figure["value"], 4) for key, figure in figures.items()}
-    known = pd.read_csv(READINGS) if READINGS.exists() else pd.DataFrame()
+    place = RESULTS / "test_reads.csv"
+    known = pd.read_csv(place) if place.exists() else pd.DataFrame()
     if len(known) and (known[list(line)[1:]] == pd.Series(line)[1:]).all(axis=1).any():
         return len(known)  # the same model, read again: it says nothing new
-    with atomic(READINGS) as temporary:
+    with atomic(place) as temporary:
         pd.concat([known, pd.DataFrame([line])]).to_csv(temporary, index=False)
     return len(known) + 1
 
@@ -250,6 +266,7 @@ def ship(config: Config, parts: Path, name: str, about: str, folds: list[int]) -
         metrics=metrics["test"], out_of_fold=metrics["out_of_fold"], frames=frames[:20], name=name,
     )  # fmt: skip
     attach_groups(final.model, table, test, chosen.referral_threshold)
+    add_smaller_files(final, table)
     attach(final.model, test_reads=note_reading(name, about, metrics["test"]))
     out_of_fold.write(RESULTS / name / "out_of_fold.csv")
     test.write(RESULTS / name / "test.csv")
@@ -302,7 +319,7 @@ def make(arguments: argparse.Namespace) -> None:
     if arguments.out_of_fold:
         judge(config, name, arguments.folds)
     elif not arguments.only:
-        about = json.loads(arguments.config.read_text())["about"]
+        about = json.loads(arguments.config.read_text()).get("about", "")
         ship(part_config(config, "final"), parts, name, about, arguments.folds)
     if arguments.install:
         PRETRAINED.mkdir(exist_ok=True)

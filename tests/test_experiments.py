@@ -15,9 +15,10 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from conftest import REPOSITORY
 from skinlesion.config import Config
 from skinlesion.errors import DataError
+from skinlesion.evaluation.predictions import Predictions
 from skinlesion.runs import Run
 from skinlesion.serving.predictor import Predictor
-from skinlesion.taxonomy import HAM7
+from skinlesion.taxonomy import HAM7, ISIC8
 from skinlesion.training.experiments import in_words, read_experiments, read_shipped
 from small import small_table
 
@@ -166,6 +167,13 @@ def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, mon
     content = predictor.manifest.content
     assert content["out_of_fold"] == metrics["out_of_fold"]
     assert content["metrics"] == metrics["test"]
+    assert {"fp16", "int8"} <= set(content["variants_judged"])
+    assert {f"model.{name}.onnx" for name in content["variants"]} == {
+        path.name for path in (tmp_path / "pretrained").glob("model.*.onnx")
+    }
+    (read,) = pd.read_csv(tmp_path / "results" / "test_reads.csv").to_dict("records")
+    assert (read["recipe"], content["evaluation"]["test_reads"]) == ("tiny", 1)
+    assert read["balanced_accuracy"] == pytest.approx(metrics["test"]["balanced_accuracy"]["value"], abs=1e-4)
     trained_on = pd.read_csv(Run(tmp_path / "parts" / "final").split)
     assert set(trained_on.loc[trained_on["split"] == "train", "image_id"]) == set(found["image_id"])
     for part in ("fold-3", "final"):
@@ -179,7 +187,9 @@ def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, mon
     assert facts["seconds"] == pytest.approx(sum(json.loads(file.read_text())["seconds"] for file in both))
 
     monkeypatch.setattr("sys.argv", [*command[:-1], "--out-of-fold", "--folds", "0", "2"])
+    capsys.readouterr()
     shipped.main()
+    assert capsys.readouterr().out.count("already") == 2, "what is kept of both folds is of these data"
     judged = pd.read_csv(tmp_path / "results" / "tiny" / "out_of_fold.csv")
     assert sorted(judged["fold"].unique()) == [0, 2]
     again = json.loads((tmp_path / "results" / "tiny" / "metrics.json").read_text())
@@ -187,6 +197,21 @@ def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, mon
     expected = balanced_accuracy_score(judged["label"], answer)
     assert again["out_of_fold"]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
     assert again["test"] == metrics["test"], "what was read of the test part stays"
+
+
+def test_eight_labels_are_judged_as_seven():
+    shipped, random = script("shipped"), np.random.default_rng(0)
+    scores, y = random.dirichlet(np.ones(8), 300), random.integers(0, 8, 300)
+    ids, nothing = np.arange(300).astype(str), np.full(300, "")
+    eight = Predictions(ids, ids, nothing, np.zeros(300, int), ISIC8, y, scores, scores)
+    seven = shipped.as_seven(eight)
+    folded = {"ak": "akiec", "scc": "akiec"}
+    for had, has in ((eight.y, seven.y), (eight.predicted, seven.predicted)):
+        names = [folded.get(code, code) for code in np.array(ISIC8.codes)[had]]
+        assert names == np.array(HAM7.codes)[has].tolist()
+    for code in HAM7.codes:
+        parts = [i for i, other in enumerate(ISIC8.codes) if folded.get(other, other) == code]
+        np.testing.assert_allclose(seven.probabilities[:, HAM7.codes.index(code)], scores[:, parts].sum(1))
 
 
 def test_the_table_for_people_says_what_the_table_says():
