@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from skinlesion.config import Config
 from skinlesion.data import splits
-from skinlesion.data.cache import build_cache
+from skinlesion.data.cache import PixelCache, build_cache
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
@@ -46,7 +46,7 @@ from skinlesion.runs import Run, atomic, write_json
 from skinlesion.taxonomy import label_set
 from skinlesion.training.fit import fit
 from skinlesion.training.kept import is_kept, keep, read_kept
-from skinlesion.training.trained import load_trained, predict
+from skinlesion.training.trained import Trained, load_trained, predict
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "configs" / "experiments"
@@ -100,14 +100,23 @@ def place(name: str, fold: int) -> Path:
     return ANSWERS / name / f"fold-{fold}"
 
 
-def one(name: str, config: Config, table, files: Run, weights: Run) -> None:
+def train(config: Config, table: LesionTable, cache: PixelCache, names: np.ndarray, files: Run) -> Trained:
+    """Train a row's network of one fold, and first that of the row it starts from, where that is not there."""
+    start = Run(config.start)
+    if config.start and not start.training.exists():
+        before = Config.from_file(RECIPES / f"{start.folder.parent.name}.json")
+        train(before.but(data=config.data, fold=config.fold), table, cache, names, start)
     write_json(files.config_file, config.to_dict())
+    return fit(config, cache, table.targets, names, files, classes=len(table.labels))
+
+
+def one(name: str, config: Config, table: LesionTable, files: Run, weights: Run) -> None:
     split, _ = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
     names = split["split"].to_numpy(str)
     cache = build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops)
     interrupted, began = files.checkpoints.exists(), time.process_time()
     trained = (
-        fit(config, cache, table.targets, names, files, classes=len(table.labels))
+        train(config, table, cache, names, files)
         if weights is files
         else load_trained(weights, config, classes=len(table.labels))
     )
@@ -134,7 +143,8 @@ def answers(name: str) -> tuple[pd.DataFrame, list[dict]]:
         frames = [part[0].set_index("image_id") for part in parts]
         mean = sum(log_softmax(frame.loc[frames[0].index, codes].to_numpy(), axis=1) for frame in frames) / len(frames)
         whole = frames[0].assign(**dict(zip(codes, mean.T, strict=True))).reset_index()
-        return (refit(whole, codes, recipe["refit"]) if "refit" in recipe else whole), parts[0][1]
+        facts = [together(of_fold) for of_fold in zip(*(part[1] for part in parts), strict=True)]
+        return (refit(whole, codes, recipe["refit"]) if "refit" in recipe else whole), facts
     frames, facts = [], []
     for fold in folds_of(name):
         frame, fact = read_kept(place(name, fold))
@@ -142,6 +152,16 @@ def answers(name: str) -> tuple[pd.DataFrame, list[dict]]:
         frames.append(frame.assign(fold=fold))
         facts.append(fact)
     return pd.concat(frames, ignore_index=True), facts
+
+
+def together(facts: tuple[dict, ...]) -> dict:
+    """What networks that answer together cost: the sum of them."""
+    minutes = [fact.get("cpu_minutes") for fact in facts]
+    return {
+        "cpu_minutes": None if None in minutes else sum(minutes),
+        "parameters": sum(fact["parameters"] for fact in facts),
+        "commit": " ".join(fact["commit"] for fact in facts),
+    }
 
 
 def refit(whole: pd.DataFrame, codes: list[str], columns: list[str]) -> pd.DataFrame:
@@ -224,7 +244,8 @@ def table(arguments: argparse.Namespace) -> None:
             line |= {metric: value["value"], f"{metric}_low": value["low"], f"{metric}_high": value["high"]}
         line |= {
             "cpu_minutes": np.mean([f["cpu_minutes"] for f in facts if f.get("cpu_minutes")] or [np.nan]),
-            "parameters": facts[0]["parameters"], "commit": " ".join(sorted({f["commit"] for f in facts})),
+            "parameters": facts[0]["parameters"],
+            "commit": " ".join(sorted({commit for f in facts for commit in f["commit"].split()})),
         }  # fmt: skip
         lines.append(line)
     with atomic(TABLE) as temporary:

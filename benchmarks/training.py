@@ -125,16 +125,17 @@ def fastai(name: str, folder: Path, steps: int, workers: int) -> float:
     return float(done.stdout.splitlines()[-1])
 
 
-def best_workers(folder: Path, steps: int) -> dict[str, int]:
-    """0 workers or one a core, whichever loads quicker for the lightest network, which waits for images the most."""
-    ways = {"the standard recipe": lambda workers: apart(standard, "classic", folder, steps, workers)}
+def best_workers(name: str, folder: Path, steps: int) -> dict[str, int]:
+    """How many workers serve a network best: none, one, one a core or two a core."""
+    ways = {"the standard recipe": lambda workers: apart(standard, name, folder, steps, workers)}
     if rival("fastai"):
-        ways["fastai"] = lambda workers: fastai("classic", folder, steps, workers)
-    return {name: max((0, CORES), key=way) for name, way in ways.items()}
+        ways["fastai"] = lambda workers: fastai(name, folder, steps, workers)
+    return {way: max(sorted({0, 1, CORES, 2 * CORES}), key=speed) for way, speed in ways.items()}
 
 
-def compare(name: str, folder: Path, steps: int, rounds: int, workers: dict[str, int]) -> dict:
+def compare(name: str, folder: Path, steps: int, rounds: int) -> dict:
     """One network's chart."""
+    workers = best_workers(name, folder, max(2, steps // 2))
     ways = {
         "the compute ceiling": lambda: apart(ceiling, name, folder, steps),
         "ours": lambda: apart(ours, name, folder, steps),
@@ -163,5 +164,4 @@ def measure(*, brief: bool = False) -> list[dict]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "images"
         class_folders(folder, 32 * (steps + 2))
-        workers = best_workers(folder, 2 if brief else 4)
-        return [compare(name, folder, steps, rounds, workers) for name in (list(MODELS)[:1] if brief else MODELS)]
+        return [compare(name, folder, steps, rounds) for name in (list(MODELS)[:1] if brief else MODELS)]
