@@ -4,7 +4,7 @@
     python -m benchmarks.accuracy ph2 --data path/to/ph2          # the shipped model and sklesion elsewhere
 
 Two sets of images, never mixed: the validation folds 0 to 2, each answered by a network that has not seen it, and the
-test split, read once for each of three recipes when they were done (benchmarks/accuracy/test.json). Minutes are of
+test split, read for each of three recipes when it was done (benchmarks/accuracy/test.json). Minutes are of
 training alone: of one core (validation folds), or by the steps' clock on two (test split).
 
 `sklesion` was in all likelihood trained on all of HAM10000, so its answers there would be no measurement; of PH2

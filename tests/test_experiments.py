@@ -148,7 +148,17 @@ def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, mon
     monkeypatch.setattr(shipped, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(shipped, "PRETRAINED", tmp_path / "pretrained")
     monkeypatch.setattr(shipped, "SIZES", ((40, 30), (80, 60)))
-    command = ["shipped.py", "--data", data, "--config", str(recipe), "--parts", str(tmp_path / "parts"), "--install"]
+    command = [
+        "shipped.py",
+        "--data",
+        data,
+        "--config",
+        str(recipe),
+        "--parts",
+        str(tmp_path / "parts"),
+        "--again",
+        "--install",
+    ]
     monkeypatch.setattr("sys.argv", command)
     shipped.main()
 
@@ -186,7 +196,7 @@ def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, mon
     both = [Run(tmp_path / name / "fold-3").training for name in ("before", "parts")]
     assert facts["seconds"] == pytest.approx(sum(json.loads(file.read_text())["seconds"] for file in both))
 
-    monkeypatch.setattr("sys.argv", [*command[:-1], "--out-of-fold", "--folds", "0", "2"])
+    monkeypatch.setattr("sys.argv", [*command[:-2], "--out-of-fold", "--folds", "0", "2"])
     capsys.readouterr()
     shipped.main()
     assert capsys.readouterr().out.count("already") == 2, "what is kept of both folds is of these data"

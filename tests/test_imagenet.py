@@ -61,7 +61,7 @@ def test_packaged_weights_know_imagenet(name):
     if name == "mobilenetv2_100" and not imagenet.PACKAGES[name].path() and not os.environ.get("CI"):
         pytest.skip(f"MobileNetV2's weights are optional, and not here: {imagenet.PACKAGES[name].install}")
     assert imagenet.PACKAGES[name].path(), "the package is not installed; run make setup"
-    model = create_model(name, classes=1000, image_size=224, pretrained=True).eval()
+    model = create_model(name, image_size=224, pretrained=True).eval()
     for photo, (load, sensible) in PHOTOS.items():
         x = plain(torch.from_numpy(images.fit(load(), 224, "center_crop"))[None])
         with torch.inference_mode():

@@ -77,7 +77,7 @@ TESTS = {
         "test_official.py::test_one_command_from_the_folder_to_the_score",
     ".venv/bin/skinlesion external --data PATH --output elsewhere":
         "test_external.py::test_the_command_from_end_to_end",
-    "python benchmarks/shipped.py --data PATH --install":
+    "python benchmarks/shipped.py --data PATH --again --install":
         "test_experiments.py::test_the_shipped_model_is_made_from_what_was_out_of_fold",
 }  # fmt: skip
 

@@ -1,9 +1,12 @@
 """The model that the package ships: what it is, and that it answers the same picture alike at any size."""
 
+import hashlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -43,6 +46,16 @@ def test_it_is_small_and_says_what_it_is(predictor):
     card = (PRETRAINED / "MODEL_CARD.md").read_text()
     assert content["sha256"] in card
     assert f"{content['metrics']['balanced_accuracy']['value'] * 100:.1f}%" in card
+
+
+def test_the_file_with_16_bits_answers_as_the_model_does(predictor, frames):
+    entry = predictor.manifest.content["variants"]["fp16"]
+    path = PRETRAINED / entry["file"]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    smaller = Predictor(replace(predictor.manifest, file=path.name), session)
+    for a, b in zip(predictor.predict(frames), smaller.predict(frames), strict=True):
+        assert b.probabilities == pytest.approx(a.probabilities, abs=0.02)
 
 
 @pytest.mark.parametrize("size", [(200, 150), (450, 338), (1200, 900), (2400, 1800)], ids=str)

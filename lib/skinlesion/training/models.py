@@ -78,8 +78,8 @@ class Classifier(nn.Module):
         return self.backbone.forward_head(maps), self.backbone.forward_head(maps, pre_logits=True), maps
 
 
-def create_model(name: str, *, classes: int, image_size: int = 128, pretrained: bool = False) -> Classifier:
-    """A network with ``classes`` outputs.
+def create_model(name: str, *, classes: int = 1000, image_size: int = 128, pretrained: bool = False) -> Classifier:
+    """A network with ``classes`` outputs; ImageNet's, unless others are asked for.
 
     Parameters
     ----------
