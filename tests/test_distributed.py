@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ from test_fit import CONFIG, end_of, same
 CLASSIC = CONFIG.but(epochs=12, checkpoint_every=0)
 #: layer normalisation and no dropout: what one process and many compute is the same but for the order of sums
 EVEN = CONFIG.but(model="test_efficientnet_ln", epochs=2, average=0.0, mix="both", checkpoint_every=1)
-BATCH_NORM = CONFIG.but(model="test_efficientnet", epochs=2)
+#: batch normalisation, and no bias before one: Adam makes steps of the rounding errors that are such a bias's gradient
+BATCH_NORM = CONFIG.but(model="test_resnet", epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,23 @@ def test_the_parts_make_the_batch(size, length):
     assert size > 1 or np.array_equal(parts[0], batch)
 
 
-def observed(to_test, data, configs: dict, folder: Path, may_write: bool) -> None:
+def in_two_parts(batch_norm, x, mean, variance, weight, bias, training, *options):
+    """Batch normalisation of a whole batch as two processes do it, each with its part."""
+    import torch
+
+    if not training:
+        return batch_norm(x, mean, variance, weight, bias, training, *options)
+    y, before = torch.empty_like(x), (mean.clone(), variance.clone())
+    mean.zero_(), variance.zero_()
+    for rank in range(2):
+        part, own = World(rank, 2).part(np.arange(len(x))), [statistic.clone() for statistic in before]
+        y[part] = batch_norm(x[part], *own, weight, bias, training, *options)
+        for running, found in zip((mean, variance), own, strict=True):
+            running += found * len(part) / len(x)
+    return y
+
+
+def observed(to_test, data, config, folder: Path, may_write: bool) -> None:
     """Train, and tell what this process saw: samples, gradients, and its own weights at every checkpoint."""
     import torch
 
@@ -65,6 +83,8 @@ def observed(to_test, data, configs: dict, folder: Path, may_write: bool) -> Non
 
     if not may_write:  # the kernel will let no file of this process grow
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if "RANK" not in os.environ:  # the single one
+        torch.nn.functional.batch_norm = partial(in_two_parts, torch.nn.functional.batch_norm)
     seen, gradients, states = [], [], []
     augment, average_gradients, save = module.augment, World.average_gradients, Session.save
 
@@ -83,29 +103,29 @@ def observed(to_test, data, configs: dict, folder: Path, may_write: bool) -> Non
         save(session)
 
     module.augment, World.average_gradients, Session.save = seeing_augment, seeing_gradients, seeing_save
-    for name, config in configs.items():
-        trained = module.fit(config, open_cache(data[0]), *data[1:], Run(folder / name), classes=7)
-        weights = {key: tensor.numpy() for key, tensor in trained.model.state_dict().items()}
-        to_test.send((seen.copy(), gradients.copy(), states.copy(), trained.history, weights))
-        for record in (seen, gradients, states):
-            record.clear()
+    trained = module.fit(config, open_cache(data[0]), *data[1:], Run(folder), classes=7)
+    weights = {key: tensor.numpy() for key, tensor in trained.model.state_dict().items()}
+    to_test.send((seen, gradients, states, trained.history, weights))
+
+
+def pair_and_single(data, config, place: Path) -> list[tuple]:
+    """What each of two processes saw, and a single one."""
+    pipes = [multiprocessing.Pipe(duplex=False) for _ in range(3)]
+    folders = [place / "two", place / "two", place / "one"]
+    tasks = [(pipes[i][1], data, config, folders[i], i != 1) for i in range(3)]
+    processes = [*workers.ranks(observed, *tasks[:2]), workers.start(observed, *tasks[2])]
+    for _, theirs in pipes:
+        theirs.close()
+    found = [ours.recv() for ours, _ in pipes]
+    assert end(processes) == [0, 0, 0]
+    return found
 
 
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory):
-    """What each of two processes saw, and a single one: {configuration: [first, second, alone]}."""
+    """{configuration: [first, second, alone]}."""
     configs = {"even": EVEN, "classic": CLASSIC, "batch norm": BATCH_NORM}
-    pipes = [multiprocessing.Pipe() for _ in range(3)]
-    folders = [tmp_path_factory.mktemp("two")] * 2 + [tmp_path_factory.mktemp("one")]
-    tasks = [(pipes[i][1], data, configs, folders[i], i != 1) for i in range(3)]
-    processes = [*workers.ranks(observed, *tasks[:2]), workers.start(observed, *tasks[2])]
-    for _, theirs in pipes:
-        theirs.close()
-    found = {name: [ours.recv() for ours, _ in pipes] for name in configs}
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
-    return found
+    return {name: pair_and_single(data, config, tmp_path_factory.mktemp("seen")) for name, config in configs.items()}
 
 
 def test_processes_hold_equal_weights(together):
@@ -125,8 +145,9 @@ def test_every_sample_is_seen_once_an_epoch(together, data):
             assert abs(len(of_epoch[0]) - len(of_epoch[1])) <= 2 * len([e for e, _ in first if e == epoch])
 
 
-def test_gradients_are_those_of_one_process(together):
-    first, second, alone = together["even"]
+@pytest.mark.parametrize("name", ["even", "batch norm"])
+def test_gradients_are_those_of_one_process(name, together):
+    first, second, alone = together[name]
     for step in range(2):
         assert np.array_equal(first[1][step], second[1][step])
         error = np.linalg.norm(first[1][step] - alone[1][step]) / np.linalg.norm(alone[1][step])
@@ -136,13 +157,15 @@ def test_gradients_are_those_of_one_process(together):
 
 def test_metrics_are_those_of_one_process(together):
     columns = ["train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy"]
-    first, _, alone = (found[3] for found in together["even"])
-    assert np.allclose(first[columns], alone[columns], atol=1e-3)
+    for name in ("even", "batch norm"):
+        first, _, alone = (found[3] for found in together[name])
+        assert np.allclose(first[columns], alone[columns], atol=1e-3), name
     first, _, alone = (found[3] for found in together["classic"])  # dropout draws other masks
     assert len(first) == len(alone) == CLASSIC.epochs
     for history in (first, alone):
         assert history["val_balanced_accuracy"].max() > 3 / 7
-    assert abs(first["val_loss"].min() - alone["val_loss"].min()) < 0.6  # 0.3 between seeds of one process, here
+    # over twelve seeds: 0.04 on average, with a standard deviation of 0.07, and at most 0.19
+    assert abs(first["val_loss"].min() - alone["val_loss"].min()) < 0.25
 
 
 def end(processes) -> list[int]:
