@@ -213,6 +213,19 @@ def test_the_readme_says_of_the_page_on_the_device_what_was_measured():
         assert said in text
 
 
+def test_the_page_on_scale_says_how_near_two_processes_come_to_one():
+    found, text = newest("processes"), words("docs/scale.md")
+    loss, accuracy, auroc = (found["metrics"][f"val_{name}"] for name in ("loss", "balanced_accuracy", "macro_auroc"))
+    assert found["seeds"] == 8 and f"{found['validation images']} validation images" in text
+    assert (
+        f"loss {given(loss['difference'])}, balanced accuracy {given(accuracy['difference'])}, macro AUROC "
+        f"{given(auroc['difference'])}, means with 95% t-intervals"
+    ) in text
+    spread = ("difference is {:.3f}, {:.3f} and {:.3f}", "between seeds {:.3f}, {:.3f} and {:.3f}")
+    for key, said in zip(("deviation of differences", "deviation between seeds"), spread, strict=True):
+        assert said.format(*(one[key] for one in (loss, accuracy, auroc))) in text
+
+
 def test_the_readme_says_how_often_a_training_was_killed():
     found = json.loads((RESULTS / "soak/sigkill.json").read_text())
     assert "killed twenty times" in words("README.md") and found["kills"] == found["struck"] == 20
