@@ -272,7 +272,8 @@ def ship(config: Config, parts: Path, name: str, about: str, folds: list[int]) -
     out_of_fold.write(RESULTS / name / "out_of_fold.csv")
     test.write(RESULTS / name / "test.csv")
     stability = same_answer_at_any_size(Predictor.load(final.model), frames)
-    write_json(RESULTS / name / "metrics.json", metrics | {"same_answer_at_any_size": stability})
+    more = {"same_answer_at_any_size": stability, "seconds_of_the_final_network": seconds(final)}
+    write_json(RESULTS / name / "metrics.json", metrics | more)
     tell(metrics)
     print(f"made {final.model}, {manifest['bytes'] / 1e6:.1f} MB")
 
