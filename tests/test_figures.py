@@ -36,6 +36,11 @@ def signed(metric: dict) -> str:
     return re.sub(r"^[+-]0\.000", "0.000", "{value:+.3f} ({low:.3f} to {high:.3f})".format(**metric))
 
 
+def less(differences: dict) -> dict:
+    """What one has more than the other, as what the other has more."""
+    return {name: {"value": -of["value"], "low": -of["high"], "high": -of["low"]} for name, of in differences.items()}
+
+
 def table(page: str, title: str) -> dict[str, list[str]]:
     """The rows of the first table under a heading, by their first cell."""
     section = (REPOSITORY / page).read_text(encoding="utf-8").partition(f"\n## {title}\n")[2]
@@ -107,10 +112,7 @@ def test_the_readme_says_what_two_squares_are_worth():
 
 def test_the_readme_says_of_the_network_that_is_not_shipped_what_was_measured():
     found = json.loads((RESULTS / "shipped/mobilenet/metrics.json").read_text())
-    more = {
-        name: {"value": -of["value"], "low": -of["high"], "high": -of["low"]}
-        for name, of in found["centre_has_more"].items()
-    }
+    more = less(found["centre_has_more"])
     assert all(more[name]["low"] < 0 < more[name]["high"] for name in ("balanced_accuracy", "macro_auroc"))
     assert more["accuracy"]["low"] > 0
     assert (
@@ -145,16 +147,18 @@ def test_every_reading_of_the_test_split_is_listed():
 
 def test_the_readme_says_of_eight_labels_what_was_measured():
     place = RESULTS / "shipped/labels_8"
-    found = json.loads((place / "metrics.json").read_text())["out_of_fold"]
+    found = json.loads((place / "metrics.json").read_text())
+    eight, more = found["out_of_fold"], less(found["shipped_has_more"])
     folds = {4: "Four", 5: "Five"}[len(list(place.glob("fold-*.json")))]
-    ak, scc, mel = (f"{found['per_class'][code]['sensitivity']['value']:.3f}" for code in ("ak", "scc", "mel"))
-    said = (
-        f"{folds} folds ({found['n_images']:,} images) reach a balanced accuracy of "
-        f"{given(found['balanced_accuracy'])} over eight classes: actinic keratosis is named in {ak}, "
-        f"squamous cell carcinoma in {scc} and melanoma in {mel}."
-    )
-    assert said in words("README.md")
-    assert found["balanced_accuracy"]["value"] < MANIFEST["out_of_fold"]["balanced_accuracy"]["value"]
+    ak, scc, mel = (f"{eight['per_class'][code]['sensitivity']['value']:.3f}" for code in ("ak", "scc", "mel"))
+    assert more["mel.sensitivity"]["high"] < 0, "why it is not shipped"
+    assert (
+        f"{folds} folds ({eight['n_images']:,} images) reach a balanced accuracy of "
+        f"{given(eight['balanced_accuracy'])} over eight classes: actinic keratosis is named in {ak}, "
+        f"squamous cell carcinoma in {scc} and melanoma in {mel}. Taken as seven labels, they have against the shipped "
+        f"recipe, paired, {signed(more['balanced_accuracy'])} of balanced accuracy, {signed(more['macro_auroc'])} of "
+        f"macro AUROC and {signed(more['mel.sensitivity'])} of melanoma recall. For the last, no such model is shipped"
+    ) in words("README.md")
 
 
 def test_the_readmes_table_says_of_the_shipped_model_what_its_manifest_says():
