@@ -4,10 +4,13 @@ import json
 import re
 from statistics import median
 
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from conftest import REPOSITORY
+from skinlesion.config import Config
 from skinlesion.evaluation.published import published_table
 from skinlesion.serving.card import model_card
 from skinlesion.serving.manifest import PRETRAINED
@@ -182,6 +185,38 @@ def test_the_readmes_table_says_of_the_shipped_model_what_its_manifest_says():
     )
     images, *parts = (int(count.replace(",", "")) for count in counts.groups())
     assert images == MANIFEST["data"]["images"] == sum(parts) and parts[-1] == metrics["n_images"]
+
+
+@pytest.mark.parametrize(("name", "column"), [("quick", 1), ("classic", 2)])
+def test_the_readmes_table_says_of_a_recipe_what_its_run_said(name, column):
+    kept = json.loads((RESULTS / f"accuracy/{name}.json").read_text())
+    metrics, config = kept["metrics"], kept["config"]
+    rows = table("README.md", "What the recipes reach on HAM10000")
+    assert rows[""][column] == f"`{name}`"
+    expected = {
+        "network": f"{config['model']}, {config['image_size']} px",
+        "epochs, the one kept": f"{kept['epochs']}, the {config['keep']} ({kept['best_epoch']})",
+        "balanced accuracy": given(metrics["balanced_accuracy"]),
+        "macro AUROC": given(metrics["macro_auroc"]),
+        "accuracy": given(metrics["accuracy"]),
+        "calibration error (ECE)": given(metrics["ece"]),
+    }
+    expected |= {
+        f"recall {code} (n = {of['sensitivity']['n']:,})": given(of["sensitivity"])
+        for code, of in metrics["per_class"].items()
+    }
+    assert {row: cells[column] for row, cells in rows.items() if row in expected} == expected
+    recipe = Config.from_file(REPOSITORY / f"configs/{name}.json").but(stress=config["stress"])
+    assert Config().but(**config).but(data=recipe.data) == recipe, "made by the recipe as it is"
+
+    answers = pd.read_csv(RESULTS / f"accuracy/{name}.csv.gz")  # and the figures are those of the answers
+    said = answers[[f"score_{code}" for code in HAM7.codes]].to_numpy().argmax(1)
+    recalled = balanced_accuracy_score(answers["label"], np.array(HAM7.codes)[said])
+    assert recalled == pytest.approx(metrics["balanced_accuracy"]["value"], abs=1e-9)
+    probabilities = answers[[f"p_{code}" for code in HAM7.codes]].to_numpy()
+    ranked = [roc_auc_score(answers["label"] == code, probabilities[:, i]) for i, code in enumerate(HAM7.codes)]
+    assert np.mean(ranked) == pytest.approx(metrics["macro_auroc"]["value"], abs=1e-9)
+    assert set(answers["image_id"]) == set(pd.read_csv(RESULTS / "shipped/shipped/test.csv")["image_id"])
 
 
 def test_the_readme_opens_with_the_same_figures():
