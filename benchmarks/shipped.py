@@ -187,8 +187,8 @@ def judge(config: Config, name: str, folds: list[int]) -> None:
     if out_of_fold.labels != HAM7:
         out_of_fold = as_seven(out_of_fold)
         found["as_seven_labels"] = evaluate(out_of_fold)
-    for other in {"shipped", "centre"} - {name}:
-        if (known := RESULTS / other / "out_of_fold.csv").exists():
+    for other in ("shipped", "centre"):
+        if other != name and (known := RESULTS / other / "out_of_fold.csv").exists():
             both = compare.shared({name: out_of_fold, other: read(known)})
             found[f"{other}_has_more"] = compare.compare(both).differences[other]
     write_json(file, (json.loads(file.read_text()) if file.exists() else {}) | found)  # a test part read earlier stays
