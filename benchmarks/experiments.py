@@ -100,23 +100,26 @@ def place(name: str, fold: int) -> Path:
     return ANSWERS / name / f"fold-{fold}"
 
 
-def train(config: Config, table: LesionTable, cache: PixelCache, names: np.ndarray, files: Run) -> Trained:
+def pixels(config: Config, table: LesionTable) -> PixelCache:
+    return build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops)
+
+
+def train(config: Config, table: LesionTable, names: np.ndarray, files: Run) -> Trained:
     """Train a row's network of one fold, and first that of the row it starts from, where that is not there."""
-    start = Run(config.start)
-    if config.start and not start.training.exists():
+    if config.start and not (start := Run(config.start)).training.exists():
         before = Config.from_file(RECIPES / f"{start.folder.parent.name}.json")
-        train(before.but(data=config.data, fold=config.fold), table, cache, names, start)
+        train(before.but(data=config.data, fold=config.fold), table, names, start)
     write_json(files.config_file, config.to_dict())
-    return fit(config, cache, table.targets, names, files, classes=len(table.labels))
+    return fit(config, pixels(config, table), table.targets, names, files, classes=len(table.labels))
 
 
 def one(name: str, config: Config, table: LesionTable, files: Run, weights: Run) -> None:
     split, _ = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
     names = split["split"].to_numpy(str)
-    cache = build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops)
+    cache = pixels(config, table)  # before the clock starts
     interrupted, began = files.checkpoints.exists(), time.process_time()
     trained = (
-        train(config, table, cache, names, files)
+        train(config, table, names, files)
         if weights is files
         else load_trained(weights, config, classes=len(table.labels))
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
@@ -19,7 +20,9 @@ from skinlesion.evaluation.predictions import Predictions
 from skinlesion.runs import Run
 from skinlesion.serving.predictor import Predictor
 from skinlesion.taxonomy import HAM7, ISIC8
+from skinlesion.training import checkpoint
 from skinlesion.training.experiments import in_words, read_experiments, read_shipped
+from skinlesion.training.trained import facts_of
 from small import small_table
 
 TINY = {"image_size": 24, "fit": "squash", "epochs": 2, "batch_size": 16, "learning_rate": 0.003, "keep": "last"}
@@ -93,6 +96,7 @@ def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys)
     call("table")
 
     table = read_experiments(tmp_path / "table.csv").set_index("row")
+    assert table.loc["both", "parameters"] == table.loc[["plain", "other"], "parameters"].sum(), "it costs their sum"
     parts = [pd.read_csv(kept / "other" / f"fold-{fold}.csv.gz") for fold in (0, 1)]
     assert not set(parts[0]["lesion_id"]) & set(parts[1]["lesion_id"])
     codes, truth, even = list(HAM7.codes), [], []
@@ -138,6 +142,32 @@ def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys)
         answer[fold == k] = model.predict(x[fold == k])
     expected = balanced_accuracy_score(truth, answer.astype(str))
     assert table.loc["age", "balanced_accuracy"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_row_trains_what_it_starts_from_as_that_row_says(data, tmp_path, monkeypatch):
+    experiments = script("experiments")
+    first = {"about": "small images", **TINY, "model": "test_efficientnet"}
+    place = str(tmp_path / "by itself" / "first" / "fold-{fold}")
+    then = {
+        "about": "larger ones",
+        "base": "first.json",
+        "image_size": 32,
+        "start": place.replace("by itself", "needed"),
+    }
+    for name, recipe in (("first", first), ("then", then)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(recipe))
+    monkeypatch.setattr(experiments, "RECIPES", tmp_path)
+    for output, row in (("by itself", "first"), ("needed", "then")):
+        monkeypatch.setattr(experiments, "ANSWERS", tmp_path / output / "answers")
+        command = ["--output", str(tmp_path / output), "run", row, "--data", data, "--folds", "0"]
+        monkeypatch.setattr("sys.argv", ["experiments.py", *command])
+        experiments.main()
+    runs = [Run(tmp_path / output / "first" / "fold-0") for output in ("by itself", "needed")]
+    one, other = (facts_of(run)["checkpoint"] for run in runs)
+    assert one == other, "the same recipe on the same pixels"
+    weights = [checkpoint.read(run.folder / one)[0] for run in runs]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    assert facts_of(Run(tmp_path / "needed" / "then" / "fold-0"))["config"]["image_size"] == 32
 
 
 def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, monkeypatch, capsys):

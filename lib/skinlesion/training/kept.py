@@ -37,7 +37,7 @@ def is_kept(place: Path, config: Config, fingerprint: str) -> bool:
     if not place.with_suffix(".json").exists():
         return False
     facts = json.loads(place.with_suffix(".json").read_text())
-    return facts["fingerprint"] == fingerprint and Config(data=config.data).but(**facts["config"]) == config
+    return facts.get("fingerprint") == fingerprint and Config(data=config.data).but(**facts["config"]) == config
 
 
 def read_kept(place: Path) -> tuple[pd.DataFrame, dict]:
