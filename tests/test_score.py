@@ -213,10 +213,10 @@ def test_sigkill_at_random_moments_loses_and_doubles_nothing(many, model, tmp_pa
     draw, output, killed, done = random.Random(seed), tmp_path / "out", 0, {}
     for _ in range(5):
         process = start(many / "many.zip", output, model)
-        wanted = len(done) + draw.randrange(8)
+        wanted = len(done) + draw.randrange(4)  # five kills end well before the last of the 40 parts
         while process.poll() is None and len(list(output.glob("part-*"))) < wanted:
             time.sleep(0.002)
-        time.sleep(draw.uniform(0, 0.05))
+        time.sleep(draw.uniform(0, 0.02))
         process.kill()
         killed += process.wait() == -signal.SIGKILL
         now = {path: path.stat().st_mtime_ns for path in output.glob("part-*")}
