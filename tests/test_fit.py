@@ -153,9 +153,9 @@ def test_a_broken_checkpoint_is_passed_over(whole, data, tmp_path):
 
 
 def test_a_finished_training_is_not_run_again(whole, data):
-    steps = []
-    again = train(data, whole[1], watch=lambda progress: steps.append(progress.step))
-    assert not steps
+    seen = []
+    again = train(data, whole[1], watch=lambda progress: seen.append((progress.done, progress.ended)))
+    assert seen == [(0, True)]
     assert same(weights(again), weights(whole[0]))
 
 

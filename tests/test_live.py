@@ -1,8 +1,12 @@
 import math
 
 import pandas as pd
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from skinlesion.errors import SkinLesionError
 from skinlesion.training import live
 from skinlesion.training.fit import Progress
 
@@ -16,17 +20,25 @@ def test_time_left_and_share():
     assert text == "███░░░░░ 38% · epoch 2 of 4 · step 5 of 10 · loss 0.500 · about 0:50 left"
 
 
-def test_the_notebook_view_renews_itself_in_place(monkeypatch):
-    class Handle:
-        def __init__(self):
-            self.shown = []
+class Handle:
+    def __init__(self):
+        self.shown = []
 
-        def update(self, value):
-            self.shown.append(value)
+    def update(self, value):
+        self.shown.append(value)
 
-    line, figure = Handle(), Handle()
-    handles = iter((line, figure))
-    monkeypatch.setattr("IPython.display.display", lambda *_, **__: next(handles))
+
+@pytest.fixture
+def outputs(monkeypatch):
+    """The line and the figure that a notebook would show."""
+    handles = Handle(), Handle()
+    waiting = iter(handles)
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: next(waiting))
+    return handles
+
+
+def test_the_notebook_view_renews_itself_in_place(outputs):
+    line, figure = outputs
     watch = live.notebook(lambda history: f"{len(history)} epochs", every=0.0)
     progress = Progress(epoch=0, epochs=2)
     progress.at(0, 1, 3, 1.0, 1.0)
@@ -35,6 +47,41 @@ def test_the_notebook_view_renews_itself_in_place(monkeypatch):
     watch(progress)
     assert figure.shown == ["1 epochs"]
     assert len(line.shown) == 2 and "step 1 of 3" in repr(line.shown[-1])
+
+
+@pytest.mark.parametrize("epochs, said", [(3, "3 of 3 epochs"), (8, "3 of 8 epochs; no better one had come")])
+def test_the_notebook_view_says_at_once_when_a_training_has_ended(outputs, epochs, said):
+    line, figure = outputs
+    watch = live.notebook(lambda history: f"{len(history)} epochs", every=1e9)
+    progress = Progress(epoch=2, epochs=epochs, history=[{"epoch": 1}, {"epoch": 2}])
+    progress.at(2, 3, 3, 1.0, 1.0)
+    watch(progress)
+    progress.history.append({"epoch": 3})
+    watch(progress)
+    progress.ended = True
+    watch(progress)
+    assert figure.shown == ["2 epochs", "3 epochs"]
+    assert said in repr(line.shown[-1]) and "left" not in repr(line.shown[-1])
+
+
+def test_the_notebook_view_shows_a_training_that_had_ended_before(outputs):
+    line, figure = outputs
+    watch = live.notebook(lambda history: f"{len(history)} epochs")
+    watch(Progress(epoch=3, epochs=3, history=[{"epoch": e} for e in (1, 2, 3)], ended=True))
+    assert figure.shown == ["3 epochs"] and repr(line.shown[-1]) == "trained for 3 of 3 epochs"
+
+
+def test_an_interruption_is_told_in_one_line_that_says_how_to_go_on():
+    shell = InteractiveShell.instance()
+    with capture_output() as captured:
+        result = shell.run_cell("""
+from skinlesion.training import live
+with live.interruptible():
+    raise KeyboardInterrupt
+after = True
+""")
+    assert isinstance(result.error_in_exec, SkinLesionError) and "after" not in shell.user_ns
+    assert captured.stdout == "SkinLesionError: interrupted; run the cell again to go on from the last checkpoint\n"
 
 
 def test_the_bar_counts_all_steps(capsys):
@@ -64,12 +111,24 @@ def test_the_bar_of_a_resumed_training_goes_by_its_own_pace_and_is_closed_at_the
         assert not capsys.readouterr().err.endswith("\n")
         progress.history.append({"val_balanced_accuracy": 0.5})
         watch(progress)
+    progress.ended = True
+    watch(progress)
     shown = capsys.readouterr().err
     assert shown.endswith("\n") and "1000/1000" in shown and "2.00s/step" in shown
 
 
+def test_the_bar_is_closed_after_an_early_stop(capsys):
+    watch, progress = live.terminal(), Progress(epoch=0, epochs=10)
+    progress.at(0, 3, 3, 0.5, 1.0)
+    watch(progress)
+    assert not capsys.readouterr().err.endswith("\n")
+    progress.ended = True
+    watch(progress)
+    assert capsys.readouterr().err.endswith("\n")
+
+
 def test_the_bar_of_a_finished_training_is_not_drawn(capsys):
-    live.terminal()
+    live.terminal()(Progress(epoch=3, epochs=3, history=[{"epoch": e} for e in (1, 2, 3)], ended=True))
     assert capsys.readouterr().err == ""
 
 
@@ -91,6 +150,9 @@ def train(folder, history, first, last):
             progress.at(epoch, step + 1, 3, 1.0, 0.1)
             watch(progress)
         progress.history.append(history[epoch])
+        watch(progress)
+    if last == len(history):
+        progress.ended = True
         watch(progress)
 
 

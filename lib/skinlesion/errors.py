@@ -4,6 +4,10 @@
 class SkinLesionError(Exception):
     """Base of every error that the user can mend. Front ends print the message, never a traceback."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it in a notebook."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class DataError(SkinLesionError):
     """A data source is missing, unreadable, or unfit for what was asked of it."""

@@ -167,7 +167,7 @@ def _watch(trial) -> Callable:
             if math.isfinite(row[SCORE]):
                 trial.report(row[SCORE], row["epoch"])
         new, reported = len(progress.history) > reported, len(progress.history)
-        if new and reported < progress.epochs and trial.should_prune():
+        if new and not progress.ended and reported < progress.epochs and trial.should_prune():
             raise _Stop
 
     return watch

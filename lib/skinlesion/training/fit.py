@@ -55,6 +55,7 @@ class Progress:
     seconds: float = 0.0  # in steps of this call
     done: int = 0  # steps made by this call
     history: list[dict] = field(default_factory=list)  # one entry a finished epoch
+    ended: bool = False  # no step is left, or none that patience waits for
 
     def at(self, epoch: int, step: int, steps: int, loss: float, seconds: float) -> None:
         self.epoch, self.step, self.steps, self.loss = epoch, step, steps, loss
@@ -105,7 +106,7 @@ def fit(
         threads and processes).
     classes : int
     watch : callable, optional
-        Called after every step and every epoch.
+        Called after every step and every epoch, and once when the training has ended, which may have been before.
 
     Raises
     ------
@@ -144,6 +145,9 @@ def fit(
         _write_history(session, run)  # again, should a kill have come between the last checkpoint and it
         _write_facts(session, run, prior, split)
         world.wait()
+        progress.ended = True
+        if watch:
+            watch(progress)
         return load_trained(run, config, classes=classes)
 
 

@@ -4,13 +4,15 @@ TensorBoard where it is installed."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
+from skinlesion.errors import SkinLesionError
 from skinlesion.training.fit import Progress
 
 Watch = Callable[[Progress], None]
@@ -43,7 +45,8 @@ def tensorboard(folder: Path) -> Watch | None:
 
     def watch(progress: Progress) -> None:
         nonlocal writer, written
-        # not before there is something to write: a finished training that is asked for again calls no watch
+        if progress.ended:
+            return  # every epoch has been written, and a finished training that is asked for again leaves no file
         writer = writer or SummaryWriter(str(folder), purge_step=1)
         for row in progress.history[written:]:
             for name in row.keys() - {"epoch"}:
@@ -56,7 +59,7 @@ def tensorboard(folder: Path) -> Watch | None:
 
 
 def terminal() -> Watch:
-    """A tqdm bar over all steps, with loss, validation score and time left; closed after the last epoch.
+    """A tqdm bar over all steps, with loss, validation score and time left; closed at the end.
 
     Its pace is that of this call's own steps, without those before a resume.
     """
@@ -64,9 +67,12 @@ def terminal() -> Watch:
 
     def watch(progress: Progress) -> None:
         nonlocal bar
+        if progress.ended:
+            if bar is not None:  # none was drawn for a training that had ended before
+                bar.close()
+            return
         done, total = progress.epoch * progress.steps + progress.step, progress.epochs * progress.steps
-        # not before the first step, when its clock starts: a finished training that is asked for again calls no watch
-        if bar is None:
+        if bar is None:  # not before the first step, when its clock starts
             bar = tqdm(total=total, initial=done, unit="step", desc="train", dynamic_ncols=True)
         bar.n, bar.total = done, total
         last = progress.history[-1] if progress.history else {}
@@ -75,8 +81,6 @@ def terminal() -> Watch:
             loss=f"{progress.loss:.3f}",
             val_balanced_accuracy=f"{last.get('val_balanced_accuracy', float('nan')):.3f}",
         )
-        if len(progress.history) == progress.epochs:
-            bar.close()
 
     return watch
 
@@ -97,7 +101,7 @@ def notebook(draw: Callable[[pd.DataFrame], object], every: float = 1.0) -> Watc
         if finished > shown["epochs"]:
             shown["epochs"] = finished
             figure.update(draw(pd.DataFrame(progress.history)))
-        elif time.monotonic() - shown["time"] < every:
+        elif not progress.ended and time.monotonic() - shown["time"] < every:
             return
         shown["time"] = time.monotonic()
         line.update(_Line(describe(progress)))
@@ -105,8 +109,27 @@ def notebook(draw: Callable[[pd.DataFrame], object], every: float = 1.0) -> Watc
     return watch
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Around a training in a notebook: an interruption is told in a line that says how to go on.
+
+    Raises
+    ------
+    SkinLesionError
+        In place of ``KeyboardInterrupt``; like that one, it keeps the cells below from running.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SkinLesionError("interrupted; run the cell again to go on from the last checkpoint") from None
+
+
 def describe(progress: Progress, width: int = 24) -> str:
-    """``██████░░░░ 62% · epoch 3 of 8 · step 40 of 118 · loss 0.912 · about 2:31 left``"""
+    """``██████░░░░ 62% · epoch 3 of 8 · step 40 of 118 · loss 0.912 · about 2:31 left``, and how it ended."""
+    if progress.ended:
+        finished = len(progress.history)
+        early = "" if finished == progress.epochs else "; no better one had come for long enough (patience)"
+        return f"trained for {finished} of {progress.epochs} epochs{early}"
     share = (progress.epoch * progress.steps + progress.step) / (progress.epochs * max(progress.steps, 1))
     left = int(progress.seconds_left)
     return (
