@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import skinlesion.training.fit as fitting
 from skinlesion.data.cache import build_cache
 from skinlesion.data.splits import make_split
 from skinlesion.errors import ModelError
 from skinlesion.runs import Run
 from skinlesion.training import checkpoint
 from skinlesion.training.fit import fit
+from skinlesion.training.session import Session
 from small import small_table
 from test_fit import CONFIG, end_of, same
 
@@ -97,6 +99,26 @@ def test_a_broken_best_network_that_is_the_last_costs_nothing(epoch, within, dat
     assert all(end >= epoch for end in ends), "no finished epoch was gone through again"
     fit(last, *data, Run(tmp_path / "whole"), classes=7)
     assert all(same(a, b) for a, b in zip(end_of(run.folder), end_of(tmp_path / "whole"), strict=True))
+
+
+def test_the_epoch_that_is_named_is_the_kept_networks(data, tmp_path, monkeypatch):
+    """Killed between the best network and the checkpoint; that epoch comes out worse when it is gone through again."""
+    judged = iter([0.5, 0.9, 0.1])
+    figures = ("val_loss", "val_accuracy", "val_balanced_accuracy")
+    monkeypatch.setattr(fitting, "validate", lambda *_: dict.fromkeys(figures, next(judged)))
+    config, run, save = CONFIG.but(keep="best", epochs=2, checkpoint_every=0), Run(tmp_path), Session.save
+
+    def killed(session):
+        if session.state["epoch"] == 2:
+            raise Stop
+        save(session)
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Session, "save", killed)
+        fit(config, *data, run, classes=7)
+    trained = fit(config, *data, run, classes=7)
+    assert list(trained.history["val_balanced_accuracy"]) == [0.5, 0.1]
+    assert trained.best_epoch == 2 == checkpoint.read(run.folder / trained.facts["checkpoint"])[1]["epoch"]
 
 
 def test_a_state_that_was_altered(finished):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +20,9 @@ import pytest
 import workers
 from skinlesion.data.cache import build_cache, open_cache
 from skinlesion.data.splits import make_split
+from skinlesion.errors import SkinLesionError
 from skinlesion.runs import Run
-from skinlesion.training import checkpoint
+from skinlesion.training import checkpoint, distributed
 from skinlesion.training.balance import epoch_rows
 from skinlesion.training.distributed import World
 from small import small_csv
@@ -241,6 +243,27 @@ def torchrun(images, run, output) -> subprocess.Popen:
         return subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True)
 
 
+def deserted(folder: Path) -> None:
+    """What a process does whose torchrun was killed before it could prctl: its agent answers no more."""
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+    distributed.MEETING = timedelta(seconds=2)
+    try:
+        with distributed.join():
+            pass
+    except SkinLesionError as error:
+        (folder / os.environ["RANK"]).write_text(str(error))
+
+
+def test_torchrun_killed_while_its_processes_are_starting(tmp_path):
+    """They would look for it for hours, deaf to every signal but the one that cannot be ignored."""
+    assert timedelta(seconds=30) >= distributed.MEETING
+    began = time.monotonic()
+    assert end(workers.ranks(deserted, (tmp_path,), (tmp_path,))) == [0, 0]
+    assert time.monotonic() - began < 60
+    for rank in "01":
+        assert "another process of this training has ended" in (tmp_path / rank).read_text()
+
+
 def test_torchrun_killed_and_started_again(images, undisturbed, tmp_path):
     run = tmp_path / "run"
     launcher = torchrun(images, run, tmp_path / "killed")
@@ -248,7 +271,9 @@ def test_torchrun_killed_and_started_again(images, undisturbed, tmp_path):
     processes = [int(pid) for pid in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
     launcher.kill()  # its processes have sessions of their own, and nobody is left to end them
     launcher.wait()
+    until = time.monotonic() + 60
     while any(Path(f"/proc/{process}/cmdline").exists() for process in processes):
+        assert time.monotonic() < until, "they outlive it"
         time.sleep(0.01)
     assert one_message(tmp_path / "killed").startswith("error: interrupted; the last checkpoint is kept")
     state = checkpoint.newest(next(run.glob("checkpoints/*")))[1]

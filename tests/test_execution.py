@@ -15,8 +15,9 @@ import pytest
 import run_all
 from skinlesion import pipeline
 from skinlesion.config import Config
-from skinlesion.pipeline import notebook, stamps
+from skinlesion.pipeline import notebook
 from skinlesion.pipeline.series import Step
+from skinlesion.runs import lock
 from small_series import HEAD, states, summary, write_notebook
 
 
@@ -145,7 +146,7 @@ def test_ctrl_c(folders):
     assert summary(folder)["status"] == "interrupted"
     assert states(folder) == {"01_a": "interrupted", "02_b": "missing"}
     assert "The run was interrupted here" in (folder / "01_a.html").read_text()
-    with stamps.lock(folder):
+    with lock(folder):
         pass
 
 

@@ -193,6 +193,13 @@ def test_learning_rate_schedule():
     assert learning_rate(Config(learning_rate=1.0), 0.9) == 1.0
 
 
+@pytest.mark.parametrize("warmup", [1e-6, 1e-4, 1e-3, 0.01, 0.1, 0.5])
+def test_no_step_is_above_the_peak(warmup):
+    config = Config(learning_rate=1.0, warmup=warmup, cosine=True)
+    rates = [learning_rate(config, step / 2000) for step in range(2000)]
+    assert min(rates) > 0 and 0.99 < max(rates) <= 1.0
+
+
 def kill_and_resume(data, config: Config, folder: Path, kills: int) -> dict:
     """SIGKILL a training ``kills`` times at random moments, spread over its whole length, and let it go on each time.
 

@@ -188,6 +188,8 @@ def test_weights_from_the_hub_and_then_from_the_cache(hub, tmp_path):
     missing = second["test_vit2"]
     assert missing["error"] == "ModelError" and missing["seconds"] < 20
     assert "Available offline: tf_efficientnet_lite0" in missing["says"] and repo["test_resnet"][5:] in missing["says"]
+    tagged = ask(hub.address, tmp_path, "tf_efficientnet_lite0.in1k")["tf_efficientnet_lite0.in1k"]
+    assert "go by the plain name, tf_efficientnet_lite0" in tagged["says"]
 
 
 @pytest.fixture

@@ -184,6 +184,32 @@ def test_an_epoch_that_was_saved_but_not_shown_is_made_up_for(tmp_path):
     assert [p.step for p in events.Scalars("train_loss")] == [1, 2, 3]
 
 
+def values(folder, name="train_loss") -> dict[int, float]:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {point.step: pytest.approx(point.value) for point in events.Scalars(name)}
+
+
+def test_a_last_epoch_that_was_saved_but_not_shown_is_made_up_for(tmp_path):
+    history = [{"epoch": e, "train_loss": 1.0 / e} for e in range(1, 4)]
+    train(tmp_path, history, 0, 2)
+    assert values(tmp_path) == {1: 1.0, 2: 0.5}
+    train(tmp_path, history, 3, 3)
+    assert values(tmp_path) == {1: 1.0, 2: 0.5, 3: 1 / 3}
+
+
+def test_tensorboard_shows_what_was_asked_for_last(tmp_path):
+    one = [{"epoch": e, "train_loss": 1.0 / e, "val_loss": 1.0} for e in range(1, 4)]
+    other = [{"epoch": e, "train_loss": 2.0 / e} for e in range(1, 3)]
+    for history in (one, other):
+        train(tmp_path, history, 0, len(history))
+    train(tmp_path, one, 3, 3)
+    assert values(tmp_path) == {1: 1.0, 2: 0.5, 3: 1 / 3} and values(tmp_path, "val_loss") == {1: 1.0, 2: 1.0, 3: 1.0}
+    files = set(tmp_path.iterdir())
+    train(tmp_path, one, 3, 3)
+    assert set(tmp_path.iterdir()) == files
+
+
 def test_without_tensorboard_there_is_no_watch(tmp_path, monkeypatch):
     monkeypatch.setattr(live, "find_spec", lambda name: None)
     assert live.tensorboard(tmp_path / "events") is None

@@ -14,6 +14,7 @@ from skinlesion.config import Config
 from skinlesion.errors import ConfigError, SkinLesionError
 from skinlesion.pipeline import notebook, series, stamps
 from skinlesion.pipeline.series import Step
+from skinlesion.runs import lock
 from small_series import HEAD, states, summary, write_notebook
 
 # --- parameters cells -------------------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ def test_a_folder_can_move(chain):
 
 
 def test_one_process_a_folder(chain):
-    with stamps.lock(chain.folder), pytest.raises(SkinLesionError, match=f"process {os.getpid()} is at work"):
+    with lock(chain.folder), pytest.raises(SkinLesionError, match=f"process {os.getpid()} is at work"):
         chain.go()
     (chain.folder / ".lock").write_text("999999999")  # left by one that was killed
     assert chain.go() == []

@@ -6,8 +6,9 @@ from skinlesion.config import Config
 from skinlesion.data.cache import build_cache
 from skinlesion.data.splits import make_split, write_split
 from skinlesion.errors import ConfigError, DataError
+from skinlesion.export import recipes
 from skinlesion.runs import Run, write_json
-from skinlesion.training.fit import fit
+from skinlesion.training.fit import fit, training_key
 from skinlesion.training.trained import predict
 from small import small_table
 
@@ -125,3 +126,34 @@ def test_what_cannot_be_started_from_is_refused(earlier, data, tmp_path):
         train(data, tmp_path / "b", start.but(model="resnet10t"))
     with pytest.raises(DataError, match=r"training\.json is not there yet; run skinlesion train"):
         train(data, tmp_path / "c", start.but(start=str(tmp_path / "nobody")))
+
+
+def test_a_distilled_transformer_has_two_last_layers(table, data, tmp_path):
+    config = CONFIG.but(model="deit_tiny_distilled_patch16_224", image_size=32, epochs=1)
+    wide = build_cache(table, size=32, fit="squash")
+    first = train((wide, *data[1:]), tmp_path / "seven", config)
+    write_split(make_split(table), tmp_path / "seven" / "split.csv")
+    changes = {"start": str(tmp_path / "seven"), "labels": 8, "split_file": str(tmp_path / "seven" / "split.csv")}
+    config = config.but(**changes, **STILL)
+    second = fit(config, wide, *data[1:], Run(tmp_path / "eight"), classes=8).model.state_dict()
+    for name, weight in first.model.named_parameters():
+        if "head" in name:
+            assert second[name].shape[0] == 8 and weight.shape[0] == 7
+        else:
+            assert torch.allclose(second[name], weight, atol=1e-9), name
+
+
+def test_a_manifest_tells_what_the_start_was_trained_by(earlier, data, tmp_path):
+    """Not what its folder has been made ready for since."""
+    run = Run(tmp_path / "earlier")
+    train(data, run.folder, CONFIG.but(epochs=1))
+    write_json(run.config_file, CONFIG.but(epochs=7).to_dict())
+    told = recipes(CONFIG.but(start=str(run.folder)), "demo")
+    assert told["started_from"]["epochs"] == 1 and told["config"]["start"] == "earlier"
+    assert "started_from" not in recipes(CONFIG.but(start=str(tmp_path / "nobody")), "demo")
+
+
+def test_other_labels_make_another_training(data):
+    """Where a data set has images of no more classes than both label sets share, all else is the same."""
+    keys = {training_key(CONFIG.but(labels=labels), data[0].content, *data[1:]) for labels in (7, 8)}
+    assert len(keys) == 2

@@ -73,6 +73,20 @@ def test_a_sweep_goes_on_after_a_kill(config, tmp_path):
         sweep(config, tmp_path, 3, epochs=[1, 2])
 
 
+def test_what_cannot_be_trained_together_ends_a_trial_and_not_the_sweep(config, tmp_path, capsys):
+    """Stages can be frozen, but ``classic`` has none."""
+    found = sweep(config.but(epochs=1), tmp_path, 6, freeze=[0, 2])
+    refused = found["freeze"] == 2
+    assert 0 < refused.sum() < 6 and list(found["status"] == "refused") == list(refused)
+    assert found[refused][sweeping.SCORE].isna().all() and (found[refused]["epochs"] == 0).all()
+    assert capsys.readouterr().out.count("no stages to freeze") == refused.sum()
+
+
+def test_without_validation_images_no_trial_can_be_judged(config, tmp_path):
+    with pytest.raises(ConfigError, match="fold=-1 leaves no validation images"):
+        sweep(config.but(fold=-1), tmp_path, 1)
+
+
 def test_poor_trials_are_stopped(tmp_path):
     study = sweeping._study(Run(tmp_path), CONFIG)
 

@@ -29,6 +29,7 @@ from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
 from skinlesion.taxonomy import LabelSet
 from skinlesion.training.domain import Domain, fit_domain
+from skinlesion.training.earlier import recipe_of
 from skinlesion.training.models import Classifier
 from skinlesion.training.views import answer
 
@@ -320,8 +321,8 @@ def recipes(config: Config, source: str) -> dict[str, dict]:
     values = config.to_dict() | {"data": source}
     for name in ("split_file", "start", "teachers", "elsewhere"):
         values[name] = ",".join(Path(place).name for place in listed(values[name]))
-    before = Run(config.start).config_file
-    earlier = recipes(Config.from_file(before), source)["config"] if config.start and before.exists() else None
+    before = Run(config.start) if config.start else None
+    earlier = recipes(recipe_of(before), source)["config"] if before and before.training.exists() else None
     return {"config": values} | ({"started_from": earlier} if earlier else {})
 
 

@@ -69,6 +69,39 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SKINLESION_CACHE") or Path.home() / ".cache" / "skinlesion").expanduser()
 
 
+@contextmanager
+def lock(folder: Path):
+    """Keep a second process out of a run's folder; the system lets go of the lock when its holder ends, even killed.
+
+    Raises
+    ------
+    SkinLesionError
+        If another process holds it, or the folder cannot be written to.
+    """
+    import fcntl  # there is none on Windows, where the rest of this module is needed to predict
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+")  # noqa: SIM115, closed below
+    except OSError as error:
+        raise SkinLesionError(
+            f"{folder} cannot be written ({error.strerror or error}); choose another folder"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise SkinLesionError(
+                f"process {holder} is at work in {folder}; wait for it to end or choose another --run"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
 class Run:
     """Names the files of one run. ``Run("reports/demo")``; the folder is made when the first file is written."""
 

@@ -19,7 +19,7 @@ from skinlesion import report
 from skinlesion.config import Config
 from skinlesion.errors import ConfigError, SkinLesionError
 from skinlesion.pipeline import notebook, record, stamps
-from skinlesion.runs import Run, write_json
+from skinlesion.runs import Run, lock, write_json
 
 CELL_TIMEOUT = 7200  # seconds
 LIBRARY = Path(skinlesion.__file__).parent
@@ -118,7 +118,7 @@ def run_series(
         selected = [_find(steps, only)]
         wanted |= set(selected)
         _need_inputs(run, steps, selected[0])
-    with stamps.lock(run.folder):
+    with lock(run.folder):
         write_json(run.config_file, config.to_dict())
         series = _Series(config, run, notebooks.resolve(), steps, names, cell_timeout, preset, stream or sys.stdout)
         return series.bring_up_to_date(selected, wanted)

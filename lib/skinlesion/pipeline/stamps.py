@@ -1,16 +1,13 @@
-"""When is a notebook up to date? Hashes of what it depends on, and the lock on a run's folder."""
+"""When is a notebook up to date? Hashes of what it depends on."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Iterable
-from contextlib import contextmanager
 from pathlib import Path
 
 from skinlesion.config import Config, split_kind
-from skinlesion.errors import DataError, SkinLesionError
+from skinlesion.errors import DataError
 
 
 def data_fingerprint(config: Config) -> str:
@@ -57,28 +54,3 @@ def _file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return "missing"
-
-
-@contextmanager
-def lock(folder: Path):
-    """Keep a second process out of a run's folder; the system lets go of the lock when its holder ends, even killed.
-
-    Raises
-    ------
-    SkinLesionError
-        If another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise SkinLesionError(
-                f"process {holder} is at work in {folder}; wait for it to end or choose another --run"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

@@ -22,8 +22,7 @@ from skinlesion.data import splits
 from skinlesion.data.cache import build_cache
 from skinlesion.data.table import LesionTable
 from skinlesion.errors import ConfigError, DivergedError, SkinLesionError
-from skinlesion.pipeline.stamps import lock
-from skinlesion.runs import Run, atomic, write_json
+from skinlesion.runs import Run, atomic, lock, write_json
 from skinlesion.training.chance import generator
 from skinlesion.training.command import prepare
 from skinlesion.training.fit import fit
@@ -77,13 +76,17 @@ def sweep(config: Config, space: dict, folder: Path, trials: int, *, progress: b
         _take_up(study)
         prepare(config, run, progress)
         table, split = LesionTable.load(run), splits.load_split(run.split)["split"].to_numpy(str)
+        if "validation" not in split:
+            raise ConfigError(
+                f"fold={config.fold} leaves no validation images, by which trials are judged; give a fold from 0 to 4"
+            )
         while (ended := len(study.get_trials(deepcopy=False, states=_ENDED))) < trials:
             study.sampler = _sampler(config.seed, ended)
             trial = study.ask()
-            drawn = config.but(**{name: _draw(trial, name, values) for name, values in space.items()})
+            values = {name: _draw(trial, name, choice) for name, choice in space.items()}
             place = Run(run.folder / trial.user_attrs.get("folder", f"trial-{trial.number:04}"))
             trial.set_user_attr("folder", place.folder.name)
-            _try(study, trial, drawn, table, split, place)
+            _try(study, trial, config, values, table, split, place)
             rows = _write_table(study, list(space), run.folder / TABLE)
             done = rows[rows["trial"] == trial.number].iloc[0]
             print(f"trial {trial.number}  {done['status']} after epoch {done['epochs']}, {SCORE} {done[SCORE]:.3f}")
@@ -173,24 +176,30 @@ def _watch(trial) -> Callable:
     return watch
 
 
-def _try(study, trial, config: Config, table: LesionTable, split, place: Run) -> None:
-    """Train one recipe to its end, or to where it is stopped, and tell the study."""
-    write_json(place.config_file, config.to_dict())
-    cache = build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops)
+def _try(study, trial, config: Config, values: dict, table: LesionTable, split, place: Run) -> None:
+    """Train one recipe to its end, or to where it is stopped, and tell the study; some that are drawn cannot be."""
     try:
+        config = config.but(**values)
+        write_json(place.config_file, config.to_dict())
+        cache = build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops)
         trained = fit(config, cache, table.targets, split, place, classes=len(table.labels), watch=_watch(trial))
     except _Stop:
         study.tell(trial, state=TrialState.PRUNED)
     except DivergedError:
         trial.set_user_attr("diverged", True)
         study.tell(trial, state=TrialState.PRUNED)
+    except ConfigError as error:  # each value is possible, but not together with the others
+        print(f"trial {trial.number} is refused: {error}")
+        trial.set_user_attr("refused", str(error))
+        study.tell(trial, state=TrialState.PRUNED)
     else:
         study.tell(trial, float(trained.history[SCORE].max()))
 
 
 def _status(trial) -> str:
-    if trial.user_attrs.get("diverged"):
-        return "diverged"
+    for status in ("diverged", "refused"):
+        if trial.user_attrs.get(status):
+            return status
     return "stopped" if trial.state is TrialState.PRUNED else "complete"
 
 

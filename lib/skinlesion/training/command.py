@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+
+import pandas as pd
 
 from skinlesion.config import Config
 from skinlesion.data import splits
@@ -13,14 +15,14 @@ from skinlesion.data.cache import build_cache, link_cache, linked_cache
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import SkinLesionError
-from skinlesion.runs import Run, cache_folder, write_json
+from skinlesion.errors import ConfigError, DataError, SkinLesionError
+from skinlesion.runs import Run, cache_folder, lock, write_json
 from skinlesion.taxonomy import label_set
 from skinlesion.training import distributed, live
-from skinlesion.training.earlier import check_split, teacher_runs
-from skinlesion.training.fit import fit
+from skinlesion.training.earlier import check_lesions, check_split, recipe_of, teacher_runs
+from skinlesion.training.fit import TRAINING_FIELDS, fit
 from skinlesion.training.session import first_network
-from skinlesion.training.trained import write_outputs
+from skinlesion.training.trained import facts_of, write_outputs
 
 
 def train(config: Config, run: Run, *, progress: bool = True) -> int:
@@ -39,7 +41,7 @@ def train(config: Config, run: Run, *, progress: bool = True) -> int:
         For data, parameters or a folder that cannot be used, or an interruption; what was reached is kept.
     """
     try:
-        with _stoppable(), distributed.join() as world:
+        with _stoppable(), distributed.join() as world, lock(run.folder) if world.first else nullcontext():
             if world.first:
                 prepare(config, run, progress)
             world.need_shared(run.folder, cache_folder())
@@ -48,8 +50,11 @@ def train(config: Config, run: Run, *, progress: bool = True) -> int:
     except KeyboardInterrupt:
         if not distributed.world().first:
             sys.exit(130)  # the first process says it for all
+        kept = any(run.checkpoints.glob("*/step-*"))
         raise SkinLesionError(
             f"interrupted; the last checkpoint is kept in {run.checkpoints}, the same command goes on from it"
+            if kept
+            else "interrupted before the first checkpoint; the same command begins again"
         ) from None
     return 0
 
@@ -65,9 +70,12 @@ def _stoppable() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before = {kind: signal.signal(kind, stop) for kind in kinds}
-    yield
-    for kind, handler in before.items():
-        signal.signal(kind, handler)
+    try:
+        yield
+    finally:
+        if distributed.world().size == 1:  # torchrun's second signal comes late, and its processes end now anyway
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
 
 
 def prepare(config: Config, run: Run, progress: bool) -> None:
@@ -80,6 +88,8 @@ def prepare(config: Config, run: Run, progress: bool) -> None:
     table = check.table
     split, origin = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
     splits.check_split(split, fold=config.fold)
+    check_lesions(config, run, split)
+    _refuse_evaluated(config, run, split)
 
     with suppress(OSError):  # a folder that cannot be written to is told of next
         run.outputs.unlink(missing_ok=True)  # of an earlier training, perhaps of another recipe
@@ -91,6 +101,22 @@ def prepare(config: Config, run: Run, progress: bool) -> None:
     sizes = split["split"].value_counts()
     print(f"split {origin}; " + ", ".join(f"{name} {sizes.get(name, 0):,}" for name in splits.SPLITS))
     link_cache(run, build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops, progress=progress))
+
+
+def _refuse_evaluated(config: Config, run: Run, split: pd.DataFrame) -> None:
+    """Raise ConfigError where the folder holds an evaluation or a model of another training than this one."""
+    there = [path.name for path in (run.predictions, run.metrics, run.model) if path.exists()]
+    try:
+        known, dealt = recipe_of(run), facts_of(run)["split"]
+    except (DataError, KeyError):  # none was finished here, or by an older version
+        return
+    other = [name for name in (*TRAINING_FIELDS, "crops", "views") if getattr(known, name) != getattr(config, name)]
+    other += ["split"] if dealt != splits.digest(split["split"]) else []
+    if there and other:
+        raise ConfigError(
+            f"{run.folder} holds {', '.join(there)} of another training (with another {', '.join(other)}); choose "
+            "another folder for this one, or delete that one"
+        )
 
 
 def _train(config: Config, run: Run, world: distributed.World, progress: bool) -> None:

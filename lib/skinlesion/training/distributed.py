@@ -39,6 +39,9 @@ from skinlesion.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.runs import write_text
 
 _PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
+#: Torchrun is there before its processes, unless it was killed while they were starting. torch tries twice as long, and
+#: listens to no signal but SIGKILL meanwhile.
+MEETING = timedelta(seconds=20)
 PATIENCE = timedelta(hours=6)  # the others wait this long while the first one checks and decodes the images
 
 
@@ -187,6 +190,9 @@ def join() -> Iterator[World]:
             raise ConfigError(f"this machine has {count} GPUs; start torchrun with --nproc-per-node {count} or less")
         torch.cuda.set_device(local)
     with _together():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+        store, rank, size = next(dist.rendezvous("env://", timeout=MEETING))
+        store.set_timeout(PATIENCE)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     yield here
     dist.destroy_process_group()  # not after an error: that could wait for the others, who learn of it when we end

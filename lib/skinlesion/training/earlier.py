@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from skinlesion.config import Config, listed, split_kind
@@ -25,10 +27,14 @@ def teacher_runs(config: Config) -> list[Run]:
     return runs
 
 
+def earlier_runs(config: Config) -> list[Run]:
+    """All runs that a training learns from: its teachers, and the one that it starts from."""
+    return teacher_runs(config) + ([Run(config.start)] if config.start else [])
+
+
 def earlier_stamp(config: Config) -> str:
     """Names the weights of all earlier runs, so that a training is not mixed with another that had other ones."""
-    runs = teacher_runs(config) + ([Run(config.start)] if config.start else [])
-    return " ".join(facts_of(run, MAKER)["checkpoint"] for run in runs)
+    return " ".join(facts_of(run, MAKER)["checkpoint"] for run in earlier_runs(config))
 
 
 def recipe_of(run: Run) -> Config:
@@ -58,12 +64,7 @@ def check_split(run: Run, config: Config) -> None:
     if known and run.split.exists() and known != splits.digest(splits.load_split(run.split)["split"]):
         raise ConfigError(f"{run.folder} was split anew since it was trained; train it again, or take another run")
     if config.split_file and Path(config.split_file).exists() and run.split.exists():
-        known = _known_lesions(run, config.split_file)
-        if known:
-            raise ConfigError(
-                f"{run.folder} was trained on {known:,} of the lesions that {config.split_file} gives to validation or "
-                "test; take a run of the same split, or train it anew"
-            )
+        _refuse_known(run, splits.read_parts(config.split_file), config.split_file)
         return
     names: tuple[str, ...] = ("labels", "split_file")
     if not config.split_file:
@@ -79,11 +80,45 @@ def check_split(run: Run, config: Config) -> None:
         )
 
 
-def _known_lesions(run: Run, split_file: str) -> int:
-    """How many lesions (near-duplicates as one) the run was trained on that the file gives to validation or test."""
-    theirs, ours = splits.load_split(run.split), splits.read_parts(split_file)
-    judged = theirs["group"][theirs["image_id"].isin(ours.index[ours != "train"])]
-    return judged[judged.isin(theirs["group"][theirs["split"] == "train"])].nunique()
+def check_lesions(config: Config, run: Run, split: pd.DataFrame) -> None:
+    """Refuse earlier runs that were trained on a lesion which ``run``'s split gives to validation or test.
+
+    :func:`check_split` compares recipes, which agree where a data set has grown since at the same place; this compares
+    the splits themselves.
+
+    Parameters
+    ----------
+    config : Config
+    run : Run
+        The one that is to be trained: it cannot be its own start or teacher.
+    split : DataFrame
+        Its ``image_id``, ``lesion_id`` and ``split``.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for earlier in earlier_runs(config):
+        if earlier.folder == run.folder:
+            raise ConfigError(f"{run.folder} cannot be its own start or teacher; choose another folder for the new run")
+        if earlier.split.exists():
+            judged = split[split["split"] != "train"]
+            _refuse_known(earlier, split.set_index("image_id")["split"], str(run.split), set(judged["lesion_id"]))
+
+
+def _refuse_known(run: Run, parts: pd.Series, source: str, lesions: Collection[str] = ()) -> None:
+    """Refuse a run that was trained on lesions (near-duplicates as one) of what ``source`` gives to be judged.
+
+    ``parts`` says of each image id where it belongs, ``lesions`` which ones are judged, where that is known.
+    """
+    theirs = splits.load_split(run.split)
+    judged = theirs["image_id"].isin(parts.index[parts != "train"]) | theirs["lesion_id"].isin(lesions)
+    trained = theirs["group"].isin(theirs["group"][theirs["split"] == "train"])
+    if known := theirs["group"][judged & trained].nunique():
+        raise ConfigError(
+            f"{run.folder} was trained on {known:,} of the lesions that {source} gives to validation or test; take a "
+            "run of the same split, or train it anew"
+        )
 
 
 def _settled(config: Config, name: str) -> object:
@@ -108,12 +143,14 @@ def load_start(model: Classifier, config: Config) -> None:
     tensors, _ = checkpoint.read(run.folder / facts_of(run, MAKER)["checkpoint"])
     weights = {name: torch.as_tensor(tensor) for name, tensor in tensors.items()}
     if earlier.labels != config.labels:
-        last = set(map(id, model.backbone.get_classifier().parameters()))
+        heads = model.backbone.get_classifier()
+        heads = heads if isinstance(heads, tuple) else (heads,)  # distilled transformers have two
+        last = {id(parameter) for head in heads for parameter in head.parameters()}
         weights |= {name: own for name, own in model.named_parameters() if id(own) in last}
     try:
         model.load_state_dict(weights)
     except RuntimeError:
         raise ConfigError(
             f"start={config.start!r} is a {earlier.model} at {earlier.image_size} px, which does not fit the "
-            f"{config.model} at {config.image_size} px with the classes here; name a run of the same network"
+            f"{config.model} at {config.image_size} px with the classes here; name a run of the same network and size"
         ) from None

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from skinlesion.config import Config
 from skinlesion.data.cache import PixelCache
-from skinlesion.data.splits import digest
+from skinlesion.data.splits import digest, load_split
 from skinlesion.errors import ConfigError
 from skinlesion.runs import Run, atomic, write_json
 from skinlesion.training import checkpoint, distributed
@@ -25,7 +25,7 @@ from skinlesion.training.augment import augment
 from skinlesion.training.balance import epoch_rows
 from skinlesion.training.chance import generator
 from skinlesion.training.distributed import ALONE, batch_norms
-from skinlesion.training.earlier import earlier_stamp
+from skinlesion.training.earlier import check_lesions, earlier_stamp
 from skinlesion.training.losses import distillation, learned_prior, make_loss
 from skinlesion.training.memory import keep_freed_memory
 from skinlesion.training.mixing import mix
@@ -39,7 +39,7 @@ TRAINING_FIELDS = (
     "seed", "fold", "image_size", "fit", "balance", "target_count", "rotation", "flip", "scale", "shift", "shear",
     "color", "degrade", "rand_augment", "erase", "mix", "model", "pretrained", "freeze", "epochs", "first_epochs",
     "first_size", "batch_size", "optimizer", "learning_rate", "weight_decay", "warmup", "cosine",
-    "precision", "loss", "label_smoothing", "teachers", "distill", "average", "keep", "patience",
+    "precision", "labels", "loss", "label_smoothing", "teachers", "distill", "average", "keep", "patience",
 )  # fmt: skip
 
 
@@ -120,6 +120,8 @@ def fit(
         If the folder cannot be written to, another process trains there, or a process of this training has ended.
     """
     keep_freed_memory()
+    if run.split.exists():
+        check_lesions(config, run, load_split(run.split))
     train, validation = np.flatnonzero(split == "train"), np.flatnonzero(split == "validation")
     counts = np.bincount(targets[train], minlength=classes)
     prior = learned_prior(config, counts)
@@ -209,8 +211,9 @@ def _check_sizes(session: Session, smallest: int) -> None:
     config, size = session.config, session.world.size
     if smallest < 2 * size and (size > 1 or batch_norms(session.model)):
         raise ConfigError(
-            f"batch_size={config.batch_size} makes batches of {smallest} here, and {size} processes of {config.model} "
-            f"need {2 * size}; raise batch_size" + (" or start fewer processes" if size > 1 else "")
+            f"batch_size={config.batch_size} makes batches of {smallest} here, and {config.model} in {size} "
+            f"{'process needs' if size == 1 else 'processes needs'} {2 * size}; raise batch_size"
+            + (" or start fewer processes" if size > 1 else "")
         )
 
 
@@ -263,7 +266,7 @@ def _write_facts(session: Session, run: Run, prior: np.ndarray, split: np.ndarra
 def learning_rate(config: Config, done: float) -> float:
     """The learning rate after the fraction ``done`` of all steps: linear warm-up, then constant or a cosine to zero."""
     if done < config.warmup:
-        return config.learning_rate * (done + 1e-3) / config.warmup
+        return config.learning_rate * min(1.0, (done + 1e-3) / config.warmup)
     if not config.cosine:
         return config.learning_rate
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - config.warmup) / (1 - config.warmup)))

@@ -132,7 +132,7 @@ def _cached(name: str) -> Path | None:
 
 def _fetched(name: str) -> Path:
     """The file, fetched into timm's caches."""
-    cfg = timm.get_pretrained_cfg(name) or PretrainedCfg()
+    cfg, plain = timm.get_pretrained_cfg(name) or PretrainedCfg(), name.partition(".")[0]
     if not cfg.has_weights:
         raise ModelError(f"timm has no pretrained weights for {name}. {_offline()}")
     try:
@@ -143,6 +143,7 @@ def _fetched(name: str) -> Path:
         raise ModelError(
             f"no pretrained weights for {name}: neither an installed package nor timm's cache holds them, and "
             f"{cfg.hf_hub_id or cfg.url} cannot be fetched ({_brief(error)}). {_offline()}"
+            + (f" An installed package's go by the plain name, {plain}" if plain != name and plain in PACKAGES else "")
         ) from error
 
 

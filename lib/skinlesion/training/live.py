@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -45,8 +46,10 @@ def tensorboard(folder: Path) -> Watch | None:
 
     def watch(progress: Progress) -> None:
         nonlocal writer, written
-        if progress.ended:
-            return  # every epoch has been written, and a finished training that is asked for again leaves no file
+        if progress.ended and _shown(folder, progress.history):
+            return  # also where it had ended before: that leaves no file
+        if progress.ended:  # an epoch was saved but not shown before a kill, or another recipe was trained here since
+            writer, written = None, 0
         writer = writer or SummaryWriter(str(folder), purge_step=1)
         for row in progress.history[written:]:
             for name in row.keys() - {"epoch"}:
@@ -56,6 +59,23 @@ def tensorboard(folder: Path) -> Watch | None:
         written = len(progress.history)
 
     return watch
+
+
+def _shown(folder: Path, history: list[dict]) -> bool:
+    """Whether TensorBoard shows this history, and nothing else, of a folder; its numbers are float32."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    shown = {name: [(point.step, point.value) for point in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    wanted = {
+        name: [(row["epoch"], row[name]) for row in history if name in row]
+        for name in set().union(*history) - {"epoch"}
+    }
+    return shown.keys() == wanted.keys() and all(
+        np.shape(shown[name]) == np.shape(wanted[name]) and np.allclose(shown[name], wanted[name], equal_nan=True)
+        for name in wanted
+    )
 
 
 def terminal() -> Watch:

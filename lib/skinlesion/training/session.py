@@ -39,6 +39,7 @@ def first_network(config: Config, classes: int) -> Classifier:
         check_answer(model, config.model, classes, config.first_size)
     if config.start:
         load_start(model, config)
+    freeze_stages(model, config.freeze, config.model)  # what it refuses is refused before anything is written
     return model
 
 
@@ -141,10 +142,12 @@ class Session:
         saved = checkpoint.newest(self.folder)
         if saved is None or not saved[1]["best_epoch"]:
             return saved, False
+        state = saved[1]
         try:
-            checkpoint.read(self.best_file)
+            # a kill between this file and the checkpoint leaves the best network of the epoch that comes now, which may
+            # come out worse this time, should the number of threads or processes have changed
+            state["best_epoch"] = max(state["best_epoch"], checkpoint.read(self.best_file)[1]["epoch"])
         except ModelError as error:
-            state = saved[1]
             if state["best_epoch"] == state["epoch"] and not state["step"]:
                 warnings.warn(
                     f"{self.best_file} is damaged; it is written again from the newest checkpoint", stacklevel=2
