@@ -1,4 +1,5 @@
 import math
+import time
 
 import pandas as pd
 import pytest
@@ -142,7 +143,12 @@ def test_several_watches_are_called_in_turn():
 
 
 def train(folder, history, first, last):
-    """One process's part of a training: it finds ``first`` finished epochs and goes on to ``last``."""
+    """One process's part of a training: it finds ``first`` finished epochs and goes on to ``last``.
+
+    TensorBoard reads files in the order of their names, which is that of their seconds, and by chance within one.
+    """
+    while any(f".{int(time.time())}." in path.name for path in folder.glob("events.*")):
+        time.sleep(0.01)
     watch = live.tensorboard(folder)
     progress = Progress(epoch=first, epochs=4, history=history[:first])
     for epoch in range(first, last):

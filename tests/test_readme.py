@@ -1,4 +1,4 @@
-"""Every command that the README shows is run: here, on something small, or by the tests that are named beside it."""
+"""Every command that the README and the page of its model show is run: here, on something small, or by the tests that are named beside it."""
 
 import ast
 import json
@@ -29,7 +29,7 @@ from webapp import picture
 BIN = Path(sys.executable).parent
 SMALL = ["model=classic", "pretrained=false", "image_size=24", "epochs=1", "batch_size=16"]
 
-#: Which tests run a command of the README; those of other files must name its options.
+#: Which tests run a command of these pages; those of other files must name its options.
 TESTS = {
     "make reports": "test_reports_pass_on_what_is_asked test_end_to_end.py::test_everything_promised_is_there",
     "make reports DATA=path/to/HAM10000 RUN=ham10000": "test_reports_pass_on_what_is_asked",
@@ -92,7 +92,7 @@ def commands(text: str) -> list[str]:
     return [one for one in dict.fromkeys(shown) if one and not one.startswith("#")]
 
 
-README = commands((REPOSITORY / "README.md").read_text(encoding="utf-8"))
+README = commands("\n".join((REPOSITORY / page).read_text(encoding="utf-8") for page in ("README.md", "docs/model.md")))
 
 
 def options(command: str) -> set[str]:
