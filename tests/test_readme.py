@@ -1,4 +1,4 @@
-"""Every command that the README and the page of its model show is run: here, on something small, or by the tests that are named beside it."""
+"""Every command of README and docs/model.md is run: here, on something small, or by the tests named beside it."""
 
 import ast
 import json
