@@ -3,6 +3,7 @@ TensorBoard where it is installed."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,6 +66,7 @@ def _shown(folder: Path, history: list[dict]) -> bool:
     """Whether TensorBoard shows this history, and nothing else, of a folder; its numbers are float32."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of what a resumed training wrote anew
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     shown = {name: [(point.step, point.value) for point in events.Scalars(name)] for name in events.Tags()["scalars"]}
