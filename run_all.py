@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from skinlesion import pipeline
-from skinlesion.errors import ConfigError, SkinLesionError
+from skinlesion.core.errors import ConfigError, SkinLesionError
 
 ROOT = Path(__file__).resolve().parent
 

@@ -9,7 +9,7 @@ from flask import Flask, g
 
 from app import api, forms, limits, on_device, pages, problems, security, settings, uploads
 from app.cores import SharedPredictor
-from skinlesion import images
+from skinlesion.core import images
 from skinlesion.serving.predictor import Predictor
 
 

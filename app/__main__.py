@@ -8,7 +8,7 @@ import sys
 
 from app import create_app
 from app.server import Server
-from skinlesion.errors import SkinLesionError
+from skinlesion.core.errors import SkinLesionError
 
 MOST_WORKERS = 8  # each may need 700 MB for the largest request
 

@@ -21,10 +21,10 @@ from app.device_icons import write_icons
 from app.examples import EXAMPLES
 from app.examples import FOLDER as EXAMPLE_FOLDER
 from app.on_device import MODEL, RULES, SITE, SOURCES, kept_headers, model_facts, node_needed
-from skinlesion.errors import SkinLesionError
+from skinlesion.core.errors import SkinLesionError
+from skinlesion.export.variants import half_weights, without_framing
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
-from skinlesion.variants import half_weights, without_framing
 
 APP = Path(__file__).resolve().parent
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.uploads import Upload
-from skinlesion import images
+from skinlesion.core import images
 
 FOLDER = Path(__file__).resolve().parent / "static" / "examples"
 

@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 import skinlesion
 from app.problems import CODES
-from skinlesion import images
-from skinlesion.taxonomy import LabelSet
+from skinlesion.core import images
+from skinlesion.core.taxonomy import LabelSet
 
 TYPES = tuple(f"image/{name.lower()}" for name in images.FORMATS)
 

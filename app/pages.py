@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from app import averaging, examples, markdown, openapi, present, reference, uploads
 from app.problems import status_of
-from skinlesion import images
-from skinlesion.errors import ImageError
-from skinlesion.serving.card import model_card
+from skinlesion.core import images
+from skinlesion.core.errors import ImageError
+from skinlesion.export.card import model_card
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Prediction
 

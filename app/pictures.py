@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from skinlesion.images import region
+from skinlesion.core.images import region
 
 PREVIEW_SIDE = 480  # pixels, the longer side
 MAP_SIDE = 96  # likewise; activation maps are coarse, and the browser enlarges this one smoothly
@@ -33,7 +33,7 @@ def overlay(activation: np.ndarray, shape: tuple[int, ...], fit: str, crops: int
         A class activation map. Only what speaks for the class is shown, relative to its own largest value.
     shape : (H, W, ...) of the frame, in pixels
     fit, crops : str, int
-        How the network saw the frame, and in how many squares: the map is over their :func:`skinlesion.images.region`.
+        How the frame becomes the network's input, and how many squares: the map covers their region.
 
     Returns
     -------

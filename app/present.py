@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from app import pictures
+from skinlesion.core.taxonomy import Diagnosis
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Prediction
-from skinlesion.taxonomy import Diagnosis
 
 #: Below it, the most probable class is more likely wrong than right.
 UNSURE = 0.5

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from skinlesion.errors import ImageError
+from skinlesion.core.errors import ImageError
 
 #: Every code that an answer can carry: its HTTP status, and what it means. The first of a status stands for the status.
 CODES = {

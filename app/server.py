@@ -22,7 +22,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from app.intake import Intake, Parser, TooBusy
 from app.problems import as_problem, problem_page
 from app.security import HEADERS, SAFE_METHODS
-from skinlesion.errors import SkinLesionError
+from skinlesion.core.errors import SkinLesionError
 
 QUEUE = 32  # uploads that wait
 CONNECTIONS = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from skinlesion.errors import ConfigError
+from skinlesion.core.errors import ConfigError
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 RATE = 60  # requests a minute and client, where strangers can reach the server

@@ -11,8 +11,8 @@ from flask import Request, current_app, request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from skinlesion import images
-from skinlesion.errors import ImageError
+from skinlesion.core import images
+from skinlesion.core.errors import ImageError
 
 
 class MemoryRequest(Request):

@@ -16,7 +16,7 @@ from pathlib import Path
 import ipywidgets
 
 from app.widget_view import View, explain
-from skinlesion.errors import SkinLesionError
+from skinlesion.core.errors import SkinLesionError
 from skinlesion.serving.predictor import Predictor
 
 HERE = Path(__file__).resolve().parent

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from skinlesion import images
+from skinlesion.core import images
 
 SIDE = 600  # pixels, the longer side of the frame that is changed; HAM10000's images have it, larger ones are reduced
 

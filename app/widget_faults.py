@@ -10,7 +10,7 @@ from functools import wraps
 import ipywidgets
 from markupsafe import escape
 
-from skinlesion.errors import SkinLesionError
+from skinlesion.core.errors import SkinLesionError
 
 
 def shown(place: ipywidgets.HTML, callback: Callable) -> Callable:

@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader
 from app import averaging, examples, pictures, present
 from app.widget_faults import shown
 from app.widget_whatif import WhatIf
-from skinlesion import images
-from skinlesion.errors import SkinLesionError
+from skinlesion.core import images
+from skinlesion.core.errors import SkinLesionError
 from skinlesion.serving.predictor import Prediction, Predictor
 
 HERE = Path(__file__).resolve().parent

@@ -28,13 +28,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measure import ROOT, Worker, chart, rival
-from skinlesion import images
-from skinlesion.evaluation.external import external_metrics
+from skinlesion.core import images
+from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.evaluation.external_validation import external_metrics
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions, read
-from skinlesion.runs import Run, atomic, write_json
 from skinlesion.serving.manifest import Manifest
-from skinlesion.taxonomy import HAM7
 from skinlesion.training.trained import facts_of
 
 PLACE = ROOT / "benchmarks" / "accuracy"

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from skinlesion import images
+from skinlesion.core import images
+from skinlesion.core.errors import DataError
+from skinlesion.core.runs import Run, atomic
 from skinlesion.data.skin_tone import lesion_masks
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import load_split
-from skinlesion.errors import DataError
 from skinlesion.evaluation import attention
 from skinlesion.evaluation.robustness import sample_evenly
-from skinlesion.export import shuffled
-from skinlesion.runs import Run, atomic
+from skinlesion.export.onnx import shuffled
 from skinlesion.serving.predictor import Predictor
 
 RESULTS = Path(__file__).resolve().parent / "attention"

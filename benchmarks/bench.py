@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks import page
 from benchmarks.measure import CORES, ROOT
-from skinlesion.runs import write_json, write_text
+from skinlesion.core.runs import write_json, write_text
 
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENT = ROOT / "docs" / "performance.md"

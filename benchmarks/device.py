@@ -40,17 +40,17 @@ from app import device_site  # noqa: E402
 from app.on_device import kept_headers  # noqa: E402
 from browser import ARGUMENTS, program  # noqa: E402
 from device import rgba  # noqa: E402
-from skinlesion import images  # noqa: E402
-from skinlesion.data.demo import draw_example  # noqa: E402
+from skinlesion.core import images  # noqa: E402
+from skinlesion.core.runs import write_json  # noqa: E402
+from skinlesion.core.taxonomy import HAM7  # noqa: E402
+from skinlesion.data.demo.dataset import draw_example  # noqa: E402
 from skinlesion.data.sources import load_table  # noqa: E402
 from skinlesion.data.splits import make_split  # noqa: E402
 from skinlesion.evaluation.bootstrap import resample, summarise  # noqa: E402
 from skinlesion.evaluation.metrics import confusion_metrics  # noqa: E402
-from skinlesion.runs import write_json  # noqa: E402
+from skinlesion.export.variants import half_weights  # noqa: E402
 from skinlesion.serving.manifest import PRETRAINED, Manifest  # noqa: E402
 from skinlesion.serving.predictor import Predictor  # noqa: E402
-from skinlesion.taxonomy import HAM7  # noqa: E402
-from skinlesion.variants import half_weights  # noqa: E402
 
 CORES = len(os.sched_getaffinity(0))
 OPEN = "async () => { Object.assign(window, await import('./page.js'), await import('./answer.js')); await loaded; }"

@@ -33,19 +33,19 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
-from skinlesion.config import Config
+from skinlesion.core.config import Config
+from skinlesion.core.errors import SkinLesionError
+from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.taxonomy import label_set
 from skinlesion.data import splits
 from skinlesion.data.cache import PixelCache, build_cache
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import SkinLesionError
 from skinlesion.evaluation.metrics import evaluate, paired_difference
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.runs import Run, atomic, write_json
-from skinlesion.taxonomy import label_set
 from skinlesion.training.fit import fit
-from skinlesion.training.kept import is_kept, keep, read_kept
+from skinlesion.training.fold_outputs import is_kept, keep, read_kept
 from skinlesion.training.trained import Trained, load_trained, predict
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.measure import CORES, ROOT, bar, chart, class_folders, exponent
-from skinlesion.runs import write_json
+from skinlesion.core.runs import write_json
 
 RESULTS = ROOT / "benchmarks" / "growth.json"
 SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
@@ -73,7 +73,7 @@ def prepared(step: str, folder: Path) -> Callable[[], object]:
     if step == "table":
         return table_and_split
     if step == "scoring":
-        sys.path.insert(0, str(ROOT / "tests"))
+        sys.path.insert(0, str(ROOT / "tests" / "helpers"))
         import tiny_model
         from skinlesion.serving.score import score
 
@@ -90,8 +90,8 @@ def prepared(step: str, folder: Path) -> Callable[[], object]:
     cached = lambda: build_cache(table, size=SIDE, fit="squash", workers=CORES)  # noqa: E731
     if step == "cache":
         return cached
-    from skinlesion.config import Config
-    from skinlesion.runs import Run
+    from skinlesion.core.config import Config
+    from skinlesion.core.runs import Run
     from skinlesion.training.fit import fit
 
     cache, run = cached(), Run(tempfile.mkdtemp(dir=folder))
@@ -103,8 +103,8 @@ def invented(count: int):
     """Predictions of a fair classifier on so many images, two of each lesion."""
     import numpy as np
 
+    from skinlesion.core.taxonomy import HAM7
     from skinlesion.evaluation.predictions import Predictions
-    from skinlesion.taxonomy import HAM7
 
     rng, rows = np.random.default_rng(0), np.arange(count)
     y = rows // 2 % 7

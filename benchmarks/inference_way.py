@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.measure import CORES
 from benchmarks.worker import answer_forever, median_seconds, peak_memory
-from skinlesion import images
+from skinlesion.core import images
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 
 BATCH = 16
@@ -42,9 +42,9 @@ class Torch:
         import numpy as np
         import torch
 
-        from skinlesion.export import Exported
+        from skinlesion.export.onnx import Exported
         from skinlesion.training.domain import MOST_COMPONENTS, Domain
-        from skinlesion.training.models import create_model
+        from skinlesion.training.networks.models import create_model
 
         torch.set_num_threads(CORES)
         manifest = Manifest.read(None).content

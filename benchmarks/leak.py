@@ -30,21 +30,21 @@ from scipy.special import softmax
 from sklearn.model_selection import StratifiedKFold
 from tqdm import tqdm
 
-from skinlesion.config import Config, parse_setting
+from skinlesion.core.config import Config, parse_setting
+from skinlesion.core.errors import DataError, SkinLesionError
+from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.taxonomy import label_set
 from skinlesion.data import splits
 from skinlesion.data.cache import build_cache
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import DataError, SkinLesionError
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.leak import TABLE
 from skinlesion.evaluation.metrics import confusion_metrics, evaluate
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.runs import Run, atomic, write_json
-from skinlesion.taxonomy import label_set
 from skinlesion.training.fit import fit
-from skinlesion.training.kept import is_kept, keep, read_kept
+from skinlesion.training.fold_outputs import is_kept, keep, read_kept
 from skinlesion.training.trained import predict
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -78,8 +78,8 @@ def rival(name: str) -> Path | None:
 
 def drawn(seed: int, width: int, height: int) -> bytes:
     """A JPEG of a drawn lesion with a sensor's noise: without, it would be too small and too quick to decode."""
-    from skinlesion.data.demo import draw_example
-    from skinlesion.taxonomy import HAM7
+    from skinlesion.core.taxonomy import HAM7
+    from skinlesion.data.demo.dataset import draw_example
 
     frame = Image.fromarray(draw_example(HAM7.codes[seed % 7], seed=seed)).resize((width, height))
     noise = np.random.default_rng(seed).normal(0, 4, (height, width, 3))
@@ -90,7 +90,7 @@ def drawn(seed: int, width: int, height: int) -> bytes:
 
 def class_folders(folder: Path, count: int, *, width: int = 600, height: int = 450, different: int = 28) -> None:
     """``count`` images in folders by class; beyond ``different`` ones they are links to the same files."""
-    from skinlesion.taxonomy import HAM7
+    from skinlesion.core.taxonomy import HAM7
 
     first: list[Path] = []
     for i in range(count):

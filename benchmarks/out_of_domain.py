@@ -3,8 +3,9 @@
     python benchmarks/out_of_domain.py --data "$HAM10000_DIR" --run reports/shipped/final
 
 In domain are the run's test images; statistics come from its training images, at most 700 a class; foreign images from
-skinlesion.data.foreign, whose sets need no download, and, apart from them, the synthetic demo set, which is made to
-look like the domain. Writes benchmarks/out_of_domain/<model name>.csv and, for the score that is served, whom it would
+skinlesion.data.demo.not_dermatoscopic, whose sets need no download, and, apart from them, the synthetic demo set, which
+is made to look like the domain.
+Writes benchmarks/out_of_domain/<model name>.csv and, for the score that is served, whom it would
 turn away: <model name>-kept.csv. The choice among the scores was made on validation images (--split validation).
 """
 
@@ -21,13 +22,13 @@ from scipy.special import logsumexp, softmax
 from sklearn.covariance import ShrunkCovariance
 from sklearn.neighbors import NearestNeighbors
 
-from skinlesion import images
-from skinlesion.data.foreign import foreign_sets
+from skinlesion.core import images
+from skinlesion.core.runs import Run, atomic
+from skinlesion.data.demo.not_dermatoscopic import foreign_sets
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import load_split
 from skinlesion.evaluation.out_of_domain import detection, kept_by_class
 from skinlesion.evaluation.robustness import sample_evenly
-from skinlesion.runs import Run, atomic
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.training.domain import MOST_OF_A_CLASS, fit_gaussian
 

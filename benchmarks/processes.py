@@ -31,12 +31,12 @@ from tqdm import tqdm
 
 from benchmarks.measure import CORES, ROOT
 from benchmarks.shipped import logits_of, outputs
+from skinlesion.core.runs import Run, write_json
+from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import make_split, write_split
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.runs import Run, write_json
-from skinlesion.taxonomy import HAM7
 
 RESULTS = ROOT / "benchmarks" / "processes"
 CLI = ("-m", "skinlesion.cli")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from skinlesion import images
+from skinlesion.core import images
+from skinlesion.core.runs import Run, atomic
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import load_split
 from skinlesion.evaluation import robustness
-from skinlesion.runs import Run, atomic
 from skinlesion.serving.predictor import Predictor
 
 RESULTS = Path(__file__).resolve().parent / "robustness"

@@ -28,12 +28,12 @@ import PIL
 from PIL import Image
 from tqdm import tqdm
 
-from skinlesion import images
-from skinlesion.data.demo import draw_example
-from skinlesion.runs import write_json
+from skinlesion.core import images
+from skinlesion.core.runs import write_json
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import BATCH_FRAMES, Predictor
 from skinlesion.serving.score import cores, score
-from skinlesion.taxonomy import HAM7
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DIFFERENT = 14  # images; the others are copies

@@ -31,9 +31,9 @@ from pathlib import Path
 import onnxruntime
 from PIL import Image
 
-from skinlesion import images
-from skinlesion.data.demo import draw_example
-from skinlesion.runs import write_json
+from skinlesion.core import images
+from skinlesion.core.runs import write_json
+from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import Predictor
 
 REPOSITORY = Path(__file__).resolve().parents[1]

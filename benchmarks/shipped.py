@@ -30,31 +30,34 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from skinlesion import images
-from skinlesion.config import Config
+from skinlesion.commands.train import train
+from skinlesion.core import images
+from skinlesion.core.config import Config
+from skinlesion.core.errors import SkinLesionError
+from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.taxonomy import HAM7, LabelSet, label_set, normalise_label
 from skinlesion.data import skin_tone, splits
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import FOLDS, load_split
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import SkinLesionError
-from skinlesion.evaluation import compare, decision, gaps, operating, subgroups
+from skinlesion.evaluation import compare, operating
+from skinlesion.evaluation import decision_fit as decision
+from skinlesion.evaluation import subgroup_gaps as gaps
+from skinlesion.evaluation import subgroup_metrics as subgroups
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.metrics import evaluate
-from skinlesion.evaluation.people import people, population
 from skinlesion.evaluation.predictions import Predictions, read
 from skinlesion.evaluation.robustness import sample_evenly
-from skinlesion.export import export_model
-from skinlesion.runs import Run, atomic, write_json
-from skinlesion.serving.card import attach
+from skinlesion.evaluation.subgroups import people, population
+from skinlesion.export.card import attach
+from skinlesion.export.onnx import export_model
+from skinlesion.export.variants import add_variants
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
-from skinlesion.taxonomy import HAM7, LabelSet, label_set, normalise_label
-from skinlesion.training.command import train
 from skinlesion.training.domain import fit_domain
-from skinlesion.training.kept import is_kept, keep, read_kept
+from skinlesion.training.fold_outputs import is_kept, keep, read_kept
 from skinlesion.training.trained import load_trained
-from skinlesion.variants import add_variants
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "shipped"
@@ -211,7 +214,7 @@ def tell(metrics: dict[str, dict]) -> None:
 
 
 def add_smaller_files(run: Run, table: LesionTable, each: int = 200) -> None:
-    """Put smaller files beside a model, where they cost little (:mod:`skinlesion.variants`), and print what they cost.
+    """Put smaller files beside a model, where they cost little (:mod:`skinlesion.export.variants`); print the cost.
 
     Judged on ``each`` of every class of the images it was trained on: the test part is to choose nothing.
     """

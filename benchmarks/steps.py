@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 from benchmarks.measure import CORES, ROOT, apart, in_turn
 from benchmarks.training import CONFIG, MODELS
-from skinlesion.runs import write_json
-from skinlesion.training.freeze import freeze_stages
+from skinlesion.core.runs import write_json
 from skinlesion.training.memory import keep_freed_memory
-from skinlesion.training.models import create_model
+from skinlesion.training.networks.freeze import freeze_stages
+from skinlesion.training.networks.models import create_model
 
 RESULTS = ROOT / "benchmarks" / "steps"
 WAYS: dict[str, dict] = {

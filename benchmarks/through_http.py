@@ -13,7 +13,7 @@ import time
 
 from benchmarks.measure import bar
 from benchmarks.serve import CORES, DATA, REPOSITORY, app, latency, repeat, served, start
-from skinlesion import images
+from skinlesion.core import images
 from skinlesion.serving.predictor import Predictor
 
 

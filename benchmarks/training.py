@@ -28,13 +28,13 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from benchmarks.measure import CORES, ROOT, apart, bars, chart, class_folders, in_turn, rival
-from skinlesion.config import Config
+from skinlesion.core.config import Config
+from skinlesion.core.runs import Run
 from skinlesion.data.cache import build_cache
 from skinlesion.data.sources import load_table
-from skinlesion.runs import Run
 from skinlesion.training.fit import fit
 from skinlesion.training.memory import keep_freed_memory
-from skinlesion.training.models import create_model
+from skinlesion.training.networks.models import create_model
 
 MODELS = {"classic": "classic", "tf_efficientnet_lite0": "EfficientNet-Lite0", "mobilenetv2_100": "MobileNetV2"}
 CONFIG = Config(balance="none", epochs=1, batch_size=32, image_size=128, rotation=180.0, scale=0.2, color=0.15)

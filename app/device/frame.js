@@ -1,4 +1,4 @@
-// From a file to the pixels that the network takes; runs in the worker. The server's counterpart is skinlesion/images.py.
+// From a file to the pixels that the network takes; runs in the worker. The server's counterpart is skinlesion/core/images.py.
 
 /** @import {Frame} from "./types.js" */
 

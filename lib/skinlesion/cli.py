@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from skinlesion.errors import SkinLesionError
+from skinlesion.core.errors import SkinLesionError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -150,8 +150,8 @@ def _recipe(arguments: argparse.Namespace):
 
 
 def train(arguments: argparse.Namespace) -> int:
-    from skinlesion.runs import Run
-    from skinlesion.training.command import train as train_run
+    from skinlesion.commands.train import train as train_run
+    from skinlesion.core.runs import Run
 
     return train_run(_recipe(arguments), Run(arguments.run), progress=sys.stderr.isatty())
 
@@ -160,7 +160,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from skinlesion.errors import ConfigError
+    from skinlesion.core.errors import ConfigError
     from skinlesion.pipeline.sweep import sweep as run_sweep
 
     try:
@@ -172,7 +172,7 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.official:
-        from skinlesion.official import evaluate_official
+        from skinlesion.commands.official import evaluate_official
 
         return evaluate_official(
             arguments.official,
@@ -181,7 +181,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             prevalence=arguments.prevalence,
             progress=sys.stderr.isatty(),
         )
-    from skinlesion.evaluation.command import evaluate as evaluate_file
+    from skinlesion.commands.evaluate import evaluate as evaluate_file
 
     return evaluate_file(
         arguments.predictions,
@@ -193,13 +193,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from skinlesion.evaluation.command import compare as compare_runs
+    from skinlesion.commands.evaluate import compare as compare_runs
 
     return compare_runs(arguments.runs, arguments.labels, arguments.output, arguments.shared, arguments.split)
 
 
 def external(arguments: argparse.Namespace) -> int:
-    from skinlesion.external import evaluate_elsewhere
+    from skinlesion.commands.external import evaluate_elsewhere
 
     return evaluate_elsewhere(
         arguments.data,
@@ -212,7 +212,7 @@ def external(arguments: argparse.Namespace) -> int:
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    from skinlesion.serving.command import predict as predict_files
+    from skinlesion.commands.predict import predict as predict_files
 
     return predict_files(arguments.images, arguments.model, arguments.format, arguments.output)
 
@@ -270,7 +270,7 @@ def _done(folder: str) -> int:
 def data_demo(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from skinlesion.data.demo import make_demo
+    from skinlesion.data.demo.dataset import make_demo
 
     folder = make_demo(Path(arguments.to).expanduser(), arguments.images, progress=sys.stderr.isatty())
     print(f"{folder}: {arguments.images:,} synthetic images")

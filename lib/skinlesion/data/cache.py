@@ -19,10 +19,10 @@ from filelock import FileLock
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from skinlesion import images
+from skinlesion.core import images
+from skinlesion.core.errors import DataError, ImageError, SkinLesionError
+from skinlesion.core.runs import Run, cache_folder, write_json
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import DataError, ImageError, SkinLesionError
-from skinlesion.runs import Run, cache_folder, write_json
 
 VERSION = 2
 BLOCK = 256  # images between two saved counts
@@ -75,7 +75,7 @@ def fit_frame(frame: np.ndarray, size: int, fit: str) -> np.ndarray:
     ----------
     frame : uint8 [H, W, 3]
     size : int, side of the network's input in pixels
-    fit : str, one of :data:`skinlesion.images.FITS`
+    fit : str, one of :data:`skinlesion.core.images.FITS`
 
     Returns
     -------
@@ -112,8 +112,8 @@ def build_cache(
     ----------
     table : LesionTable
     size : int, side of the network's input in pixels
-    fit : str, one of :data:`skinlesion.images.FITS`
-    crops : int, squares a frame that an answer is made of, one of :data:`skinlesion.images.CROPS`
+    fit : str, one of :data:`skinlesion.core.images.FITS`
+    crops : int, squares a frame that an answer is made of, one of :data:`skinlesion.core.images.CROPS`
     workers : int, threads that decode; as many as there are cores by default
     progress : bool, show a bar
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skinlesion import images
+from skinlesion.core import images
+from skinlesion.core.errors import DataError, ImageError
+from skinlesion.core.runs import atomic
 from skinlesion.data import reading
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import DataError, ImageError
-from skinlesion.runs import atomic
 
 UNDECODABLE = "undecodable image"
 TWO_LABELS = "lesion with two labels"

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from skinlesion.core.errors import DataError
+from skinlesion.core.taxonomy import HAM7, LabelSet
 from skinlesion.data.reading import tabulate
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import DataError
-from skinlesion.taxonomy import HAM7, LabelSet
 
 #: MedMNIST's names of its splits, and ours.
 SPLITS = {"train": "train", "val": "validation", "test": "test"}

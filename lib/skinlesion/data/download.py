@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinlesion.errors import ConfigError, DataError
-from skinlesion.runs import write_json
+from skinlesion.core.errors import ConfigError, DataError
+from skinlesion.core.runs import write_json
 
 REGISTRY = "registry.json"
 MIRROR = "SKINLESION_DOWNLOAD_URL"  # environment variable: where to download from instead

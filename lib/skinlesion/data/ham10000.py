@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from skinlesion.core.errors import DataError
+from skinlesion.core.images import is_image
+from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, normalise_label
 from skinlesion.data.reading import (
     file_name,
     find_csv,
@@ -17,9 +20,6 @@ from skinlesion.data.reading import (
     tabulate,
 )
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import DataError
-from skinlesion.images import is_image
-from skinlesion.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, normalise_label
 
 METADATA = "HAM10000_metadata"
 NEAR_DUPLICATES = "near_duplicates"

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from skinlesion.core.errors import DataError
+from skinlesion.core.images import is_image
+from skinlesion.core.taxonomy import ISIC8, LabelSet, normalise_label
 from skinlesion.data.reading import (
     NOT_DERMATOSCOPIC,
     find_csv,
@@ -16,14 +19,11 @@ from skinlesion.data.reading import (
     tabulate,
 )
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import DataError
-from skinlesion.images import is_image
-from skinlesion.taxonomy import ISIC8, LabelSet, normalise_label
 
 METADATA = "metadata"
 LEVELS = tuple(f"diagnosis_{level}" for level in range(5, 0, -1))  # the most specific first
 
-# Words of the archive's own vocabulary beyond skinlesion.taxonomy. The vascular lesions of HAM10000 carry a second
+# Words of the archive's own vocabulary beyond skinlesion.core.taxonomy. The vascular lesions of HAM10000 carry a second
 # level only. Level two is used where all of it is one class; "benign epidermal proliferations", say, is not.
 _WORDS = {
     "benign soft tissue proliferations - vascular": "vasc",

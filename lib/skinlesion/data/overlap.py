@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from skinlesion import images
+from skinlesion.core import images
 from skinlesion.data.table import LesionTable
 
 SIDE = 16  # pixels of a thumbnail

@@ -6,11 +6,11 @@ from pathlib import Path, PurePath
 
 import pandas as pd
 
+from skinlesion.core.errors import DataError
+from skinlesion.core.images import is_image
+from skinlesion.core.taxonomy import LabelSet, normalise_label
 from skinlesion.data.reading import NO_LESIONS, list_files, read_csv, stem, tabulate
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import DataError
-from skinlesion.images import is_image
-from skinlesion.taxonomy import LabelSet, normalise_label
 
 #: Column names that are understood in a CSV file, whatever their case; the first line of each is what we'd call it.
 ALIASES = {

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from skinlesion.core.errors import DataError, ImageError
+from skinlesion.core.images import read_bytes
+from skinlesion.core.taxonomy import LabelSet
 from skinlesion.data.table import COLUMNS, PROBLEM_COLUMNS, LesionTable, no_problems
-from skinlesion.errors import DataError, ImageError
-from skinlesion.images import read_bytes
-from skinlesion.taxonomy import LabelSet
 
 CSV_SUFFIXES = (".csv", ".tab", ".tsv", ".txt")
 DEPTH = 3  # levels of subfolders that are searched: enough for every known download, and quick on a home folder
@@ -33,7 +33,7 @@ NO_LESIONS = (
 
 
 def list_files(place: Path) -> list[str]:
-    """Every file in a folder and in its zip archives, as paths that :func:`skinlesion.images.read_bytes` takes.
+    """Every file in a folder and in its zip archives, as paths that :func:`skinlesion.core.images.read_bytes` takes.
 
     Parameters
     ----------

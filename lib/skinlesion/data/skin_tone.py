@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skinlesion import images
+from skinlesion.core import images
 from skinlesion.data.reading import list_files, stem
 from skinlesion.data.table import LesionTable
 

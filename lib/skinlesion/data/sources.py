@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from skinlesion.config import split_kind
+from skinlesion.core.config import split_kind
+from skinlesion.core.errors import DataError
+from skinlesion.core.images import is_image
+from skinlesion.core.taxonomy import LabelSet, label_set, normalise_label
 from skinlesion.data import dermamnist, ham10000, isic_archive, plain, reading
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import DataError
-from skinlesion.images import is_image
-from skinlesion.taxonomy import LabelSet, label_set, normalise_label
 
 
 def load_table(
@@ -64,7 +64,7 @@ def _own_words(words: dict[str, str] | None, kind: str, labels: LabelSet) -> dic
 
 
 def _demo(count: str | None) -> Path:
-    from skinlesion.data.demo import demo_folder
+    from skinlesion.data.demo.dataset import demo_folder
 
     if count is None:
         return demo_folder()

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from skinlesion.core.errors import DataError
+from skinlesion.core.runs import atomic
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import DataError
-from skinlesion.runs import atomic
 
 SPLITS = ("train", "validation", "test")
 FOLDS = 5  # besides the test part, which is as large as one of them

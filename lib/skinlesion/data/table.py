@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from skinlesion.errors import DataError
-from skinlesion.runs import Run, atomic, write_json
-from skinlesion.taxonomy import LabelSet, label_set
+from skinlesion.core.errors import DataError
+from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.taxonomy import LabelSet, label_set
 
 COLUMNS = ("image_id", "lesion_id", "label", "age", "sex", "site", "dx_type", "path")
 PROBLEM_COLUMNS = ("image_id", "problem", "detail")
@@ -29,7 +29,7 @@ class LesionTable:
     ----------
     frame : DataFrame with the columns :data:`COLUMNS`
         ``label`` is a code of ``labels``; ``age`` is in years, NaN where unknown; ``sex``, ``site`` and ``dx_type``
-        are words, ``"unknown"`` where missing; ``path`` is what :func:`skinlesion.images.read` takes.
+        are words, ``"unknown"`` where missing; ``path`` is what :func:`skinlesion.core.images.read` takes.
     labels : LabelSet
     source : str
         ``ham10000``, ``isic-archive``, ``dermamnist``, ``folder``, ``csv`` or ``demo``.

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.special import softmax as _softmax
 
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
 
 BINS = 15  # the number of Guo et al. 2017, of equal mass rather than equal width
 

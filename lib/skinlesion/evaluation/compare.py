@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
+from skinlesion.core.runs import Run
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
 from skinlesion.evaluation.metrics import NAMES, aligned, flat_values, replicate_values, summarised
 from skinlesion.evaluation.predictions import Predictions, read
-from skinlesion.runs import Run
 
 #: What is compared: metrics of the whole, or ``<code>.<metric>`` of one class.
 COMPARED = (

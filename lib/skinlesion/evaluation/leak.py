@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 import skinlesion
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
 from skinlesion.evaluation.bootstrap import describe
 
 TABLE = Path(skinlesion.__file__).resolve().parents[2] / "benchmarks" / "leak" / "table.csv"

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
 from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.predictions import Predictions

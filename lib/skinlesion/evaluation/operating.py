@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics, ratio
 from skinlesion.evaluation.predictions import Predictions

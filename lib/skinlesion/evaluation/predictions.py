@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
+from skinlesion.core.runs import atomic
+from skinlesion.core.taxonomy import HAM7, ISIC8, LabelSet, normalise_label
 from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional, read_table, some
 from skinlesion.evaluation.truth import column_set, read_truth
-from skinlesion.runs import atomic
-from skinlesion.taxonomy import HAM7, ISIC8, LabelSet, normalise_label
 
 #: How far a row of probabilities may miss a sum of one; files rounded to three decimals do by a few 1e-4.
 SUM_TOLERANCE = 1e-3

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from skinlesion.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
 from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
 from skinlesion.evaluation.metrics import confusion_metrics, ratio
 
 CLEAN = "clean"
@@ -86,7 +86,7 @@ def measure(
     prior : float [K], optional
         Class mix that the probabilities are made for: calibration is measured with images weighed to it, since an
         even sample (:func:`sample_evenly`) has another one.
-    kinds : of :data:`skinlesion.corruptions.CORRUPTIONS` and ``MOVEMENTS``
+    kinds : of :data:`skinlesion.evaluation.corruptions.CORRUPTIONS` and ``MOVEMENTS``
     severities : of 1 to 5
     replicates : int, bootstrap replicates over lesions
 

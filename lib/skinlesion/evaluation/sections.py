@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment, answer
 from skinlesion.evaluation.bootstrap import describe

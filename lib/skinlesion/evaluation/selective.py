@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
 from skinlesion.evaluation.bootstrap import resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics, ratio
 from skinlesion.evaluation.predictions import Predictions

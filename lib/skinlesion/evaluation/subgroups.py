@@ -1,301 +1,75 @@
-"""Who it works for: the same metrics for every group of people, sites or diagnoses, and whether gaps are beyond chance.
-
-A group is compared with all others whose group is known. Groups differ in their mix of diagnoses (older people have
-more carcinomas), which alone makes a gap. So groups are dealt anew among the lesions *of each kind* many times over:
-the mean of the gaps that this gives is what the mix explains, their spread is chance, and a gap far outside of it needs
-another cause. All gaps are tested together against the largest standardised gap of each deal (the single-step max-T of
-Westfall and Young 1993, Resampling-Based Multiple Testing): the chance that any of them is called real where none is
-stays at 5%, and since gaps that move together are dealt together, less power is lost than with Bonferroni or Holm.
-
-Attributes overlap (a clinic's camera, its patients' skin and its way to confirm a diagnosis come together), so a gap
-belongs to a group, not to its name: it may be another attribute's.
-"""
+"""Who the images are of: the groups that figures are given for."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skinlesion.errors import DataError
-from skinlesion.evaluation import calibration
-from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
-from skinlesion.evaluation.metrics import ranking, ratio
-from skinlesion.evaluation.people import UNKNOWN
-from skinlesion.evaluation.predictions import Predictions
+from skinlesion.core.errors import DataError
 
-ENOUGH = 10  # lesions of a kind without which a group's figure for it is not given
-ENOUGH_FOR_CALIBRATION = ENOUGH * calibration.BINS
+UNKNOWN = "unknown"
 
-NAMES = {
-    "balanced_accuracy": "Balanced accuracy",
-    "accuracy": "Accuracy",
-    "malignant_auroc": "AUROC, malignant against benign",
-    "sensitivity": "Sensitivity for malignant lesions at the referral threshold",
-    "specificity": "Specificity at the referral threshold",
-    "ece": "Calibration error (ECE)",
+AGES = {0: "under 30", 30: "30 to 44", 45: "45 to 59", 60: "60 to 74", 75: "75 and older"}
+#: Sites that are one region; words that are not listed stand for themselves.
+REGIONS = {
+    "head and neck": ("face", "scalp", "ear", "neck", "head/neck", "lip", "head", "oral/genital"),
+    "trunk": ("trunk", "back", "chest", "abdomen", "genital", "anterior torso", "posterior torso", "lateral torso"),
+    "upper extremity": ("upper extremity", "arm", "forearm", "upper arm"),
+    "lower extremity": ("lower extremity", "leg", "thigh", "lower leg"),
+    "hands and feet": ("hand", "foot", "acral", "palms/soles", "palm", "sole"),
 }
+_REGION = {word: region for region, words in REGIONS.items() for word in words}
+TRUTHS = {"histo": "histology", "follow_up": "follow-up", "consensus": "expert consensus", "confocal": "confocal"}
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """What the metrics of any set of images are sums or rankings of; a row an image."""
-
-    sums: np.ndarray  # [N, 2K + 2 + bins]: class, class if right, malignant referred, benign referred, gaps
-    malignant_probability: np.ndarray
-    is_malignant: np.ndarray
-    malignant_classes: np.ndarray
-
-    @classmethod
-    def of(cls, predictions: Predictions, threshold: float | None) -> _Rows:
-        truth = np.eye(len(predictions.labels))[predictions.y]
-        right = (predictions.predicted == predictions.y)[:, None]
-        score = predictions.malignant_probability
-        referred = np.full(len(score), np.nan) if threshold is None else (score >= threshold)
-        referred_malignant = np.where(predictions.is_malignant, referred, 0.0)
-        referred_benign = np.where(predictions.is_malignant, 0.0, referred)
-        gaps = calibration.gaps(*calibration.top_label(predictions.probabilities, predictions.y))
-        sums = np.column_stack([truth, truth * right, referred_malignant, referred_benign, gaps])
-        malignant = np.array([diagnosis.malignant for diagnosis in predictions.labels])
-        return cls(sums, score, predictions.is_malignant, malignant)
-
-    def metrics(self, resamples: Resamples, classes: np.ndarray, wanted: list[str]) -> dict[str, np.ndarray]:
-        """The wanted metrics of every row of ``resamples.counts``, [1 + R] each; NaN where undefined."""
-        k = len(self.malignant_classes)
-        totals = resamples.totals(self.sums)
-        true, right, caught, alarms = totals[:, :k], totals[:, k : 2 * k], totals[:, 2 * k], totals[:, 2 * k + 1]
-        n = true.sum(axis=1)
-        found = {
-            "balanced_accuracy": ratio(right, true)[:, classes].mean(axis=1)
-            if classes.any()
-            else np.full(len(n), np.nan),
-            "accuracy": ratio(right.sum(axis=1), n),
-            "sensitivity": ratio(caught, true[:, self.malignant_classes].sum(axis=1)),
-            "specificity": 1 - ratio(alarms, true[:, ~self.malignant_classes].sum(axis=1)),
-            "ece": ratio(np.abs(totals[:, 2 * k + 2 :]).sum(axis=1), n),
-        }
-        if "malignant_auroc" in wanted:
-            found["malignant_auroc"], _ = ranking(self.malignant_probability, self.is_malignant, resamples)
-        return {name: found[name] for name in wanted}
-
-    def only(self, chosen: np.ndarray) -> _Rows:
-        return replace(
-            self,
-            sums=self.sums[chosen],
-            malignant_probability=self.malignant_probability[chosen],
-            is_malignant=self.is_malignant[chosen],
-        )
+def age_band(years: float) -> str:
+    """The band of :data:`AGES` that an age belongs to, ``unknown`` for NaN."""
+    if not np.isfinite(years):
+        return UNKNOWN
+    return AGES[max(start for start in AGES if start <= max(years, 0))]
 
 
-def by_subgroup(
-    predictions: Predictions,
-    groups: pd.DataFrame,
-    threshold: float | None = None,
-    hold: str = "",
-    replicates: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Every metric of :data:`NAMES` for every group, with its gap to all others and a test of that gap.
-
-    A lesion counts for the group that most of its images name. Balanced accuracy is the mean sensitivity over the kinds
-    of which the group and the others have at least :data:`ENOUGH` lesions each; sensitivity, specificity and AUROC need
-    as many malignant, benign or both, and ECE, whose bins are those of all images, :data:`ENOUGH_FOR_CALIBRATION`
-    lesions. Where there are fewer, the figure is left out and ``note`` says why.
+def people(frame: pd.DataFrame, image_ids: np.ndarray, skin_tone: pd.Categorical | None = None) -> pd.DataFrame:
+    """The groups of every image, one column an attribute: sex, age, site, diagnosis by, and skin tone if given.
 
     Parameters
     ----------
-    predictions : Predictions
-    groups : DataFrame of words [N], one column an attribute, as ``people.people`` gives; ``unknown`` is no group.
-        Categories keep their order, other words come by their number of images.
-    threshold : float, optional
-        Of the referral, on the malignant probability; without it there is no sensitivity and specificity.
-    hold : str, optional
-        An attribute of ``groups`` whose mix explains gaps as the mix of kinds does: groups of all other attributes are
-        dealt within it too. With "diagnosis by", nevi that were followed up (easy ones) trade places with such alone.
-    replicates : int
-        Of the lesion bootstrap behind the intervals, and of the deals behind the test.
-    seed : int
+    frame : DataFrame with image_id, age (years), sex, site, dx_type, as in ``LesionTable.frame``
+    image_ids : str [N]
+        Which images, in which order.
+    skin_tone : Categorical [len(frame)], optional
+        Group of every row of ``frame``, as ``skinlesion.data.skin_tone.tone_groups`` gives.
 
     Returns
     -------
-    DataFrame, a row a group and metric: ``attribute, group, images, lesions, malignant`` (lesions), ``metric``;
-    ``value, low, high, n`` (as everywhere, n in images of the group); ``gap`` (the group minus the others), ``gap_low,
-    gap_high``; ``gap_by_mix``, the gap that the mix of kinds (and of ``hold``) makes; ``p``, corrected for all gaps in
-    the table; ``note``; ``kinds``, those that balanced accuracy is over
+    DataFrame, N rows, words, age and skin tone as ordered categories; attributes that are unknown for all images are
+    left out
 
     Raises
     ------
     DataError
-        If ``groups`` does not have one word an image, or no column ``hold``.
+        Where an image is not in the frame.
     """
-    if hold and hold not in groups:
-        raise DataError(f"there is no attribute {hold!r} to hold; there are {', '.join(groups)}")
-    if len(groups) != len(predictions):
-        raise DataError(f"{len(groups):,} rows of groups do not fit {len(predictions):,} predictions")
-    if groups.isna().any(axis=None):
-        raise DataError(f"every image needs a word for every attribute; write {UNKNOWN!r} where none is known")
-    bootstrap = resample(predictions.lesions, replicates, seed)
-    kind = _most_frequent(bootstrap.lesion, predictions.y)
-    deals = _deals(kind, replicates, seed)
-    held = deals
-    if hold:
-        held = _deals(kind * len(groups) + _most_frequent(bootstrap.lesion, _words(groups[hold])[1]), replicates, seed)
-    rows = _Rows.of(predictions, threshold)
-    wanted = [name for name in NAMES if threshold is not None or name not in ("sensitivity", "specificity")]
-    if not predictions.are_probabilities:
-        wanted.remove("ece")
-    codes, lines, tests = np.array(predictions.labels.codes), [], []
-    for attribute in groups:
-        words, code = _words(groups[attribute])
-        of_lesion = _most_frequent(bootstrap.lesion, code)
-        known = words[of_lesion] != UNKNOWN
-        for number in range(len(words)):
-            if words[number] == UNKNOWN or not (of_lesion == number).any():
-                continue
-            inside = of_lesion == number
-            outside = known & ~inside
-            counts = np.stack([np.bincount(kind[side], minlength=len(codes)) for side in (inside, outside)])
-            sides = _Sides(inside, outside, counts, rows.malignant_classes)
-            about = {
-                "attribute": attribute,
-                "group": words[number],
-                "images": int(inside[bootstrap.lesion].sum()),
-                "lesions": int(inside.sum()),
-                "malignant": int(counts[0][rows.malignant_classes].sum()),
-            }
-            for line, test in _compare(rows, bootstrap, deals if attribute == hold else held, sides, wanted):
-                kinds = codes[sides.classes] if line["metric"] == "balanced_accuracy" else ()
-                lines.append(about | line | {"kinds": " ".join(kinds)})
-                tests.append(test)
-    numbers = ["value", "low", "high", "gap", "gap_low", "gap_high", "gap_by_mix", "p"]  # floats, though all be missing
-    return pd.DataFrame(lines).assign(p=_adjusted(tests)).astype(dict.fromkeys(numbers, float))
-
-
-@dataclass(frozen=True, eq=False)
-class _Sides:
-    """A group and all others whose group is known, as sets of lesions."""
-
-    inside: np.ndarray  # bool [L]
-    outside: np.ndarray  # bool [L]
-    counts: np.ndarray  # int [2, K], lesions of every kind
-    malignant: np.ndarray  # bool [K]
-
-    @property
-    def classes(self) -> np.ndarray:
-        """The kinds that balanced accuracy is over, bool [K]."""
-        rest = self.counts[1] if self.outside.any() else self.counts[0]
-        return (self.counts[0] >= ENOUGH) & (rest >= ENOUGH)
-
-    def lacking(self, metric: str, side: int) -> str:
-        """Why the group (0) or the others (1) are too few for a metric; empty where they aren't."""
-        total = self.counts[side].sum()
-        if not total:
-            return "0 lesions"
-        if metric == "balanced_accuracy":
-            few = self.classes.sum() < 2
-            return f"fewer than two kinds with {ENOUGH} lesions in the group and besides" if few else ""
-        if metric in ("accuracy", "ece"):
-            needed = ENOUGH_FOR_CALIBRATION if metric == "ece" else ENOUGH
-            return f"{total} lesions, {needed} needed" if total < needed else ""
-        malignant = self.counts[side][self.malignant].sum()
-        have = {"malignant": malignant, "benign": total - malignant}
-        if metric != "malignant_auroc":
-            have.pop("benign" if metric == "sensitivity" else "malignant")
-        return "; ".join(f"{n} {word} lesions, {ENOUGH} needed" for word, n in have.items() if n < ENOUGH)
-
-
-def _words(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The groups of an attribute in their order, and which of them every image is in, int64 [N]."""
-    categories = getattr(column.dtype, "categories", None)
-    words = column.value_counts().index if categories is None else categories
-    return np.array(words, object), words.get_indexer(column)
-
-
-def _compare(rows: _Rows, bootstrap: Resamples, deals: np.ndarray, sides: _Sides, wanted: list[str]) -> list[tuple]:
-    """One (line, gap of the sample and of every deal) a metric; the gaps are None where there is no test."""
-    lacking = {name: (sides.lacking(name, 0), sides.lacking(name, 1)) for name in wanted}
-    given = [name for name in wanted if not lacking[name][0]]
-    tested = [name for name in given if not lacking[name][1]]
-    here = _resampled(rows, bootstrap, sides.inside, sides.classes, given)
-    elsewhere = _resampled(rows, bootstrap, sides.outside, sides.classes, tested)
-    dealt_here, dealt_elsewhere = (
-        {}
-        if not tested
-        else rows.metrics(replace(bootstrap, counts=members[deals].astype(np.uint16)), sides.classes, tested)
-        for members in (sides.inside, sides.outside)
+    rows = frame if skin_tone is None else frame.assign(skin_tone=skin_tone)
+    rows = rows.set_index("image_id").reindex(image_ids)
+    missing = rows.index[rows["sex"].isna()]
+    if len(missing):
+        raise DataError(f"the table has no row for {missing[0]} and {len(missing) - 1:,} more images")
+    ages = rows["age"].astype(float).map(age_band, na_action=None)
+    groups = pd.DataFrame(
+        {
+            "sex": rows["sex"].astype(object),
+            "age": pd.Categorical(ages, categories=[*AGES.values(), UNKNOWN]),
+            "body site": rows["site"].map(lambda word: _REGION.get(word, word)).astype(object),
+            "diagnosis by": rows["dx_type"].map(lambda word: TRUTHS.get(word, word)).astype(object),
+        }
     )
-    n = _support(rows, sides.inside[bootstrap.lesion], sides.classes)
-    result = []
-    for name in wanted:
-        line: dict[str, Any] = {"metric": name, "value": None, "low": None, "high": None, "n": 0}
-        line |= dict.fromkeys(("gap", "gap_low", "gap_high", "gap_by_mix"))
-        if name in given:
-            line |= summarise(here[name], n[name], recentre=name == "ece")
-        dealt = None
-        if name in tested:
-            gap = summarise(here[name] - elsewhere[name], n[name])
-            dealt = dealt_here[name] - dealt_elsewhere[name]
-            line |= {"gap": gap["value"], "gap_low": gap["low"], "gap_high": gap["high"]}
-            line["gap_by_mix"] = float(dealt.mean())
-        few, others_few = lacking[name]
-        line["note"] = f"too few: {few}" if few else f"no test, too few others: {others_few}" if others_few else ""
-        result.append((line, dealt))
-    return result
+    if skin_tone is not None:
+        groups["skin tone"] = rows["skin_tone"]
+    groups = groups.reset_index(drop=True)
+    return groups.loc[:, (groups != UNKNOWN).any()]
 
 
-def _resampled(
-    rows: _Rows, bootstrap: Resamples, members: np.ndarray, classes: np.ndarray, wanted: list[str]
-) -> dict[str, np.ndarray]:
-    """The metrics of some lesions in the sample and every bootstrap replicate."""
-    image = members[bootstrap.lesion]
-    place = np.cumsum(members) - 1
-    own = Resamples(place[bootstrap.lesion[image]], bootstrap.counts[:, members])
-    return rows.only(image).metrics(own, classes, wanted) if wanted else {}
-
-
-def _support(rows: _Rows, image: np.ndarray, classes: np.ndarray) -> dict[str, int]:
-    """Images of the group that carry each metric."""
-    k = len(classes)
-    malignant = int(rows.is_malignant[image].sum())
-    whole = int(image.sum())
-    return {
-        "balanced_accuracy": int(rows.sums[image, :k][:, classes].sum()),
-        "accuracy": whole,
-        "malignant_auroc": malignant,
-        "sensitivity": malignant,
-        "specificity": whole - malignant,
-        "ece": whole,
-    }
-
-
-def _most_frequent(lesion: np.ndarray, code: np.ndarray) -> np.ndarray:
-    """The code that most images of each lesion have (of equals, the lowest), int64 [L]."""
-    counts = np.zeros((lesion.max() + 1, code.max() + 1), np.int64)
-    np.add.at(counts, (lesion, code), 1)
-    return counts.argmax(axis=1)
-
-
-def _deals(kind: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Orders of the lesions that trade places within their kind alone, int32 [1 + R, L]; the first moves none."""
-    random = np.random.default_rng(seed)
-    deals = np.tile(np.arange(len(kind), dtype=np.int32), (1 + count, 1))
-    for number in np.unique(kind):
-        places = np.flatnonzero(kind == number)
-        deals[1:, places] = random.permuted(deals[1:, places], axis=1)
-    return deals
-
-
-def _adjusted(tests: list[np.ndarray | None]) -> list[float | None]:
-    """p-values corrected for all tests: how often a deal's largest standardised gap reaches that of the sample."""
-    carried = [gaps for gaps in tests if gaps is not None]
-    if not carried:
-        return [None] * len(tests)
-    gaps = np.stack(carried)
-    spread = gaps.std(axis=1, keepdims=True)
-    distance = np.abs(ratio(gaps - gaps.mean(axis=1, keepdims=True), spread))
-    distance = np.nan_to_num(distance)  # a gap that no deal can change says nothing
-    largest = distance.max(axis=0)
-    p = iter([float((largest >= own - 1e-12).mean()) for own in distance[:, 0]])
-    return [None if gaps is None else next(p) for gaps in tests]
+def population(groups: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Images in every group of every attribute, unknown ones included; the most frequent group first."""
+    return {name: {str(k): int(v) for k, v in groups[name].value_counts().items()} for name in groups}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
 
 ID_COLUMNS = ("image_id", "image", "isic_id")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
+from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet
 from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional, read_table, some
-from skinlesion.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet
 
 #: An image of ISIC 2018's official test set to which the official scorer gives no weight: 1,511 of 1,512 count.
 WITHOUT_WEIGHT = "ISIC_0035068"

@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
-from skinlesion.config import Config
-from skinlesion.errors import ConfigError, SkinLesionError
+from skinlesion.core.config import Config
+from skinlesion.core.errors import ConfigError, SkinLesionError
+from skinlesion.core.runs import write_json
 from skinlesion.pipeline import record
 from skinlesion.pipeline.series import run_series
-from skinlesion.runs import write_json
 
 STATUS = "status.json"
 LOG = "log.txt"
@@ -154,7 +154,7 @@ def _run(config: Config, folder: Path, notebooks: Path, threads: int, options: d
 
 def _compare(folders: list[Path], output: Path, status: _Status) -> bool:
     """One report on all runs, the first one to compare with; False if they cannot be compared."""
-    from skinlesion.evaluation.command import compare
+    from skinlesion.commands.evaluate import compare
 
     try:
         compare([str(folder) for folder in folders], None, output)

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinlesion.errors import ConfigError, SkinLesionError
+from skinlesion.core.errors import ConfigError, SkinLesionError
 
 STARTUP_SECONDS = 180  # for a kernel to come up on a cold, busy machine
 HEARTBEAT_SECONDS = 60  # between lines about one long cell where the output is no terminal

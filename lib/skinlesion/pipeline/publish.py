@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skinlesion.places import Folder
+from skinlesion.core.storage import Folder
 
 #: What others can do nothing with: states that a training goes on from, and its live curves.
 KEPT_HERE = ("checkpoints", "tensorboard")

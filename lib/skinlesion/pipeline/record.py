@@ -10,8 +10,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from skinlesion.config import Config
-from skinlesion.runs import Run
+from skinlesion.core.config import Config
+from skinlesion.core.runs import Run
 
 PACKAGES = (
     "skin-lesion-lab", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "pillow", "matplotlib",

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import skinlesion
 from skinlesion import report
-from skinlesion.config import Config
-from skinlesion.errors import ConfigError, SkinLesionError
+from skinlesion.core.config import Config
+from skinlesion.core.errors import ConfigError, SkinLesionError
+from skinlesion.core.runs import Run, lock, write_json
 from skinlesion.pipeline import notebook, record, stamps
-from skinlesion.runs import Run, lock, write_json
 
 CELL_TIMEOUT = 7200  # seconds
 LIBRARY = Path(skinlesion.__file__).parent
@@ -34,7 +34,7 @@ class Step:
     outputs: tuple[str, ...] = ()
 
 
-BASE = ("config.py", "container.py", "errors.py", "images.py", "runs.py", "taxonomy.py")
+BASE = ("core",)
 #: Training doesn't list the plots that show its curves: a new colour is no reason to train again. Nor does it list how
 #: a source is read: if the table stays the same, so does what is learnt from it.
 SERIES = (
@@ -42,8 +42,8 @@ SERIES = (
     Step(
         "02_preprocessing",
         (
-            "data/cache.py", "data/splits.py", "data/table.py", "evaluation/plots", "training/augment.py",
-            "training/balance.py", "training/chance.py", "training/degrade.py",
+            "data/cache.py", "data/splits.py", "data/table.py", "evaluation/plots", "training/balance.py",
+            "training/inputs",
         ),
         ("split.csv", "pixels.json"),
     ),
@@ -54,12 +54,12 @@ SERIES = (
     ),
     Step(
         "04_evaluation",
-        ("corruptions.py", "data", "evaluation", "export.py", "external.py", "report", "serving", "training"),
+        ("commands/external.py", "data", "evaluation", "export", "report", "serving", "training"),
         ("predictions.csv", "metrics.json", "decision.json", "candidate", "evaluation.json"),
     ),
     Step(
         "05_export",
-        ("corruptions.py", "data", "evaluation", "export.py", "serving", "training", "variants.py"),
+        ("data", "evaluation", "export", "serving", "training"),
         ("model",),
     ),
 )  # fmt: skip

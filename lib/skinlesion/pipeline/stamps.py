@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from skinlesion.config import Config, split_kind
-from skinlesion.errors import DataError
+from skinlesion.core.config import Config, split_kind
+from skinlesion.core.errors import DataError
 
 
 def data_fingerprint(config: Config) -> str:

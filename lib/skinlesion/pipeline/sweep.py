@@ -17,14 +17,14 @@ from typing import Any
 
 import pandas as pd
 
-from skinlesion.config import Config
+from skinlesion.commands.train import prepare
+from skinlesion.core.config import Config
+from skinlesion.core.errors import ConfigError, DivergedError, SkinLesionError
+from skinlesion.core.random_streams import generator
+from skinlesion.core.runs import Run, atomic, lock, write_json
 from skinlesion.data import splits
 from skinlesion.data.cache import build_cache
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import ConfigError, DivergedError, SkinLesionError
-from skinlesion.runs import Run, atomic, lock, write_json
-from skinlesion.training.chance import generator
-from skinlesion.training.command import prepare
 from skinlesion.training.fit import fit
 
 try:

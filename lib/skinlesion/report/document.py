@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from skinlesion.core.runs import write_text
 from skinlesion.report.page import environment, page_parts
-from skinlesion.runs import write_text
 
 
 @dataclass(frozen=True)

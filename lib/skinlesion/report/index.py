@@ -13,11 +13,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from skinlesion.config import Config
-from skinlesion.errors import DataError
+from skinlesion.core.config import Config
+from skinlesion.core.errors import DataError
+from skinlesion.core.runs import Run, write_text
+from skinlesion.core.taxonomy import label_set
 from skinlesion.report.page import SIZE_LIMIT, SYNTHETIC, environment, page_parts
-from skinlesion.runs import Run, write_text
-from skinlesion.taxonomy import label_set
 
 THUMBNAIL = (640, 480)  # pixels, at most
 HEADLINES = (

@@ -9,8 +9,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from skinlesion.errors import SkinLesionError
-from skinlesion.runs import write_text
+from skinlesion.core.errors import SkinLesionError
+from skinlesion.core.runs import write_text
 
 TEMPLATE = Path(__file__).parent / "template"
 SIZE_LIMIT = 5 * 2**20  # bytes that a page should stay under

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from skinlesion.errors import ModelError, SkinLesionError
-from skinlesion.images import CROPS, FITS
-from skinlesion.taxonomy import LabelSet, label_set
+from skinlesion.core.errors import ModelError, SkinLesionError
+from skinlesion.core.images import CROPS, FITS
+from skinlesion.core.taxonomy import LabelSet, label_set
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -33,7 +33,7 @@ class Manifest:
     image_size : int
         Side of the network's square, pixels.
     fit, crops : str, int
-        How a frame becomes squares, and how many: see :func:`skinlesion.images.region`.
+        How a frame becomes squares, and how many: see :func:`skinlesion.core.images.region`.
     outputs : tuple of str
         ``logits`` and, for networks that have them, ``features``, ``map`` and ``domain``.
     temperature : float

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from skinlesion.images import WIDEST, region, squares
+from skinlesion.core.images import WIDEST, region, squares
 
 
 def whole(maps: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -15,15 +15,15 @@ def whole(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     Parameters
     ----------
     maps : float32 [crops, h, w]
-        Of :func:`skinlesion.images.squares`, in that order.
+        Of :func:`skinlesion.core.images.squares`, in that order.
     height, width : int
         Of the frame, in pixels.
 
     Returns
     -------
     ndarray, float32 [h', w']
-        Over :func:`skinlesion.images.region`: the one square's map as it is, two squares' interpolated linearly, with
-        as many cells for the region's sides as keep the squares' finer ones.
+        Over :func:`skinlesion.core.images.region`: the one square's map as it is, two squares' interpolated linearly,
+        with as many cells for the region's sides as keep the squares' finer ones.
     """
     if len(maps) == 1:
         return maps[0]

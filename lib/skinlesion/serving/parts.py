@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from skinlesion.errors import ImageError, SkinLesionError
-from skinlesion.places import Folder
+from skinlesion.core.errors import ImageError, SkinLesionError
+from skinlesion.core.storage import Folder
+from skinlesion.serving.listing import Item, Survey
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Prediction
-from skinlesion.serving.sources import Item, Survey
 
 try:
     import pyarrow as pa

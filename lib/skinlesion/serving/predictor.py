@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from skinlesion.errors import ModelError
+from skinlesion.core.errors import ModelError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.maps import whole
 
@@ -44,7 +44,7 @@ class Prediction:
         Higher is more in domain. Minus Mahalanobis' distance of the features from those of the training images, in
         standard deviations (see :mod:`skinlesion.training.domain`); energy for models exported with that method.
     map : ndarray, float32 [h, w], or None
-        Class activation map of ``label``, over what the network saw of the frame (:func:`skinlesion.images.region`);
+        Class activation map of ``label``, over the network's part of the frame (:func:`skinlesion.core.images.region`);
         None for networks that export none.
     """
 
@@ -113,7 +113,7 @@ class Predictor:
         Parameters
         ----------
         images : sequence of uint8 [H, W, 3]
-            As :func:`skinlesion.images.decode` returns them.
+            As :func:`skinlesion.core.images.decode` returns them.
         maps : bool
             Whether to make activation maps, which weigh something where many answers are kept.
 

@@ -21,13 +21,13 @@ from itertools import islice
 
 import numpy as np
 
-from skinlesion import images as door
-from skinlesion.errors import ConfigError, DataError, ImageError, ModelError, SkinLesionError
-from skinlesion.places import Folder, is_url
+from skinlesion.core import images as door
+from skinlesion.core.errors import ConfigError, DataError, ImageError, ModelError, SkinLesionError
+from skinlesion.core.storage import Folder, is_url
 from skinlesion.serving import parts as files
+from skinlesion.serving.listing import Item, Survey, fetch, listing
 from skinlesion.serving.parts import Plan
 from skinlesion.serving.predictor import BATCH_FRAMES, Prediction, Predictor
-from skinlesion.serving.sources import Item, Survey, fetch, listing
 
 ENGINES = ("local", "ray")
 # Decoded images that a worker collects before it asks the network: bounded whatever cameras send.
@@ -60,7 +60,7 @@ def score(
 
     Parameters
     ----------
-    sources : see :func:`skinlesion.serving.sources.listing`
+    sources : see :func:`skinlesion.serving.listing.listing`
     output : str
         A folder or fsspec URL for ``part-000000.parquet``, … (columns: :func:`skinlesion.serving.parts.table`) and
         ``_score.json``, which says what they were made from.

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from skinlesion.errors import DataError, SkinLesionError
+from skinlesion.core.errors import DataError, SkinLesionError
 from skinlesion.serving import parts as files
 from skinlesion.serving.manifest import FILE, PRETRAINED
 from skinlesion.serving.predictor import Predictor

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from skinlesion.config import BALANCES
-from skinlesion.errors import ConfigError
-from skinlesion.training.chance import generator
+from skinlesion.core.config import BALANCES
+from skinlesion.core.errors import ConfigError
+from skinlesion.core.random_streams import generator
 
 
 def class_targets(counts: np.ndarray, strategy: str, target_count: int = 0) -> np.ndarray:

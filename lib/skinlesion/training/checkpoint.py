@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from skinlesion.errors import ModelError, SkinLesionError
-from skinlesion.runs import atomic
+from skinlesion.core.errors import ModelError, SkinLesionError
+from skinlesion.core.runs import atomic
 
 KEPT = 2  # the newest, and the one before in case the newest is broken
 

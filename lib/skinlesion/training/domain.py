@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinlesion.config import Config
+from skinlesion.core.config import Config
+from skinlesion.core.errors import DataError
+from skinlesion.core.runs import Run
 from skinlesion.data.cache import linked_cache
 from skinlesion.data.splits import load_split
 from skinlesion.data.table import LesionTable
-from skinlesion.errors import DataError
-from skinlesion.runs import Run
-from skinlesion.training.models import Classifier
+from skinlesion.training.networks.models import Classifier
 from skinlesion.training.trained import predict
 
 KEPT = 0.95  # fraction of validation images that count as in domain

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 import skinlesion
-from skinlesion.config import Config
-from skinlesion.errors import DataError
+from skinlesion.core.config import Config
+from skinlesion.core.errors import DataError
 
 TABLE = Path(skinlesion.__file__).resolve().parents[2] / "benchmarks" / "experiments" / "table.csv"
 SHIPPED = Path(skinlesion.__file__).resolve().parent / "pretrained" / "manifest.json"

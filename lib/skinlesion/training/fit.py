@@ -15,23 +15,23 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from skinlesion.config import Config
+from skinlesion.core.config import Config
+from skinlesion.core.errors import ConfigError
+from skinlesion.core.random_streams import generator
+from skinlesion.core.runs import Run, atomic, write_json
 from skinlesion.data.cache import PixelCache
 from skinlesion.data.splits import digest, load_split
-from skinlesion.errors import ConfigError
-from skinlesion.runs import Run, atomic, write_json
 from skinlesion.training import checkpoint, distributed
-from skinlesion.training.augment import augment
 from skinlesion.training.balance import epoch_rows
-from skinlesion.training.chance import generator
+from skinlesion.training.distillation import TEMPERATURE, Teachers
 from skinlesion.training.distributed import ALONE, batch_norms
-from skinlesion.training.earlier import check_lesions, earlier_stamp
+from skinlesion.training.inputs.augment import augment
+from skinlesion.training.inputs.mixing import mix
 from skinlesion.training.losses import distillation, learned_prior, make_loss
 from skinlesion.training.memory import keep_freed_memory
-from skinlesion.training.mixing import mix
-from skinlesion.training.models import Classifier
+from skinlesion.training.networks.models import Classifier
+from skinlesion.training.parent_runs import check_lesions, earlier_stamp
 from skinlesion.training.session import NEW_EPOCH, Session
-from skinlesion.training.teachers import TEMPERATURE, Teachers
 from skinlesion.training.trained import Trained, load_trained, predict
 
 #: What the trained weights depend on, besides pixels, labels, split and the weights of earlier runs.

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from skinlesion.errors import SkinLesionError
+from skinlesion.core.errors import SkinLesionError
 from skinlesion.training.fit import Progress
 
 Watch = Callable[[Progress], None]

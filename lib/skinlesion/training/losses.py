@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from skinlesion.config import Config
+from skinlesion.core.config import Config
 from skinlesion.training.balance import class_targets, loss_weights, training_prior
 
 FOCAL_GAMMA = 2.0

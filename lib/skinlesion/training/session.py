@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from skinlesion.config import Config
-from skinlesion.errors import DivergedError, ModelError
+from skinlesion.core.config import Config
+from skinlesion.core.errors import DivergedError, ModelError
 from skinlesion.training import checkpoint
 from skinlesion.training.distributed import World
-from skinlesion.training.earlier import load_start
-from skinlesion.training.freeze import freeze_stages
-from skinlesion.training.models import Classifier, check_answer, create_model
+from skinlesion.training.networks.freeze import freeze_stages
+from skinlesion.training.networks.models import Classifier, check_answer, create_model
+from skinlesion.training.parent_runs import load_start
 from skinlesion.training.trained import device
 
 NEW_EPOCH = {"step": 0, "loss_sum": 0.0, "confusion": None}

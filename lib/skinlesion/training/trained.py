@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from skinlesion.config import Config
+from skinlesion.core.config import Config
+from skinlesion.core.errors import DataError, ModelError
+from skinlesion.core.runs import Run, atomic
 from skinlesion.data.cache import PixelCache
-from skinlesion.errors import DataError, ModelError
-from skinlesion.runs import Run, atomic
 from skinlesion.training import checkpoint
-from skinlesion.training.augment import plain
-from skinlesion.training.models import Classifier, create_model
-from skinlesion.training.views import answer
+from skinlesion.training.inputs.augment import plain
+from skinlesion.training.networks.models import Classifier, create_model
+from skinlesion.training.networks.views import answer
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from skinlesion.evaluation.plots.data import (
     image_grid,
     stacked_bars,
 )
-from skinlesion.evaluation.plots.external import external_figure, leak_meter
+from skinlesion.evaluation.plots.external_validation import external_figure, leak_meter
 from skinlesion.evaluation.plots.robustness import (
     corruption_calibration,
     corruption_curves,

@@ -9,13 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.compare import COMPARED, LESS_IS_BETTER, Comparison, title
 from skinlesion.evaluation.net_benefit import curve_in_words
 from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint
 from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, class_name, new_figure, outlined, styled
-from skinlesion.taxonomy import LabelSet
 
 _PER = 1000  # lesions that net benefit is counted for
 _MEASURES = ("sensitivity", "specificity")

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from skinlesion.errors import DataError
+from skinlesion.core.errors import DataError
+from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.plots.style import (
     ACCENT,
     CATEGORIES,
@@ -19,7 +20,6 @@ from skinlesion.evaluation.plots.style import (
     share_legend,
     styled,
 )
-from skinlesion.taxonomy import LabelSet
 
 _GROUPS = ((ACCENT, None), ("#BFDDF0", "//"), ("#F5C9A8", ".."))  # fill and hatch
 

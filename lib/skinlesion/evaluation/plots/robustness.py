@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from skinlesion.corruptions import CORRUPTIONS, MOVEMENTS
+from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS
 from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, new_figure, styled
 
 _COLUMNS = 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.calibration import expected_calibration_error, reliability, top_label
 from skinlesion.evaluation.metrics import NAMES, ratio, threshold_counts
@@ -20,7 +21,6 @@ from skinlesion.evaluation.plots.style import (
     styled,
 )
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.taxonomy import LabelSet
 
 
 @styled

@@ -15,8 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from skinlesion.runs import atomic, write_text
-from skinlesion.taxonomy import Diagnosis
+from skinlesion.core.runs import atomic, write_text
+from skinlesion.core.taxonomy import Diagnosis
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, new_figure, outlined, styled
-from skinlesion.evaluation.subgroups import NAMES
+from skinlesion.evaluation.subgroup_metrics import NAMES
 
 SIGNIFICANT = 0.05
 _SHORT = {
@@ -32,7 +32,7 @@ def subgroup_forest(
 
     Parameters
     ----------
-    table : DataFrame of :func:`skinlesion.evaluation.subgroups.by_subgroup`
+    table : DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`
     names : metrics of the table
     """
     names = tuple(name for name in names if (table["metric"] == name).any())

@@ -1,0 +1,171 @@
+"""The official score: a model on the test set of ISIC 2018 Task 3, from the downloaded folder to the report."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skinlesion.commands.evaluate import write_evaluation
+from skinlesion.core import images
+from skinlesion.core.errors import DataError, ImageError, ModelError
+from skinlesion.core.runs import Run
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.data.ham10000 import METADATA, load_official_test
+from skinlesion.data.reading import find_csv, list_files, need_columns, official_test, read_csv
+from skinlesion.data.table import LesionTable
+from skinlesion.evaluation.assessment import PREVALENCE
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.truth import WITHOUT_WEIGHT
+from skinlesion.serving.predictor import Prediction, Predictor
+
+IMAGES = 1511  # that count: 1,512 in ISIC's release, less the one without weight
+VIEW = 4 / 3  # width to height of HAM10000's frames, training and test alike
+_TOLERANCE = 0.01  # of that ratio: a pixel of rounding in a small copy
+_BATCH = 64  # images decoded at once
+
+
+def evaluate_official(
+    place: str | Path,
+    model: str | Path | None,
+    output: str | Path,
+    *,
+    prevalence: float = PREVALENCE,
+    replicates: int = 2000,
+    progress: bool = False,
+) -> int:
+    """Predict and judge the official test set; write ``predictions.csv``, ``submission.csv`` and the report.
+
+    Parameters
+    ----------
+    place : the folder that ``skinlesion data download ham10000 --parts test`` made
+    model : a model folder; the shipped model where None
+    output : see :func:`skinlesion.commands.evaluate.evaluate`
+
+    Returns
+    -------
+    int, the exit status
+
+    Raises
+    ------
+    DataError
+        If ground truth or images are missing or unreadable.
+    ModelError
+        If the model cannot be loaded or has other classes than the seven.
+    """
+    predictor = Predictor.load(model)
+    manifest = predictor.manifest
+    if manifest.labels is not HAM7:
+        raise ModelError("the official test set has seven classes; this model has others, so it cannot be scored on it")
+    chosen = choose(load_official_test(Path(place)), known_training_rows(place))
+    table, notes = chosen.table, chosen.notes
+    if manifest.synthetic:
+        notes += ("The model was trained on synthetic images: it has never seen skin.",)
+    answers, recut = _predict(predictor, list(table.frame["path"]), progress)
+    if recut:
+        notes += (f"{_count(recut, 'frame')} of another shape than 4:3, the training images', cut to that.",)
+    predictions = Predictions.answered(table.frame, table.labels, table.targets, answers, notes)
+    run = Run(output)
+    predictions.write(run.predictions)
+    predictions.write_submission(run.folder / "submission.csv")
+    return write_evaluation(
+        predictions,
+        output,
+        f"{manifest.name} {manifest.version} on the official test set",
+        referral_threshold=manifest.referral["threshold"],
+        prevalence=prevalence,
+        replicates=replicates,
+    )
+
+
+def _predict(predictor: Predictor, paths: list[str], progress: bool) -> tuple[list[Prediction], int]:
+    """The answers for these images, and how many of them were cut to the view that the model learnt from."""
+    answers, recut = [], 0
+    for start in range(0, len(paths), _BATCH):
+        frames = [_read(path) for path in paths[start : start + _BATCH]]
+        views = [same_view(frame) for frame in frames]
+        recut += sum(view.shape != frame.shape for view, frame in zip(views, frames, strict=True))
+        answers += predictor.predict(views)
+        if progress:
+            end = "\n" if len(answers) == len(paths) else ""
+            print(f"\r{len(answers):,} of {len(paths):,} images", end=end, file=sys.stderr, flush=True)
+    return answers, recut
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The images that count, and what has to be said of the others."""
+
+    table: LesionTable
+    notes: tuple[str, ...]
+
+
+def choose(table: LesionTable, training: tuple[set[str], set[str]] = (set(), set())) -> Chosen:
+    """The images of an official test set that count.
+
+    Left out are ids beyond the official range, the image without weight, and every image whose id or lesion is in
+    ``training`` (image ids, lesion ids).
+
+    Raises
+    ------
+    DataError
+        If nothing is left.
+    """
+    ids, lesions = table.frame["image_id"], table.frame["lesion_id"]
+    strange = ~official_test(ids)
+    weightless = ids == WITHOUT_WEIGHT
+    learnt = ids.isin(training[0]) | lesions.isin(training[1])
+    kept = table.keep(~(strange | weightless | learnt))
+    if not len(kept):
+        raise DataError(f"{table.location} holds no image of the official test set (ISIC_0034524 to ISIC_0036064)")
+    notes = []
+    for mask, words in (
+        (strange, "no image of the official test set"),
+        (learnt & ~strange, "seen in training, or another image of a lesion that was"),
+    ):
+        if mask.any():
+            notes.append(f"Left out: {_count(int(mask.sum()), 'image')}, {words}.")
+    if len(kept) != IMAGES:
+        notes.append(
+            f"This is no official score: {len(kept):,} of the {IMAGES:,} images that count were there with their truth."
+        )
+    return Chosen(kept, tuple(notes))
+
+
+def known_training_rows(place: str | Path) -> tuple[set[str], set[str]]:
+    """Image and lesion ids of HAM10000's training set, where its metadata lies in the same folder; else nothing.
+
+    Ids alone part the two sets; the metadata can tell besides whether a test lesion has an image in training.
+    """
+    path = find_csv(list_files(Path(place).expanduser()), METADATA)
+    if path is None:
+        return set(), set()
+    metadata = read_csv(path)
+    need_columns(metadata, ("image_id", "lesion_id"), path)
+    return set(metadata["image_id"].str.strip()), set(metadata["lesion_id"].str.strip()) - {""}
+
+
+def same_view(frame: np.ndarray) -> np.ndarray:
+    """The frame if it is 4:3, else the largest 4:3 piece around its centre; uint8 [H, W, 3].
+
+    Networks that squash the whole frame into their square would otherwise see lesions stretched as never in training.
+    """
+    height, width = frame.shape[:2]
+    if abs(width / height / VIEW - 1) <= _TOLERANCE:
+        return frame
+    wide, high = min(width, round(height * VIEW)), min(height, round(width / VIEW))
+    top, left = (height - high) // 2, (width - wide) // 2
+    return np.ascontiguousarray(frame[top : top + high, left : left + wide])
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def _read(path: str) -> np.ndarray:
+    try:
+        return images.read(path)
+    except ImageError as error:
+        raise DataError(f"{path}: {error}; without it there is no official score. Download the set again") from None

@@ -1,0 +1,1 @@
+"""What all other packages use: errors, images, labels, configuration, runs, storage."""

@@ -1,0 +1,110 @@
+"""What a decoder gets to see of a JPEG or PNG file: the picture alone.
+
+Metadata is where small files hide much work: EXIF entries that all point at the same bytes, profiles to inflate,
+hundreds of thousands of empty segments. So it never reaches the decoder; only the orientation is read from it, here.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from skinlesion.core.errors import ImageError
+
+# Far beyond what cameras and programs write: some ten scans, some hundred segments, chunks of 8 kB.
+JPEG_SCANS = 32
+JPEG_SEGMENTS = 2_000
+PNG_CHUNKS = 10_000
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # neither a stuffed byte, nor a restart, nor filling
+_APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+_START, _END, _SCAN, _TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
+_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+
+
+def picture(data: bytes) -> tuple[bytes, int]:
+    """The file without its metadata, and its orientation (EXIF, 1 to 8); other formats come back as they are.
+
+    A file that is cut short stays so, for the decoder to find out.
+
+    Raises
+    ------
+    ImageError
+        If the file is an animation, or made of more pieces than any picture needs.
+    """
+    if data.startswith(_JPEG):
+        return _jpeg(data)
+    if data.startswith(_PNG):
+        return _png(data)
+    return data, 1
+
+
+def _jpeg(data: bytes) -> tuple[bytes, int]:
+    kept, turn, scans, segments, position = [data[:2]], None, 0, 0, 2
+    while match := _MARKER.search(data, position):
+        start, position, marker = match.start(), match.end(), match[1][0]
+        if marker == _END:
+            kept.append(data[start:position])
+            break
+        if marker in (_START, _TEMPORARY):  # they have no length
+            continue
+        segments += 1
+        position += max(2, int.from_bytes(data[position : position + 2], "big"))
+        if marker == _SCAN:
+            scans += 1
+            following = _MARKER.search(data, position)
+            position = following.start() if following else len(data)
+        if scans > JPEG_SCANS or segments > JPEG_SEGMENTS:
+            raise _overfull()
+        if marker == _APP1 and turn is None and data.startswith(b"Exif\0\0", start + 4):
+            turn = orientation(data[start + 4 : position])
+        if marker in (_APP0, _APP14) or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
+            kept.append(data[start:position])
+    return b"".join(kept), turn or 1
+
+
+def _png(data: bytes) -> tuple[bytes, int]:
+    kept, turn, chunks, position = [data[:8]], 1, 0, 8
+    while position + 8 <= len(data):
+        start = position
+        length, kind = struct.unpack_from(">I4s", data, start)
+        position += 12 + length
+        chunks += 1
+        if chunks > PNG_CHUNKS:
+            raise _overfull()
+        if kind == b"acTL" and data[start + 8 : start + 12] > b"\0\0\0\1":
+            raise animated()
+        if kind == b"eXIf":
+            turn = orientation(data[start + 8 : position - 4])
+        if kind in _CHUNKS:
+            kept.append(data[start:position])
+        if kind == b"IEND":
+            break
+    return b"".join(kept), turn
+
+
+def orientation(exif: bytes) -> int:
+    """The orientation (1 to 8) that EXIF data ask for; 1, upright, where they ask for none or make no sense."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        for entry in range(count):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, start + 2 + 12 * entry)
+            if tag == 0x0112:
+                return value if kind == 3 and 1 <= value <= 8 else 1
+    except struct.error:  # it points outside itself
+        pass
+    return 1
+
+
+def animated() -> ImageError:
+    return ImageError("animated", "the file holds several frames; save the one you mean as a single image")
+
+
+def _overfull() -> ImageError:
+    return ImageError("unreadable", "the file is made of far more pieces than a picture needs; save it again")

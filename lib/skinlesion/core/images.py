@@ -1,0 +1,356 @@
+"""The one door for image bytes, and the one resize.
+
+Everything that reads an image (training, apps, batch scoring) goes through :func:`decode`; everything that resizes one
+goes through :func:`resize`, whose two matrices the exported model computes for itself.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from skinlesion.core import container
+from skinlesion.core.errors import ImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+#: Files of our own may be TIFF too. Nothing that strangers send may: its decoder writes to standard error what it finds
+#: wrong with a file, and lists of a million frames keep it busy for minutes.
+FILE_FORMATS = (*FORMATS, "TIFF")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+MAX_BYTES = 20 * 1024 * 1024  # of one encoded image
+MAX_PIXELS = 40_000_000  # of one decoded image; a 4000x3000 photograph has 12 million
+MIN_SIDE = 16  # pixels
+
+# Resizing is exact arithmetic, so that NumPy, torch and ONNX Runtime agree on every byte whatever the order of their
+# sums: weights are multiples of 2**-12 and the first of the two products is rounded to multiples of 2**-4, which keeps
+# every partial sum within the 24 bits of a float32.
+WEIGHT_STEPS = 4096
+PRODUCT_STEPS = 16
+#: Added before the floor that makes weights whole steps: just off one half, which simple ratios would land on.
+HALF = 0.5013
+
+#: How a frame is fitted into the network's square. ``random_crop`` trains on squares cut anywhere from the frame and
+#: predicts on the centre square, or on several (:func:`squares`).
+FITS = ("squash", "center_crop", "random_crop")
+CROPS = (1, 2)  # squares of a frame that one answer is made of
+WIDEST = 4 / 3  # long side to short side of what is seen of a frame by two squares: HAM10000's; half of it is in both
+
+# Pillow warns of large pictures and of broken EXIF; our own limits decide. Not around each decoding: threads that
+# decode at once would undo each other's filters, and end with one that silences the whole process.
+warnings.filterwarnings("ignore", module="PIL")
+
+
+def decode(
+    data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
+) -> np.ndarray:
+    """Decode an encoded image into RGB, upright and without its metadata.
+
+    The format is told from the content, sizes are checked before anything is decoded, the EXIF orientation is applied,
+    transparency is laid over white, 16-bit and CMYK are converted.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    max_bytes, max_pixels : int
+        Refuse files with more bytes, or pictures with more pixels (width x height), than this.
+    formats : tuple of str
+        What is accepted, by Pillow's names.
+
+    Returns
+    -------
+    ndarray, uint8 [H, W, 3]
+
+    Raises
+    ------
+    ImageError
+        With a ``code`` that says which promise the file breaks.
+    """
+    if len(data) > max_bytes:
+        raise ImageError("too-large", f"the file has {len(data):,} bytes; at most {max_bytes:,} are accepted")
+    if not data:
+        raise ImageError("unreadable", "the file is empty; choose another one")
+    try:
+        picture, turn = container.picture(data)
+        with Image.open(io.BytesIO(picture), formats=formats) as image:
+            _check_header(image, len(picture), max_pixels)
+            if image.format == "WEBP":
+                turn = container.orientation(image.info.get("exif", b""))
+            image.load()
+            return _upright(_to_rgb(image), turn)
+    except ImageError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise _unsupported(f"this is not a readable {', '.join(formats)} image") from None
+    except Image.DecompressionBombError:
+        raise ImageError("too-many-pixels", f"the image has more than {max_pixels:,} pixels") from None
+    except Exception as error:  # Pillow raises many kinds on broken files; none may reach a user as a traceback
+        raise ImageError(
+            "unreadable", f"the image is damaged or incomplete ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _unsupported(what: str) -> ImageError:
+    return ImageError("unsupported-format", f"{what}; save it as JPEG or PNG, with 8 bits a channel")
+
+
+def _check_header(image: Image.Image, size: int, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            "too-many-pixels", f"the image has {width} x {height} pixels; at most {max_pixels:,} are accepted"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise ImageError("too-small", f"the image has {width} x {height} pixels; each side needs {MIN_SIDE} or more")
+    if getattr(image, "n_frames", 1) > 1:
+        raise container.animated()
+    if image.format == "JPEG" and width * height > 512 * size:  # each block of 8 x 8 pixels takes a bit or more
+        raise ImageError("unreadable", "the image is incomplete: the file is too short for its number of pixels")
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image, dtype=np.float32) * np.float32(255 / 65535)
+        return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ("I", "F", "LAB", "HSV"):
+        raise _unsupported(f"pixels of the kind {image.mode} have no agreed meaning as a colour")
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+#: What to do to rows and columns, and whether to swap them, for each EXIF orientation.
+_TURNS = {
+    1: (slice(None), slice(None), False),
+    2: (slice(None), slice(None, None, -1), False),
+    3: (slice(None, None, -1), slice(None, None, -1), False),
+    4: (slice(None, None, -1), slice(None), False),
+    5: (slice(None), slice(None), True),
+    6: (slice(None, None, -1), slice(None), True),
+    7: (slice(None, None, -1), slice(None, None, -1), True),
+    8: (slice(None), slice(None, None, -1), True),
+}
+
+
+def _upright(frame: np.ndarray, turn: int) -> np.ndarray:
+    rows, columns, swap = _TURNS[turn]
+    frame = frame[rows, columns]
+    return np.ascontiguousarray(frame.swapaxes(0, 1) if swap else frame)
+
+
+# A zip stays open per process: opening one means reading its whole directory.
+@lru_cache(maxsize=8)
+def _open_zip(path: str, _stamp: int) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The encoded bytes behind a table's ``path``: a file, or ``archive.zip!member``.
+
+    Raises
+    ------
+    ImageError
+        Code ``missing`` where there is nothing at that path, ``unreadable`` where the archive is damaged.
+    """
+    archive, mark, member = str(path).partition(".zip!")
+    try:
+        if not mark:
+            return Path(path).read_bytes()
+        archive += ".zip"
+        return _open_zip(archive, Path(archive).stat().st_mtime_ns).read(member)
+    except (FileNotFoundError, KeyError, IsADirectoryError):
+        raise ImageError("missing", f"there is no image at {path}") from None
+    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+        raise ImageError("unreadable", f"{path} cannot be read ({error})") from None
+
+
+def is_image(path: str) -> bool:
+    """Whether a file's name is that of an image; lesion masks (``*_segmentation.png``) aren't."""
+    stem, dot, ending = path.lower().rpartition(".")
+    return dot + ending in SUFFIXES and not stem.endswith("_segmentation")
+
+
+def read(path: str | Path) -> np.ndarray:
+    """Read and decode a table's ``path``, uint8 [H, W, 3]; TIFF is accepted too.
+
+    ``set.npz!split/3`` takes image 3 of a MedMNIST array.
+
+    Raises
+    ------
+    ImageError
+        Code ``missing`` where nothing is there; else as :func:`decode`.
+    """
+    archive, mark, member = str(path).partition(".npz!")
+    if not mark:
+        return decode(read_bytes(path), formats=FILE_FORMATS)
+    split, _, index = member.partition("/")
+    try:
+        with _npz_lock:  # threads that miss the cache together would load the array twice
+            frames = _open_npz(archive + ".npz", Path(archive + ".npz").stat().st_mtime_ns, split)
+        frame = frames[int(index)]
+    except (OSError, KeyError, IndexError, ValueError):
+        raise ImageError("missing", f"there is no image at {path}") from None
+    return np.ascontiguousarray(np.broadcast_to(frame if frame.ndim == 3 else frame[..., None], (*frame.shape[:2], 3)))
+
+
+_npz_lock = threading.Lock()
+
+
+@lru_cache(maxsize=4)
+def _open_npz(path: str, _stamp: int, split: str) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays[f"{split}_images"]
+
+
+@lru_cache(maxsize=256)
+def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | None = None) -> np.ndarray:
+    """Weights of the antialiased linear (triangle) filter that maps ``source`` pixels onto ``target``.
+
+    As Pillow's ``BILINEAR`` with ``reducing_gap=None``: the triangle is as wide as the reduction factor and is cut at
+    the image's border. The weights are then rounded to multiples of 1/4096 such that every row sums to exactly one.
+
+    Parameters
+    ----------
+    source, target : int
+        Pixels along this side before and after.
+    start, stop : float
+        The part of the side to take, in source pixels; the whole of it by default.
+
+    Returns
+    -------
+    ndarray, float32 [target, source]
+    """
+    stop = float(source) if stop is None else stop
+    scale = (stop - start) / target
+    centers = start + (np.arange(target) + 0.5) * scale
+    distance = np.abs(np.arange(source)[None, :] + 0.5 - centers[:, None]) / max(scale, 1.0)
+    weights = np.maximum(1.0 - distance, 0.0)
+    share = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
+    steps = np.floor(share * WEIGHT_STEPS + HALF)
+    return (np.diff(steps, prepend=0.0) / WEIGHT_STEPS).astype(np.float32)
+
+
+def resize(
+    frame: np.ndarray, shape: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """Resize ``box`` of a frame to ``shape``, antialiased, as two matrix products.
+
+    Parameters
+    ----------
+    frame : uint8 [H, W, 3]
+    shape : (height, width) of the result, in pixels
+    box : (top, left, bottom, right) in source pixels; the whole frame by default
+
+    Returns
+    -------
+    ndarray, uint8 [height, width, 3]
+    """
+    h, w, _ = frame.shape
+    top, left, bottom, right = box or (0.0, 0.0, float(h), float(w))
+    rows = resize_matrix(h, shape[0], top, bottom)
+    columns = resize_matrix(w, shape[1], left, right)
+    vertical = rows @ frame.reshape(h, w * 3).astype(np.float32)
+    vertical = np.floor(vertical * PRODUCT_STEPS + 0.5) / PRODUCT_STEPS
+    result = columns @ vertical.reshape(shape[0], w, 3)  # [W', W] @ [H', W, 3]
+    return np.floor(result + 0.5).astype(np.uint8)
+
+
+def center_square(height: int, width: int) -> tuple[float, float, float, float]:
+    """The largest centred square of a frame as a box (top, left, bottom, right), in pixels."""
+    side = min(height, width)
+    top, left = (height - side) / 2, (width - side) / 2
+    return top, left, top + side, left + side
+
+
+def region(height: int, width: int, how: str, crops: int = 1) -> tuple[float, float, float, float]:
+    """What of a frame the network sees, as a box (top, left, bottom, right) in pixels.
+
+    All of it where ``how`` is ``squash``; else its centre square, or with two ``crops`` as much of its middle as is no
+    longer than :data:`WIDEST`.
+    """
+    if how == "squash":
+        return 0.0, 0.0, float(height), float(width)
+    if crops == 1:
+        return center_square(height, width)
+    tall, wide = min(float(height), width * WIDEST), min(float(width), height * WIDEST)
+    top, left = (height - tall) / 2, (width - wide) / 2
+    return top, left, top + tall, left + wide
+
+
+def seen(how: str, crops: int = 1) -> str:
+    """:func:`region` in words."""
+    if how == "squash":
+        return "all of the frame, squashed"
+    return "the centre square of the frame" if crops == 1 else "two squares, one at either end of the frame"
+
+
+def squares(height: int, width: int, crops: int) -> list[tuple[float, float, float, float]]:
+    """The boxes that a frame's answer is the mean of: its centre square, or both ends of its :func:`region`."""
+    if crops == 1:
+        return [center_square(height, width)]
+    top, left, bottom, right = region(height, width, "center_crop", crops)
+    side = float(min(height, width))
+    return [(top, left, top + side, left + side), (bottom - side, right - side, bottom, right)]
+
+
+def fit_squares(frame: np.ndarray, size: int, how: str, crops: int) -> np.ndarray:
+    """All that the network is asked for one answer, uint8 [crops, size, size, 3]; one square is :func:`fit`'s."""
+    if crops == 1:
+        return fit(frame, size, how)[None]
+    return np.stack([resize(frame, (size, size), box) for box in squares(frame.shape[0], frame.shape[1], crops)])
+
+
+def fit(frame: np.ndarray, size: int, how: str) -> np.ndarray:
+    """Fit a frame into the network's square: ``squash`` all of it, or cut out the centre square (the other two).
+
+    Parameters
+    ----------
+    frame : uint8 [H, W, 3]
+    size : int, side in pixels
+    how : str, one of :data:`FITS`
+
+    Returns
+    -------
+    ndarray, uint8 [size, size, 3]
+
+    Raises
+    ------
+    ValueError
+        For another ``how``: configurations and manifests are checked long before.
+    """
+    if how not in FITS:
+        raise ValueError(f"fit must be one of {', '.join(FITS)}, not {how!r}")
+    box = None if how == "squash" else center_square(*frame.shape[:2])
+    return resize(frame, (size, size), box)
+
+
+def stamp(path: str | Path) -> str:
+    """A short text that changes when the image behind a table's ``path`` does, found without reading it.
+
+    A zip member's size and CRC-32; a file's size and modification time; a MedMNIST array's likewise.
+
+    Raises
+    ------
+    ImageError
+        Code ``missing`` where there is no such image.
+    """
+    archive, mark, member = str(path).partition(".zip!")
+    try:
+        if mark:
+            archive += ".zip"
+            info = _open_zip(archive, Path(archive).stat().st_mtime_ns).getinfo(member)
+            return f"{member} {info.file_size} {info.CRC}"
+        file, _, member = str(path).partition("!")
+        status = Path(file).stat()
+        return f"{Path(file).name} {member} {status.st_size} {status.st_mtime_ns}"
+    except (OSError, KeyError, zipfile.BadZipFile):
+        raise ImageError("missing", f"there is no image at {path}") from None

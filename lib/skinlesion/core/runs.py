@@ -1,0 +1,140 @@
+"""A run's folder: the one place that knows which file lies where, and how files are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from skinlesion.core.config import Config
+from skinlesion.core.errors import DataError, SkinLesionError
+
+
+@contextmanager
+def atomic(path: str | Path):
+    """Yield a temporary path beside ``path``; on success sync it and move it into place, else remove it.
+
+    Raises
+    ------
+    SkinLesionError
+        If the disk is full or the folder cannot be written to; what was at ``path`` is untouched.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise SkinLesionError(
+            f"{path} cannot be written ({error.strerror or error}); free some space or choose another folder"
+        ) from error
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text as UTF-8, whole or not at all (:func:`atomic`)."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write JSON, whole or not at all. Raises ValueError for NaN and infinity, which JSON lacks."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def replace_folder(new: Path, place: Path) -> None:
+    """Move a finished folder to its place, over an older one, which stays until the new one is there."""
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def cache_folder() -> Path:
+    """Where demo images and decoded pixels live: ``SKINLESION_CACHE``, else ``~/.cache/skinlesion``."""
+    return Path(os.environ.get("SKINLESION_CACHE") or Path.home() / ".cache" / "skinlesion").expanduser()
+
+
+@contextmanager
+def lock(folder: Path):
+    """Keep a second process out of a run's folder; the system lets go of the lock when its holder ends, even killed.
+
+    Raises
+    ------
+    SkinLesionError
+        If another process holds it, or the folder cannot be written to.
+    """
+    import fcntl  # there is none on Windows, where the rest of this module is needed to predict
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+")  # noqa: SIM115, closed below
+    except OSError as error:
+        raise SkinLesionError(
+            f"{folder} cannot be written ({error.strerror or error}); choose another folder"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise SkinLesionError(
+                f"process {holder} is at work in {folder}; wait for it to end or choose another --run"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+class Run:
+    """Names the files of one run. ``Run("reports/demo")``; the folder is made when the first file is written."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder).expanduser().resolve()
+        self.config_file = self.folder / "config.json"
+        self.table_file = self.folder / "table.csv"
+        self.table_info = self.folder / "table.json"
+        self.data_check = self.folder / "data_check.csv"
+        self.split = self.folder / "split.csv"
+        self.pixels = self.folder / "pixels.json"
+        self.checkpoints = self.folder / "checkpoints"
+        self.training = self.folder / "training.json"
+        self.outputs = self.folder / "outputs.npz"
+        self.history = self.folder / "history.csv"
+        self.predictions = self.folder / "predictions.csv"
+        self.metrics = self.folder / "metrics.json"
+        self.decision = self.folder / "decision.json"
+        self.candidate = self.folder / "candidate"
+        self.evaluation = self.folder / "evaluation.json"
+        self.model = self.folder / "model"
+        self.figures = self.folder / "figures"
+        self.summary = self.folder / "run.json"
+
+    def need(self, path: Path, maker: str) -> Path:
+        """``path`` if it exists, else a DataError that names the step which makes it."""
+        if not path.exists():
+            raise DataError(f"{path} is not there yet; run {maker} for this run first")
+        return path
+
+    def config(self, **changes) -> Config:
+        """The run's configuration with ``changes``, validated and written back."""
+        base = Config.from_file(self.config_file) if self.config_file.exists() else Config()
+        config = base.but(**changes)
+        write_json(self.config_file, config.to_dict())
+        return config

@@ -1,0 +1,121 @@
+"""Places that files lie at: local folders and, through fsspec, object stores and web servers.
+
+Credentials and endpoints are those that each store's own tools take from the environment (``AWS_PROFILE``,
+``AWS_ENDPOINT_URL``, ``GOOGLE_APPLICATION_CREDENTIALS``, …); none is read or kept here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skinlesion.core.errors import SkinLesionError
+from skinlesion.core.runs import atomic
+
+#: What reaches a kind of place, where that is not part of the ``scale`` extra.
+_PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "adl": "adlfs"}
+
+
+def is_url(place: str | Path) -> bool:
+    return "://" in str(place)
+
+
+def resolve(place: str | Path):
+    """The fsspec file system of a path or URL, and the path in it.
+
+    Raises
+    ------
+    SkinLesionError
+        If fsspec, or what it needs for this kind of URL, is not installed; if there is no such kind.
+    """
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise SkinLesionError("fsspec is not installed; pip install 'skin-lesion-lab[scale]'") from None
+    place = str(place) if is_url(place) else str(Path(place).expanduser())
+    protocol = place.partition("://")[0]
+    if "::" in place:
+        raise SkinLesionError(f"{place}: chained URLs are not taken; name the archive itself, it is looked into")
+    try:
+        return url_to_fs(place, use_listings_cache=False)  # it would grow with the store, and hide what changes
+    except ImportError as error:
+        package = _PACKAGES.get(protocol, "'skin-lesion-lab[scale]'")
+        raise SkinLesionError(
+            f"{protocol}:// needs a package that is missing ({error}); pip install {package}"
+        ) from None
+    except ValueError as error:
+        raise SkinLesionError(
+            f"{place} cannot be reached ({error}); paths and s3://, gs://, https:// and fsspec's other URLs can"
+        ) from None
+
+
+def is_local(files) -> bool:
+    """Whether an fsspec file system is this machine's."""
+    return "file" in ([files.protocol] if isinstance(files.protocol, str) else files.protocol)
+
+
+class Folder:
+    """A folder to write to. Files appear whole or not at all.
+
+    Locally they are written aside and moved into place; object stores show an object only once all of it has arrived.
+    """
+
+    def __init__(self, place: str | Path):
+        self.files, self.root = resolve(place)
+        self.local = is_local(self.files)
+
+    def __str__(self) -> str:
+        return self.root if self.local else self.files.unstrip_protocol(self.root)
+
+    def path(self, name: str) -> str:
+        return f"{self.root.rstrip('/')}/{name}"
+
+    def names(self) -> set[str]:
+        """Names of what lies in it; empty where there is no such folder. Raises SkinLesionError if it refuses."""
+        try:
+            return {path.rstrip("/").rpartition("/")[2] for path in self.files.ls(self.root, detail=False)}
+        except FileNotFoundError:
+            return set()
+        except Exception as error:  # stores have their own kinds
+            raise self._refused("listed", error) from error
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, None where there is none. Raises SkinLesionError if the place refuses."""
+        try:
+            return self.files.cat_file(self.path(name))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._refused("read", error) from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, replacing it.
+
+        Raises
+        ------
+        SkinLesionError
+            If the place refuses.
+        """
+        if self.local:
+            with atomic(self.path(name)) as temporary:
+                temporary.write_bytes(data)
+            return
+        try:
+            self.files.pipe_file(self.path(name), data)
+        except Exception as error:
+            raise self._refused("written to", error) from error
+
+    def put(self, name: str, path: Path) -> None:
+        """Copy a file of this machine there, as :meth:`write` would; object stores learn its kind from its ending."""
+        if self.local:
+            self.write(name, path.read_bytes())
+            return
+        try:
+            self.files.put_file(str(path), self.path(name))
+        except Exception as error:
+            raise self._refused("written to", error) from error
+
+    def _refused(self, what: str, error: Exception) -> SkinLesionError:
+        reason = str(error) or type(error).__name__
+        return SkinLesionError(
+            f"{self} cannot be {what} ({reason}); check that the place exists, its permissions and your credentials"
+        )

@@ -1,0 +1,1 @@
+"""The built-in demo data set: drawn dermatoscopic images, and pictures that are not dermatoscopic."""

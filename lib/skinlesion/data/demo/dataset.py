@@ -1,0 +1,298 @@
+"""The built-in demo data: drawn dermatoscopic images in HAM10000's file layout, so that its reader reads them.
+
+Nothing is downloaded and nobody's skin is shown. Class sizes, images a lesion, ages, sexes, sites and kinds of
+diagnosis follow HAM10000's own figures (Tschandl et al. 2018, doi:10.1038/sdata.2018.161).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from skinlesion.core import runs
+from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
+from skinlesion.data.demo.camera import Sitting
+from skinlesion.data.demo.classes import draw_lesion
+
+VERSION = 1  # of the drawings; a change that alters any image raises it
+SMALLEST = 60  # images; fewer leave too few lesions a class to split
+FIRST_ID = 9_000_000  # beyond every id of the ISIC Archive's HAM10000 images and official test set
+JPEG_QUALITY = 80
+MASKS = "HAM10000_segmentations_lesion_tschandl"
+COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
+
+
+class _Class(NamedTuple):
+    """A label in HAM10000: its counts, ages in years, share of men, and weights of diagnosis types and sites."""
+
+    images: int
+    lesions: int
+    age: tuple[float, float]  # mean and standard deviation
+    male: float
+    dx_types: dict[str, float]
+    sites: dict[str, float]
+
+
+_HISTO = {"histo": 1.0}
+_CLASSES = {
+    "ak": _Class(130, 88, (64, 11), 0.70, _HISTO, {
+        "face": 81, "scalp": 10, "upper extremity": 11, "lower extremity": 9, "hand": 6, "neck": 5, "back": 4,
+        "ear": 2, "chest": 1, "trunk": 1,
+    }),
+    "scc": _Class(197, 140, (68, 11), 0.66, _HISTO, {
+        "lower extremity": 56, "upper extremity": 51, "face": 32, "back": 25, "chest": 11, "hand": 7, "abdomen": 5,
+        "neck": 5, "scalp": 4, "ear": 1,
+    }),
+    "bcc": _Class(514, 327, (67, 14), 0.62, _HISTO, {
+        "back": 36, "face": 20, "lower extremity": 11, "upper extremity": 10, "chest": 9, "abdomen": 4, "scalp": 4,
+        "neck": 3, "trunk": 2, "unknown": 1,
+    }),
+    "bkl": _Class(1099, 727, (64, 14), 0.57, {"histo": 0.70, "consensus": 0.24, "confocal": 0.06}, {
+        "face": 29, "back": 18, "lower extremity": 16, "upper extremity": 9, "chest": 7, "trunk": 7, "abdomen": 4,
+        "scalp": 3, "neck": 3, "unknown": 2, "hand": 1, "ear": 1,
+    }),
+    "df": _Class(115, 73, (53, 14), 0.55, {"histo": 0.48, "consensus": 0.52}, {
+        "lower extremity": 71, "upper extremity": 21, "abdomen": 3, "back": 2, "foot": 2, "genital": 1,
+    }),
+    "mel": _Class(1113, 614, (61, 15), 0.62, _HISTO, {
+        "back": 29, "upper extremity": 19, "lower extremity": 17, "face": 9, "abdomen": 6, "chest": 6, "trunk": 4,
+        "foot": 3, "neck": 3, "ear": 2, "scalp": 1, "unknown": 1,
+    }),
+    "nv": _Class(6705, 5403, (46, 15), 0.51, {"follow_up": 0.55, "histo": 0.37, "consensus": 0.08}, {
+        "lower extremity": 22, "back": 21, "trunk": 19, "abdomen": 13, "upper extremity": 10, "foot": 4, "chest": 3,
+        "unknown": 3, "face": 1, "neck": 1, "hand": 1, "genital": 1, "scalp": 1, "acral": 0.1,
+    }),
+    "vasc": _Class(142, 98, (51, 22), 0.49, {"histo": 0.47, "consensus": 0.53}, {
+        "trunk": 22, "abdomen": 19, "lower extremity": 19, "back": 15, "upper extremity": 8, "face": 6, "chest": 4,
+        "hand": 4, "neck": 2, "scalp": 1,
+    }),
+}  # fmt: skip
+_HAM_IMAGES = sum(c.images for c in _CLASSES.values())
+_NO_AGE = 57 / _HAM_IMAGES  # share of images without an age
+
+
+class _Lesion(NamedTuple):
+    number: int
+    label: str
+    image_ids: list[str]
+    dx_type: str
+    age: str
+    sex: str
+    site: str
+
+    @property
+    def dx(self) -> str:
+        return "akiec" if self.label in ("ak", "scc") else self.label
+
+
+def demo_folder(n: int = 1500, seed: int = 0, progress: bool = False) -> Path:
+    """The cached demo set of ``n`` images, drawn first where there is none yet. See :func:`make_demo`."""
+    return make_demo(runs.cache_folder() / f"demo-v{VERSION}-{n}-{seed}", n, seed, progress)
+
+
+def make_demo(folder: str | Path, n: int = 1500, seed: int = 0, progress: bool = False) -> Path:
+    """Draw a demo set into ``folder``: whole, or not at all.
+
+    The files are those of the HAM10000 download, with lesion masks, ``isic2019_labels.csv`` for eight labels, and
+    ``demo.json``, by which a reader tells drawn data from real. The same ``n`` and ``seed`` give the same images on
+    the same machine.
+
+    Parameters
+    ----------
+    folder : path
+        Where to; it must not exist yet, be empty, or hold this very demo set, which is then left alone.
+    n : int
+        Images, 60 or more.
+    seed : int
+        Zero or more; every lesion draws from a generator of its own, seeded by this and the lesion's number.
+    progress : bool
+        Show a bar on standard error.
+
+    Returns
+    -------
+    Path
+        ``folder``, absolute.
+
+    Raises
+    ------
+    ConfigError
+        If ``n`` or ``seed`` is out of range.
+    DataError
+        If ``folder`` holds anything else.
+    SkinLesionError
+        If it cannot be written.
+    """
+    if n < SMALLEST:
+        raise ConfigError(f"the demo set needs {SMALLEST} images or more to have every class in every split, not {n}")
+    if seed < 0:
+        raise ConfigError(f"the demo set's seed must be 0 or more, not {seed}")
+    folder = Path(folder).expanduser().absolute()
+    identity = {"version": VERSION, "n": n, "seed": seed}
+    if _is_there(folder, identity):
+        return folder
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
+        _write(temporary, n, seed, progress)
+        about = "Synthetic demo data drawn by Skin Lesion Lab; no image shows a real lesion."
+        runs.write_json(temporary / "demo.json", {"about": about, **identity})
+        temporary.chmod(0o755)
+        _move(temporary, folder, identity)
+    except OSError as error:
+        raise SkinLesionError(
+            f"the demo set cannot be written to {folder} ({error.strerror or error}); "
+            "free some space or choose another folder"
+        ) from error
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def draw_example(dx: str, seed: int) -> np.ndarray:
+    """One drawn image of a diagnosis, for front ends that show what an upload may look like.
+
+    Parameters
+    ----------
+    dx : str
+        One of the seven codes of HAM10000, or ``ak`` or ``scc``.
+    seed : int
+        Zero or more.
+
+    Returns
+    -------
+    ndarray, uint8 [150, 200, 3]
+
+    Raises
+    ------
+    DataError
+        If there is no such diagnosis.
+    """
+    rng = np.random.default_rng(seed)
+    label = ("ak" if rng.random() < 0.4 else "scc") if dx == "akiec" else dx
+    if label not in _CLASSES:
+        raise DataError(f"the demo draws no {dx!r}; it draws akiec, {', '.join(_CLASSES)}")
+    return Sitting(draw_lesion(label, rng)).photograph()[0]
+
+
+def _is_there(folder: Path, identity: dict) -> bool:
+    """Whether ``folder`` holds this demo set; raises DataError if it holds anything else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    try:
+        found = json.loads((folder / "demo.json").read_text())
+        if {key: found[key] for key in identity} == identity:
+            return True
+        what = f"another demo set (version {found['version']}, n={found['n']}, seed={found['seed']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        what = "other files"
+    raise DataError(f"{folder} already holds {what}; choose another folder, or delete this one first")
+
+
+def _move(temporary: Path, folder: Path, identity: dict) -> None:
+    """Put the finished set in place, unless another process was faster."""
+    try:
+        if folder.is_dir():
+            folder.rmdir()  # an empty one, else this fails and the one that is there decides
+        temporary.rename(folder)
+    except OSError:
+        if not folder.exists() or not _is_there(folder, identity):
+            raise
+
+
+def _write(folder: Path, n: int, seed: int, progress: bool) -> None:
+    lesions = _plan(n, seed)
+    rows, labels = [], []
+    names = ("HAM10000_images_part_1", "HAM10000_images_part_2", MASKS)
+    files = [folder / f"{name}.zip" for name in names]
+    halfway = f"ISIC_{FIRST_ID + n // 2:07d}"
+    first, second, masks = (zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) for file in files)
+    with first, second, masks, tqdm(total=n, desc="drawing demo images", unit="image", disable=not progress) as bar:
+        for lesion in lesions:
+            rng = np.random.default_rng((seed, lesion.number))
+            sitting = Sitting(draw_lesion(lesion.label, rng))
+            for image_id in lesion.image_ids:
+                picture, mask = sitting.photograph()
+                _add(first if image_id < halfway else second, f"{image_id}.jpg", picture, quality=JPEG_QUALITY)
+                _add(masks, f"{MASKS}/{image_id}_segmentation.png", mask * np.uint8(255), compress_level=1)
+                about = (lesion.dx, lesion.dx_type, lesion.age, lesion.sex, lesion.site)
+                rows.append((f"DEMO_{lesion.number:07d}", image_id, *about))
+                labels.append((image_id, lesion.label.upper()))
+                bar.update()
+    _write_csv(folder / "HAM10000_metadata.csv", COLUMNS, rows)
+    _write_csv(folder / "isic2019_labels.csv", ("image_id", "isic2019_label"), labels)
+    for file in files:
+        with file.open("rb+") as written:
+            os.fsync(written.fileno())
+
+
+def _add(archive: zipfile.ZipFile, name: str, pixels: np.ndarray, **options) -> None:
+    """Store an image under a fixed date, so that the archive's bytes depend on the pixels alone."""
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "JPEG" if name.endswith(".jpg") else "PNG", **options)
+    entry = zipfile.ZipInfo(name, date_time=(2018, 8, 14, 0, 0, 0))
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, encoded.getvalue())
+
+
+def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(sorted(rows))
+    runs.write_text(path, text.getvalue())
+
+
+def _plan(n: int, seed: int) -> list[_Lesion]:
+    """All lesions with their pictures' ids and what is known about their patients; indices count from 1."""
+    rng = np.random.default_rng(seed)
+    sizes = _sizes(n, rng)
+    rng.shuffle(sizes)
+    numbers = iter((FIRST_ID + rng.permutation(n)).tolist())
+    incomplete = set(rng.choice(len(sizes), max(2, round(_NO_AGE * n)), replace=False).tolist())
+    lesions = []
+    for index, (label, images) in enumerate(sizes):
+        ids = [f"ISIC_{next(numbers):07d}" for _ in range(images)]
+        about = _patient(_CLASSES[label], rng)
+        if index in incomplete:  # in HAM10000 too, sex and site are mostly missing where the age is
+            about = (about[0], "", *(("unknown", "unknown") if rng.random() < 0.8 else about[2:]))
+        lesions.append(_Lesion(index + 1, label, ids, *about))
+    return lesions
+
+
+def _sizes(n: int, rng: np.random.Generator) -> list[tuple[str, int]]:
+    """Label and number of images of every lesion: HAM10000's proportions, but 8 images and 6 lesions a label at least
+    (6 images where ``n`` is below 80)."""
+    least = min(8, n // 10)
+    counts = {label: max(least, round(n * c.images / _HAM_IMAGES)) for label, c in _CLASSES.items()}
+    counts["nv"] += n - sum(counts.values())
+    sizes = []
+    for label, images in counts.items():
+        ratio = _CLASSES[label].lesions / _CLASSES[label].images
+        lesions = max(6, round(images * ratio))
+        more = rng.multinomial(images - lesions, np.full(lesions, 1 / lesions))
+        sizes += [(label, 1 + int(extra)) for extra in more]
+    return sizes
+
+
+def _patient(c: _Class, rng: np.random.Generator) -> tuple[str, str, str, str]:
+    """Diagnosis type, age in HAM10000's steps of five years, sex and site."""
+
+    def pick(weights: dict[str, float]) -> str:
+        shares = np.array(list(weights.values()))
+        return list(weights)[int(rng.choice(len(shares), p=shares / shares.sum()))]
+
+    age = float(np.clip(5 * round(rng.normal(*c.age) / 5), 0, 85))
+    return pick(c.dx_types), str(age), "male" if rng.random() < c.male else "female", pick(c.sites)

@@ -1,0 +1,182 @@
+"""Pictures that are no dermatoscopic image of a lesion, which anybody can make from installed packages alone.
+
+They judge whether a model notices what it was never meant to see. Photos and textures are those that scikit-image,
+scikit-learn and matplotlib install; everything else is drawn here. The same (set, seed) gives the same pictures.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from skinlesion.core import images
+from skinlesion.core.errors import DataError
+from skinlesion.data.demo.camera import Sitting
+from skinlesion.data.demo.drawing import Canvas
+
+HEIGHT, WIDTH = 150, 200  # pixels of what is drawn; crops of photos keep their own
+
+# package, folder in it, file -> name without suffix
+_SOURCES = {
+    "skimage": ("skimage", "data", "{}.png"),
+    "skimage-jpg": ("skimage", "data", "{}.jpg"),
+    "sklearn": ("sklearn.datasets", "images", "{}.jpg"),
+    "matplotlib": ("matplotlib", "mpl-data/sample_data", "{}.jpg"),
+}
+_PHOTOS = (
+    ("skimage", "astronaut"), ("skimage", "chelsea"), ("skimage", "coffee"), ("skimage", "motorcycle_left"),
+    ("skimage", "camera"), ("skimage-jpg", "rocket"), ("skimage-jpg", "hubble_deep_field"),
+    ("sklearn", "china"), ("sklearn", "flower"), ("matplotlib", "grace_hopper"),
+)  # fmt: skip
+_MEDICAL = (("skimage", "ihc"), ("skimage-jpg", "retina"), ("skimage", "cell"), ("skimage", "microaneurysms"))
+_TEXTURES = (
+    ("skimage", "brick"),
+    ("skimage", "grass"),
+    ("skimage", "gravel"),
+    ("skimage", "coins"),
+    ("skimage", "moon"),
+)
+_PAGES = (("skimage", "page"), ("skimage", "text"))
+_FACES = (("skimage", "astronaut", (80, 175, 185, 275)), ("matplotlib", "grace_hopper", (150, 180, 320, 345)))
+_DARK_SKIN, _LIGHT_SKIN = np.array([92.0, 56.0, 42.0]), np.array([236.0, 204.0, 184.0])  # RGB
+
+
+@dataclass(frozen=True)
+class ForeignSet:
+    """Pictures of one kind.
+
+    Attributes
+    ----------
+    about : str
+        What they are, for people.
+    frames : list of uint8 [H, W, 3]
+    sources : list of str
+        Where each is from: crops of one photo share theirs, and resemble each other.
+    """
+
+    about: str
+    frames: list[np.ndarray]
+    sources: list[str]
+
+
+def foreign_sets(count: int = 200, seed: int = 0) -> dict[str, ForeignSet]:
+    """Every kind of foreign picture, ``count`` of each.
+
+    Raises
+    ------
+    DataError
+        Where a package that they come from is not installed.
+    ImageError
+        Where an installed package has lost its sample images.
+    """
+    result = {}
+    for name, (about, make) in _KINDS.items():
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        made = [make(rng, number) for number in range(count)]
+        result[name] = ForeignSet(about, [frame for _, frame in made], [source for source, _ in made])
+    return result
+
+
+@lru_cache(maxsize=32)
+def _installed(kind: str, name: str) -> np.ndarray:
+    package, folder, pattern = _SOURCES[kind]
+    try:
+        place = resources.files(package) / folder / pattern.format(name)
+    except ModuleNotFoundError:
+        raise DataError(
+            f"foreign pictures need {package.partition('.')[0]}; get it with: pip install 'skin-lesion-lab[lab]'"
+        ) from None
+    with resources.as_file(place) as path:
+        return images.read(path)
+
+
+def _crop(rng: np.random.Generator, frame: np.ndarray, least: float) -> np.ndarray:
+    """A random 4:3 piece, turned or mirrored, ``least`` to all of what fits."""
+    height, width = frame.shape[:2]
+    side = min(height / 3, width / 4) * rng.uniform(least, 1.0)
+    h, w = round(3 * side), round(4 * side)
+    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    piece = frame[top : top + h, left : left + w]
+    return np.ascontiguousarray(piece[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))])
+
+
+def _cropped(sources: tuple, least: float = 0.4) -> Callable:
+    def make(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
+        kind, name = sources[number % len(sources)]
+        return name, _crop(rng, _installed(kind, name), least)
+
+    return make
+
+
+def _face(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
+    kind, name, (top, left, bottom, right) = _FACES[number % len(_FACES)]
+    return name, _crop(rng, _installed(kind, name)[top:bottom, left:right], 0.4)
+
+
+def _skin(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
+    return f"drawn {number}", Sitting(Canvas(rng)).photograph()[0]
+
+
+def _skin_color(rng: np.random.Generator) -> np.ndarray:
+    """A colour between dark and light skin, float64 [3], 0-255."""
+    return np.clip(_DARK_SKIN + rng.random() * (_LIGHT_SKIN - _DARK_SKIN) + rng.normal(0, 8, 3), 0, 255)
+
+
+def _tinted_texture(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
+    kind, name = _TEXTURES[number % len(_TEXTURES)]
+    grey = _crop(rng, _installed(kind, name), 0.4)[..., :1] / 255.0
+    light = _skin_color(rng)
+    return name, (light * rng.uniform(0.3, 0.7) * (1 - grey) + light * grey).astype(np.uint8)
+
+
+def _blank(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
+    """One colour, any, grey or skin's, for every third also a slope of light."""
+    grey, color = np.full(3, rng.choice((0, 255, int(rng.integers(256))))), rng.integers(0, 256, 3)
+    plain = (grey, color, _skin_color(rng))[number % 3]
+    slope = 1 + rng.uniform(-0.4, 0.4) * np.linspace(-1, 1, WIDTH) * (number % 9 >= 6)
+    frame = plain * slope[None, :, None] * np.ones((HEIGHT, 1, 1))
+    return f"drawn {number}", np.clip(frame + 0.5, 0, 255).astype(np.uint8)
+
+
+def _noise(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
+    """Noise of grain 1 to 32 px, in colour or not, over all greys or around skin."""
+    grain, channels = 2 ** int(rng.integers(6)), int(rng.choice((1, 3)))
+    shape = (HEIGHT // grain + 2, WIDTH // grain + 2, channels)
+    coarse = np.broadcast_to(rng.normal(0, 1, shape), (*shape[:2], 3)) * rng.uniform(15, 70)
+    middle = (np.full(3, 128.0), _skin_color(rng))[number % 2]
+    frame = Image.fromarray(np.clip(middle + coarse, 0, 255).astype(np.uint8))
+    return f"drawn {number}", np.asarray(frame.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+
+
+def _text(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
+    """Lines of letters on paper or screen; every fifth a scanned page."""
+    if number % 5 == 0:
+        kind, name = _PAGES[number // 5 % 2]
+        return name, _crop(rng, _installed(kind, name), 0.5)
+    paper = rng.integers(0, 256, 3) if number % 2 else np.array([250, 248, 244])
+    ink = tuple(int(c) for c in (paper + 128) % 256) if number % 2 else (20, 20, 30)
+    picture = Image.new("RGB", (WIDTH, HEIGHT), tuple(int(c) for c in paper))
+    pen, size = ImageDraw.Draw(picture), int(rng.integers(9, 34))
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789     ,.;:-"))
+    for top in range(int(rng.integers(0, 12)), HEIGHT, round(1.3 * size)):
+        pen.text((6, top), "".join(rng.choice(letters, 40)), fill=ink, font=ImageFont.load_default(size))
+    return f"drawn {number}", np.asarray(picture)
+
+
+_KINDS: dict[str, tuple[str, Callable]] = {
+    "photos": ("crops of ten photos: people, a cat, a city, machines, stars", _cropped(_PHOTOS)),
+    "faces": ("close-ups of two faces", _face),
+    "bare skin": ("drawn dermatoscopic skin without a lesion, as the demo set draws it", _skin),
+    "other medical": ("crops of histology, retina and cells", _cropped(_MEDICAL)),
+    "textures": ("crops of brick, grass, gravel, coins and the moon", _cropped(_TEXTURES)),
+    "skin-coloured textures": ("the same textures in colours of skin", _tinted_texture),
+    "text": ("rendered letters and scanned pages", _text),
+    "blank": ("one colour, some with a slope of light", _blank),
+    "noise": ("noise from fine to coarse", _noise),
+}

@@ -1,0 +1,376 @@
+"""A trained network -> model/: one ONNX file with the preprocessing inside, its manifest and its model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+import shutil
+import tempfile
+import warnings
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+import skinlesion
+from skinlesion.core.config import Config, listed
+from skinlesion.core.errors import ModelError
+from skinlesion.core.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
+from skinlesion.core.runs import Run, replace_folder, write_json, write_text
+from skinlesion.core.taxonomy import LabelSet
+from skinlesion.export.card import attach, model_card
+from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.predictor import Predictor
+from skinlesion.training.domain import Domain, fit_domain
+from skinlesion.training.networks.models import Classifier
+from skinlesion.training.networks.views import answer
+from skinlesion.training.parent_runs import recipe_of
+
+TOLERANCE = 1e-3  # largest difference between torch and ONNX Runtime in a logit, relative to 1 + its size
+LICENCES = {
+    "demo": "Apache-2.0 (trained on synthetic images only)",
+    "ham10000": "CC BY-NC 4.0: trained on HAM10000, for non-commercial use",
+    "isic-archive": "CC BY-NC 4.0: trained on images of the ISIC Archive, for non-commercial use",
+    "dermamnist": "CC BY-NC 4.0: trained on DermaMNIST (from HAM10000), for non-commercial use",
+}
+CITATIONS = {
+    "demo": "Skin Lesion Lab's synthetic demo set",
+    "ham10000": "Tschandl, Rosendahl, Kittler: The HAM10000 dataset. Sci. Data 5:180161 (2018), "
+    "doi:10.1038/sdata.2018.161",
+    "isic-archive": "ISIC Archive, collection 212 (HAM10000): doi:10.1038/sdata.2018.161",
+    "dermamnist": "MedMNIST v2, doi:10.1038/s41597-022-01721-8, from HAM10000, doi:10.1038/sdata.2018.161",
+}
+
+
+def _weights(positions: torch.Tensor, target: int, start: torch.Tensor, stop: torch.Tensor) -> torch.Tensor:
+    """``images.resize_matrix``, step by step and in float64 too, in operations that ONNX has: [target, source]."""
+    scale = (stop - start) / target
+    centers = start + (torch.arange(target, dtype=torch.float64) + 0.5) * scale
+    distance = torch.abs(positions[None, :] + 0.5 - centers[:, None]) / torch.clamp(scale, min=1.0)
+    weights = torch.clamp(1.0 - distance, min=0.0)
+    share = torch.cumsum(weights, 1) / weights.sum(1, keepdim=True)
+    steps = torch.floor(share * WEIGHT_STEPS + HALF)
+    steps = steps - torch.nn.functional.pad(steps[:, :-1], (1, 0))
+    return (steps / WEIGHT_STEPS).to(torch.float32)
+
+
+class Exported(nn.Module):
+    """The network as it is shipped: frames of any size in; logits, features, domain score and perhaps maps out.
+
+    Activation maps show what speaks for a class more than for the mean of all classes. What speaks for all alike moves
+    no probability, but would decide where a bare map is positive.
+    """
+
+    mean: torch.Tensor
+    components: torch.Tensor
+    variances: torch.Tensor
+
+    def __init__(self, model: Classifier, image_size: int, fit: str, domain: Domain, views: int = 1, crops: int = 1):
+        super().__init__()
+        self.model, self.image_size, self.squash = model, image_size, fit == "squash"
+        self.views, self.crops = views, crops
+        self.has_map = ends_in_pooling(model, image_size)
+        self.names = ["logits", "features", "domain"] + ["map"] * self.has_map
+        self.noise = domain.noise
+        for name, values in (
+            ("mean", domain.mean),
+            ("components", domain.components),
+            ("variances", domain.variances),
+        ):
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
+
+    def domain(self, features: torch.Tensor) -> torch.Tensor:
+        """:meth:`skinlesion.training.domain.Domain.score` of float32 [N, D]: float32 [N]."""
+        away = features - self.mean
+        along = torch.matmul(away, self.components)
+        rest = away - torch.matmul(along, self.components.T)  # not by Pythagoras: the difference would lose digits
+        squared = (along.square() / self.variances).sum(1) + rest.square().sum(1) / self.noise
+        return -torch.sqrt(squared / features.shape[1])
+
+    def frame(self, image: torch.Tensor) -> torch.Tensor:
+        """uint8 [N, H, W, 3] -> float32 [crops N, 3, S, S] in 0-1, the first squares of all frames, then the second.
+
+        Byte for byte as :func:`skinlesion.core.images.fit_squares`.
+        """
+        n, h, w, _ = image.shape
+        rows, columns = torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64)
+        height, width = rows[-1] + 1, columns[-1] + 1
+        boxes = self.boxes(height, width)
+        vertical = [_weights(rows, self.image_size, top, bottom) for top, _, bottom, _ in boxes]
+        # Of squares side by side the rows are the same, and are computed once: the second's are left out, and the first
+        # taken for them. On a large frame this product is nearly all of the work.
+        apart = (vertical[-1] != vertical[0]).any()
+        more = [weights[apart.expand(self.image_size)] for weights in vertical[1:]]
+        x = torch.matmul(torch.cat([vertical[0], *more]), image.to(torch.float32).reshape(n, h, w * 3))
+        x = torch.floor(x * PRODUCT_STEPS + 0.5) / PRODUCT_STEPS
+        found = []
+        for number, (_, left, _, right) in enumerate(boxes):
+            own = x[:, torch.arange(self.image_size) + number * self.image_size * apart]
+            lines = own.reshape(n, self.image_size, w, 3).transpose(2, 3)  # [N, S, 3, W]: one product, not one a line
+            found.append(torch.matmul(lines, _weights(columns, self.image_size, left, right).T).transpose(2, 3))
+        return torch.floor(torch.cat(found) + 0.5).permute(0, 3, 1, 2) / 255.0
+
+    def boxes(self, height: torch.Tensor, width: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        """:func:`skinlesion.core.images.squares` of a frame of any size; all of it where squashed."""
+        if self.squash:
+            return [(height * 0, width * 0, height, width)]
+        side = torch.minimum(height, width)
+        if self.crops == 1:
+            top, left = (height - side) / 2, (width - side) / 2
+            return [(top, left, top + side, left + side)]
+        tall, wide = torch.minimum(height, width * WIDEST), torch.minimum(width, height * WIDEST)
+        top, left = (height - tall) / 2, (width - wide) / 2
+        bottom, right = top + tall, left + wide
+        return [(top, left, top + side, left + side), (bottom - side, right - side, bottom, right)]
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """uint8 [N, H, W, 3] -> logits [N, K], features [N, D], domain [N] and perhaps map [N, K, crops h, w].
+
+        The map holds each square's own, one below the other; :func:`skinlesion.serving.maps.whole` joins them.
+        """
+        logits, features, maps = answer(self.model, self.frame(image), self.views, self.crops)
+        said = logits, features, self.domain(features)
+        if not self.has_map:
+            return said
+        weights = self.model.backbone.get_classifier().weight
+        evidence = torch.einsum("kc,qnchw->nkqhw", weights - weights.mean(0), maps)
+        return *said, evidence.flatten(2, 3)
+
+
+@torch.inference_mode()
+def ends_in_pooling(model: Classifier, image_size: int) -> bool:
+    """Whether the network ends in global average pooling and one linear layer, so that class activation maps exist.
+
+    Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, equation 2.
+    """
+    classifier = model.backbone.get_classifier()
+    if not isinstance(classifier, nn.Linear):
+        return False
+    probe = torch.rand(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    logits, features, maps = model.answer(probe)
+    if maps.dim() != 4 or features.shape[1] != maps.shape[1]:
+        return False
+    pooled = maps.mean((2, 3))
+    return bool(torch.allclose(pooled, features, atol=1e-4) and torch.allclose(classifier(pooled), logits, atol=1e-3))
+
+
+def write_onnx(
+    model: Classifier, path: Path, *, image_size: int, fit: str, domain: Domain, views: int = 1, crops: int = 1
+) -> Exported:
+    """Write ``model.onnx`` (opset 18, dynamic batch and frame size); returns the torch module it was made from."""
+    model = model.to("cpu").to(memory_format=torch.contiguous_format)
+    exported = Exported(model, image_size, fit, domain, views, crops).eval()
+    example = (torch.randint(0, 256, (2, 150, 200, 3), dtype=torch.uint8),)
+    dynamic = {"image": {0: torch.export.Dim("n"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # deprecations inside torch's own exporter
+        program = torch.onnx.export(
+            exported, example, dynamo=True, input_names=["image"], output_names=exported.names,
+            dynamic_shapes=dynamic, opset_version=18, external_data=False, verbose=False,
+        )  # fmt: skip
+    assert program is not None  # what dynamo=True gives
+    path.write_bytes(_without_traces(program.model_proto).SerializeToString())
+    return exported
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop what the exporter notes beside the graph: stack traces, with paths of the machine that it ran on."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return model
+
+
+@torch.inference_mode()
+def parity(exported: Exported, path: Path, frames: list[np.ndarray]) -> float:
+    """Largest difference between torch and ONNX Runtime in a logit or the domain score, relative to 1 + its size.
+
+    ``frames``: uint8 [H, W, 3] of any sizes.
+    """
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for frame in frames:
+        logits, _, domain, *_ = exported(torch.from_numpy(frame.copy())[None])
+        for ours, theirs in zip(
+            (logits, domain), session.run(["logits", "domain"], {"image": frame[None]}), strict=True
+        ):
+            ours = ours.numpy()
+            worst = max(worst, float((np.abs(ours - theirs) / (1 + np.abs(ours))).max()))
+    return worst
+
+
+def export_model(
+    model: Classifier,
+    run: Run,
+    config: Config,
+    labels: LabelSet,
+    *,
+    decision: dict,
+    data: dict,
+    metrics: dict,
+    frames: list[np.ndarray],
+    domain: Domain | None = None,
+    out_of_fold: dict | None = None,
+    measured_on: str = "test",
+    name: str | None = None,
+    place: Path | None = None,
+) -> dict:
+    """Write a model folder, whole or not at all, and return its manifest.
+
+    Parameters
+    ----------
+    model : Classifier
+    run : Run
+    config : Config
+    labels : LabelSet
+    decision : dict
+        What 04_evaluation chose on validation: temperature, prior_shift, prior, decision_weights, referral.
+    data : dict
+        ``source``, ``fingerprint``, ``synthetic``, ``images``, ``lesions``.
+    metrics : dict
+        The run's ``metrics.json``.
+    frames : list of uint8 [H, W, 3]
+        Images that parity between torch and ONNX Runtime is proved on.
+    domain : Domain
+        What the training images look like to the network; by default, learnt here from the run's split and pixels.
+    out_of_fold : dict, optional
+        The same metrics, cross-validated: for models whose choices were made there.
+    measured_on : str
+        The split that ``metrics`` and the referral's figures are from: ``test``, or ``validation`` for a model whose
+        test is still to come.
+    name : str
+        Of the model; the run's name by default.
+    place : Path
+        Of the folder; the run's ``model`` by default.
+
+    Raises
+    ------
+    ModelError
+        Where torch and ONNX Runtime disagree by more than :data:`TOLERANCE`.
+    DataError
+        Where the run lacks what the domain is learnt from.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    domain = domain or fit_domain(model, run, config)
+    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".model-") as scratch:
+        folder = Path(scratch) / "model"
+        folder.mkdir()
+        exported = write_onnx(
+            model,
+            folder / "model.onnx",
+            image_size=config.image_size,
+            fit=config.fit,
+            domain=domain,
+            views=config.views,
+            crops=config.crops,
+        )
+        worst = parity(exported, folder / "model.onnx", frames)
+        if worst > TOLERANCE:
+            raise ModelError(
+                f"ONNX Runtime and torch differ by {worst:.2g} in an answer; this model cannot be exported"
+            )
+        content = (folder / "model.onnx").read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        now = datetime.now(UTC)
+        manifest = {
+            "format": 1,
+            "name": name or run.folder.name,
+            "version": f"{now:%Y.%m.%d}-{digest[:8]}",
+            "created": now.isoformat(timespec="seconds"),
+            "file": "model.onnx",
+            "sha256": digest,
+            "bytes": len(content),
+            "labels": list(labels.codes),
+            "architecture": config.model,
+            "image_size": config.image_size,
+            "fit": config.fit,
+            "views": config.views,
+            "crops": config.crops,
+            "outputs": exported.names,
+            "parity": {"largest_logit_difference": worst, "images": len(frames)},
+            **decision,
+            "domain": domain.to_dict(),
+            "data": data | {"citation": CITATIONS.get(data["source"], "the user's own data")},
+            "metrics": metrics,
+            "measured_on": measured_on,
+            **({"out_of_fold": out_of_fold} if out_of_fold else {}),
+            **recipes(config, data["source"]),
+            "versions": versions(),
+            "licence": LICENCES.get(data["source"], "as the training data allow"),
+        }
+        write_json(folder / "manifest.json", manifest)
+        write_text(folder / "MODEL_CARD.md", model_card(manifest))
+        replace_folder(folder, place or run.model)
+    return manifest
+
+
+def recipes(config: Config, source: str) -> dict[str, dict]:
+    """``config`` and, where it goes on from another run's network that is still there, that one's as ``started_from``.
+
+    Of places only the last name is told: no path of this machine leaves it.
+    """
+    values = config.to_dict() | {"data": source}
+    for name in ("split_file", "start", "teachers", "elsewhere"):
+        values[name] = ",".join(Path(place).name for place in listed(values[name]))
+    before = Run(config.start) if config.start else None
+    earlier = recipes(recipe_of(before), source)["config"] if before and before.training.exists() else None
+    return {"config": values} | ({"started_from": earlier} if earlier else {})
+
+
+def shuffled(folder: str | Path | None = None, seed: int = 0) -> Predictor:
+    """An exported model whose weights are shuffled within each layer: it answers, but has learnt nothing.
+
+    Biases stay. What a picture of "why" shows of this network too, it did not learn from lesions (Adebayo et al. 2018,
+    arXiv:1810.03292, "independent randomization" of all layers at once).
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be loaded, or holds no weights by the names that this module's export gives them.
+    """
+    manifest = Manifest.read(folder)
+    model = onnx.load((Path(folder) if folder is not None else PRETRAINED) / manifest.file)
+    rng, found = np.random.default_rng(seed), 0
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("model.backbone.") and len(tensor.dims) > 1:
+            values = onnx.numpy_helper.to_array(tensor)
+            mixed = rng.permutation(values.reshape(-1)).reshape(values.shape)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(mixed, tensor.name))
+            found += 1
+    if not found:
+        raise ModelError("the model holds no weights to shuffle: it was not exported here; run notebook 05 again")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return Predictor(manifest, session)
+
+
+def release(run: Run) -> dict:
+    """Make the judged ``candidate`` the run's ``model``, with what its evaluation found in manifest and card.
+
+    Raises
+    ------
+    DataError
+        Where 04_evaluation has not been run.
+    """
+    candidate = run.need(run.candidate, "04_evaluation")
+    found = json.loads(run.need(run.evaluation, "04_evaluation").read_text())
+    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".model-") as scratch:
+        folder = Path(scratch) / "model"
+        shutil.copytree(candidate, folder)
+        manifest = attach(folder, **found)
+        replace_folder(folder, run.model)
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made the model."""
+    names = ("torch", "timm", "onnx", "onnxruntime", "numpy", "pillow")
+    return {"skinlesion": skinlesion.__version__, "python": platform.python_version()} | {n: version(n) for n in names}

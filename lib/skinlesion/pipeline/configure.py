@@ -1,0 +1,131 @@
+"""From what was asked for (preset, recipe, data, settings) to one configuration and a place for the run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from skinlesion.core.config import Config, listed, parse_setting, split_kind
+from skinlesion.core.errors import ConfigError, DataError
+from skinlesion.core.runs import Run
+
+#: A preset names its recipe and may limit it; with the limits of ``smoke`` the series takes two minutes at most.
+PRESETS = {
+    "smoke": (
+        "quick",
+        {
+            "max_images": 240,
+            "epochs": 1,
+            "image_size": 64,
+            "batch_size": 32,
+            "replicates": 100,
+            "patience": 0,
+            "stress": 0,
+        },
+    ),
+    "quick": ("quick", {}),
+    "full": ("full", {}),
+}
+
+
+def resolve(
+    configs: Path,
+    *,
+    preset: str = "quick",
+    recipe: str | None = None,
+    data: str | None = None,
+    labels: int | None = None,
+    settings: Sequence[str] = (),
+) -> Config:
+    """The configuration of a run: recipe, then the preset's limits, then data and labels, then single settings.
+
+    Parameters
+    ----------
+    configs : Path
+        The folder of the named recipes.
+    preset : str
+        One of :data:`PRESETS`.
+    recipe : str
+        Name of a recipe or path of a JSON file, instead of the preset's.
+    data : str
+        ``demo`` or a path.
+    labels : int
+        7 or 8.
+    settings : sequence of ``name=value``
+
+    Raises
+    ------
+    ConfigError, DataError
+        For unknown names, wrong types, impossible values and files that aren't there.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    default, limits = PRESETS[preset]
+    named = {name: value for name, value in (("data", data), ("labels", labels)) if value is not None}
+    config = Config.from_file(_recipe_file(configs, recipe or default)).but(**limits).but(**named)
+    config = config.but(**dict(parse_setting(setting) for setting in settings))
+    places = {name: _place(config, name) for name in ("data", "split_file", "elsewhere")}
+    return config.but(**places, **{name: _runs(config, name) for name in ("start", "teachers")})
+
+
+def _place(config: Config, name: str) -> str:
+    """A path as notebooks, which run in another folder, can use it."""
+    value = getattr(config, name)
+    if (name == "data" and re.fullmatch(r"demo(:\d+)?", value)) or (name != "data" and not value):
+        return value
+    _refuse_parts(name, value)
+    kind, path = split_kind(value)
+    if not value or not path.exists():
+        raise DataError(f"there is nothing at {value!r} ({name}); name a folder or file that exists")
+    if name == "elsewhere":  # the notebook that reads it comes last
+        from skinlesion.data.sources import detect
+
+        detect(value)
+    return f"{kind}:{path.resolve()}" if kind else str(path.resolve())
+
+
+def _runs(config: Config, name: str) -> str:
+    """Trained runs, separated by commas, as notebooks can use them."""
+    found = []
+    for place in listed(getattr(config, name)):
+        _refuse_parts(name, place)
+        if not Run(place).training.exists():
+            raise DataError(f"there is no trained run at {place!r} ({name}); train it first, or name another's folder")
+        found.append(str(Run(place).folder.resolve()))
+    if getattr(config, name) and not found:
+        raise ConfigError(f"{name}={getattr(config, name)!r} names no folder; name trained runs, or leave it empty")
+    return ",".join(found)
+
+
+def _refuse_parts(name: str, place: str) -> None:
+    if "{" in place and not Path(place).exists():
+        raise ConfigError(
+            f"{name}={place!r} stands for a run of each part, which benchmarks/shipped.py or "
+            f"benchmarks/experiments.py fills in; name one that is there: --set {name}=PLACE"
+        )
+
+
+def _recipe_file(configs: Path, recipe: str) -> Path:
+    named = configs / f"{recipe}.json"
+    if named.exists() or Path(recipe).is_file():
+        return named if named.exists() else Path(recipe)
+    known = ", ".join(sorted(path.stem for path in configs.glob("*.json"))) or f"none in {configs}"
+    raise ConfigError(f"there is no recipe {recipe!r}; give the path of a JSON file or one of: {known}")
+
+
+def run_name(config: Config, preset: str, recipe: str | None = None) -> str:
+    """What a run is called unless a name is given: ``demo``, else data and recipe, as in ``ham10000-quick``."""
+    if config.data.startswith("demo"):
+        return "demo"
+    words = f"{Path(config.data).stem}-{Path(recipe or preset).stem}"
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+def run_folder(reports: Path, name: str) -> Path:
+    """``reports/NAME``; the name must be one plain file name, so that nothing is written elsewhere."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ConfigError(
+            f"the run's name {name!r} may hold letters, digits, '.', '_' and '-' and begins with a letter"
+        )
+    return reports / name

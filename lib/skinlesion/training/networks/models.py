@@ -1,0 +1,158 @@
+"""Networks by name: the classic CNN, and any timm model with a classifier."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import Any
+
+import timm
+import torch
+from timm.models import PretrainedCfg
+from torch import nn
+
+from skinlesion.core.errors import ConfigError
+from skinlesion.training.networks import imagenet
+from skinlesion.training.networks.depthwise import pad_small_maps
+
+
+class ClassicCNN(nn.Module):
+    """The plain CNN of the well-known recipe: convolution and pooling four times, then two fully connected layers.
+
+    The fully connected layers fix the input's side, ``image_size``.
+    """
+
+    def __init__(self, classes: int, image_size: int):
+        super().__init__()
+        widths = (3, 16, 32, 64, 128)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+        self.features = nn.Sequential(*layers)
+        self.hidden = nn.Sequential(
+            nn.Flatten(), nn.Linear(widths[-1] * (image_size // 16) ** 2, 256), nn.ReLU(inplace=True)
+        )
+        self.dropout = nn.Dropout(0.5)
+        self.classifier = nn.Linear(256, classes)
+
+    def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """float32 [N, 128, S / 16, S / 16] -> logits [N, K], or what the last layer sees, [N, 256]."""
+        hidden = self.hidden(features)
+        return hidden if pre_logits else self.classifier(self.dropout(hidden))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [N, 3, S, S] -> the last feature maps [N, 128, S / 16, S / 16]."""
+        return self.features(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer, by the name that timm's networks have for it."""
+        return self.classifier
+
+
+class Classifier(nn.Module):
+    """A backbone with its input normalisation inside: 0-1 pixels in, logits out.
+
+    ``mean`` and ``std`` are what the backbone was pretrained with; the classic recipe uses 0 and 1.
+    """
+
+    backbone: Any  # a network of timm, which can do more than nn.Module knows, or ClassicCNN
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [N, 3, S, S] in 0-1 -> float32 [N, K] logits."""
+        return self.backbone((x - self.mean) / self.std)
+
+    def answer(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits [N, K], pooled features [N, D] (what the last linear layer sees) and the last feature maps."""
+        maps = self.backbone.forward_features((x - self.mean) / self.std)
+        return self.backbone.forward_head(maps), self.backbone.forward_head(maps, pre_logits=True), maps
+
+
+def create_model(name: str, *, classes: int = 1000, image_size: int = 128, pretrained: bool = False) -> Classifier:
+    """A network with ``classes`` outputs; ImageNet's, unless others are asked for.
+
+    Parameters
+    ----------
+    name : str
+        ``classic``, or a timm model name such as ``tf_efficientnet_lite0`` or ``resnet18``.
+    classes : int
+    image_size : int
+        Side of the input in pixels. Networks of a fixed input, such as vision transformers, are built for it.
+    pretrained : bool
+        Start from ImageNet weights: of an installed package if there is one for this model, else of timm's caches, else
+        of the hub. The classifier is new unless ``classes`` is the number that it was pretrained with.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name, ``classic`` with pretrained weights, a network without classifier or one that does not take
+        images of ``image_size``.
+    ModelError
+        Where no pretrained weights can be had (lists what is available offline), or where they are damaged.
+    """
+    if name == "classic":
+        if pretrained:
+            raise ConfigError("the classic CNN has no pretrained weights; set pretrained=False or name a timm model")
+        if image_size < 16:
+            raise ConfigError(f"the classic CNN needs image_size >= 16, not {image_size}")
+        return Classifier(ClassicCNN(classes, image_size), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    configuration = _configuration(name)
+    backbone: Any
+    options: dict[str, Any] = {"img_size": image_size} if configuration.fixed_input_size else {}
+    if pretrained:
+        backbone = imagenet.pretrained(name, **options)
+        if backbone.num_classes != classes:
+            backbone.reset_classifier(classes)
+    else:
+        try:
+            backbone = timm.create_model(name, num_classes=classes, **options)
+        except Exception as error:  # timm's builders raise anything
+            raise ConfigError(f"timm cannot build {name} for images of {image_size} px: {error}") from error
+    pad_small_maps(backbone)
+    model = Classifier(backbone, tuple(configuration.mean), tuple(configuration.std))
+    check_answer(model, name, classes, image_size)
+    return model
+
+
+def _configuration(name: str) -> PretrainedCfg:
+    """What timm knows of a network: its normalisation, and whether it is built for one input size."""
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), 3) or ["resnet18", "tf_efficientnet_lite0"]
+        raise ConfigError(f"unknown model {name!r}; use 'classic' or a timm model, such as {', '.join(near)}")
+    try:
+        return timm.get_pretrained_cfg(name) or PretrainedCfg()
+    except RuntimeError:
+        plain = name.partition(".")[0]
+        known = ", ".join(timm.list_pretrained(f"{plain}.*")) or "none"
+        raise ConfigError(f"{plain} has no weights called {name!r}; there are: {known}") from None
+
+
+@torch.no_grad()
+def check_answer(model: Classifier, name: str, classes: int, image_size: int) -> None:
+    """Refuse what a training would stumble over: a network without classifier, or of another input size.
+
+    Raises
+    ------
+    ConfigError
+    """
+    model.eval()
+    try:
+        logits, features, _ = model.answer(torch.zeros(2, 3, image_size, image_size))
+    except Exception as error:  # each network has its own way to fail
+        raise ConfigError(
+            f"{name} gives no answer for images of {image_size} px ({type(error).__name__}: {error}); choose another "
+            "image_size, or another timm model with a classifier"
+        ) from error
+    if logits.shape != (2, classes) or not isinstance(features, torch.Tensor) or features.dim() != 2:
+        raise ConfigError(f"{name} has no classifier to train; choose another timm model")
+    model.train()

@@ -1,0 +1,143 @@
+"""One model, one answer: library, page, API, Voila view, command line and bare ONNX Runtime agree on 50 images."""
+
+import base64
+import html
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+from scipy.special import softmax
+from test_widget import chosen
+
+from app import create_app
+from app.widget_view import View
+from skinlesion.core import images
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.data.demo.dataset import draw_example
+from skinlesion.serving.manifest import PRETRAINED
+from skinlesion.serving.predictor import Predictor
+from webapp import send_form
+
+COUNT = 50
+SIZES = [(600, 450), (450, 600), (128, 128), (321, 243), (97, 64), (800, 533)]
+NUMBERS = ("probability", "malignant_probability", "domain_score")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> list[Path]:
+    """Lesions drawn by a program, in many sizes, formats and kinds of pixel, some of them turned."""
+    folder = tmp_path_factory.mktemp("pictures")
+    lesions = [Image.fromarray(draw_example(code, seed=3)) for code in HAM7.codes]
+    paths = []
+    for i in range(COUNT):
+        image = ImageEnhance.Brightness(lesions[i % 7].resize(SIZES[i % len(SIZES)])).enhance(0.7 + i / 100)
+        tags = Image.Exif()
+        tags[0x0112] = 1 + i % 8
+        kind, options = [("JPEG", {"quality": 80}), ("PNG", {}), ("WEBP", {"quality": 80})][i % 3]
+        image = image.convert(["RGB", "RGB", "L", "RGB", "RGB"][i % 5])
+        paths.append(folder / f"{i:02}.{kind.lower()}")
+        image.save(paths[-1], kind, exif=tags, **options)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def expected(pictures) -> list[dict]:
+    """The answers of the library, as a notebook asks for them."""
+    predictor = Predictor.load(threads=1)
+    answers = [predictor.predict([images.read(path)])[0].to_dict() for path in pictures]
+    assert len(answers) == COUNT
+    return answers
+
+
+def compare(answers: list[dict], expected: list[dict]) -> None:
+    for ours, theirs in zip(answers, expected, strict=True):
+        for name in ("label", "name", "referral", "in_domain"):
+            assert ours[name] == theirs[name]
+        for name in NUMBERS:
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-5)
+        for name in ("probabilities", "scores"):
+            assert list(ours[name]) == list(theirs[name])
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-5)
+
+
+def test_the_images_tell_answers_apart(expected):
+    assert len({answer["label"] for answer in expected}) >= 4
+    assert {answer["referral"] for answer in expected} == {"refer", "watch"}
+    assert np.std([answer["malignant_probability"] for answer in expected]) > 0.05
+
+
+def test_bare_onnx_runtime_agrees(pictures, expected):
+    """Pillow, the model file, and the manifest's numbers; nothing of ours."""
+    content = json.loads((PRETRAINED / "manifest.json").read_text())
+    codes = content["labels"]
+    shift, weights = (np.array([content[name][code] for code in codes]) for name in ("prior_shift", "decision_weights"))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(PRETRAINED / content["file"], options, providers=["CPUExecutionProvider"])
+    assert content["domain"]["method"] == "mahalanobis"  # which the network works out for itself
+    answers = []
+    for path in pictures:
+        with Image.open(path) as image:
+            frame = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        logits, domain = (output[0] for output in session.run(["logits", "domain"], {"image": frame[None]}))
+        logits = logits.astype(float)
+        probabilities = softmax(logits / content["temperature"] + shift)
+        scores = probabilities * weights / (probabilities * weights).sum()
+        best = int(scores.argmax())
+        malignant = sum(probabilities[codes.index(code)] for code in ("akiec", "bcc", "mel"))
+        answers.append(
+            {
+                "label": codes[best],
+                "name": HAM7[codes[best]].name,
+                "probability": probabilities[best],
+                "probabilities": dict(zip(codes, probabilities, strict=True)),
+                "scores": dict(zip(codes, scores, strict=True)),
+                "malignant_probability": malignant,
+                "referral": "refer" if malignant >= content["referral"]["threshold"] else "watch",
+                "in_domain": bool(domain >= content["domain"]["threshold"]),
+                "domain_score": float(domain),
+            }
+        )
+    compare(answers, expected)
+
+
+def ten(pictures: list[Path], start: int) -> dict:
+    """As many files as a request takes, from ``start`` on."""
+    return {"image": [(io.BytesIO(path.read_bytes()), path.name) for path in pictures[start : start + 10]]}
+
+
+def test_the_api_agrees(pictures, expected):
+    client = create_app().test_client()
+    answers = [client.post("/api/v1/predict", data=ten(pictures, start)).json for start in range(0, COUNT, 10)]
+    compare([prediction for answer in answers for prediction in answer["predictions"]], expected)
+
+
+def test_the_page_agrees(pictures, expected):
+    """By the JSON that it offers for download; on ten images, for the rest is what the API does."""
+    page = send_form(create_app().test_client(), ten(pictures, 0)).text
+    link = re.search(r'href="data:application/json;base64,([^"]+)"', page)[1]
+    compare(json.loads(base64.b64decode(html.unescape(link)))["predictions"], expected[:10])
+
+
+def test_the_voila_view_agrees(pictures, expected):
+    view = View(Predictor.load(threads=1))
+    answers = []
+    for start in range(0, COUNT, 10):
+        view.upload.value = tuple(chosen(path) for path in pictures[start : start + 10])
+        answers += [answered.prediction.to_dict() for answered in view.answered]
+    compare(answers, expected)
+
+
+def test_the_command_line_agrees(pictures, expected):
+    command = [sys.executable, "-m", "skinlesion.cli", "predict", "--format", "json", *map(str, pictures)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    answers = json.loads(done.stdout)
+    assert [answer["image"] for answer in answers] == list(map(str, pictures))
+    compare(answers, expected)

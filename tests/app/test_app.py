@@ -1,0 +1,153 @@
+"""The pages: what they answer, and that people can use them."""
+
+import io
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tiny_model
+from app import create_app
+from browser import LOW_CONTRAST, chromium, strangers, watch  # noqa: F401  (chromium is the fixture `browser`)
+from skinlesion.core import images
+from skinlesion.core.taxonomy import ISIC8
+from skinlesion.serving.predictor import Predictor
+from webapp import LESION, files, picture, send_form, serving
+
+
+def test_page_shows_class_probabilities_advice_and_warnings(client, model):
+    prediction = Predictor.load(model).predict([np.full((150, 200, 3), LESION, np.uint8)])[0]
+    answer = send_form(client, files(picture()))
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", answer.text))
+    assert answer.status_code == 200
+    assert f'data-label="{prediction.label}"' in answer.text
+    assert prediction.name in text
+    for probability in prediction.probabilities.values():
+        assert f"{probability:.1%}" in text or "under 0.1%" in text
+    assert ("Refer to a dermatologist" in text) == (prediction.referral == "refer")
+    assert "operating point of 40.0%" in text
+    assert "sensitivity 90.0% (95% interval 84.0% to 95.0%) on 123 images" in text
+    assert ("does not look like" in text) == (not prediction.in_domain)
+    assert "trained on synthetic demo images" in text
+    assert "no medical device" in text
+    assert "2026.01.02-0123abcd" in text
+    assert "data:image/jpeg;base64," in answer.text
+
+
+def test_page_advice_and_domain_notice_follow_the_prediction(client, model):
+    """Both sides of both decisions are shown."""
+    draw = np.random.default_rng(0)
+    seen = set()
+    for color in draw.integers(0, 256, (40, 3)).tolist():
+        prediction = Predictor.load(model).predict([np.full((150, 200, 3), color, np.uint8)])[0]
+        kind = (prediction.referral, prediction.in_domain)
+        if kind in seen:
+            continue
+        seen.add(kind)
+        text = send_form(client, files(picture(tuple(color)))).text
+        assert ("Refer to a dermatologist" in text, "does not look like" in text) == (kind[0] == "refer", not kind[1])
+    assert len(seen) == 4
+
+
+def test_page_without_synthetic_data_has_no_demo_notice(tmp_path):
+    folder = tiny_model.write(tmp_path, data={"source": "ham10000", "synthetic": False})
+    assert "trained on synthetic" not in create_app({"MODEL": folder}).test_client().get("/").text
+
+
+def test_page_shows_good_and_bad_images_side_by_side(client):
+    answer = send_form(client, files(picture(), b"nonsense", picture((20, 90, 160))))
+    assert answer.status_code == 415
+    assert answer.text.count("data-label=") == 2
+    assert answer.text.count("This image cannot be used") == 1
+    assert "Download as JSON" in answer.text
+    assert "Download as JSON" not in send_form(client, files(b"nonsense")).text
+
+
+def test_page_without_a_file_asks_for_one(client):
+    answer = send_form(client, {"image": (io.BytesIO(b""), "")})
+    assert answer.status_code == 400
+    assert 'role="alert"' in answer.text
+    assert "<form" in answer.text
+
+
+def test_page_escapes_file_names(client):
+    answer = send_form(client, {"image": (io.BytesIO(picture()), "<script>alert(1)</script>.png")})
+    assert "<script>alert" not in answer.text
+    assert "&lt;script&gt;" in answer.text
+
+
+def test_page_errors_are_pages(client):
+    answer = client.get("/nowhere")
+    assert (answer.status_code, answer.mimetype) == (404, "text/html")
+    assert "<h1>Not Found</h1>" in answer.text
+
+
+def test_eight_labels_and_no_map_are_served(tmp_path):
+    folder = tiny_model.write(tmp_path, ISIC8, with_map=False)
+    client = create_app({"MODEL": folder}).test_client()
+    assert "Squamous cell carcinoma" in send_form(client, files(picture())).text
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    with serving(model) as started:
+        yield started
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("width", "scheme", "script"), [(375, "light", True), (1440, "dark", True), (375, "dark", False)]
+)
+def test_a_person_uploads_images_and_reads_the_answers(browser, server, model, tmp_path, scheme, width, script):
+    colors = {"one.png": LESION, "two.jpg": (30, 200, 90)}
+    for name, color in colors.items():
+        Image.new("RGB", (300, 200), color).save(tmp_path / name, quality=95)
+    expected = Predictor.load(model).predict([images.read(tmp_path / name) for name in colors])
+    context = browser.new_context(
+        viewport={"width": width, "height": 812}, color_scheme=scheme, java_script_enabled=script
+    )
+    page = context.new_page()
+    requests = watch(page)
+    home = f"http://{server.host}:{server.port}/"
+    page.goto(home)
+    looks(page, "form", width, scheme, script)
+    page.get_by_label("Images", exact=True).set_input_files([tmp_path / name for name in colors])
+    page.get_by_role("button", name="Classify").click()
+    page.get_by_role("heading", name="Results for 2 images").wait_for()
+    assert page.locator("h2").all_inner_texts() == [prediction.name for prediction in expected]
+    for card, prediction in zip(page.get_by_role("article").all(), expected, strict=True):
+        shown = [row.locator("td").first.inner_text() for row in card.locator("tbody tr").all()]
+        ordered = sorted(prediction.probabilities.values(), reverse=True)
+        assert [float(text.strip("underov %")) for text in shown] == pytest.approx([100 * p for p in ordered], abs=0.11)
+        assert card.get_by_alt_text("Preview").evaluate("image => image.decode().then(() => image.naturalWidth)") == 300
+    looks(page, "result", width, scheme, script)
+    assert strangers(requests, home) == []
+    context.close()
+
+
+def looks(page, name: str, width: int, scheme: str, script: bool) -> None:
+    """Nothing overflows sideways, nothing is hard to read; a screenshot where SCREENSHOTS names a folder."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}-{width}-{scheme}.png", full_page=True)
+    if script:  # else the page cannot be asked
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert page.evaluate(LOW_CONTRAST) == []
+
+
+@pytest.mark.browser
+def test_the_form_works_by_keyboard_alone(browser, server):
+    page = browser.new_page()
+    page.goto(f"http://{server.host}:{server.port}/")
+    names = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        names.append(page.evaluate("(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()"))
+    assert names[0] == "Skip to content"
+    assert names.index("Images") < names.index("Classify")
+    page.close()

@@ -1,0 +1,254 @@
+"""The on-device page as the app serves it and as it is built; its JavaScript by itself decides as the server does."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+import tiny_model
+from app import create_app, device_site, pictures, present
+from app.device_icons import draw
+from app.on_device import PROTECTION, SOURCES, model_facts, node_needed
+from device import built, install, rgba, shipped  # noqa: F401  (the fixtures `site` and `predictor`)
+from skinlesion.core import images
+from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.data.demo.dataset import draw_example
+from skinlesion.serving.manifest import Manifest
+from skinlesion.serving.maps import whole
+from skinlesion.serving.predictor import Predictor
+from webapp import HEADERS
+
+STRICT = "default-src 'none'; script-src 'self'; style-src 'self'"  # how the other pages' policy begins
+
+
+@pytest.fixture(scope="module")
+def node():
+    install()
+
+
+def client_of(site, tmp_path):
+    """A client of an app with the tiny model; where there is a page, it is of that model."""
+    model = tiny_model.write(tmp_path / "model")
+    if site.exists():
+        (site / "model.json").write_text(json.dumps({"file": "network.onnx", **model_facts(Manifest.read(model))}))
+    return create_app({"MODEL": model, "SITE": site}).test_client()
+
+
+# The app, with and without a built page
+
+
+def test_where_the_page_is_not_built_the_app_says_how(tmp_path):
+    client = client_of(tmp_path / "nowhere", tmp_path)
+    answer = client.get("/device/")
+    assert answer.status_code == 200
+    assert "make site" in answer.text
+    assert f"Node.js</a> {node_needed()} or newer" in answer.text
+    assert answer.headers["Content-Security-Policy"].startswith(STRICT)
+    assert client.get("/device/page.js").status_code == 404
+    assert client.get("/device").location.endswith("/device/")
+
+
+@pytest.mark.parametrize(
+    "other", [{"version": "2025.01.01-00000000"}, {"threshold": 0.4321}, {"crops": 2}, {"measured": "Nobody knows."}]
+)
+def test_a_page_of_another_model_is_not_shown_but_how_to_build_it_again(tmp_path, other):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "index.html").write_text("<header><!-- navigation --></header>")
+    client = client_of(site, tmp_path)
+    assert "make site" not in client.get("/device/").text
+    known = json.loads((site / "model.json").read_text())
+    (site / "model.json").write_text(json.dumps(known | other))
+    answer = client.get("/device/").text
+    assert "built with another model" in answer and "make site" in answer
+    assert (known | other)["version"] in answer and known["version"] in answer
+    del known["measured"]  # an older page
+    (site / "model.json").write_text(json.dumps(known))
+    assert "built with another model" in client.get("/device/").text
+
+
+def test_the_app_serves_packed_files_with_the_pages_own_rules_and_no_others(tmp_path):
+    site = tmp_path / "site"
+    (site / "ort").mkdir(parents=True)
+    (site / "index.html").write_text("<header><!-- navigation --></header>")
+    (site / "secret.txt").write_text("no part of the page")
+    for name in ("page.js", "ort/a.wasm"):
+        for suffix in ("", ".br", ".gz"):
+            (site / f"{name}{suffix}").write_text(f"{name}{suffix}")
+    (tmp_path / "outside.js").write_text("secret")
+    client = client_of(site, tmp_path)
+    page = client.get("/device/")
+    assert '<a href="/device/" aria-current="page">' in page.text
+    for wanted, encoding, content in (("br, gzip", "br", "br"), ("gzip", "gzip", "gz"), ("", None, "wasm")):
+        answer = client.get("/device/ort/a.wasm", headers={"Accept-Encoding": wanted})
+        assert (answer.headers.get("Content-Encoding"), answer.text.rpartition(".")[2]) == (encoding, content)
+        assert (answer.mimetype, answer.headers["Vary"]) == ("application/wasm", "Accept-Encoding")
+        assert answer.headers["Cache-Control"] == "no-cache"
+        assert {name: answer.headers[name] for name in (*HEADERS, *PROTECTION)} == HEADERS | PROTECTION
+        again = client.get(
+            "/device/ort/a.wasm", headers={"Accept-Encoding": wanted, "If-None-Match": answer.headers["ETag"]}
+        )
+        assert again.status_code == 304
+    for name in ("page.js.br", "secret.txt", "none.js", "../outside.js", "ort/../../outside.js", "ort"):
+        refused = client.get(f"/device/{name}")
+        assert refused.status_code == 404, name
+        assert "unsafe" not in refused.headers["Content-Security-Policy"]
+    assert client.post("/device/").status_code == 405
+    for path in ("/", "/healthz", "/static/page.css"):
+        assert "unsafe" not in client.get(path).headers["Content-Security-Policy"]
+
+
+def test_without_node_or_with_an_old_one_the_build_says_what_to_install(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(device_site, "_run", lambda *_, **__: "v18.19.0\n")
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    assert device_site.main([]) == 2
+    assert re.search(r"needs Node.js \d+ or newer, not v18", capsys.readouterr().err)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert device_site.main([]) == 2
+    assert "install them first" in capsys.readouterr().err
+    (tmp_path / "thesis.txt").touch()
+    assert device_site.main(["--output", str(tmp_path)]) == 2
+    assert "name a new folder" in capsys.readouterr().err
+    assert device_site.main(["--model", str(tmp_path)]) == 2
+    assert (tmp_path / "thesis.txt").exists()
+
+
+# What is built
+
+
+def test_packages_are_pinned_and_name_no_registry():
+    lock = json.loads((SOURCES / "package-lock.json").read_text())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert all(entry["integrity"].startswith("sha512-") and "resolved" not in entry for entry in packages.values())
+    package = json.loads((SOURCES / "package.json").read_text())
+    named = package["dependencies"] | package["devDependencies"]
+    assert all(re.fullmatch(r"[\d.]+", version) for version in named.values())
+
+
+def test_the_icons_are_the_svg_drawn_again():
+    for full in (False, True):
+        icon = np.asarray(draw(192, full=full), float)
+        assert icon.shape == (192, 192, 4)
+        assert icon[0, 0, 3] == (255 if full else 0)
+        assert np.abs(icon[96, 96, :3] - 255).max() == 0
+
+
+def test_all_there_is_to_download_is_at_most_twenty_megabytes(site):
+    parts = device_site.sizes(site)
+    assert sum(parts.values()) < 20e6
+    assert parts["model"] < 8e6
+    assert 3e6 < parts["graphics"] < 6e6
+    assert {path.suffix for path in site.rglob("network.onnx*")} == {".onnx", ".br", ".gz"}
+    later = json.loads((site / "sw.js").read_text().removeprefix("const SITE = ").partition(";\n")[0])["later"]
+    assert set(later) == {f"ort/{name}" for name in device_site.GRAPHICS}
+
+
+def test_the_pages_file_is_the_model_without_its_framing(site, predictor):
+    session = onnxruntime.InferenceSession(site / "network.onnx", providers=["CPUExecutionProvider"])
+    made, frame = predictor.manifest, draw_example("mel", 5)
+    fitted = images.fit_squares(frame, made.image_size, made.fit, made.crops).astype(np.float32)
+    names = ["logits", "domain", "map"]
+    whole = predictor._session.run(names, {"image": frame[None]})
+    for ours, expected in zip(session.run(names, {"levels": fitted}), whole, strict=True):
+        assert np.abs(ours - expected).max() < 1e-5 * (1 + np.abs(expected).max())
+
+
+def test_a_model_that_frames_in_another_way_is_refused(node, tmp_path, capsys):
+    assert device_site.main(["--model", str(tiny_model.write(tmp_path / "m")), "--output", str(tmp_path / "o")]) == 2
+    assert "export the model again" in capsys.readouterr().err
+
+
+# The page's JavaScript, by itself
+
+
+def run(*command, **options):
+    done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_javascript_is_typed_and_passes_its_own_tests(node):
+    run("npm", "run", "lint")
+    run("npm", "test")
+
+
+def edge_cases():
+    """Manifests and outputs where rounding, ties, thresholds and overflow could part two implementations."""
+    draw = np.random.default_rng(2)
+    for labels in (HAM7, ISIC8):
+        content = tiny_model.manifest(labels, b"")
+        n = len(labels)
+        logits = [*draw.normal(0, 3, (40, n)), np.zeros(n), np.full(n, -700.0), np.eye(n)[2] * 1e4, np.eye(n)[4] * -1e4]
+        for i, values in enumerate(logits):
+            domain = {"method": "energy" if i % 2 else "mahalanobis", "threshold": 0.5, "kept": 0.95}
+            outputs = [*content["outputs"], "domain"]
+            changed = content | {"domain": domain, "outputs": outputs, "measured_on": "validation" if i % 3 else "test"}
+            yield Manifest._from_content(changed), values.astype(np.float32), (0.5, 0.49)[i % 4 // 2]
+
+
+def test_decisions_and_words_are_the_servers(node):
+    cases = list(edge_cases())
+    sent = [
+        {"model": model_facts(m), "logits": x.tolist(), "domain": None if m.domain_method == "energy" else d}
+        for m, x, d in cases
+    ]
+    shares = [0, 1e-9, 0.000999, 0.001, 0.0123, 0.2, 0.9989, 0.99901, 1]
+    draw = np.random.default_rng(4)
+    fits = (
+        *(("squash", 1, 300, 400), ("squash", 1, 400, 300), ("center_crop", 1, 300, 500), ("random_crop", 1, 500, 301)),
+        *(("random_crop", 2, 450, 600), ("random_crop", 2, 500, 301), ("center_crop", 2, 300, 500)),
+    )
+    maps = [draw.normal(0.3, 1, (crops, 4, 5)).astype(np.float32) for _, crops, *_ in fits]
+    maps.append(-np.ones((1, 4, 5), np.float32))
+    overlays = [
+        {
+            "maps": a.ravel().tolist(),
+            "size": {"height": 4 * crops, "width": 5},
+            "frame": {"height": h, "width": w},
+            "model": {"fit": f, "crops": crops},
+        }
+        for a, (f, crops, h, w) in zip(maps, [*fits, fits[0]], strict=True)
+    ]
+    told = json.loads(
+        run("node", "tests/cases.js", input=json.dumps({"decisions": sent, "overlays": overlays, "shares": shares}))
+    )
+    for (manifest, logits, domain), said in zip(cases, told["decisions"], strict=True):
+        predictor = Predictor(manifest, None)
+        values = logits.astype(np.float64)
+        score = domain if manifest.domain_method != "energy" else np.logaddexp.reduce(values)
+        expected = predictor._answer(values, float(score), None, ())
+        shown = present.result("", np.zeros((1, 1, 3), np.uint8), expected, manifest)
+        assert manifest.labels.codes[said["best"]] == expected.label
+        assert np.allclose(said["probabilities"], list(expected.probabilities.values()), rtol=1e-12, atol=1e-300)
+        assert np.allclose(said["scores"], list(expected.scores.values()), rtol=1e-12, atol=1e-300)
+        assert said["malignantProbability"] == pytest.approx(expected.malignant_probability, abs=1e-14)
+        assert said["domainScore"] == pytest.approx(expected.domain_score, rel=1e-12)
+        assert (said["referral"], said["inDomain"]) == (expected.referral, expected.in_domain)
+        assert (said["advice"], said["reason"]) == (shown.advice, shown.reason)
+        assert (said["warning"], tuple(said["notices"])) == (shown.warning, shown.notices)
+        assert [manifest.labels.codes[i] for i in said["ranking"]] == [row.diagnosis.code for row in shown.rows]
+    assert told["shares"] == [present.percent(share) for share in shares]
+    assert told["overlays"][-1] is None
+    for parts, (fit, crops, height, width), painted in zip(maps, fits, told["overlays"], strict=False):
+        url = pictures.overlay(whole(parts, height, width), (height, width), fit, crops)
+        expected = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))), float)
+        found = np.array(painted["data"], float).reshape(painted["height"], painted["width"], 4)
+        assert found.shape == expected.shape
+        assert np.abs(found[..., 3] - expected[..., 3]).max() <= 2
+        assert np.abs((found - expected)[..., :3] * expected[..., 3:] / 255).max() <= 2
+
+
+@pytest.mark.parametrize(("fit", "crops"), [("squash", 1), ("center_crop", 1), ("random_crop", 2)])
+@pytest.mark.parametrize(("width", "height"), [(600, 450), (81, 207), (16, 16), (161, 160), (2400, 17), (1632, 1224)])
+def test_frames_are_fitted_to_the_byte_as_everywhere(node, tmp_path, width, height, fit, crops):
+    frame = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    said = run("node", "tests/fit.js", str(width), str(height), "160", fit, str(crops), input=rgba(frame))
+    found = np.array(json.loads(said)).reshape(crops, 160, 160, 3)
+    assert np.array_equal(found, images.fit_squares(frame, 160, fit, crops))

@@ -1,0 +1,256 @@
+"""The on-device page in a browser: served by the app and by any web server, it answers as the server does."""
+
+import base64
+import os
+import re
+import shutil
+import struct
+import time
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from app import device_site, present
+from app.device_icons import draw
+from browser import LOW_CONTRAST, chromium, strangers, violations  # noqa: F401  (the fixture `browser`)
+from device import built, example, frames, kept, largest_difference, offering, ready, shipped  # noqa: F401
+from skinlesion.core import images
+from skinlesion.data.demo.dataset import draw_example
+from skinlesion.serving.manifest import PRETRAINED
+from webapp import encoded, serving
+
+pytestmark = pytest.mark.browser
+
+NO_GRAPHICS = "No available adapters."  # the browser's remark where it has no graphics processor to offer
+
+
+@pytest.fixture
+def elsewhere(site, tmp_path):
+    """A copy of the built page, and its address under a plain web server."""
+    shutil.copytree(site, tmp_path / "root" / "some" / "where")
+    with offering(tmp_path / "root", "some/where") as offered:
+        yield offered
+
+
+@pytest.fixture(scope="module")
+def home(site):
+    with serving(
+        PRETRAINED, prelude=f"import app.on_device, pathlib; app.on_device.SITE = pathlib.Path({str(site)!r})"
+    ) as server:
+        yield f"http://{server.host}:{server.port}"
+
+
+@pytest.fixture(scope="module")
+def visit(browser, home):
+    """An open page of the app, ready; it remembers what was asked for, and what the browser complained about."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.asked, page.complaints = [], []
+    context.on("request", lambda request: page.asked.append((request.method, request.url, request.post_data_buffer)))
+    page.on("console", lambda message: message.text == NO_GRAPHICS or page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.goto(home + "/device/")
+    ready(page)
+    yield page
+    context.close()
+
+
+def test_fifty_frames_get_the_same_numbers_as_from_native_onnx_runtime(visit, predictor):
+    worst = largest_difference(visit, predictor, frames())
+    print(f"largest difference in a probability: {worst:.1e}")
+    assert worst < 1e-3
+
+
+DECODE = """async text => {
+  const {engine} = await import("./page.js");
+  const frame = await engine.decode(new Blob([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))]));
+  return [btoa(Array.from(frame.data, value => String.fromCharCode(value)).join("")), frame.height, frame.width];
+}"""
+
+
+def decoded(page, content):
+    text, height, width = page.evaluate(DECODE, base64.b64encode(content).decode())
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3].astype(int)
+
+
+def png(pixels, **options):
+    return encoded(Image.fromarray(pixels), "PNG", **options)
+
+
+def jpeg(pixels, **options):
+    return encoded(Image.fromarray(pixels), "JPEG", quality=95, **options)
+
+
+def test_images_are_decoded_as_the_server_decodes_them(visit):
+    frame = draw_example("mel", 8)
+    gamma = PngImagePlugin.PngInfo()
+    gamma.add(b"gAMA", struct.pack(">I", 100_000))  # a screen would show it brighter; the network never saw that
+    alpha = np.random.default_rng(1).integers(0, 256, (*frame.shape[:2], 1), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for content, near in (
+        (png(frame), 0),
+        (png(frame, pnginfo=gamma), 0),
+        (png(np.concatenate([frame, alpha], axis=2)), 3),  # canvases keep colours multiplied by their opacity
+        (jpeg(frame), 4),
+        (jpeg(frame, exif=turned), 4),
+    ):
+        expected = images.decode(content).astype(int)
+        found = decoded(visit, content)
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= near
+
+
+def test_what_cannot_be_used_is_said(visit, tmp_path):
+    for content, words in (
+        (b"no image", "no image that the browser can read"),
+        (png(np.zeros((10, 40, 3), np.uint8)), "40 x 10 pixels; each side needs 16"),
+        (b"\0" * (20 * 2**20 + 1), "at most 20971520 are accepted"),
+    ):
+        (tmp_path / "odd.png").write_bytes(content)
+        visit.locator("#image").set_input_files(tmp_path / "odd.png")
+        card = visit.get_by_role("article").filter(has_text=words)
+        card.wait_for()
+        assert card.get_by_role("heading").inner_text() == "odd.png"
+    visit.get_by_role("button", name="Clear").click()
+    assert visit.get_by_role("article").count() == 0
+
+
+def test_an_image_gets_its_card_and_nothing_of_it_is_sent(visit, predictor, home):
+    frame = draw_example("bcc", 3)
+    (expected,) = predictor.predict([frame])
+    visit.locator("#image").set_input_files({"name": "lesion.png", "mimeType": "image/png", "buffer": png(frame)})
+    card = visit.get_by_role("article").first
+    card.wait_for()
+    assert card.get_by_role("heading").inner_text() == expected.name
+    shown = present.result("lesion.png", frame, expected, predictor.manifest)
+    assert shown.reason in card.inner_text()
+    assert f"Probability {present.percent(expected.probability)}" in card.locator(".odds").inner_text()
+    assert re.search(r"\d+ ms in the network", card.inner_text())
+    assert (
+        f"lesion.png: {expected.name}, {present.percent(expected.probability)}. {shown.advice}."
+        == visit.locator("#status").inner_text()
+    )
+    map, slider = card.get_by_role("img", name="Class activation map"), card.get_by_role("slider")
+    assert map.is_visible()
+    slider.fill("80")
+    assert map.evaluate("canvas => canvas.style.opacity") == "0.8"
+    kept(visit)
+    assert {(method, body) for method, _, body in visit.asked} == {("GET", None)}
+    assert strangers([url for _, url, _ in visit.asked], home) == []
+    assert not [url for _, url, _ in visit.asked if "?" in url or len(url) > 100]
+    assert visit.complaints == []
+
+
+def test_it_can_be_installed_and_its_icon_is_the_svg(visit):
+    kept(visit)
+    session = visit.context.new_cdp_session(visit)
+    assert session.send("Page.getAppManifest")["errors"] == []
+    errors = session.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    assert {error["errorId"] for error in errors} <= {"in-incognito"}, "as every page of a test is"
+    pixels = visit.evaluate("""async () => {
+      const image = document.querySelector(".brand img");
+      await image.decode();
+      const context = new OffscreenCanvas(192, 192).getContext("2d");
+      context.drawImage(image, 0, 0, 192, 192);
+      return Array.from(context.getImageData(0, 0, 192, 192).data);
+    }""")
+    expected = np.asarray(draw(192, full=False), float)
+    opaque = expected[..., 3:] == 255
+    assert np.abs((np.array(pixels).reshape(192, 192, 4) - expected) * opaque).mean() < 1
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(375, "light"), (375, "dark"), (1440, "light"), (1440, "dark")])
+def test_the_page_is_accessible_and_fits(visit, width, scheme):
+    visit.set_viewport_size({"width": width, "height": 800})
+    visit.emulate_media(color_scheme=scheme)
+    if not visit.get_by_role("article").count():
+        example(visit, "a melanoma")
+    visit.evaluate("document.querySelector('details').open = true")
+    assert violations(visit) == []
+    assert visit.evaluate(LOW_CONTRAST) == []
+    assert visit.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+BLOCKED = """async () => {
+  const blocked = new Set();
+  document.addEventListener("securitypolicyviolation", event => blocked.add(event.effectiveDirective));
+  await fetch("https://example.org/").catch(() => {});
+  new Image().src = "https://example.org/pixel.png";
+  document.body.append(Object.assign(document.createElement("script"), {textContent: "document.title = 'run'"}));
+  try { new Worker(URL.createObjectURL(new Blob([""]))); } catch {}
+  setTimeout("document.title = 'run'");
+  await new Promise(resolve => setTimeout(resolve, 100));
+  return [...blocked].sort();
+}"""
+DIRECTIVES = ["connect-src", "img-src", "script-src", "script-src-elem", "worker-src"]
+
+
+def test_the_policy_stops_what_it_should(visit, browser, home):
+    assert visit.evaluate(BLOCKED) == DIRECTIVES
+    visit.complaints.clear()
+    other = browser.new_page()
+    other.goto(home)
+    compiled = "WebAssembly.compile(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])).then(() => true, () => false)"
+    assert visit.evaluate(compiled)
+    assert not other.evaluate(compiled)
+    other.close()
+
+
+def test_after_one_visit_it_works_anywhere_without_a_network_and_with_threads(browser, elsewhere):
+    context = browser.new_context(viewport={"width": 375, "height": 812}, is_mobile=True, has_touch=True)
+    page = context.new_page()
+    page.goto(elsewhere.address)
+    ready(page)
+    assert page.get_by_label("photograph the lesion").get_attribute("capture") == "environment"
+    assert page.evaluate(BLOCKED) == DIRECTIVES
+    assert page.evaluate("[crossOriginIsolated, document.documentElement.dataset.ready]") == [False, "1"]
+    kept(page)
+    elsewhere.stop()
+    context.set_offline(True)
+    page.reload()
+    ready(page)
+    assert example(page, "a melanoma").get_by_role("heading").inner_text() == "Melanoma"
+    assert page.evaluate("crossOriginIsolated"), "by the headers that the service worker keeps"
+    assert {(method, length) for method, _, length in elsewhere.asked} == {("GET", 0)}
+    context.close()
+
+
+def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewhere):
+    folder = elsewhere.folder
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(elsewhere.address)
+    kept(page)
+    graphics = "ort/ort-wasm-simd-threaded.asyncify.wasm"
+    page.evaluate("name => fetch(name).then(response => response.blob())", graphics)  # as who chooses it does
+    first = page.evaluate("caches.keys()")
+    script, style = folder / "sw.js", folder / "device.css"
+    style.write_text("main { color: rgb(0, 0, 0); }")
+    script.write_text(device_site.service_worker(folder))
+    style.write_text("main { color: rgb(1, 2, 3); }")  # as during an upload: of a later version than its hash
+    failed = page.evaluate(
+        "navigator.serviceWorker.ready.then(own => own.update()).then(own => new Promise(resolve =>"
+        " own.installing.addEventListener('statechange', event => resolve(event.target.state))))"
+    )
+    assert failed == "redundant", "a file that belongs to another version stops it"
+    script.write_text(device_site.service_worker(folder))
+    os.utime(script, (time.time() + 9, time.time() + 9))  # a second is what web servers tell apart
+    page.reload()
+    button = page.get_by_role("button", name="Load it")
+    button.wait_for(timeout=120_000)
+    assert page.evaluate("getComputedStyle(document.querySelector('main')).color") != "rgb(1, 2, 3)"
+    with page.expect_event("load"):
+        button.click()
+    ready(page)
+    assert page.evaluate("getComputedStyle(document.querySelector('main')).color") == "rgb(1, 2, 3)"
+    second = page.evaluate("caches.keys()")
+    assert len(first) == len(second) == 1
+    assert first != second
+    assert page.evaluate(
+        "async name => Boolean(await (await caches.open((await caches.keys())[0])).match(name))", graphics
+    )
+    for large in ("network.onnx", "ort-wasm-simd-threaded.wasm", graphics):  # one visit, two updates
+        assert sum(path.endswith(large) for _, path, _ in elsewhere.asked) == 1, "nothing large comes twice"
+    context.close()

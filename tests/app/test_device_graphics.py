@@ -1,0 +1,183 @@
+"""The on-device page on a graphics processor: offered where there is one, and used only where it is as good."""
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import tiny_model
+from app import device_site
+from browser import ARGUMENTS, chromium, program  # noqa: F401  (the fixture `browser`)
+from device import example, frames, install, kept, largest_difference, native, offering, ready
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.export.onnx import write_onnx
+from skinlesion.serving.manifest import PRETRAINED
+from skinlesion.training.domain import fit_gaussian
+from skinlesion.training.networks.models import create_model
+
+# SwiftShader is a graphics processor in software: it computes as one does, only slowly.
+SWIFTSHADER = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+HAS_ADAPTER = "async () => Boolean(await navigator.gpu?.requestAdapter())"
+
+# Passes it off as hardware, and lets a test change what it answers.
+DISGUISE = """
+Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", {get: () => false});
+window.Worker = class extends Worker {
+  constructor(url, options) {
+    super(url, options);
+    if (options.name === "webgpu") super.addEventListener("message", ({data: {result}}) => {
+      if (result?.logits) (window.change ?? CHANGE)(result);
+    });
+  }
+};
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A model folder: the shipped model's kind of network, with four views, small enough for SwiftShader."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("small")
+    network = create_model("test_efficientnet", classes=7, image_size=32).eval()
+    features = np.random.default_rng(1).normal(size=(24, network.backbone.num_features))
+    domain = fit_gaussian(features, np.arange(24) % 7)
+    made = write_onnx(network, folder / "model.onnx", image_size=32, fit="squash", domain=domain, views=4)
+    content = tiny_model.manifest(HAM7, (folder / "model.onnx").read_bytes())
+    content |= {"outputs": made.names, "image_size": 32, "domain": content["domain"] | {"method": "mahalanobis"}}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(small, tmp_path_factory):
+    install()
+    root = tmp_path_factory.mktemp("root")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device_site, "_pack", lambda site: None)  # plain web servers hand out plain files
+        device_site.build(small, root / "page")
+    with offering(root, "page") as offered:
+        yield offered
+
+
+@pytest.fixture(scope="module")
+def graphics(browser, place):
+    started = browser.browser_type.launch(
+        executable_path=program(browser.browser_type), args=[*ARGUMENTS, *SWIFTSHADER]
+    )
+    page = started.new_page()
+    page.goto(place.address)
+    if not page.evaluate(HAS_ADAPTER):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(
+            "this Chromium offers no WebGPU adapter, not even SwiftShader"
+        )
+    page.close()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def visit(graphics, place):
+    """Open the page where the graphics processor's outputs are changed by a piece of JavaScript."""
+    contexts = []
+
+    def opened(change: str):
+        contexts.append(graphics.new_context(viewport={"width": 375, "height": 800}))
+        page = contexts[-1].new_page()
+        page.complaints = []
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.add_init_script(DISGUISE.replace("CHANGE", f"(result => {{{change}}})"))
+        page.goto(place.address)
+        ready(page)
+        kept(page)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def told(page):
+    """What came of it."""
+    text = page.locator("#told")
+    text.filter(has_text=re.compile("^(In use|Not used|No longer used)")).wait_for(timeout=300_000)
+    return text.inner_text()
+
+
+def choose(page):
+    box = page.get_by_label("Use the graphics processor")
+    box.check()
+    return box
+
+
+@pytest.mark.browser
+def test_where_there_is_none_it_is_not_offered(browser, graphics, place):
+    for one in (browser, graphics):  # SwiftShader, not passed off as hardware, is none either
+        page = one.new_page()
+        page.goto(place.address)
+        ready(page)
+        kept(page)
+        assert not page.locator("#setting").is_visible()
+        page.close()
+
+
+@pytest.mark.browser
+def test_fifty_frames_get_the_same_numbers_as_from_native_onnx_runtime(graphics, place, small, tmp_path):
+    page = graphics.new_page()
+    page.goto(place.address)
+    ready(page)
+    worst = largest_difference(page, native(small, tmp_path), frames(), "webgpu")
+    page.close()
+    print(f"largest difference in a probability: {worst:.1e}")
+    assert worst < 1e-3
+
+
+@pytest.mark.soak
+@pytest.mark.browser
+def test_the_shipped_network_too(graphics, tmp_path):
+    device_site.build(output=tmp_path / "page")
+    with offering(tmp_path, "page") as offered:
+        page = graphics.new_page()
+        page.set_default_timeout(1_800_000)
+        page.goto(offered.address)
+        ready(page)
+        assert largest_difference(page, native(PRETRAINED, tmp_path), frames()[:2], "webgpu") < 1e-3
+        page.close()
+
+
+@pytest.mark.browser
+def test_what_answers_otherwise_is_not_used(visit):
+    page = visit("result.milliseconds = 0; result.logits[1] += 1")
+    box = choose(page)
+    assert told(page) == "Not used: it gives other answers here."
+    assert not box.is_checked() and box.is_enabled()
+    assert "on its graphics processor" not in example(page, "a melanoma").inner_text()
+    page.reload()
+    ready(page)
+    page.locator("#setting").wait_for()
+    assert not box.is_checked(), "nor tried again unasked"
+
+
+@pytest.mark.browser
+def test_what_is_as_good_is_downloaded_by_who_chooses_it_used_and_kept_and_left_when_it_fails(visit, place):
+    place.asked.clear()
+    page = visit("result.milliseconds = 0")
+    large = sorted(f"/page/ort/{name}" for name in device_site.GRAPHICS)
+    assert not [path for _, path, _ in place.asked if path in large]
+    choose(page)
+    assert told(page).startswith("In use: the same answers, 0 ms an image instead of ")
+    assert sorted(path for _, path, _ in place.asked if path in large) == large
+    assert {(method, length) for method, _, length in place.asked} == {("GET", 0)}
+    assert "on its graphics processor" in example(page, "a melanoma").inner_text()
+    page.context.set_offline(True)
+    page.reload()
+    assert told(page).startswith("In use: ")
+    page.evaluate("() => { window.change = result => result.logits.fill(NaN); }")
+    card = example(page, "a melanoma").inner_text()
+    assert "on its graphics processor" not in card and "thread" in card
+    assert told(page).startswith("No longer used: it failed")
+    assert not page.get_by_label("Use the graphics processor").is_checked()
+    assert page.complaints == []

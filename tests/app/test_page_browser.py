@@ -1,0 +1,231 @@
+"""The pages as people use them, with the shipped model: on a phone, with and without JavaScript, with axe."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from app import averaging
+from browser import LOW_CONTRAST, chromium, strangers, violations, watch  # noqa: F401  (the fixture `browser`)
+from skinlesion.core import images
+from skinlesion.data.demo.dataset import draw_example
+from skinlesion.serving.manifest import PRETRAINED
+from skinlesion.serving.predictor import Predictor
+from webapp import serving
+
+pytestmark = pytest.mark.browser
+
+PHONE = {"viewport": {"width": 375, "height": 812}, "is_mobile": True, "has_touch": True}
+DESKTOP = {"viewport": {"width": 1440, "height": 900}}
+
+
+@pytest.fixture(scope="module")
+def home():
+    with serving(PRETRAINED) as server:
+        yield f"http://{server.host}:{server.port}"
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor.load(threads=1)
+
+
+@pytest.fixture(scope="module")
+def lesions(tmp_path_factory):
+    """Drawn lesions as files, and one file that is no image."""
+    folder = tmp_path_factory.mktemp("lesions")
+    for name, dx, seed in (("mole", "nv", 5), ("melanoma", "mel", 8), ("keratosis", "bkl", 1)):
+        Image.fromarray(draw_example(dx, seed)).save(folder / f"{name}.jpeg", quality=95)
+    (folder / "broken.jpg").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def opened(browser, home):
+    """Opens a page of the app in a context with these options."""
+    contexts = []
+
+    def open_page(path="/", **options):
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.goto(home + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def choose(page, lesions, *names):
+    page.get_by_label("Images", exact=True).set_input_files([lesions / name for name in names])
+
+
+def classify(page, button="Classify"):
+    page.get_by_role("button", name=button).click()
+    page.get_by_role("article").first.wait_for()
+    page.wait_for_load_state()  # styles and scripts too
+
+
+def answers(predictor, lesions, *names):
+    return predictor.predict([images.read(lesions / name) for name in names])
+
+
+def check_looks(page):
+    assert violations(page) == []
+    assert page.evaluate(LOW_CONTRAST) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("path", ["/about", "/api", "/privacy", "/nowhere"])
+def test_no_page_to_read_has_an_accessibility_violation(opened, home, path):
+    page = opened(**PHONE)
+    requests = watch(page)
+    page.goto(home + path)
+    check_looks(page)
+    assert strangers(requests, home) == []
+
+
+@pytest.mark.parametrize(("options", "scheme"), [(PHONE, "light"), (DESKTOP, "dark")], ids=["phone", "desktop"])
+def test_neither_form_nor_result_has_an_accessibility_violation(opened, lesions, home, options, scheme):
+    page = opened(color_scheme=scheme, **options)
+    requests = watch(page)
+    page.locator("summary").click()
+    choose(page, lesions, "melanoma.jpeg", "broken.jpg", "keratosis.jpeg")
+    page.get_by_label("average their answers").check()
+    check_looks(page)
+    classify(page)
+    page.locator("summary").click()
+    check_looks(page)
+    assert strangers(requests, home) == []
+
+
+def test_a_phone_photographs_a_lesion(opened, lesions, predictor):
+    page = opened(**PHONE)
+    camera = page.get_by_label("photograph the lesion")
+    assert camera.is_visible()
+    assert camera.get_attribute("capture") == "environment"
+    camera.set_input_files(lesions / "mole.jpeg")
+    assert page.get_by_role("listitem").filter(has_text="mole.jpeg").is_visible()
+    classify(page)
+    (expected,) = answers(predictor, lesions, "mole.jpeg")
+    assert page.get_by_role("heading", level=2).all_inner_texts() == [expected.name]
+
+
+def test_a_desktop_offers_no_camera(opened):
+    assert not opened(**DESKTOP).get_by_label("photograph the lesion").is_visible()
+
+
+def hand_over(page, kind: str, file, name: str | None = None):
+    """Drop or paste a file, as the browser reports it."""
+    page.evaluate(
+        """([kind, bytes, name]) => {
+          const files = new DataTransfer();
+          files.items.add(new File([new Uint8Array(bytes)], name, {type: `image/${name.split(".").pop()}`}));
+          const data = {bubbles: true, cancelable: true};
+          const event = kind === "drop" ? new DragEvent(kind, {...data, dataTransfer: files})
+            : new ClipboardEvent(kind, {...data, clipboardData: files});
+          document.body.dispatchEvent(event);
+        }""",
+        [kind, list(file.read_bytes()), name or file.name],
+    )
+
+
+def test_images_are_dropped_pasted_removed_and_refused_before_they_are_sent(opened, lesions, predictor):
+    page = opened(**DESKTOP)
+    average = page.get_by_label("average their answers")
+    hand_over(page, "drop", lesions / "mole.jpeg")
+    assert not average.is_visible()
+    hand_over(page, "paste", lesions / "melanoma.jpeg")
+    choose(page, lesions, "keratosis.jpeg")  # adds to what is there
+    hand_over(page, "drop", lesions / "mole.jpeg", "moving.gif")
+    assert page.get_by_role("alert").inner_text() == "moving.gif is no JPEG, PNG, WEBP image."
+    chosen = page.get_by_role("list", name="Chosen images").get_by_role("listitem")
+    names = [text.partition(",")[0] for text in chosen.all_inner_texts()]
+    assert names == ["mole.jpeg", "melanoma.jpeg", "keratosis.jpeg"]
+    page.wait_for_function("[...document.querySelectorAll('.previews canvas')].every(canvas => canvas.width === 160)")
+    assert average.is_visible()
+    page.get_by_role("button", name="Remove melanoma.jpeg").press("Enter")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Remove keratosis.jpeg"
+    classify(page)
+    expected = answers(predictor, lesions, "mole.jpeg", "keratosis.jpeg")
+    assert page.get_by_role("heading", level=2).all_inner_texts() == [answer.name for answer in expected]
+
+
+def test_nothing_is_sent_without_an_image(opened):
+    page = opened(**DESKTOP)
+    sent = []
+    page.on("request", lambda request: sent.append(request.method))
+    page.get_by_role("button", name="Classify").click()
+    assert page.get_by_role("alert").inner_text() == "Choose at least one image first."
+    assert "POST" not in sent
+
+
+def test_too_many_images_are_left_out_with_a_word(opened, lesions, tmp_path):
+    for i in range(11):
+        Image.new("RGB", (20, 20), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    page = opened(**DESKTOP)
+    page.get_by_label("Images", exact=True).set_input_files(sorted(tmp_path.iterdir()))
+    assert page.get_by_role("listitem").filter(has=page.get_by_role("button")).count() == 10
+    assert "At most 10 images" in page.get_by_role("alert").inner_text()
+    assert page.locator("#image").evaluate("input => input.files.length") == 10
+
+
+def test_progress_shows_while_the_answer_is_awaited(opened, lesions):
+    page = opened(**DESKTOP)
+    choose(page, lesions, "mole.jpeg")
+    page.locator("#upload").evaluate("form => form.addEventListener('submit', event => event.preventDefault())")
+    page.get_by_role("button", name="Classify").click()
+    assert page.get_by_role("progressbar").is_visible()
+    assert "Sending one image" in page.get_by_role("status").inner_text()
+    assert page.get_by_role("button", name="Classify").is_disabled()
+
+
+def test_without_javascript_all_of_it_works(opened, lesions, predictor):
+    page = opened(java_script_enabled=False, **PHONE)
+    choose(page, lesions, "melanoma.jpeg", "broken.jpg", "keratosis.jpeg")
+    page.get_by_label("average their answers").check()
+    classify(page)
+    each = answers(predictor, lesions, "melanoma.jpeg", "keratosis.jpeg")
+    average = averaging.average(each, predictor.manifest)
+    headings = page.get_by_role("heading", level=2).all_inner_texts()
+    assert headings == [average.name, each[0].name, "broken.jpg", each[1].name]
+    advice = [text.splitlines()[0] for text in page.locator(".advice").all_inner_texts()]
+    watch = {True: "Watch for changes", False: "Watch, as far as this answer can be relied on"}
+    assert advice == [
+        "Refer to a dermatologist" if answer.referral == "refer" else watch[answer.in_domain]
+        for answer in (average, *each)
+    ]
+    activation = page.get_by_alt_text("Class activation map").first
+    assert activation.is_visible()
+    page.get_by_label("Show what spoke for").first.uncheck()
+    assert not activation.is_visible()
+    assert not page.get_by_role("slider").first.is_visible()
+    assert not page.get_by_role("button", name="Print").is_visible()
+
+
+def test_an_example_is_one_click_away_and_its_answer_can_be_looked_into(opened):
+    page = opened(**DESKTOP)
+    classify(page, "drawn as a melanoma")
+    assert page.get_by_role("heading", name="Result").is_visible()
+    activation = page.get_by_alt_text("Class activation map")
+    page.get_by_role("slider", name="Opacity").fill("80")
+    assert activation.evaluate("image => getComputedStyle(image).opacity") == "0.8"
+    assert activation.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download as JSON").click()
+    assert download.value.suggested_filename == "skin-lesion-result.json"
+    (answer,) = json.loads(download.value.path().read_text())["predictions"]
+    assert answer["name"] == page.get_by_role("heading", level=2).inner_text()
+
+
+def test_the_printed_page_is_the_answer_and_nothing_else(opened):
+    page = opened(color_scheme="dark", **DESKTOP)
+    classify(page, "drawn as a common mole")
+    page.emulate_media(media="print")
+    for gone in ("navigation", "slider", "checkbox"):
+        assert page.get_by_role(gone).count() == 0, gone
+    assert not page.get_by_role("link", name="Download as JSON").is_visible()
+    for kept in (page.get_by_role("table"), page.locator(".advice"), page.get_by_alt_text("Preview")):
+        assert kept.is_visible()
+    assert "no medical device" in page.locator("footer").inner_text()
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"

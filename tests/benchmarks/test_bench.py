@@ -1,0 +1,196 @@
+"""The bench: its arithmetic, its page and tables from a made-up result, and that what is committed agrees."""
+
+import json
+import mmap
+import re
+import subprocess
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import linregress
+from sklearn.metrics import recall_score
+
+from benchmarks import accuracy, bench, growth, page
+from benchmarks.measure import Worker, bars, chart, drawn, exponent
+from conftest import REPOSITORY
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.serving.manifest import Manifest
+
+
+def made_up() -> dict:
+    rounds = [{"base": 10.0, "ours": 9.0, "<others>": 5.0}, {"base": 20.0, "ours": 19.0, "<others>": 8.0},
+              {"base": 10.0, "ours": 7.0, "<others>": 5.0}]  # fmt: skip
+    speed = chart("Speed", bars(rounds, "base", "images/s"), "base", note="A note.")
+    sizes = {str(n): {step: {"seconds": n**2 / 1e6, "memory, MB": 3.0} for step in growth.STEPS}
+             for n in (1000, 2000, 8000)}  # fmt: skip
+    return {
+        "date": "2001-02-03", "machine": "2 x abacus", "versions": {"torch": "9"}, "load when begun": 0.1,
+        "minutes": 3.2, "brief": False,
+        "sections": {
+            "Training": {"minutes": 3.2, "charts": [speed]},
+            "Growth with the data": {"minutes": 0, "charts": growth.charts({"date": "2001-02-02", "sizes": sizes})},
+        },
+    }  # fmt: skip
+
+
+def test_exponents_are_slopes_of_logarithms():
+    sizes = np.array([1_000, 2_000, 5_000, 50_000])
+    assert exponent(sizes, 3 * sizes**1.3) == pytest.approx(1.3)
+    noisy = sizes * np.random.default_rng(0).uniform(0.8, 1.2, 4)
+    assert exponent(sizes, noisy) == pytest.approx(linregress(np.log(sizes), np.log(noisy)).slope)
+
+
+def test_growth_tells_time_and_memory_apart():
+    time, memory = made_up()["sections"]["Growth with the data"]["charts"]
+    assert [bar["value"] for bar in time["bars"]] == pytest.approx([2.0] * len(growth.STEPS))
+    assert [bar["value"] for bar in memory["bars"]] == pytest.approx([0.0] * len(growth.STEPS))
+
+
+def test_memory_is_what_was_allocated():
+    with growth.Memory() as memory:
+        # from the kernel: the process may have kept room that arrays would go into
+        held = mmap.mmap(-1, 60_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        held.write(bytes(1) * 60_000_000)
+        held.close()
+    assert 50 < memory.most < 150
+
+
+def test_bars_are_medians_of_paired_ratios():
+    ours, others = made_up()["sections"]["Training"]["charts"][0]["bars"]
+    assert (ours["value"], ours["low"], ours["high"], ours["pairs"]) == (
+        0.9,
+        0.7,
+        0.95,
+        3,
+    )  # not 9 / 10 of medians alone
+    assert others["value"] == 0.5
+    (inverse,) = bars([{"base": 1.0, "slow": 4.0}], "base", "s", inverse=True)
+    assert inverse["value"] == 0.25
+
+
+def test_the_page_draws_what_was_measured():
+    results = made_up()
+    text = page.page(results)
+    assert "<others>" not in text and "&lt;others&gt;" in text
+    assert not re.search(r"(src|href)=|https?://|@import|url\(", text), "one file, nothing from elsewhere"
+    drawings = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", text, re.S)]
+    charts = [c for section in results["sections"].values() for c in section["charts"]]
+    assert len(drawings) == len(charts) == 3
+    widths = [float(rect.get("width")) for rect in drawings[0].iter("rect")]
+    assert widths[1] / widths[0] == pytest.approx(0.5 / 0.9, abs=0.01)
+    fills = [rect.get("fill") for rect in drawings[0].iter("rect")]
+    assert fills == [page.COLORS["ours"], page.COLORS["other"]]
+    for drawing, drawn_chart in zip(drawings, charts, strict=True):
+        assert len(list(drawing.iter("rect"))) == len(drawn_chart["bars"])
+        assert drawing.get("aria-label").startswith(drawn_chart["title"])
+
+
+def test_tables_hold_every_bar_and_go_between_the_marks():
+    results = made_up()
+    block = page.tables(results)
+    assert "| Speed | ours | 0.90 (0.70 to 0.95) | 9 images/s | base |" in block
+    for section in results["sections"].values():
+        for found in section["charts"]:
+            for bar in found["bars"]:
+                assert f"| {bar['name']} | {bar['value']:.2f}".replace("-0.00", "0.00") in block
+    document = f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n"
+    once = page.replaced(document, block)
+    assert once.startswith("before\n") and once.endswith("\nafter\n") and "old" not in once and block in once
+    assert page.replaced(once, block) == once
+    with pytest.raises(ValueError, match="once each"):
+        page.replaced("no marks", block)
+
+
+def test_the_document_shows_the_newest_results():
+    text, results = bench.DOCUMENT.read_text(), bench.newest()
+    block = page.tables(results) if results else "Not measured yet in this form: `make bench` writes them here.\n"
+    assert page.replaced(text, block) == text, "run `make bench`, or restore docs/performance.md"
+
+
+def test_one_command_writes_results_page_and_document(monkeypatch, tmp_path, capsys):
+    document = tmp_path / "performance.md"
+    document.write_text(f"{page.BEGIN}\n{page.END}")
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(bench, "DOCUMENT", document)
+    asked = []
+
+    def section(name, *, brief):
+        asked.append(name)
+        return [] if name == "growth" else [chart(name, bars([{"a": 1.0, "ours": len(asked)}], "a", "s"), "a")]
+
+    monkeypatch.setattr(bench, "section", section)
+    monkeypatch.setattr("sys.argv", ["bench"])
+    bench.main()
+    assert asked == list(bench.SECTIONS)
+    (file,) = (tmp_path / "results").glob("*.json")
+    results = json.loads(file.read_text())
+    assert list(results["sections"]) == [title for name, (title, _) in bench.SECTIONS.items() if name != "growth"]
+    assert bench.newest() == results and page.tables(results) in document.read_text()
+    assert "<svg" in file.with_suffix(".html").read_text()
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "decode"])
+    bench.main()
+    again = json.loads(file.read_text())["sections"]
+    assert (
+        again["Training"] == results["sections"]["Training"]
+        and again["Decode and resize"] != (results["sections"]["Decode and resize"])
+    ), "the others stay"
+
+
+def test_the_minutes_fit_the_promise():
+    assert sum(minutes for _, minutes in bench.SECTIONS.values()) <= 15
+
+
+@pytest.mark.parametrize("target, name", [("bench", "bench"), ("bench-full", "growth"), ("bench-rivals", "rivals")])
+def test_make_knows_the_commands(target, name):
+    said = subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert f"-m benchmarks.{name}" in said
+    module = REPOSITORY / "benchmarks" / f"{name}.py"
+    assert "def main()" in module.read_text()
+
+
+def test_a_worker_answers_in_its_own_process(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(drawn(0, 120, 90))
+    with Worker("benchmarks.inference_way", "ours", str(tmp_path)) as worker:
+        assert worker.ready["model, MB"] == pytest.approx(Manifest.read(None).content["bytes"] / 1e6)
+        assert worker.ask(do="latency", times=2) > 0
+        assert worker.ask(do="throughput", count=7) > 0
+        assert 50 < worker.ask(do="memory") < 2000
+    with pytest.raises(SystemExit, match="ended"):
+        Worker("benchmarks.no_such_module")
+
+
+def test_accuracy_is_that_of_the_committed_answers():
+    frame = pd.read_csv(accuracy.SHIPPED / "out_of_fold.csv").query("fold <= 2")
+    said = frame[[f"score_{code}" for code in HAM7.codes]].rename(columns=lambda name: name[6:]).idxmax(axis=1)
+    recall = recall_score(frame["label"], said, average="macro")
+    assert accuracy.shipped_on_validation()["value"] == pytest.approx(recall)
+    table = pd.read_csv(REPOSITORY / "benchmarks" / "experiments" / "table.csv").set_index("row")
+    values = {bar["name"]: bar["value"] for bar in accuracy.on_validation()["bars"]}
+    assert values["classic, 96 px, short"] == table["balanced_accuracy"]["classic"]
+    assert values["the shipped recipe"] == pytest.approx(recall)
+
+
+def test_the_test_split_s_figures_are_those_of_the_readme():
+    (row,) = re.findall(r"^\| balanced accuracy \|(.*)\|$", (REPOSITORY / "README.md").read_text(), re.M)
+    told = re.findall(r"([\d.]+) \(([\d.]+) to ([\d.]+)\)", row)
+    found = {bar["name"].split(",")[0]: bar for bar in accuracy.on_test()["bars"]}
+    for name, values in zip(("shipped", "quick", "classic"), told, strict=True):
+        assert [f"{found[name][key]:.3f}" for key in ("value", "low", "high")] == list(values)
+
+
+def test_what_is_said_of_growth_is_what_was_measured():
+    text, sizes = " ".join(bench.DOCUMENT.read_text().split()), json.loads(growth.RESULTS.read_text())["sizes"]
+    counts = sorted(map(int, sizes))
+    found = {step: [sizes[str(count)][step] for count in counts] for step in growth.STEPS}
+    for measured in found.values():
+        slope = linregress(np.log(counts), np.log([one["seconds"] for one in measured])).slope
+        assert slope == pytest.approx(1, abs=0.1)
+    assert "time is proportional to the images in all five steps" in text
+    memory = {step: [one["memory, MB"] for one in measured] for step, measured in found.items()}
+    for step in ("cache", "epoch", "scoring"):
+        assert memory[step][-1] - memory[step][0] < 20
+    assert f"{memory['scoring'][-1]:.0f} MB since it asks" in text
+    assert f"takes some {memory['table'][-1] * 1000 / counts[-1]:.1f} kB an image" in text
+    assert f"an evaluation {memory['evaluation'][-1] * 1000 / counts[-1]:.0f} kB" in text

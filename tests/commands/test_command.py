@@ -1,0 +1,138 @@
+"""The training command by itself; what kills and full disks do to it is in test_faults.py."""
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from skinlesion.commands import train as command
+from skinlesion.core.config import Config
+from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
+from skinlesion.core.runs import Run, lock
+from skinlesion.data.splits import load_split
+from small import small_table
+
+TINY = Config(data="demo:60", image_size=24, epochs=1, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run = Run(tmp_path_factory.mktemp("finished"))
+    command.train(TINY, run, progress=False)
+    return run
+
+
+def test_an_interrupted_recipe_leaves_no_answers_of_the_one_before(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    assert command.train(TINY, run, progress=False) == 0
+    assert run.outputs.exists()
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(SkinLesionError, match="the same command goes on from it"):
+        patch.setattr(command, "fit", interrupted)
+        command.train(TINY.but(views=2), run, progress=False)
+    assert Config.from_file(run.config_file).views == 2
+    assert not run.outputs.exists(), "they were another recipe's"
+    assert command.train(TINY.but(views=2), run, progress=False) == 0
+    assert run.outputs.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"model": "typo"}, ConfigError),
+        ({"model": "resnet18", "image_size": 24, "first_epochs": 1, "first_size": 1024, "start": "nobody"}, DataError),
+        ({"start": "itself", "fold": 1}, ConfigError),
+        ({"teachers": "itself", "fold": 1}, ConfigError),
+        ({"freeze": 2}, ConfigError),
+        ({"data": "nowhere"}, DataError),
+        ({"split_file": "nowhere.csv"}, DataError),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_what_is_refused_leaves_a_finished_run_as_it_was(finished, changes, error):
+    changes = {name: str(finished.folder) if value == "itself" else value for name, value in changes.items()}
+    before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
+    with pytest.raises(error):
+        command.train(TINY.but(**changes), finished, progress=False)
+    assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("role", ["start", "teachers"])
+def test_a_run_that_knows_what_is_judged_is_refused_though_the_recipes_agree(role, tmp_path):
+    """The data have grown since at the same place: what was training then is test now."""
+    table = small_table(tmp_path / "images", lesions=10).frame
+    place, config = tmp_path / "data.csv", TINY.but(data=f"csv:{tmp_path / 'data.csv'}")
+    table = table.assign(image=table["path"])[["image", "label", "lesion_id"]]
+    table[table["lesion_id"].rank(method="dense") % 5 > 0].to_csv(place, index=False)
+    command.train(config, Run(tmp_path / "earlier"), progress=False)
+    config = config.but(**{role: str(tmp_path / "earlier")})
+    assert command.train(config, Run(tmp_path / "same"), progress=False) == 0
+    table.to_csv(place, index=False)
+    with pytest.raises(ConfigError, match=r"was trained on \d+ of the lesions") as refused:
+        command.train(config, Run(tmp_path / "grown"), progress=False)
+    assert not Run(tmp_path / "grown").config_file.exists()
+    command.train(config.but(**{role: ""}), Run(tmp_path / "alone"), progress=False)
+    known = load_split(Run(tmp_path / "earlier").split).query("split == 'train'")
+    judged = load_split(Run(tmp_path / "alone").split).query("split != 'train'")
+    both = set(judged["lesion_id"]) & set(known["lesion_id"])
+    assert both and f"on {len(both)} of the lesions" in str(refused.value)
+
+
+@pytest.mark.parametrize("role", ["start", "teachers"])
+def test_a_run_is_not_its_own_start_or_teacher(finished, role):
+    with pytest.raises(ConfigError, match="its own start or teacher"):
+        command.train(TINY.but(**{role: str(finished.folder)}), finished, progress=False)
+
+
+def test_one_process_a_folder(tmp_path):
+    with lock(tmp_path / "run"), pytest.raises(SkinLesionError, match=f"process {os.getpid()} is at work"):
+        command.train(TINY, Run(tmp_path / "run"), progress=False)
+    assert not Run(tmp_path / "run").config_file.exists()
+
+
+@pytest.mark.parametrize(("change", "named"), [({"seed": 1}, "seed, split"), ({"views": 2}, "views")])
+def test_the_evaluation_of_another_training_is_not_left_as_if_it_were_this_ones(finished, tmp_path, change, named):
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished.folder, run.folder)
+    run.predictions.write_text("of these weights")
+    assert command.train(TINY, run, progress=False) == 0, "the same training again"
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=f"holds predictions.csv of another training .with another {named}"):
+        command.train(TINY.but(**change), run, progress=False)
+    assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
+    run.predictions.unlink()
+    assert command.train(TINY.but(**change), run, progress=False) == 0
+
+
+def test_signals_are_what_they_were_before(tmp_path, monkeypatch):
+    before = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(DataError):
+        command.train(TINY.but(data="nowhere"), Run(tmp_path), progress=False)
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+    monkeypatch.setattr(command, "fit", interrupted)
+    with pytest.raises(SkinLesionError, match="interrupted before the first checkpoint"):
+        command.train(TINY, Run(tmp_path), progress=False)
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_retraining_that_was_interrupted_does_not_pass_for_trained(tmp_path, monkeypatch):
+    """Its weights are still those of the recipe before, whose training images they know."""
+    run = Run(tmp_path / "earlier")
+    command.train(TINY, run, progress=False)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(SkinLesionError):
+        patch.setattr(command, "fit", interrupted)
+        command.train(TINY.but(fold=1), run, progress=False)
+    with pytest.raises(ConfigError, match="was split anew since it was trained"):
+        command.train(TINY.but(fold=1, start=str(run.folder)), Run(tmp_path / "next"), progress=False)

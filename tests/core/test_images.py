@@ -1,0 +1,143 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skinlesion.core import images
+from skinlesion.core.errors import ImageError
+
+
+def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+
+
+def test_lossless_formats_come_back_as_they_were(noise):
+    for kind in ("PNG", "TIFF"):
+        assert np.array_equal(images.decode(encoded(noise, kind), formats=images.FILE_FORMATS), noise)
+
+
+def test_exif_orientation_is_applied(noise):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to look at it
+    assert np.array_equal(images.decode(encoded(noise, "PNG", exif=exif)), np.rot90(noise, -1))
+
+
+def test_other_modes(noise):
+    grey = noise[..., 0]
+    assert np.array_equal(images.decode(encoded(grey)), np.repeat(grey[..., None], 3, 2))
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    assert np.abs(images.decode(encoded(deep)).astype(int) - grey[..., None]).max() <= 1
+    clear = np.dstack([noise, np.zeros(noise.shape[:2], np.uint8)])
+    assert (images.decode(encoded(clear)) == 255).all()
+    assert images.decode(encoded(Image.fromarray(noise).convert("P"))).shape == noise.shape
+    assert images.decode(encoded(Image.fromarray(noise).convert("CMYK"), "JPEG")).shape == noise.shape
+
+
+@pytest.mark.parametrize(
+    ("code", "make"),
+    [
+        ("unreadable", lambda n: b""),
+        ("unsupported-format", lambda n: b"not an image at all"),
+        ("unsupported-format", lambda n: encoded(n, "BMP")),
+        ("unreadable", lambda n: encoded(n, "PNG")[:300]),
+        ("unreadable", lambda n: encoded(n, "JPEG")[:400]),
+        ("too-small", lambda n: encoded(n[:8])),
+        ("too-large", lambda n: encoded(n) + b"\0" * 3000),
+        ("too-many-pixels", lambda n: encoded(np.zeros((101, 100), np.uint8))),
+    ],
+)
+def test_what_is_refused(noise, code, make):
+    with pytest.raises(ImageError) as error:
+        images.decode(make(noise), max_bytes=len(encoded(noise)) + 2000, max_pixels=10_000)
+    assert error.value.code == code
+
+
+def test_animations_are_refused(noise):
+    frames = [Image.fromarray(noise), Image.fromarray(255 - noise)]
+    with pytest.raises(ImageError, match="several frames"):
+        images.decode(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
+
+
+@pytest.mark.parametrize("shape", [(100, 80), (150, 200), (451, 600), (40, 37), (1000, 3)])
+def test_resize_agrees_with_pillow(shape):
+    frame = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    theirs = np.asarray(Image.fromarray(frame).resize((128, 96), Image.Resampling.BILINEAR))
+    # Pillow rounds once between its two passes, we only at the end
+    assert np.abs(images.resize(frame, (96, 128)).astype(int) - theirs).max() <= 1
+
+
+def test_box_agrees_with_pillow():
+    frame = np.random.default_rng(1).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    top, left, bottom, right = images.center_square(90, 120)
+    theirs = np.asarray(
+        Image.fromarray(frame).resize((64, 64), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    )
+    assert np.abs(images.fit(frame, 64, "center_crop").astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(90, 120), (120, 90), (100, 100), (100, 110), (90, 300), (300, 90)])
+def test_two_squares_cover_the_middle_of_a_frame_and_overlap_by_half(shape):
+    first, second = (np.array(box).reshape(2, 2) for box in images.squares(*shape, 2))  # [[top, left], [bottom, right]]
+    seen = np.array(images.region(*shape, "random_crop", 2)).reshape(2, 2)
+    sides = seen[1] - seen[0]
+    assert np.allclose([np.ptp(first, axis=0), np.ptp(second, axis=0)], min(shape))
+    assert np.allclose(np.minimum(first, second)[0], seen[0]) and np.allclose(np.maximum(first, second)[1], seen[1])
+    assert np.allclose(seen.mean(0), np.array(shape) / 2), "in the middle"
+    assert max(sides) / min(sides) == pytest.approx(min(4 / 3, max(shape) / min(shape)))
+    assert (first[1] - second[0]).min() >= 0.66 * min(shape), "what is in the middle is in both"
+
+
+def test_squares_of_one_crop_are_what_fit_gives(noise):
+    for how in images.FITS:
+        assert np.array_equal(images.fit_squares(noise, 24, how, 1), images.fit(noise, 24, how)[None])
+        assert images.region(*noise.shape[:2], how) == pytest.approx(
+            (0, 0, *noise.shape[:2]) if how == "squash" else images.center_square(*noise.shape[:2])
+        )
+
+
+def test_resize_matrix_keeps_brightness():
+    for source, target in ((200, 128), (17, 128), (4000, 64)):
+        assert np.allclose(images.resize_matrix(source, target).sum(1), 1, atol=1e-5)
+
+
+def test_reading_from_files_zips_and_arrays(tmp_path, noise):
+    (tmp_path / "a.png").write_bytes(encoded(noise))
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("deep/a.png", encoded(noise))
+    np.savez(tmp_path / "m.npz", train_images=noise[None], val_images=noise[None, ..., 0])
+    assert np.array_equal(images.read(tmp_path / "a.png"), noise)
+    assert np.array_equal(images.read(f"{tmp_path}/z.zip!deep/a.png"), noise)
+    assert np.array_equal(images.read(f"{tmp_path}/m.npz!train/0"), noise)
+    assert np.array_equal(images.read(f"{tmp_path}/m.npz!val/0")[..., 2], noise[..., 0])
+    for gone in ("b.png", "z.zip!b.png", "y.zip!a.png", "m.npz!train/1", "m.npz!test/0"):
+        with pytest.raises(ImageError) as error:
+            images.read(f"{tmp_path}/{gone}")
+        assert error.value.code == "missing"
+
+
+def test_a_zip_that_is_replaced_is_read_anew(tmp_path, noise):
+    path = tmp_path / "z.zip"
+    for content in (noise, 255 - noise):
+        path.unlink(missing_ok=True)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.png", encoded(content))
+        assert np.array_equal(images.read(f"{path}!a.png"), content)
+
+
+def test_stamp_changes_with_the_content(tmp_path, noise):
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(noise))
+    before = images.stamp(path)
+    assert images.stamp(path) == before
+    path.write_bytes(encoded(noise[:30]))
+    assert images.stamp(path) != before

@@ -1,0 +1,191 @@
+"""Data sets besides HAM10000 end in the same table: the ISIC archive's, DermaMNIST, folders by class, CSV files."""
+
+import numpy as np
+import pytest
+
+from datafiles import write_csv, write_images
+from skinlesion.core import images
+from skinlesion.core.errors import DataError
+from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.data.dermamnist import LEAK
+from skinlesion.data.isic_archive import code_of
+from skinlesion.data.sources import load_table
+
+ISIC_OLD = ("isic_id", "attribution", "age_approx", "anatom_site_general", "diagnosis", "diagnosis_confirm_type", "sex")
+
+
+def test_isic_archive_with_the_old_diagnosis_column(tmp_path):
+    rows = [
+        ("ISIC_0000001", "ViDIR Group", "40", "anterior torso", "nevus", "histopathology", "male"),
+        ("ISIC_0000002", "ViDIR Group", "", "", "squamous cell carcinoma", "single image expert consensus", "female"),
+        ("ISIC_0000003", "Rosendahl", "60", "head/neck", "actinic keratosis", "", ""),
+        ("ISIC_0000004", "Rosendahl", "60", "head/neck", "vascular lesion", "", ""),
+    ]
+    write_csv(tmp_path / "metadata.csv", ISIC_OLD, rows)
+    write_images(tmp_path, [f"{row[0]}.jpg" for row in rows])
+    table = load_table(str(tmp_path), labels=8)
+    assert table.source == "isic-archive" and not table.has_lesions
+    assert table.frame["label"].tolist() == ["nv", "scc", "ak", "vasc"]
+    assert table.frame["dx_type"].tolist() == ["histo", "consensus", "unknown", "unknown"]
+    assert table.frame["site"].tolist() == ["anterior torso", "unknown", "head/neck", "head/neck"]
+    assert "Rosendahl; ViDIR Group" in table.notes[0]
+    assert load_table(str(tmp_path)).frame["label"].tolist() == ["nv", "akiec", "akiec", "vasc"]
+
+
+def test_isic_archive_with_diagnosis_levels(tmp_path):
+    columns = ("isic_id", "lesion_id", "image_type", *(f"diagnosis_{i}" for i in range(1, 6)))
+    vascular = "Benign soft tissue proliferations - Vascular"
+    melanocytic = "Malignant melanocytic proliferations (Melanoma)"
+    rows = [
+        ("ISIC_0000001", "IL_1", "dermoscopic", "Malignant", melanocytic, "Melanoma, NOS", "", ""),
+        ("ISIC_0000002", "IL_2", "dermoscopic", "Malignant", melanocytic, "Melanoma in situ", "Lentigo maligna", ""),
+        ("ISIC_0000003", "IL_3", "dermoscopic", "Benign", vascular, "", "", ""),
+        ("ISIC_0000004", "", "dermoscopic", "Benign", "Cysts", "Milium", "", ""),
+        ("ISIC_0000005", "", "dermoscopic", "Benign", "Benign epidermal proliferations", "Solar lentigo", "", ""),
+        ("ISIC_0000006", "IL_6", "clinical: close-up", "Benign", vascular, "", "", ""),
+    ]
+    write_csv(tmp_path / "metadata.csv", columns, rows)
+    write_images(tmp_path, [f"{row[0]}.jpg" for row in rows])
+    table = load_table(str(tmp_path), labels=8)
+    assert table.frame["label"].tolist() == ["mel", "mel", "vasc", "bkl"]
+    assert table.frame["lesion_id"].tolist() == ["IL_1", "IL_2", "IL_3", "ISIC_0000005"]
+    assert any("1 images name no lesion" in note for note in table.notes)
+    problems = dict(zip(table.problems["image_id"], table.problems["problem"], strict=True))
+    assert problems == {"ISIC_0000004": "unknown label", "ISIC_0000006": "not dermatoscopic"}
+    assert "Milium" in table.problems["detail"].tolist()
+
+
+@pytest.mark.parametrize(
+    "word, seven, eight",
+    [
+        ("Melanoma Invasive", "mel", "mel"),
+        ("Melanoma metastasis", "mel", "mel"),
+        ("Nevus, NOS, Compound", "nv", "nv"),
+        ("Basal cell carcinoma", "bcc", "bcc"),
+        ("Solar or actinic keratosis", "akiec", "ak"),
+        ("Squamous cell carcinoma, NOS", "akiec", "scc"),
+        ("Squamous cell carcinoma, Invasive", "akiec", "scc"),
+        ("Squamous cell carcinoma in situ, Bowens disease", "akiec", "scc"),
+        ("Pigmented benign keratosis", "bkl", "bkl"),
+        ("Lichen planus like keratosis", "bkl", "bkl"),
+        ("Dermatofibroma", "df", "df"),
+        ("Hemangioma, Hobnail", "vasc", "vasc"),
+        ("Epidermal nevus", None, None),  # no melanocytic nevus
+        ("Lentigo NOS", None, None),
+        ("Benign epidermal proliferations", None, None),
+        ("", None, None),
+    ],
+)
+def test_vocabulary_of_the_isic_archive(word, seven, eight):
+    assert (code_of(word, HAM7), code_of(word, ISIC8)) == (seven, eight)
+
+
+def test_the_official_test_set_is_left_out_unless_asked_for(tmp_path):
+    names = ["ISIC_0034523", "ISIC_0034524", "ISIC_0035000", "ISIC_0036064", "ISIC_0036065"]
+    write_csv(tmp_path / "metadata.csv", ("isic_id", "diagnosis"), [(name, "nevus") for name in names])
+    write_images(tmp_path, [f"{name}.jpg" for name in [*names, "ISIC_0034600"]])  # the last one has no row
+    table = load_table(str(tmp_path))
+    assert table.frame["image_id"].tolist() == ["ISIC_0034523", "ISIC_0036065"]
+    assert any(note.startswith("3 images of the official ISIC 2018 test set") for note in table.notes)
+    assert len(table.problems) == 0
+    whole = load_table(str(tmp_path), exclude_official_test=False)
+    assert len(whole) == 5 and whole.problems["problem"].tolist() == ["image without a row"]
+
+
+def write_dermamnist(path, parts=(("train", 8), ("val", 2), ("test", 4)), side=28):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in parts:
+        arrays[f"{part}_images"] = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(count) % 7).astype(np.uint8)[:, None]
+    np.savez_compressed(path, **arrays)
+    return arrays
+
+
+def test_dermamnist(tmp_path):
+    arrays = write_dermamnist(tmp_path / "dermamnist_64.npz", side=64)
+    for place in (tmp_path, tmp_path / "dermamnist_64.npz"):
+        table = load_table(str(place))
+        assert table.source == "dermamnist" and not table.has_lesions
+        assert table.frame["label"].tolist()[:8] == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc", "akiec"]
+        split = [table.official_split[name] for name in table.frame["image_id"]]
+        assert split == ["train"] * 8 + ["validation"] * 2 + ["test"] * 4
+    assert np.array_equal(images.read(table.frame["path"].iloc[9]), arrays["val_images"][1])
+    assert table.frame["lesion_id"].equals(table.frame["image_id"])
+
+
+def test_dermamnist_says_what_its_split_leaks(tmp_path):
+    """The published count of leaking test images agrees with what a random split of HAM10000's images must leak."""
+    write_dermamnist(tmp_path / "dermamnist.npz")
+    assert LEAK in load_table(str(tmp_path)).notes and "773 of its 2,005" in LEAK
+    lesions = {1: 5514, 2: 1423, 3: 490, 4: 34, 5: 5, 6: 4}  # images a lesion -> lesions
+    lesion = np.repeat(np.arange(7470), np.repeat(list(lesions), list(lesions.values())))
+    rng = np.random.default_rng(0)
+    leaked, shared = [], []
+    for _ in range(200):
+        order = rng.permutation(lesion)
+        train, rest, test = order[:7007], order[:-2005], order[-2005:]
+        leaked.append(np.isin(test, rest).sum())
+        shared.append(len(np.intersect1d(test, train)))
+    assert abs(773 - np.mean(leaked)) < 3 * np.std(leaked)
+    assert abs(641 - np.mean(shared)) < 3 * np.std(shared)
+
+
+def test_dermamnist_refuses_what_it_cannot_be(tmp_path):
+    write_dermamnist(tmp_path / "dermamnist.npz")
+    with pytest.raises(DataError, match="seven labels"):
+        load_table(str(tmp_path), labels=8)
+    write_dermamnist(tmp_path / "dermamnist_64.npz")
+    with pytest.raises(DataError, match=r"dermamnist\.npz, dermamnist_64\.npz; name the file"):
+        load_table(str(tmp_path))
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(DataError, match="no DermaMNIST file"):
+        load_table(str(tmp_path / "other.npz"))
+    whole = (tmp_path / "dermamnist.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="damaged"):
+        load_table(str(tmp_path / "cut.npz"))
+
+
+def test_folder_with_one_subfolder_a_class(tmp_path):
+    write_images(tmp_path / "nv", ["a.jpg", "b.png"])
+    write_images(tmp_path / "Melanoma", ["c.JPG"])
+    write_images(tmp_path / "warts", ["d.jpg"])
+    write_images(tmp_path, ["loose.jpg"])
+    table = load_table(str(tmp_path))
+    assert table.source == "folder" and not table.has_lesions and table.notes
+    assert dict(zip(table.frame["image_id"], table.frame["label"], strict=True)) == {"a": "nv", "b": "nv", "c": "mel"}
+    problems = {row.image_id: (row.problem, row.detail) for row in table.problems.itertuples()}
+    assert problems["d"] == ("unknown label", "warts") and problems["loose"][0] == "unknown label"
+
+
+def test_folder_in_which_two_classes_use_one_file_name(tmp_path):
+    write_images(tmp_path / "nv", ["1.jpg"])
+    write_images(tmp_path / "mel", ["1.jpg"])
+    assert sorted(load_table(str(tmp_path)).frame["image_id"]) == ["mel/1.jpg", "nv/1.jpg"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_with_paths_relative_to_it(tmp_path, delimiter):
+    write_images(tmp_path / "pictures", ["a.jpg", "b.jpg"])
+    rows = [
+        ("pictures/a.jpg", "Nevus", "L1", "33", "F"),
+        (str(tmp_path / "pictures/b.jpg"), "mel", "L1", "", ""),
+        ("x.jpg", "mel", "L2", "", ""),
+    ]
+    path = write_csv(tmp_path / "mine.csv", ("Image_Path", "DX", "Lesion", "Age", "Gender"), rows, delimiter)
+    table = load_table(str(path))
+    assert table.source == "csv" and table.has_lesions
+    assert table.frame["image_id"].tolist() == ["a", "b"] and table.frame["label"].tolist() == ["nv", "mel"]
+    assert table.frame["lesion_id"].tolist() == ["L1", "L1"] and table.frame["age"].iloc[0] == 33
+    assert table.frame["sex"].tolist() == ["f", "unknown"]
+    assert table.problems[["image_id", "problem"]].to_numpy().tolist() == [["x", "row without an image"]]
+
+
+def test_csv_columns_that_are_missing_or_ambiguous(tmp_path):
+    path = write_csv(tmp_path / "a.csv", ("picture", "label"), [("a.jpg", "nv")])
+    with pytest.raises(DataError, match=r"no column for the path; looked for path, image_path.*picture, label"):
+        load_table(str(path))
+    path = write_csv(tmp_path / "b.csv", ("path", "file", "label"), [("a.jpg", "a.jpg", "nv")])
+    with pytest.raises(DataError, match="several columns for the path: path, file"):
+        load_table(str(path))

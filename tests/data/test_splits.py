@@ -1,0 +1,119 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from skinlesion.core.errors import DataError
+from skinlesion.data import splits
+from skinlesion.data.sources import load_table
+from small import small_table
+
+
+@pytest.fixture
+def table(tmp_path):
+    return small_table(tmp_path / "images", lesions=12)
+
+
+def test_no_lesion_lies_in_two_splits_and_every_class_in_all(table):
+    split = splits.make_split(table, seed=3)
+    splits.check_split(split)
+    assert list(split["image_id"]) == list(table.frame["image_id"])
+    assert (split.groupby("lesion_id")["split"].nunique() == 1).all()
+    assert (pd.crosstab(split["label"], split["split"]) > 0).all(axis=None)
+
+
+def test_the_test_set_is_the_same_whichever_fold_validates(table):
+    by_fold = [splits.make_split(table, seed=3, fold=fold) for fold in range(5)]
+    tests = [frozenset(s.loc[s["split"] == "test", "image_id"]) for s in by_fold]
+    assert len(set(tests)) == 1
+    validated = [set(s.loc[s["split"] == "validation", "image_id"]) for s in by_fold]
+    assert sum(map(len, validated)) == len(set().union(*validated)) == len(table) - len(tests[0])
+
+
+def test_seeds_differ_and_repeat(table):
+    assert splits.make_split(table, seed=1).equals(splits.make_split(table, seed=1))
+    assert not splits.make_split(table, seed=1).equals(splits.make_split(table, seed=2))
+
+
+def test_near_duplicates_stay_together(table):
+    from dataclasses import replace
+
+    chain = (("mel_0_0", "mel_2_0"), ("mel_2_0", "mel_4_0"), ("mel_4_0", "not there"))
+    linked = replace(table, near_duplicates=chain)
+    for seed in range(5):
+        split = splits.make_split(linked, seed=seed).set_index("image_id")["split"]
+        assert split[["mel_0_0", "mel_2_0", "mel_4_0"]].nunique() == 1
+    assert len(set(splits.lesion_groups(linked))) == table.frame["lesion_id"].nunique() - 2
+
+
+def test_too_few_lesions_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"6 lesions of every class; akiec has 4"):
+        splits.make_split(small_table(tmp_path, lesions=4))
+
+
+def test_a_given_split_is_used_as_it_is(table, tmp_path):
+    path = tmp_path / "split.csv"
+    ours = splits.make_split(table, seed=9)
+    splits.write_split(ours, path)
+    assert splits.load_split(path).equals(ours)
+    assert splits.read_split(table, path).equals(ours)
+    ours.assign(split=ours["split"].replace("validation", "val"))[["image_id", "split"]].to_csv(path, index=False)
+    assert (splits.read_split(table, path)["split"] == ours["split"]).all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda s: s.drop(columns="split"), "lacks the column split"),
+        (lambda s: s.iloc[1:], "leaves out 1 images"),
+        (lambda s: pd.concat([s, s.iloc[:1]]), "twice"),
+        (lambda s: s.assign(split="training set"), "unknown split"),
+        (lambda s: s.assign(split="train"), "validation and test split is empty"),
+        (lambda s: s.assign(split=np.resize(["train", "validation", "test"], len(s))), "lie in two splits"),
+    ],
+)
+def test_a_bad_split_file_is_refused(table, tmp_path, spoil, said):
+    path = tmp_path / "split.csv"
+    spoil(splits.make_split(table)).to_csv(path, index=False)
+    with pytest.raises(DataError, match=said):
+        splits.read_split(table, path)
+
+
+def test_a_given_split_without_validation_is_for_a_training_on_all_folds(table, tmp_path):
+    path, all_train = tmp_path / "split.csv", splits.make_split(table, fold=-1)
+    splits.write_split(all_train, path)
+    assert splits.split_for(table, split_file=str(path), fold=-1)[0].equals(all_train)
+    with pytest.raises(DataError, match="validation split is empty"):
+        splits.split_for(table, split_file=str(path), fold=0)
+
+
+def test_leak_of_a_split_by_image(table):
+    from sklearn.model_selection import StratifiedKFold
+
+    leak = splits.per_image_leak(table, seed=4)
+    folds = [t for _, t in StratifiedKFold(6, shuffle=True, random_state=4).split(table.frame, table.frame["label"])]
+    lesion = table.frame["lesion_id"]
+    train = set(lesion.iloc[np.concatenate(folds[1:5])])
+    assert leak["leaked"] == sum(name in train for name in lesion.iloc[folds[5]]) > 0
+
+
+def test_a_subset_takes_whole_lesions_of_every_class(table):
+    subset = splits.take_subset(table, 70, seed=1)
+    whole = table.frame.groupby("lesion_id").size()
+    assert (subset.frame.groupby("lesion_id").size() == whole[subset.frame["lesion_id"].unique()].sort_index()).all()
+    assert (subset.counts() > 0).all()
+    assert len(subset) < len(table)
+    splits.make_split(subset)
+
+
+@pytest.mark.real
+def test_ham10000_by_lesion(ham10000_dir):
+    table = load_table(str(ham10000_dir))
+    split = splits.make_split(table)
+    splits.check_split(split)
+    share = split["split"].value_counts(normalize=True)
+    assert share["test"] == pytest.approx(1 / 6, abs=0.005)
+    by_class = pd.crosstab(split["label"], split["split"], normalize="index")
+    assert by_class["test"].between(0.14, 0.20).all()
+    of_image = split.set_index("image_id")["split"]
+    assert len(table.near_duplicates) == 18
+    assert all(of_image[a] == of_image[b] for a, b in table.near_duplicates)

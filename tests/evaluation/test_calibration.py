@@ -1,0 +1,212 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss, recall_score
+
+from skinlesion.core.errors import DataError
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.evaluation import calibration, operating
+from skinlesion.evaluation.bootstrap import resample
+from skinlesion.evaluation.metrics import replicate_values
+from skinlesion.evaluation.predictions import Predictions
+
+
+def draw(n=4000, seed=0, spread=2.0):
+    """Logits and labels that follow their softmax exactly, so that temperature 1 is right."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(n, 7)) * spread
+    p = calibration.softmax(logits)
+    return logits, (p.cumsum(axis=1) < random.random((n, 1))).sum(axis=1).clip(0, 6)
+
+
+def torch_temperature(logits, y, shift):
+    log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_temperature], lr=0.5, max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-15)
+    logits, shift = torch.tensor(logits), torch.tensor(shift)
+
+    def closure():
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(logits / log_temperature.exp() + shift, torch.tensor(y))
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return log_temperature.exp().item()
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_temperature_agrees_with_lbfgs(factor, shifted):
+    logits, y = draw(1500)
+    shift = np.log(np.array([3, 5, 11, 1, 11, 67, 2]) / 100) * shifted
+    found = calibration.fit_temperature(logits * factor, y, shift)
+    assert found == pytest.approx(torch_temperature(logits * factor, y, shift), rel=1e-4)
+
+
+def test_temperature_undoes_overconfidence_and_lowers_the_calibration_error():
+    logits, y = draw(6000)
+    assert calibration.fit_temperature(logits * 2.5, y) == pytest.approx(2.5, rel=0.06)
+    before = calibration.probabilities(logits * 2.5, 1.0)
+    after = calibration.probabilities(logits * 2.5, calibration.fit_temperature(logits * 2.5, y))
+    assert calibration.expected_calibration_error(before, y) > 0.15
+    assert calibration.expected_calibration_error(after, y) < 0.03
+
+
+def test_separable_logits_stop_at_the_bound_and_bad_ones_are_refused():
+    y = np.arange(7)
+    assert calibration.fit_temperature(np.eye(7), y) == pytest.approx(0.05, rel=1e-3)
+    with pytest.raises(DataError, match="finite"):
+        calibration.fit_temperature(np.full((7, 7), np.nan), y)
+    with pytest.raises(DataError, match="at least one"):
+        calibration.fit_temperature(np.empty((0, 7)), y[:0])
+
+
+def test_probabilities_apply_the_shift_after_the_division():
+    logits = np.array([[1.0, 2.0, -1.0]])
+    expected = np.exp(logits / 2 + [0.0, 1.0, 0.0])
+    np.testing.assert_allclose(
+        calibration.probabilities(logits, 2.0, np.array([0.0, 1.0, 0.0])), expected / expected.sum(), atol=1e-15
+    )
+    assert np.isfinite(calibration.probabilities(np.array([[1e4, -1e4]]), 0.05)).all()
+
+
+def test_bins_have_equal_mass_and_ties_share_one():
+    confidence = np.random.default_rng(0).random(1500)
+    assert (np.bincount(calibration.equal_mass_bins(confidence)) == 100).all()
+    tied = np.repeat([0.2, 0.5, 0.9], [500, 900, 100])
+    bins = calibration.equal_mass_bins(tied)
+    assert all(len(set(bins[tied == value])) == 1 for value in (0.2, 0.5, 0.9))
+    assert len(set(bins)) == 3
+
+
+def test_reliability_table_and_error_by_hand():
+    confidence = np.array([0.5, 0.6, 0.8, 1.0])
+    correct = np.array([True, False, True, True])
+    table = calibration.reliability(confidence, correct, bins=2)
+    np.testing.assert_allclose(table["confidence"], [0.55, 0.9])
+    np.testing.assert_allclose(table["accuracy"], [0.5, 1.0])
+    assert list(table["count"]) == [2, 2]
+    error = np.abs(calibration.gaps(confidence, correct, bins=2).sum(axis=0)).sum() / 4
+    assert error == pytest.approx(0.5 * 0.05 + 0.5 * 0.1)
+
+
+def test_errors_equal_a_sort_and_split_and_the_metrics_use_the_same():
+    logits, y = draw(1500)
+    p = calibration.probabilities(logits, 0.5)
+
+    def plain(confidence, correct):
+        parts = np.array_split(np.argsort(confidence), 15)
+        return sum(len(part) / 1500 * abs(confidence[part].mean() - correct[part].mean()) for part in parts)
+
+    ece = plain(p.max(axis=1), p.argmax(axis=1) == y)
+    classwise = np.mean([plain(p[:, c], y == c) for c in range(7)])
+    assert calibration.expected_calibration_error(p, y) == pytest.approx(ece, abs=1e-12)
+    assert calibration.classwise_calibration_error(p, y) == pytest.approx(classwise, abs=1e-12)
+    ids = np.arange(1500).astype(str).astype(object)
+    predictions = Predictions(ids, ids, np.full(1500, ""), np.full(1500, -1), HAM7, y, p, p)
+    values = replicate_values(predictions, resample(ids, 0))
+    assert values["ece"][0] == pytest.approx(ece, abs=1e-12)
+    assert values["classwise_ece"][0] == pytest.approx(classwise, abs=1e-12)
+
+
+def test_brier_and_log_loss_agree_with_sklearn():
+    logits, y = draw(300)
+    p = calibration.softmax(logits)
+    assert calibration.brier_terms(p, y).mean() == pytest.approx(brier_score_loss(y, p, labels=range(7)), abs=1e-12)
+    assert calibration.log_loss_terms(p, y).mean() == pytest.approx(log_loss(y, p, labels=range(7)), abs=1e-12)
+    assert np.isfinite(calibration.log_loss_terms(np.eye(7), np.roll(np.arange(7), 1))).all()
+
+
+# --- operating points -------------------------------------------------------------------------------------------------
+
+
+def imbalanced(n=3000, seed=0):
+    random = np.random.default_rng(seed)
+    prior = np.array([0.03, 0.05, 0.11, 0.02, 0.11, 0.66, 0.02])
+    y = random.choice(7, n, p=prior)
+    return calibration.softmax(random.normal(size=(n, 7)) + 2 * np.eye(7)[y] + np.log(prior)), y, prior
+
+
+def test_decision_weights_raise_balanced_accuracy_and_are_near_the_best_on_the_grid():
+    p, y, prior = imbalanced()
+    weights, tau = operating.choose_decision_weights(p, y, prior)
+
+    def balanced(tau):
+        return balanced_accuracy_score(y, (p / prior**tau).argmax(axis=1))
+
+    chosen = balanced_accuracy_score(y, operating.decision_scores(p, weights).argmax(axis=1))
+    assert chosen == pytest.approx(balanced(tau), abs=1e-12)
+    assert chosen > balanced(0) + 0.1
+    assert chosen > max(balanced(t) for t in operating.TAUS) - 0.02
+    assert weights.mean() == pytest.approx(1) and weights.argmin() == prior.argmax()
+
+
+def test_no_correction_where_none_helps_and_none_without_a_prior():
+    y = np.arange(7)
+    weights, tau = operating.choose_decision_weights(np.eye(7), y, np.arange(1, 8) / 28)
+    assert tau == 0 and (weights == 1).all()
+    with pytest.raises(DataError, match="prior above zero"):
+        operating.choose_decision_weights(np.eye(7), y, np.array([0, 1, 1, 1, 1, 1, 1]))
+    with pytest.raises(DataError, match="empty"):
+        operating.choose_decision_weights(np.eye(7)[:0], y[:0], np.ones(7))
+
+
+def test_decision_scores_are_a_distribution():
+    p, _, prior = imbalanced(50)
+    scores = operating.decision_scores(p, 1 / prior)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-12)
+    np.testing.assert_array_equal(scores.argmax(axis=1), (p / prior).argmax(axis=1))
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.8, 0.9, 1.0])
+@pytest.mark.parametrize("steps", [None, 20])
+def test_threshold_is_the_highest_that_reaches_the_sensitivity(wanted, steps):
+    random = np.random.default_rng(1)
+    truth = random.random(400) < 0.3
+    p = np.clip(random.normal(0.3 + 0.3 * truth, 0.15), 0, 1)
+    p = np.round(p * steps) / steps if steps else p
+    threshold = operating.choose_threshold(p, truth, wanted)
+    assert recall_score(truth, p >= threshold) >= wanted
+    above = [t for t in np.unique(p) if t > threshold]
+    assert all(recall_score(truth, p >= t) < wanted for t in above)
+
+
+def test_threshold_needs_malignant_images():
+    with pytest.raises(DataError, match="malignant"):
+        operating.choose_threshold(np.array([0.1]), np.array([False]))
+
+
+def test_operating_point_by_hand_with_intervals():
+    p = np.array([0.9, 0.8, 0.2, 0.7, 0.1, 0.1, 0.3, 0.2])
+    truth = np.array([1, 1, 1, 0, 0, 0, 0, 0], bool)
+    point = operating.operating_point(p, truth, 0.7, np.arange(8), replicates=500)
+    assert (point.sensitivity["value"], point.sensitivity["n"]) == (pytest.approx(2 / 3), 3)
+    assert (point.specificity["value"], point.specificity["n"]) == (0.8, 5)
+    assert (point.ppv["value"], point.ppv["n"]) == (pytest.approx(2 / 3), 3)
+    assert (point.npv["value"], point.npv["n"]) == (0.8, 5)
+    assert 0 <= point.specificity["low"] < 0.8 < point.specificity["high"] <= 1
+    nothing = operating.operating_point(p, truth, 2.0, np.arange(8), replicates=10)
+    assert nothing.ppv == {"value": None, "low": None, "high": None, "n": 0}
+
+
+def point(sensitivity, specificity):
+    metrics = {name: {"value": value, "low": None, "high": None, "n": 9} for name, value in
+               (("sensitivity", sensitivity), ("specificity", specificity), ("ppv", 0.5), ("npv", 0.5))}  # fmt: skip
+    return operating.OperatingPoint(0.4, **metrics)
+
+
+def test_plain_words_add_up():
+    words = operating.in_plain_words(point(0.9, 0.75), prevalence=0.2)
+    assert words == (
+        "Of 1,000 lesions like these, 200 would be malignant: 180 of them would be referred and 20 missed. Of the 800 "
+        "benign ones, 200 would be referred without need and 600 rightly watched. So 180 of 380 referred lesions would "
+        "be malignant."
+    )
+    assert "No lesion would be referred" in operating.in_plain_words(point(0.0, 1.0), prevalence=0.2, per=100)
+
+
+def test_plain_words_need_a_known_point_and_a_fraction():
+    with pytest.raises(DataError, match="benign images"):
+        operating.in_plain_words(point(0.9, None), 0.1)
+    with pytest.raises(DataError, match="between 0 and 1"):
+        operating.in_plain_words(point(0.9, 0.9), 20)

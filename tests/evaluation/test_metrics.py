@@ -1,0 +1,271 @@
+"""Every metric against scikit-learn, on the sample and on the very replicates that the intervals come from."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from skinlesion.core.errors import DataError
+from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.evaluation.bootstrap import resample
+from skinlesion.evaluation.metrics import (
+    OVERALL,
+    PER_CLASS,
+    evaluate,
+    paired_difference,
+    ranking,
+    replicate_values,
+    threshold_counts,
+)
+from skinlesion.evaluation.predictions import Predictions
+
+PRIOR = {"akiec": 6, "bcc": 8, "bkl": 12, "df": 4, "mel": 12, "nv": 40, "vasc": 5, "ak": 3, "scc": 3}
+
+
+def make(n=400, lesions=260, labels=HAM7, seed=0, steps=None, absent=()):
+    """Predictions that are right more often than not; probabilities in ``steps`` steps have many ties."""
+    random = np.random.default_rng(seed)
+    prior = np.array([0 if code in absent else PRIOR[code] for code in labels.codes], float)
+    lesion = np.concatenate([np.arange(lesions), random.integers(0, lesions, n - lesions)])
+    y = random.choice(len(labels), lesions, p=prior / prior.sum())[lesion]
+    logits = random.normal(size=(n, len(labels))) * 1.5 + 2 * np.eye(len(labels))[y]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    if steps:
+        p = np.stack([random.multinomial(steps, row) for row in p]) / steps
+    scores = p * random.uniform(0.5, 2, len(labels))
+    ids = np.array([f"ISIC_{i:07d}" for i in range(n)], object)
+    names = np.array([f"HAM_{i:07d}" for i in lesion], object)
+    return Predictions(ids, names, np.full(n, "test", object), np.full(n, -1), labels, y, p, scores)
+
+
+def with_sklearn(y, p, scores) -> dict:
+    """The same metrics, one call each; NaN where scikit-learn would warn of an empty denominator."""
+    k = p.shape[1]
+    called = scores.argmax(axis=1)
+    result = {
+        "balanced_accuracy": sk.balanced_accuracy_score(y, called),
+        "accuracy": sk.accuracy_score(y, called),
+        "macro_f1": sk.f1_score(y, called, average="macro"),
+        "kappa": sk.cohen_kappa_score(y, called),
+        "mcc": sk.matthews_corrcoef(y, called),
+        "brier": sk.brier_score_loss(y, p, labels=range(k)),
+        "log_loss": sk.log_loss(y, p, labels=range(k)),
+    }
+    per_class = {name: np.full(k, np.nan) for name in PER_CLASS}
+    for c in range(k):
+        true, hit = y == c, called == c
+        if true.any():
+            per_class["sensitivity"][c] = sk.recall_score(true, hit)
+            per_class["average_precision"][c] = sk.average_precision_score(true, p[:, c])
+        if not true.all():
+            per_class["specificity"][c] = sk.recall_score(~true, ~hit)
+        if hit.any():
+            per_class["ppv"][c] = sk.precision_score(true, hit)
+        if not hit.all():
+            per_class["npv"][c] = sk.precision_score(~true, ~hit)
+        if true.any() or hit.any():
+            per_class["f1"][c] = sk.f1_score(true, hit)
+        if true.any() and not true.all():
+            per_class["auroc"][c] = sk.roc_auc_score(true, p[:, c])
+    defined = np.isfinite(per_class["auroc"])
+    support = np.bincount(y, minlength=k)[defined]
+    result["macro_auroc"] = per_class["auroc"][defined].mean()
+    result["weighted_auroc"] = np.average(per_class["auroc"][defined], weights=support)
+    return result | per_class
+
+
+CASES = {
+    "seven": {},
+    "eight": {"labels": ISIC8, "seed": 1},
+    "ties": {"steps": 10, "seed": 2},
+    "rare classes": {"n": 60, "lesions": 40, "seed": 3, "steps": 8},
+    "absent classes": {"absent": ("df", "vasc"), "seed": 4, "steps": 20},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_value_and_every_replicate_agree_with_sklearn(case):
+    predictions = make(**CASES[case])
+    resamples = resample(predictions.lesions, replicates=3, seed=5)
+    ours = replicate_values(predictions, resamples)
+    for r, counts in enumerate(resamples.counts):
+        rows = np.repeat(np.arange(len(predictions)), counts[resamples.lesion])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # classes that are predicted but don't occur
+            theirs = with_sklearn(predictions.y[rows], predictions.probabilities[rows], predictions.scores[rows])
+        for name, expected in theirs.items():
+            np.testing.assert_allclose(ours[name][r], expected, rtol=0, atol=1e-9, err_msg=f"{name}, replicate {r}")
+
+
+def test_macro_auroc_agrees_with_sklearns_multiclass_auroc():
+    predictions = make()
+    metrics = evaluate(predictions, replicates=0)
+    for average in ("macro", "weighted"):
+        expected = sk.roc_auc_score(predictions.y, predictions.probabilities, multi_class="ovr", average=average)
+        assert metrics[f"{average}_auroc"]["value"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_auroc_of_a_replicate_agrees_with_sample_weights():
+    predictions = make(steps=6, seed=8)
+    resamples = resample(predictions.lesions, replicates=5, seed=0)
+    positive, score = predictions.y == 5, predictions.probabilities[:, 5]
+    auroc, precision = ranking(score, positive, resamples)
+    for r, counts in enumerate(resamples.counts):
+        weight = counts[resamples.lesion]
+        assert auroc[r] == pytest.approx(sk.roc_auc_score(positive, score, sample_weight=weight), abs=1e-12)
+        assert precision[r] == pytest.approx(
+            sk.average_precision_score(positive, score, sample_weight=weight), abs=1e-12
+        )
+
+
+def test_intervals_are_percentiles_of_a_plain_loop():
+    predictions = make(n=150, lesions=100, seed=6)
+    metrics = evaluate(predictions, replicates=20, seed=9)
+    resamples = resample(predictions.lesions, 20, seed=9)
+    loop = []
+    for counts in resamples.counts[1:]:
+        rows = np.repeat(np.arange(len(predictions)), counts[resamples.lesion])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loop.append(with_sklearn(predictions.y[rows], predictions.probabilities[rows], predictions.scores[rows]))
+    for name in ("balanced_accuracy", "macro_auroc", "kappa", "brier"):
+        low, high = np.nanpercentile([one[name] for one in loop], [2.5, 97.5])
+        assert (metrics[name]["low"], metrics[name]["high"]) == pytest.approx((low, high), abs=1e-9)
+    for c, code in enumerate(HAM7.codes):
+        for name in PER_CLASS:
+            low, high = np.nanpercentile([one[name][c] for one in loop], [2.5, 97.5])
+            ours = metrics["per_class"][code][name]
+            assert (ours["low"], ours["high"]) == pytest.approx((low, high), abs=1e-9), (code, name)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_absent_class_is_null_without_a_warning_and_the_result_is_json():
+    predictions = make(absent=("df",), seed=4)
+    metrics = evaluate(predictions, replicates=40)
+    absent = metrics["per_class"]["df"]
+    for name in ("sensitivity", "auroc", "average_precision"):
+        assert absent[name] == {"value": None, "low": None, "high": None, "n": 0}
+    assert absent["specificity"]["n"] == len(predictions)
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_single_class_and_a_constant_prediction():
+    predictions = make(seed=1)
+    nevi = predictions.take(predictions.y == HAM7.index("nv"))
+    metrics = evaluate(nevi, replicates=20)
+    assert metrics["macro_auroc"]["value"] is None
+    assert metrics["per_class"]["nv"]["auroc"]["n"] == 0
+    assert metrics["balanced_accuracy"]["value"] == metrics["per_class"]["nv"]["sensitivity"]["value"]
+    constant = np.eye(7)[np.full(len(predictions), 5)]
+    same = Predictions(predictions.image_ids, predictions.lesions, predictions.split, predictions.fold, HAM7,
+                       predictions.y, constant, constant)  # fmt: skip
+    metrics = evaluate(same, replicates=20)
+    assert metrics["mcc"]["value"] == 0 and metrics["kappa"]["value"] == 0
+    assert metrics["balanced_accuracy"]["value"] == pytest.approx(1 / 7)
+    assert metrics["macro_auroc"]["value"] == 0.5
+    assert metrics["per_class"]["mel"]["ppv"] == {"value": None, "low": None, "high": None, "n": 0}
+
+
+def test_contract_of_the_result():
+    predictions = make()
+    metrics = evaluate(predictions, replicates=100, seed=0)
+    assert metrics["n_images"] == 400 and metrics["n_lesions"] == 260 and metrics["replicates"] == 100
+    assert metrics["interval"] == "95% percentile bootstrap over lesions"
+    assert tuple(metrics["per_class"]) == HAM7.codes
+    everything = [metrics[name] for name in OVERALL]
+    everything += [metrics["per_class"][code][name] for code in HAM7.codes for name in PER_CLASS]
+    for metric in everything:
+        assert set(metric) == {"value", "low", "high", "n"}
+        assert metric["low"] <= metric["value"] <= metric["high"]
+    assert metrics == evaluate(predictions, replicates=100, seed=0)
+    assert metrics != evaluate(predictions, replicates=100, seed=1)
+
+
+def test_n_is_the_number_of_images_behind_each_metric():
+    predictions = make(seed=2)
+    mel = HAM7.index("mel")
+    by_class = evaluate(predictions, replicates=0)["per_class"]["mel"]
+    true, called = predictions.y == mel, predictions.predicted == mel
+    assert by_class["sensitivity"]["n"] == by_class["auroc"]["n"] == true.sum()
+    assert by_class["specificity"]["n"] == (~true).sum()
+    assert by_class["ppv"]["n"] == called.sum() and by_class["npv"]["n"] == (~called).sum()
+    assert by_class["f1"]["n"] == (true | called).sum()
+
+
+def test_row_order_does_not_matter():
+    predictions = make(steps=10)
+    shuffled = predictions.take(np.random.default_rng(0).permutation(len(predictions)))
+    one, other = evaluate(predictions, replicates=30), evaluate(shuffled, replicates=30)
+    for name in OVERALL:
+        assert one[name] == pytest.approx(other[name], abs=1e-12)
+
+
+def test_without_lesion_ids_the_result_says_so():
+    predictions = make()
+    single = Predictions(predictions.image_ids, predictions.image_ids, predictions.split, predictions.fold, HAM7,
+                         predictions.y, predictions.probabilities, predictions.scores)  # fmt: skip
+    metrics = evaluate(single, replicates=5)
+    assert metrics["n_lesions"] == 400
+    assert metrics["interval"] == "95% percentile bootstrap over images (no lesion ids are known)"
+
+
+def test_decision_follows_scores_and_ranking_follows_probabilities():
+    predictions = make()
+    flipped = Predictions(predictions.image_ids, predictions.lesions, predictions.split, predictions.fold, HAM7,
+                          predictions.y, predictions.probabilities, -predictions.scores)  # fmt: skip
+    before, after = evaluate(predictions, replicates=0), evaluate(flipped, replicates=0)
+    assert after["accuracy"]["value"] < 0.1 < before["accuracy"]["value"]
+    for name in ("macro_auroc", "ece", "brier"):
+        assert before[name] == after[name]
+
+
+def test_paired_difference_agrees_with_a_loop_over_the_same_replicates():
+    a, b = make(seed=0), make(seed=0, steps=5)
+    b = b.take(np.random.default_rng(1).permutation(len(b)))  # its rows may come in any order
+    result = paired_difference(a, b, ("accuracy", "mel.auroc"), replicates=50, seed=3)
+    back = b.take(np.argsort(b.image_ids.astype(str)))
+    resamples = resample(a.lesions, 50, seed=3)
+    differences = []
+    for counts in resamples.counts:
+        rows = np.repeat(np.arange(len(a)), counts[resamples.lesion])
+        differences.append(
+            sk.accuracy_score(a.y[rows], a.predicted[rows]) - sk.accuracy_score(a.y[rows], back.predicted[rows])
+        )
+    assert result["accuracy"]["value"] == pytest.approx(differences[0], abs=1e-12)
+    low, high = np.percentile(differences[1:], [2.5, 97.5])
+    assert (result["accuracy"]["low"], result["accuracy"]["high"]) == pytest.approx((low, high), abs=1e-12)
+    assert set(result) == {"accuracy", "mel.auroc"}
+
+
+def test_pairing_narrows_the_interval_and_equal_models_differ_by_nothing():
+    a = make(seed=0)
+    b_probabilities = 0.98 * a.probabilities + 0.02 / 7
+    b = Predictions(a.image_ids, a.lesions, a.split, a.fold, HAM7, a.y, b_probabilities, a.scores)
+    difference = paired_difference(a, b, ("brier",), replicates=200)["brier"]
+    alone = evaluate(a, replicates=200)["brier"]
+    assert difference["high"] - difference["low"] < 0.3 * (alone["high"] - alone["low"])
+    assert paired_difference(a, a, replicates=20)["macro_auroc"] == {"value": 0, "low": 0, "high": 0, "n": 400}
+
+
+def test_only_like_can_be_compared():
+    a = make()
+    with pytest.raises(DataError, match="share 399"):
+        paired_difference(a, a.take(np.arange(399)))
+    with pytest.raises(DataError, match="same classes"):
+        paired_difference(a, make(labels=ISIC8))
+    with pytest.raises(DataError, match="true class"):
+        paired_difference(a, make(seed=1))
+    with pytest.raises(DataError, match=r"unknown metrics: mel\.sharpness"):
+        paired_difference(a, a, ("mel.sharpness",))
+
+
+def test_threshold_counts_are_those_of_sklearns_roc_curve():
+    predictions = make(steps=10)
+    positive, score = predictions.y == 5, predictions.probabilities[:, 5]
+    found, false = threshold_counts(score, positive)
+    false_rate, found_rate, _ = sk.roc_curve(positive, score, drop_intermediate=False)
+    np.testing.assert_allclose(np.append(0, found) / positive.sum(), found_rate)
+    np.testing.assert_allclose(np.append(0, false) / (~positive).sum(), false_rate)

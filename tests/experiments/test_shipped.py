@@ -1,0 +1,92 @@
+"""The model that the package ships: what it is, and that it answers the same picture alike at any size."""
+
+import hashlib
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from skinlesion.core import images
+from skinlesion.core.config import Config
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.data.sources import load_table
+from skinlesion.serving.manifest import PRETRAINED
+from skinlesion.serving.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor.load()
+
+
+@pytest.fixture(scope="module")
+def frames():
+    table = load_table("demo:70")
+    return [images.read(path) for path in table.frame["path"][::5]]
+
+
+def test_it_is_small_and_says_what_it_is(predictor):
+    content = predictor.manifest.content
+    assert content["bytes"] <= 20e6
+    assert (PRETRAINED / "model.onnx").stat().st_size == content["bytes"]
+    assert predictor.manifest.labels == HAM7
+    assert not predictor.manifest.synthetic
+    assert "non-commercial" in content["licence"]
+    assert content["data"]["source"] == "ham10000"
+    assert content["data"]["images"] == 10_015
+    for recipe in ("config", "started_from"):
+        Config().but(**content[recipe])  # a whole recipe that this version still reads
+    text = json.dumps(content)
+    assert "/home/" not in text and str(PRETRAINED.parents[3]) not in text, "no path of the machine that made it"
+    assert b"stack_trace" not in (PRETRAINED / "model.onnx").read_bytes()
+    card = (PRETRAINED / "MODEL_CARD.md").read_text()
+    assert content["sha256"] in card
+    assert f"{content['metrics']['balanced_accuracy']['value'] * 100:.1f}%" in card
+
+
+def test_the_file_with_16_bits_answers_as_the_model_does(predictor, frames):
+    entry = predictor.manifest.content["variants"]["fp16"]
+    path = PRETRAINED / entry["file"]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    smaller = Predictor(replace(predictor.manifest, file=path.name), session)
+    for a, b in zip(predictor.predict(frames), smaller.predict(frames), strict=True):
+        assert b.probabilities == pytest.approx(a.probabilities, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [(200, 150), (450, 338), (1200, 900), (2400, 1800)], ids=str)
+def test_the_same_picture_gets_the_same_answer_at_any_size(predictor, frames, size):
+    reference = predictor.predict(frames)
+    resized = [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)) for frame in frames]
+    moved = [
+        max(abs(a.probabilities[code] - b.probabilities[code]) for code in HAM7.codes)
+        for a, b in zip(reference, predictor.predict(resized), strict=True)
+    ]
+    assert np.mean(moved) < 0.05
+    labels = [p.label for p in reference]
+    assert np.mean([a == b.label for a, b in zip(labels, predictor.predict(resized), strict=True)]) >= 0.8
+
+
+def test_compression_moves_it_little(predictor, frames):
+    def through_jpeg(frame):
+        buffer = io.BytesIO()
+        Image.fromarray(frame).save(buffer, "JPEG", quality=50)
+        return images.decode(buffer.getvalue())
+
+    reference, compressed = predictor.predict(frames), predictor.predict([through_jpeg(frame) for frame in frames])
+    moved = [
+        max(abs(a.probabilities[code] - b.probabilities[code]) for code in HAM7.codes)
+        for a, b in zip(reference, compressed, strict=True)
+    ]
+    assert np.mean(moved) < 0.1
+
+
+def test_turned_by_mirrors_it_answers_alike(predictor, frames):
+    assert predictor.manifest.content["views"] >= 4, "four views include the half turn"
+    turned = predictor.predict([np.ascontiguousarray(frame[::-1, ::-1]) for frame in frames])
+    for a, b in zip(predictor.predict(frames), turned, strict=True):
+        assert a.probabilities == pytest.approx(b.probabilities, abs=1e-3)

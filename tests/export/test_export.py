@@ -1,0 +1,136 @@
+import hashlib
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from skinlesion.core import images
+from skinlesion.core.config import Config
+from skinlesion.core.errors import ModelError
+from skinlesion.core.runs import Run
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.export import onnx as export
+from skinlesion.training.domain import Domain
+from skinlesion.training.inputs.augment import plain
+from skinlesion.training.networks.models import create_model
+
+SHAPES = [(100, 80), (150, 200), (451, 601), (129, 64), (3000, 4000)]
+METRIC = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
+
+
+@pytest.fixture(scope="module")
+def frames():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in SHAPES]
+
+
+def domain(features=256):
+    """Any one: what it is made of is tested elsewhere."""
+    rng = np.random.default_rng(0)
+    directions = np.linalg.qr(rng.normal(0, 1, (features, 8)))[0]
+    return Domain(rng.normal(0, 0.1, features), directions, np.linspace(2, 1, 8), 0.5, threshold=-1.5)
+
+
+def model(name="classic"):
+    torch.manual_seed(0)
+    return create_model(name, classes=7, image_size=64).eval()
+
+
+@pytest.mark.parametrize("fit", images.FITS)
+def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
+    network = model()
+    exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit=fit, domain=domain())
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    for frame in frames:
+        pixels = plain(torch.from_numpy(images.fit(frame, 64, fit))[None])
+        with torch.inference_mode():
+            assert torch.equal(exported.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
+            ours = network(pixels).numpy()
+        theirs = session.run(["logits"], {"image": frame[None]})[0]
+        assert np.abs(ours - theirs).max() < 1e-5
+    pair = np.stack([frames[1], frames[1][::-1]])
+    both = session.run(["logits"], {"image": pair})[0]
+    assert np.allclose(both[0], session.run(["logits"], {"image": pair[:1]})[0][0], atol=1e-5)
+    assert [o.name for o in session.get_outputs()] == ["logits", "features", "domain"]
+
+
+def test_two_squares_of_a_frame_take_turns(tmp_path, frames):
+    network = model()
+    exported = export.write_onnx(
+        network, tmp_path / "m.onnx", image_size=64, fit="random_crop", domain=domain(), views=4, crops=2
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    for frame in frames:
+        squares = images.fit_squares(frame, 64, "random_crop", 2)
+        pixels = plain(torch.from_numpy(squares))
+        with torch.inference_mode():
+            assert torch.equal(exported.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
+            first, second = pixels[:1], pixels[1:]
+            looks = [first, second.flip(3), first.flip(2), second.flip(2, 3)]
+            ours = torch.stack([network(look) for look in looks]).mean(0).numpy()
+        assert np.abs(ours - session.run(["logits"], {"image": frame[None]})[0]).max() < 1e-4
+    wide = next(frame for frame in frames if frame.shape[1] > frame.shape[0])
+    mirrored = np.ascontiguousarray(wide[:, ::-1])
+    answers = [session.run(["logits"], {"image": frame[None]})[0] for frame in (wide, mirrored)]
+    assert np.abs(answers[0] - answers[1]).max() < 1e-4, "its ends change places, its answer stays"
+
+
+def test_activation_maps_average_to_what_tells_the_logits_apart(tmp_path, frames):
+    network = model("resnet18")
+    exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit="squash", domain=domain(512))
+    assert exported.has_map
+    assert export.parity(exported, tmp_path / "m.onnx", frames[:3]) < 1e-3
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    logits, maps = session.run(["logits", "map"], {"image": frames[1][None]})
+    evidence = logits - network.backbone.fc.bias.detach().numpy()
+    assert np.allclose(maps.mean((2, 3)), evidence - evidence.mean(1, keepdims=True), atol=1e-3)
+    assert np.abs(maps.sum(1)).max() < 1e-3, "what speaks for all classes alike is not shown"
+
+
+def test_a_network_without_pooling_has_no_map():
+    assert not export.ends_in_pooling(model(), 64)
+
+
+def folder(tmp_path, frames, **changes):
+    decision = {
+        "temperature": 1.0,
+        "prior": dict.fromkeys(HAM7.codes, 1 / 7),
+        "prior_shift": dict.fromkeys(HAM7.codes, 0.0),
+        "decision_weights": dict.fromkeys(HAM7.codes, 1.0),
+        "referral": {"threshold": 0.3, "sensitivity": METRIC, "specificity": METRIC, "chosen_on": "validation"},
+    }
+    metrics = dict.fromkeys(("balanced_accuracy", "macro_auroc", "accuracy", "ece"), METRIC)
+    metrics |= {"n_images": 10, "n_lesions": 9, "per_class": {c: {"sensitivity": METRIC} for c in HAM7.codes}}
+    data = {"source": "demo", "synthetic": True, "fingerprint": "ab" * 32, "images": 90, "lesions": 80}
+    options = {
+        "decision": decision,
+        "metrics": metrics,
+        "data": data,
+        "frames": frames[:2],
+        "domain": domain(),
+    } | changes
+    return export.export_model(model(), Run(tmp_path / "r"), Config(image_size=64), HAM7, **options)
+
+
+def test_the_model_folder(tmp_path, frames):
+    manifest = folder(tmp_path, frames)
+    place = tmp_path / "r" / "model"
+    assert json.loads((place / "manifest.json").read_text()) == manifest
+    assert manifest["domain"] == {"method": "mahalanobis", "threshold": -1.5, "kept": 0.95, "kept_in_training": 1.0}
+    assert hashlib.sha256((place / "model.onnx").read_bytes()).hexdigest() == manifest["sha256"]
+    card = (place / "MODEL_CARD.md").read_text()
+    for said in ("synthetic demo data", "no medical", "50.0% (40.0 to 60.0)", manifest["sha256"], "Melanoma"):
+        assert said in card
+    again = folder(tmp_path, frames, name="other")
+    assert json.loads((place / "manifest.json").read_text())["name"] == again["name"] == "other"
+    assert [p.name for p in (tmp_path / "r").iterdir()] == ["model"]
+
+
+def test_a_model_that_disagrees_is_not_exported(tmp_path, frames, monkeypatch):
+    manifest = folder(tmp_path, frames)
+    monkeypatch.setattr(export, "parity", lambda *_: 0.5)
+    with pytest.raises(ModelError, match="differ by 0.5"):
+        folder(tmp_path, frames)
+    assert json.loads((tmp_path / "r" / "model" / "manifest.json").read_text()) == manifest

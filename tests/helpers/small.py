@@ -1,0 +1,41 @@
+"""A small data set that tests make for themselves: noise with a class-dependent colour, several images a lesion."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from skinlesion.core.config import Config
+from skinlesion.core.taxonomy import HAM7, LabelSet
+from skinlesion.data.table import LesionTable
+
+#: A training of seconds.
+CONFIG = Config(image_size=24, epochs=8, batch_size=16, learning_rate=3e-3, average=0.5, checkpoint_every=2)
+
+
+def small_table(
+    folder: Path, *, lesions: int = 8, labels: LabelSet = HAM7, shape=(30, 40), seed: int = 0
+) -> LesionTable:
+    """``lesions`` lesions a class with one or two images each, as JPEGs in ``folder``."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    colors = rng.integers(60, 200, (len(labels), 3))
+    rows = []
+    for number, code in enumerate(labels.codes):
+        for lesion in range(lesions):
+            for view in range(1 + lesion % 2):
+                name = f"{code}_{lesion}_{view}"
+                pixels = np.clip(colors[number] + rng.normal(0, 25, (*shape, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{name}.jpg", quality=90)
+                rows.append((name, f"{code}_{lesion}", code, 20.0 + lesion, "female", "back", "histo", name))
+    frame = pd.DataFrame(rows, columns=["image_id", "lesion_id", "label", "age", "sex", "site", "dx_type", "path"])
+    frame["path"] = [str(folder / f"{name}.jpg") for name in frame["image_id"]]
+    return LesionTable(frame, labels, "folder", str(folder))
+
+
+def small_csv(folder: Path, *, lesions: int) -> LesionTable:
+    """:func:`small_table`, and ``table.csv`` beside its images: a data set of the kind ``csv``."""
+    table = small_table(folder, lesions=lesions)
+    table.frame[["path", "label", "image_id", "lesion_id"]].to_csv(folder / "table.csv", index=False)
+    return table

@@ -1,0 +1,103 @@
+"""What the tests of the web app share: images, the form as a browser sends it, and the server as people run it."""
+
+import http.client
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LESION = (150, 80, 60)  # a colour that the tiny model has an answer to
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
+
+
+def picture(color=LESION, size=(200, 150), format="PNG", **options) -> bytes:
+    return encoded(Image.new("RGB", size, color), format, **options)
+
+
+def files(*contents: bytes) -> dict:
+    return {"image": [(io.BytesIO(content), f"lesion {i}.png") for i, content in enumerate(contents)]}
+
+
+def send_form(client, data: dict):
+    """Post to the page as a browser does: with the cookie and the field of the form that it shows."""
+    token = re.search('name="csrf_token" value="(.+?)"', client.get("/").text)[1]
+    return client.post("/", data={"csrf_token": token, **data}, content_type="multipart/form-data")
+
+
+def body_of(data: bytes, count: int = 1, fields: dict | None = None) -> tuple[bytes, dict]:
+    """A multipart body by hand, and its headers."""
+    part = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + data + b"\r\n"
+    texts = "".join(
+        f'--edge\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in (fields or {}).items()
+    )
+    return texts.encode() + part * count + b"--edge--\r\n", {"Content-Type": "multipart/form-data; boundary=edge"}
+
+
+@dataclass
+class Server:
+    """``python -m app`` in a process of its own."""
+
+    process: subprocess.Popen
+    host: str
+    port: int
+    errors: list[str] = field(default_factory=list)  # lines on standard error
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.host, self.port, timeout=60)
+
+    def ask(self, method: str, path: str, body=None, headers=None):
+        connection = self.connect()
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer, content
+
+
+@contextmanager
+def serving(model: Path, *, prelude: str = "", environ: dict | None = None) -> Iterator[Server]:
+    """Start the server on a free port, after the Python code ``prelude``; stop it, which must succeed, at the end."""
+    code = f"import sys\n{prelude}\nfrom app.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "--port", "0", "--model", str(model)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | (environ or {}),
+    )
+    errors: list[str] = []
+    reader = threading.Thread(target=lambda: errors.extend(process.stderr))
+    reader.start()
+    try:
+        host, port = re.search(r"http://([\d.]+):(\d+)/", process.stdout.readline()).groups()
+        yield Server(process, host, int(port), errors)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(30)
+        reader.join(10)
+    assert status == 0, errors

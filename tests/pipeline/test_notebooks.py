@@ -1,0 +1,56 @@
+"""The notebooks as they are stored, and run cell by cell with nbval on copies of smoke size."""
+
+import os
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+
+from conftest import REPOSITORY
+from skinlesion.core.config import Config
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_as_stored(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code), "run `nbstripout` or clear all outputs"
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+    assert notebook.cells[0].source.splitlines()[0].endswith("?"), "a notebook opens with its question"
+    headings = [cell.source for cell in notebook.cells if cell.source.startswith("## ")]
+    assert headings[-1] == "## The answer"
+    assert max(len(cell.source.splitlines()) for cell in code) <= 36, "longer code belongs into the library"
+
+
+def test_parameters_have_the_configurations_defaults():
+    default = Config().to_dict()
+    seen = {}
+    for path in NOTEBOOKS:
+        for name, parameter in papermill.inspect_notebook(str(path)).items():
+            assert parameter["help"], f"{path.stem}: {name} needs a comment that says what it is"
+            if name != "run":
+                seen[name] = parameter["default"]
+    assert {name: eval(value) for name, value in seen.items()} == default
+
+
+def test_every_cell_runs_in_order(tmp_path):
+    """The classic recipe on eight labels; the end-to-end test runs the quick one on seven."""
+    small = Config(labels=8, max_images=150, image_size=32, epochs=2, replicates=50, stress=1).to_dict()
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for path in NOTEBOOKS:
+        known = papermill.inspect_notebook(str(path))
+        values = {name: value for name, value in small.items() if name in known} | {"run": str(tmp_path / "run")}
+        papermill.execute_notebook(str(path), str(copies / path.name), values, prepare_only=True, progress_bar=False)
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300"]
+    command += ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-o", "addopts=", "-o", "timeout=0", str(copies)]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    cells = sum(c.cell_type == "code" for p in copies.glob("*.ipynb") for c in nbformat.read(p, 4).cells)
+    assert f"{cells} passed" in done.stdout

@@ -1,0 +1,140 @@
+"""Files of a finished or interrupted training that something has harmed: what can be saved of it is."""
+
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from test_fit import CONFIG, end_of, same
+
+import skinlesion.training.fit as fitting
+from skinlesion.core.errors import ModelError
+from skinlesion.core.runs import Run
+from skinlesion.data.cache import build_cache
+from skinlesion.data.splits import make_split
+from skinlesion.training import checkpoint
+from skinlesion.training.fit import fit
+from skinlesion.training.session import Session
+from small import small_table
+
+EVERY = CONFIG.checkpoint_every
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    table = small_table(tmp_path_factory.mktemp("images"), lesions=12)
+    return build_cache(table, size=24, fit="squash"), table.targets, make_split(table)["split"].to_numpy(str)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory):
+    run = tmp_path_factory.mktemp("whole")
+    again(data, run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(undisturbed):
+    return end_of(undisturbed)
+
+
+@pytest.fixture
+def finished(undisturbed, tmp_path):
+    """A finished training's run and folder of checkpoints."""
+    shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
+    return tmp_path, next(tmp_path.glob("checkpoints/*"))
+
+
+def again(data, run):
+    return fit(CONFIG, *data, Run(run), classes=7)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def test_nothing_but_broken_checkpoints(data, whole, finished):
+    run, folder = finished
+    for path in folder.glob("step-*"):
+        cut(path)
+    with pytest.warns(UserWarning) as warned:
+        again(data, run)
+    said = [str(warning.message) for warning in warned]
+    assert len(said) == 2 and said[0].endswith("going on from the one before") and said[1].endswith("starts anew")
+    assert all(same(one, other) for one, other in zip(end_of(run), whole, strict=True))
+
+
+@pytest.mark.parametrize("harm", [cut, Path.unlink])
+def test_a_broken_best_network(harm, data, whole, finished):
+    run, folder = finished
+    harm(folder / "best.safetensors")
+    with pytest.warns(UserWarning, match="training starts anew"):
+        again(data, run)
+    assert all(same(one, other) for one, other in zip(end_of(run), whole, strict=True))
+
+
+class Stop(Exception):
+    """Ends a training where a test wants it to."""
+
+
+@pytest.mark.parametrize(("epoch", "within"), [(2, False), (2, True), (4, False)])
+def test_a_broken_best_network_that_is_the_last_costs_nothing(epoch, within, data, tmp_path):
+    """Broken after an epoch, in the middle of one, or after the last."""
+
+    def stop(progress):
+        if len(progress.history) == epoch and (not within or progress.step == EVERY + 1):
+            raise Stop
+
+    last, run = CONFIG.but(keep="last", epochs=4), Run(tmp_path / "cut")
+    with pytest.raises(Stop):
+        fit(last, *data, run, classes=7, watch=stop)
+    (folder,) = run.checkpoints.iterdir()
+    reached = checkpoint.newest(folder)[1]
+    assert (reached["epoch"], reached["step"] > 0) == (epoch, within)
+    cut(folder / "best.safetensors")
+    ends = []
+    with nullcontext() if within else pytest.warns(UserWarning, match="written again"):
+        fit(last, *data, run, classes=7, watch=lambda progress: ends.append(progress.epoch))
+    assert all(end >= epoch for end in ends), "no finished epoch was gone through again"
+    fit(last, *data, Run(tmp_path / "whole"), classes=7)
+    assert all(same(a, b) for a, b in zip(end_of(run.folder), end_of(tmp_path / "whole"), strict=True))
+
+
+def test_the_epoch_that_is_named_is_the_kept_networks(data, tmp_path, monkeypatch):
+    """Killed between the best network and the checkpoint; that epoch comes out worse when it is gone through again."""
+    judged = iter([0.5, 0.9, 0.1])
+    figures = ("val_loss", "val_accuracy", "val_balanced_accuracy")
+    monkeypatch.setattr(fitting, "validate", lambda *_: dict.fromkeys(figures, next(judged)))
+    config, run, save = CONFIG.but(keep="best", epochs=2, checkpoint_every=0), Run(tmp_path), Session.save
+
+    def killed(session):
+        if session.state["epoch"] == 2:
+            raise Stop
+        save(session)
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Session, "save", killed)
+        fit(config, *data, run, classes=7)
+    trained = fit(config, *data, run, classes=7)
+    assert list(trained.history["val_balanced_accuracy"]) == [0.5, 0.1]
+    assert trained.best_epoch == 2 == checkpoint.read(run.folder / trained.facts["checkpoint"])[1]["epoch"]
+
+
+def test_a_state_that_was_altered(finished):
+    _, folder = finished
+    newest = max(folder.glob("step-*"))
+    content = newest.read_bytes()
+    newest.write_bytes(content.replace(b'\\"total_steps\\": ', b'\\"total_steps\\":1'))
+    assert newest.read_bytes() != content
+    with pytest.raises(ModelError, match="altered or damaged"):
+        checkpoint.read(newest)
+
+
+@pytest.mark.parametrize("part", ["model.backbone.classifier.weight", "optimizer.0.exp_avg"])
+def test_a_checkpoint_of_another_network(part, data, finished):
+    run, folder = finished
+    tensors, state = checkpoint.newest(folder)
+    checkpoint.save_step(folder, state["total_steps"], tensors | {part: torch.zeros(3, 5)}, state)
+    with pytest.raises(ModelError, match="do not fit a classic.*Delete that folder"):
+        again(data, run)

@@ -1,0 +1,173 @@
+"""The domain score against scikit-learn's estimators, in the exported graph, and served."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.decomposition import PCA
+
+import small
+import tiny_model
+from skinlesion.core.config import Config
+from skinlesion.core.errors import DataError, ModelError
+from skinlesion.core.runs import Run
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.data import splits
+from skinlesion.data.cache import build_cache, link_cache
+from skinlesion.export import onnx as export
+from skinlesion.serving.predictor import Predictor
+from skinlesion.training import domain
+from skinlesion.training.networks.models import create_model
+from skinlesion.training.trained import predict
+
+
+def features(n=600, d=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 1, (n, d)) @ np.diag(np.linspace(3, 0.2, d)) @ np.linalg.qr(rng.normal(0, 1, (d, d)))[0] + 5
+
+
+def test_with_every_direction_it_is_mahalanobis_distance(monkeypatch):
+    monkeypatch.setattr(domain, "IMAGES_A_COMPONENT", 1)
+    x = features()
+    fitted = domain.fit_gaussian(x, np.arange(len(x)) % 2)  # classes of one size: weights are all equal
+    full = domain.Domain(fitted.mean, *_eigen(x), noise=1.0)
+    expected = -np.sqrt(EmpiricalCovariance().fit(x).mahalanobis(x) / x.shape[1])
+    np.testing.assert_allclose(full.score(x), expected, rtol=1e-6)
+
+
+def _eigen(x):
+    values, vectors = np.linalg.eigh(EmpiricalCovariance().fit(x).covariance_)
+    return vectors, values
+
+
+def test_of_low_rank_it_is_probabilistic_pca():
+    x, other = features(), features(seed=1) + 1
+    fitted = domain.fit_gaussian(x, np.arange(len(x)) % 3)
+    rank = fitted.components.shape[1]
+    assert rank == 20  # half of 40 features; 600 images would carry 75
+    oracle = PCA(rank).fit(x)  # its covariance is that of probabilistic PCA, of n - 1 images
+    covariance = oracle.get_covariance() * (len(x) - 1) / len(x)
+    away = other - x.mean(0)
+    expected = -np.sqrt((away @ np.linalg.inv(covariance) * away).sum(1) / x.shape[1])
+    np.testing.assert_allclose(fitted.score(other), expected, rtol=1e-6)
+
+
+def test_classes_count_alike_however_many_images_they_have():
+    common, rare = features(900, seed=2), features(100, seed=3) + 4
+    x, y = np.concatenate([common, rare]), np.repeat([0, 1], [900, 100])
+    fitted = domain.fit_gaussian(x, y)
+    np.testing.assert_allclose(fitted.mean, (common.mean(0) + rare.mean(0)) / 2)
+    repeated = domain.fit_gaussian(np.concatenate([common, np.repeat(rare, 9, axis=0)]), np.repeat([0, 1], 900))
+    rank = fitted.components.shape[1]
+    np.testing.assert_allclose(fitted.variances, repeated.variances[:rank], rtol=1e-6)
+    plain = domain.fit_gaussian(x, np.zeros(1000, int))
+    kept = [(one.score(rare) > np.quantile(one.score(common), 0.05)).mean() for one in (plain, fitted)]
+    assert kept[1] > kept[0], "the rare class is turned away less"
+
+
+def test_the_threshold_keeps_95_percent_of_validation():
+    x = features(1000)
+    known, unknown = x[:600], x[600:]
+    fitted = domain.fit_gaussian(known, np.zeros(600, int))
+    bounded = domain.bounded(fitted, known, unknown)
+    assert (bounded.score(unknown) >= bounded.threshold).mean() == pytest.approx(0.95, abs=0.003)
+    assert bounded.kept_in_training == (fitted.score(known) >= bounded.threshold).mean()
+    without = domain.bounded(fitted, known, None, kept_in_training=bounded.kept_in_training)
+    assert without.threshold == pytest.approx(bounded.threshold, abs=0.01)
+
+
+@pytest.mark.parametrize("count", [2, 5, 20])
+def test_few_images_and_features_that_never_move_give_finite_scores(count):
+    x = np.zeros((count, 64))
+    x[:, 0] = np.arange(count)
+    fitted = domain.fit_gaussian(x, np.arange(count) % 2)
+    assert np.isfinite(fitted.score(np.concatenate([x, x + 1]))).all()
+    assert fitted.score(x + 1).max() < fitted.score(x).min()
+    with pytest.raises(DataError, match="two training images"):
+        domain.fit_gaussian(x[:1], np.zeros(1, int))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    table = small.small_table(folder / "images", lesions=6)
+    run = Run(folder / "run")
+    table.save(run)
+    split, _ = splits.split_for(table, split_file="", seed=0, fold=0)
+    splits.write_split(split, run.split)
+    link_cache(run, build_cache(table, size=64, fit="squash"))
+    return run, split["split"].to_numpy(str), table
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """A model folder of a network that has learnt nothing, and the domain that its graph holds."""
+    torch.manual_seed(0)
+    network = create_model("classic", classes=7, image_size=64).eval()
+    fitted = domain.fit_domain(network, run[0], Config(image_size=64, views=2))
+    folder = tmp_path_factory.mktemp("model")
+    made = export.write_onnx(network, folder / "model.onnx", image_size=64, fit="squash", domain=fitted, views=2)
+    content = tiny_model.manifest(HAM7, (folder / "model.onnx").read_bytes())
+    content |= {"outputs": made.names, "domain": fitted.to_dict()}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder, network, fitted
+
+
+def test_a_run_s_images_through_its_network_and_the_graph_says_the_same(run, exported):
+    (_, split, table), (folder, network, fitted) = run, exported
+    pixels = build_cache(table, size=64, fit="squash")
+    validation = np.flatnonzero(split == "validation")
+    scores = fitted.score(predict(network, pixels, validation, views=2)[1])
+    assert (scores >= fitted.threshold).mean() >= 0.9
+    answers = Predictor.load(folder).predict([np.ascontiguousarray(pixels.pixels[i]) for i in validation])
+    np.testing.assert_allclose([one.domain_score for one in answers], scores, rtol=2e-3)
+    assert [one.in_domain for one in answers] == [one.domain_score >= fitted.threshold for one in answers]
+
+
+def test_without_validation_images_the_other_folds_say_how_many_to_keep(run, tmp_path):
+    original, split, table = run
+    other = Run(tmp_path / "final")
+    table.save(other)
+    frame = splits.load_split(original.split)
+    splits.write_split(frame.assign(split=np.where(split == "test", "test", "train")), other.split)
+    link_cache(other, build_cache(table, size=64, fit="squash"))
+    network, config = create_model("classic", classes=7, image_size=64).eval(), Config(image_size=64)
+    with pytest.raises(DataError, match="no validation images"):
+        domain.fit_domain(network, other, config)
+    fitted = domain.fit_domain(network, other, config, kept_in_training=0.8)
+    assert fitted.kept_in_training == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_predictor_serves_the_graph_s_score_and_old_models_their_energy(tmp_path):
+    frames = [np.full((20, 30, 3), level, np.uint8) for level in (0, 120, 255)]
+    served = {"method": "mahalanobis", "threshold": -0.3, "kept": 0.95}
+    model = tiny_model.graph(7, with_domain=True)
+    outputs = ["logits", "features", "map", "domain"]
+    answers = Predictor.load(tiny_model.write(tmp_path / "new", model=model, outputs=outputs, domain=served)).predict(
+        frames
+    )
+    expected = [-abs(level / 255 - 0.5) for level in (0, 120, 255)]  # the tiny graph's: distance from middle grey
+    assert [one.domain_score for one in answers] == pytest.approx(expected, abs=1e-5)
+    assert [one.in_domain for one in answers] == [False, True, False]
+    json.dumps([one.to_dict() for one in answers])
+    old = {"method": "energy", "threshold": 4.0, "kept": 0.95}
+    energies = Predictor.load(tiny_model.write(tmp_path / "old", domain=old)).predict(frames)
+    both = Predictor.load(tiny_model.write(tmp_path / "both", model=model, outputs=outputs, domain=old)).predict(frames)
+    assert [one.domain_score for one in both] == [one.domain_score for one in energies]
+    with pytest.raises(ModelError, match="outputs must hold domain"):
+        Predictor.load(tiny_model.write(tmp_path / "broken", domain=served))
+
+
+def test_shuffled_weights_are_the_same_numbers_elsewhere(run, exported, tmp_path):
+    folder = exported[0]
+    frames = [np.ascontiguousarray(build_cache(run[2], size=64, fit="squash").pixels[i]) for i in (0, 3)]
+    true = Predictor.load(folder).predict(frames)
+    first, again, other = (export.shuffled(folder, seed=seed).predict(frames) for seed in (0, 0, 1))
+    for a, b, c, d in zip(first, again, other, true, strict=True):
+        assert a == b
+        assert a.probabilities != c.probabilities and a.probabilities != d.probabilities
+        assert a.domain_score < d.domain_score, "to the true network's domain, these features are strange"
+    with pytest.raises(ModelError, match="no weights to shuffle"):
+        export.shuffled(tiny_model.write(tmp_path / "tiny"))

@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+import torch
+
+from skinlesion.core.config import Config
+from skinlesion.core.errors import ConfigError, DataError
+from skinlesion.core.runs import Run, write_json
+from skinlesion.data.cache import build_cache
+from skinlesion.data.splits import make_split, write_split
+from skinlesion.export.onnx import recipes
+from skinlesion.training.fit import fit, training_key
+from skinlesion.training.trained import predict
+from small import small_table
+
+CONFIG = Config(image_size=24, epochs=3, batch_size=8, learning_rate=3e-3, patience=0, keep="last")
+STILL = {"epochs": 1, "learning_rate": 1e-12, "average": 0.0}  # so that what is answered is what was started from
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return small_table(tmp_path_factory.mktemp("images"), lesions=6)
+
+
+@pytest.fixture(scope="module")
+def data(table):
+    return build_cache(table, size=24, fit="squash"), table.targets, make_split(table)["split"].to_numpy(str)
+
+
+def train(data, folder, config):
+    run = Run(folder)
+    write_json(run.config_file, config.to_dict())
+    return fit(config, *data, run, classes=7)
+
+
+@pytest.fixture(scope="module")
+def earlier(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("earlier")
+    return folder, train(data, folder, CONFIG)
+
+
+def test_a_training_starts_from_the_earlier_weights(earlier, data, tmp_path):
+    folder, first = earlier
+    second = train(data, tmp_path / "second", CONFIG.but(start=str(folder), **STILL))
+    weights = second.model.state_dict()
+    learnt = [name for name, _ in first.model.named_parameters()]
+    assert all(torch.allclose(weights[name], first.model.state_dict()[name], atol=1e-9) for name in learnt)
+    fresh = train(data, tmp_path / "fresh", CONFIG.but(**STILL)).model.state_dict()
+    assert not all(torch.allclose(fresh[name], weights[name], atol=1e-3) for name in learnt)
+
+
+def test_at_another_size_too(table, data, tmp_path):
+    config = CONFIG.but(model="resnet10t", epochs=1)
+    first = train(data, tmp_path / "small", config)
+    larger = build_cache(table, size=40, fit="squash")
+    changes = {"start": str(tmp_path / "small"), "image_size": 40, **STILL}
+    second = train((larger, *data[1:]), tmp_path / "large", config.but(**changes))
+    for name, weight in first.model.named_parameters():
+        assert torch.allclose(second.model.state_dict()[name], weight, atol=1e-9), name
+    said, _ = predict(second.model, larger, np.flatnonzero(data[2] == "validation"))
+    assert np.isfinite(said).all()
+
+
+def test_other_earlier_weights_make_another_training(earlier, data, tmp_path):
+    folder, _ = earlier
+    one = train(data, tmp_path / "run", CONFIG.but(start=str(folder), **STILL)).facts["checkpoint"]
+    train(data, tmp_path / "other", CONFIG.but(seed=0, epochs=1))
+    two = train(data, tmp_path / "run", CONFIG.but(start=str(tmp_path / "other"), **STILL)).facts["checkpoint"]
+    assert one != two
+
+
+def test_with_other_labels_all_but_the_last_layer_is_taken_over(earlier, table, data, tmp_path):
+    folder, first = earlier
+    write_split(make_split(table), folder / "split.csv")
+    config = CONFIG.but(start=str(folder), labels=8, split_file=str(folder / "split.csv"), **STILL)
+    run = Run(tmp_path / "eight")
+    write_json(run.config_file, config.to_dict())
+    second = fit(config, *data, run, classes=8).model.state_dict()
+    for name, weight in first.model.named_parameters():
+        if "classifier" in name:
+            assert second[name].shape[0] == 8 and weight.shape[0] == 7
+        else:
+            assert torch.allclose(second[name], weight, atol=1e-9), name
+    with pytest.raises(ConfigError, match="another split: labels=7, here 8"):
+        train(data, tmp_path / "no split file", CONFIG.but(start=str(folder), labels=8, epochs=1))
+
+
+def test_with_a_split_file_no_lesion_that_is_judged_may_be_known(earlier, table, data, tmp_path):
+    folder, _ = earlier
+    split = make_split(table)
+    write_split(split, folder / "split.csv")
+    (lesion, *_), path = split.loc[split["split"] == "train", "lesion_id"], tmp_path / "other.csv"
+    moved = split["split"].where(split["lesion_id"] != lesion, "val")
+    split[["image_id"]].assign(split=moved).to_csv(path, index=False)
+    with pytest.raises(ConfigError, match=f"trained on 1 of the lesions that {path} gives to validation or test"):
+        train(data, tmp_path / "a", CONFIG.but(start=str(folder), split_file=str(path), epochs=1))
+
+
+def test_what_a_run_was_trained_on_is_what_counts(table, data, tmp_path):
+    """Not what its folder has been made ready for since."""
+    run, start = Run(tmp_path / "earlier"), CONFIG.but(start=str(tmp_path / "earlier"), epochs=1)
+    train(data, run.folder, CONFIG.but(epochs=1))
+    write_json(run.config_file, CONFIG.but(epochs=1, fold=1, image_size=32).to_dict())
+    with pytest.raises(ConfigError, match="another split: fold=0, here 1"):
+        train(data, tmp_path / "a", start.but(fold=1))
+    train(data, tmp_path / "b", start)
+    write_split(make_split(table, fold=1), run.split)
+    with pytest.raises(ConfigError, match="was split anew since it was trained"):
+        train(data, tmp_path / "c", start)
+    write_split(make_split(table), run.split)
+    train(data, tmp_path / "d", start)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"checkpoint": "a", "prior": null}'])
+def test_damaged_facts_are_told(data, tmp_path, content):
+    Run(tmp_path).training.write_text(content)
+    with pytest.raises(DataError, match=r"training\.json is damaged .*train that run again"):
+        train(data, tmp_path / "next", CONFIG.but(start=str(tmp_path)))
+
+
+def test_what_cannot_be_started_from_is_refused(earlier, data, tmp_path):
+    folder, _ = earlier
+    start = CONFIG.but(start=str(folder), epochs=1)
+    with pytest.raises(ConfigError, match="another split: fold=0, here 1"):
+        train(data, tmp_path / "a", start.but(fold=1))
+    with pytest.raises(ConfigError, match="is a classic at 24 px, which does not fit the resnet10t at 24 px"):
+        train(data, tmp_path / "b", start.but(model="resnet10t"))
+    with pytest.raises(DataError, match=r"training\.json is not there yet; run skinlesion train"):
+        train(data, tmp_path / "c", start.but(start=str(tmp_path / "nobody")))
+
+
+def test_a_distilled_transformer_has_two_last_layers(table, data, tmp_path):
+    config = CONFIG.but(model="deit_tiny_distilled_patch16_224", image_size=32, epochs=1)
+    wide = build_cache(table, size=32, fit="squash")
+    first = train((wide, *data[1:]), tmp_path / "seven", config)
+    write_split(make_split(table), tmp_path / "seven" / "split.csv")
+    changes = {"start": str(tmp_path / "seven"), "labels": 8, "split_file": str(tmp_path / "seven" / "split.csv")}
+    config = config.but(**changes, **STILL)
+    second = fit(config, wide, *data[1:], Run(tmp_path / "eight"), classes=8).model.state_dict()
+    for name, weight in first.model.named_parameters():
+        if "head" in name:
+            assert second[name].shape[0] == 8 and weight.shape[0] == 7
+        else:
+            assert torch.allclose(second[name], weight, atol=1e-9), name
+
+
+def test_a_manifest_tells_what_the_start_was_trained_by(earlier, data, tmp_path):
+    """Not what its folder has been made ready for since."""
+    run = Run(tmp_path / "earlier")
+    train(data, run.folder, CONFIG.but(epochs=1))
+    write_json(run.config_file, CONFIG.but(epochs=7).to_dict())
+    told = recipes(CONFIG.but(start=str(run.folder)), "demo")
+    assert told["started_from"]["epochs"] == 1 and told["config"]["start"] == "earlier"
+    assert "started_from" not in recipes(CONFIG.but(start=str(tmp_path / "nobody")), "demo")
+
+
+def test_other_labels_make_another_training(data):
+    """Where a data set has images of no more classes than both label sets share, all else is the same."""
+    keys = {training_key(CONFIG.but(labels=labels), data[0].content, *data[1:]) for labels in (7, 8)}
+    assert len(keys) == 2
