@@ -12,7 +12,8 @@ from conftest import REPOSITORY
 def lint(config: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--config", config],
-        cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'lib'}"}, capture_output=True, text=True, check=False,
+        cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'lib'}"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
