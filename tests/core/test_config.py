@@ -5,7 +5,7 @@ import pytest
 
 from skinlesion.core.config import Config, parse_setting
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
-from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.runs import atomic, open_run, write_json
 
 FOLDER = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(
@@ -102,10 +102,22 @@ def test_a_mistake_in_a_base_is_named_where_it_is(tmp_path):
 
 
 def test_a_run_remembers_its_configuration(tmp_path):
-    run = Run(tmp_path / "r")
-    run.config(epochs=3, learning_rate=1)
-    assert run.config(seed=5).epochs == 3
+    place = {"run": str(tmp_path / "r"), "__annotations__": {"run": str}}
+    first = place | {
+        "epochs": 3,
+        "learning_rate": 1,
+        "__annotations__": {"run": str, "epochs": int, "learning_rate": float},
+    }
+    run, _ = open_run(first | {"views": 4, "fit": print})  # neither is declared: a later cell's own variables
+    later = dict.fromkeys(["run", "seed"])
+    _, config = open_run(place | {"seed": 5, "__annotate__": lambda form: later, "__annotations__": None})
+    assert config == Config(epochs=3, learning_rate=1.0, seed=5)
     assert json.loads(run.config_file.read_text())["learning_rate"] == 1.0
+    for wrong, message in (({"epoch": 3}, "did you mean 'epochs'"), ({"epochs": "3"}, "epochs must be int")):
+        with pytest.raises(ConfigError, match=message):
+            open_run(place | wrong | {"__annotations__": {"run": str} | dict.fromkeys(wrong)})
+    with pytest.raises(ConfigError, match="must declare run"):
+        open_run({})
     with pytest.raises(DataError, match="run 01_eda"):
         run.need(run.table_file, "01_eda")
 
