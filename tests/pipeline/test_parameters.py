@@ -9,32 +9,12 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from conftest import REPOSITORY
-from skinlesion.core.config import Config
-from skinlesion.core.errors import ConfigError
+from skinlesion.core.config import Config, describe
 from skinlesion.pipeline import notebook
+from small import NEEDED, another
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 DECLARED = [(path, name) for path in NOTEBOOKS for name in notebook.parameters(path) if name != "run"]
-#: Crops are cut from a frame, and a training has to be longer than its first epochs: what else such a change takes.
-NEEDED = {"crops": {"fit": "center_crop"}, "first_epochs": {"epochs": 30}}
-
-
-def another(name: str) -> object:
-    """A possible value that is not the default."""
-    value = getattr(Config(), name)
-    choices = (
-        [not value] if isinstance(value, bool) else ["x"] if isinstance(value, str) else [value + 1, value / 2, 0.5]
-    )
-    if name == "labels":
-        choices = [8]
-    for choice in [*choices, 2, "adamw", "bfloat16", "focal", "cutmix", "last", "random_crop", "sqrt"]:
-        try:
-            if choice != value and type(choice) is type(value):
-                Config().but(**NEEDED.get(name, {}) | {name: choice})
-                return choice
-        except ConfigError:
-            continue
-    raise AssertionError(f"no other value for {name}")
 
 
 def opening(book) -> tuple[str, str]:
@@ -85,3 +65,13 @@ def test_a_changed_parameter_is_written_to_the_run(path, name, tmp_path):
 
 def test_every_parameter_is_declared_in_one_notebook():
     assert sorted(name for _, name in DECLARED) == sorted(Config.names())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_parameters_cell_holds_its_stages_with_their_help_as_comments(path):
+    stages = {"01": ["data"], "02": ["preprocessing", "augmentation"], "03": ["training"], "04": ["evaluation"]}
+    names = [name for stage in stages.get(path.stem[:2], []) for name in Config.names(stage)]
+    assert list(notebook.parameters(path)) == ["run", *names]
+    cell = next(c for c in nbformat.read(path, as_version=4).cells if "parameters" in c.metadata.get("tags", []))
+    comments = {line.split(":")[0]: line.split("  # ", 1)[1] for line in cell.source.splitlines()[2:]}
+    assert comments == {name: describe(name) for name in names}
