@@ -113,7 +113,7 @@ def keep_run(folder: Path) -> None:
         test.write(Path(scratch) / "test.csv")
         with atomic(PLACE / f"{name}.csv.gz") as temporary:
             temporary.write_bytes(gzip.compress((Path(scratch) / "test.csv").read_bytes(), mtime=0))
-    config = {key: value for key, value in run.config().to_dict().items() if key != "data"}
+    config = {key: value for key, value in json.loads(run.config_file.read_text()).items() if key != "data"}
     kept = {key: facts[key] for key in ("epochs", "best_epoch", "seconds", "device", "processes")}
     write_json(PLACE / f"{name}.json", kept | {
         "machine": f"{platform.machine()} {platform.system()}",

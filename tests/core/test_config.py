@@ -1,11 +1,12 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from skinlesion.core.config import Config, parse_setting
+from skinlesion.core.config import Config, list_parameters, parse_setting
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
-from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.runs import atomic, open_run, write_json
 
 FOLDER = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(
@@ -35,7 +36,7 @@ def test_the_defaults_are_the_classic_recipe():
         ({"epoch": 3}, "did you mean 'epochs'"),
         ({"learning_rate": "fast"}, "learning_rate must be float"),
         ({"flip": 1}, "flip must be bool"),
-        ({"fold": 5}, "fold=5 is out of range; it must be from -1 to 4"),
+        ({"fold": 5}, "fold=5 is out of range; it must be at least -1 and at most 4"),
         ({"fold": -2}, "fold=-2 is out of range"),
         ({"loss": "hinge"}, "one of .*ldam_drw"),
         ({"mix": "cutup"}, "one of .*cutmix"),
@@ -45,11 +46,35 @@ def test_the_defaults_are_the_classic_recipe():
         ({"crops": 3}, "one of .*2"),
         ({"crops": 2, "fit": "squash"}, "fit must be center_crop or random_crop"),
         ({"target_count": -1}, "target_count=-1 is out of range"),
+        ({"views": 3}, "views=3 is out of range; it must be one of 1, 2, 4, 8"),
+        ({"scale": 1}, "scale=1.0 is out of range; it must be at least 0 and below 1"),
+        ({"prevalence": 0}, "prevalence=0.0 is out of range; it must be above 0 and below 1"),
+        ({"referral_sensitivity": 1.5}, "it must be above 0 and at most 1"),
+        ({"epochs": 3, "first_epochs": 4}, "from 0 to epochs, which is 3"),
+        ({"seed": 2**32}, "at least 0 and below 4294967296"),
     ],
 )
 def test_bad_values_are_refused_and_named(change, said):
     with pytest.raises(ConfigError, match=said):
         Config().but(**change)
+
+
+def test_values_at_the_ends_of_a_range_are_taken():
+    ends = {"fold": -1, "rotation": 180, "erase": 1, "referral_sensitivity": 1, "seed": 2**32 - 1, "first_epochs": 30}
+    assert Config().but(**ends).to_dict() == Config().to_dict() | ends
+
+
+def test_a_parameter_is_listed_with_type_default_range_stage_and_help():
+    text = list_parameters()
+    assert (
+        "\n  image_size: int = 128, at least 16 and at most 1024\n      side of the network's square input, pixels\n"
+        in text
+    )
+    stages = [line.rstrip(":") for line in text.splitlines() if not line.startswith(" ")]
+    assert stages == ["data", "preprocessing", "augmentation", "training", "evaluation"]
+    assert text.index("augmentation:") < text.index("  rotation: float") < text.index("\ntraining:")
+    declared = [line for line in text.splitlines() if re.match(r"  \w", line)]
+    assert [line.split(":")[0].strip() for line in declared] == list(Config.names())
 
 
 def test_settings_on_the_command_line():
@@ -102,10 +127,22 @@ def test_a_mistake_in_a_base_is_named_where_it_is(tmp_path):
 
 
 def test_a_run_remembers_its_configuration(tmp_path):
-    run = Run(tmp_path / "r")
-    run.config(epochs=3, learning_rate=1)
-    assert run.config(seed=5).epochs == 3
+    place = {"run": str(tmp_path / "r"), "__annotations__": {"run": str}}
+    first = place | {
+        "epochs": 3,
+        "learning_rate": 1,
+        "__annotations__": {"run": str, "epochs": int, "learning_rate": float},
+    }
+    run, _ = open_run(first | {"views": 4, "fit": print})  # neither is declared: a later cell's own variables
+    later = dict.fromkeys(["run", "seed"])
+    _, config = open_run(place | {"seed": 5, "__annotate__": lambda form: later, "__annotations__": None})
+    assert config == Config(epochs=3, learning_rate=1.0, seed=5)
     assert json.loads(run.config_file.read_text())["learning_rate"] == 1.0
+    for wrong, message in (({"epoch": 3}, "did you mean 'epochs'"), ({"epochs": "3"}, "epochs must be int")):
+        with pytest.raises(ConfigError, match=message):
+            open_run(place | wrong | {"__annotations__": {"run": str} | dict.fromkeys(wrong)})
+    with pytest.raises(ConfigError, match="must declare run"):
+        open_run({})
     with pytest.raises(DataError, match="run 01_eda"):
         run.need(run.table_file, "01_eda")
 

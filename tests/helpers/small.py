@@ -7,6 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from skinlesion.core.config import Config
+from skinlesion.core.errors import ConfigError
 from skinlesion.core.taxonomy import HAM7, LabelSet
 from skinlesion.data.table import LesionTable
 
@@ -39,3 +40,26 @@ def small_csv(folder: Path, *, lesions: int) -> LesionTable:
     table = small_table(folder, lesions=lesions)
     table.frame[["path", "label", "image_id", "lesion_id"]].to_csv(folder / "table.csv", index=False)
     return table
+
+
+#: What a change of a parameter takes besides: crops are not taken of a frame that is squashed.
+NEEDED = {"crops": {"fit": "center_crop"}}
+
+
+def another(name: str) -> object:
+    """A possible value of a parameter that is not its default."""
+    value = getattr(Config(), name)
+    if isinstance(value, bool):
+        return not value
+    numbers, words = (
+        (value + 1, 8, 0.5, 0.25) if not isinstance(value, str) else (),
+        ("x", "random_crop", "sqrt", "cutmix"),
+    )
+    for choice in (*numbers, *words, "adamw", "bfloat16", "focal", "last"):
+        if type(choice) is type(value) and choice != value:
+            try:
+                Config().but(**NEEDED.get(name, {}) | {name: choice})
+                return choice
+            except ConfigError:
+                continue
+    raise AssertionError(f"no other value of {name} is known here")

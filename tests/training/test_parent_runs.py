@@ -10,7 +10,7 @@ from skinlesion.data.splits import make_split, write_split
 from skinlesion.export.onnx import recipes
 from skinlesion.training.fit import fit, training_key
 from skinlesion.training.trained import predict
-from small import small_table
+from small import another, small_table
 
 CONFIG = Config(image_size=24, epochs=3, batch_size=8, learning_rate=3e-3, patience=0, keep="last")
 STILL = {"epochs": 1, "learning_rate": 1e-12, "average": 0.0}  # so that what is answered is what was started from
@@ -153,7 +153,26 @@ def test_a_manifest_tells_what_the_start_was_trained_by(earlier, data, tmp_path)
     assert "started_from" not in recipes(CONFIG.but(start=str(tmp_path / "nobody")), "demo")
 
 
-def test_other_labels_make_another_training(data):
-    """Where a data set has images of no more classes than both label sets share, all else is the same."""
-    keys = {training_key(CONFIG.but(labels=labels), data[0].content, *data[1:]) for labels in (7, 8)}
-    assert len(keys) == 2
+#: Told by the pixels, the targets, the split and the parent runs' weights, or without effect on the weights.
+NOT_IN_THE_KEY = {
+    "data",
+    "max_images",
+    "exclude_official_test",
+    "split_file",
+    "start",
+    "crops",
+    "views",
+    "checkpoint_every",
+}
+
+
+def test_every_parameter_up_to_training_makes_another_training_but_those_that_opt_out(data):
+    """Also where data are the same: images may be of no more classes than both label sets share."""
+    base = Config(fit="center_crop")
+    changed = {name: another(name) for name in Config.names("data", "preprocessing", "augmentation", "training")}
+    del changed["teachers"], changed["start"]  # weights that have to be there: tested above
+    keys = {
+        name: training_key(base.but(**{name: value}), data[0].content, *data[1:]) for name, value in changed.items()
+    }
+    same = training_key(base, data[0].content, *data[1:])
+    assert {name for name, key in keys.items() if key == same} == NOT_IN_THE_KEY - {"start"}

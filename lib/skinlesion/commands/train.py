@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 
 import pandas as pd
 
-from skinlesion.core.config import Config
+from skinlesion.core.config import TRAINING_FIELDS, Config
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.core.runs import Run, cache_folder, lock, write_json
 from skinlesion.core.taxonomy import label_set
@@ -19,7 +19,7 @@ from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
 from skinlesion.training import distributed, live
-from skinlesion.training.fit import TRAINING_FIELDS, fit
+from skinlesion.training.fit import fit
 from skinlesion.training.parent_runs import check_lesions, check_split, recipe_of, teacher_runs
 from skinlesion.training.session import first_network
 from skinlesion.training.trained import facts_of, write_outputs

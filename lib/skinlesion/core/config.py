@@ -1,12 +1,18 @@
-"""One configuration: a frozen dataclass, validated, written as JSON beside every run."""
+"""One configuration: a frozen dataclass, validated, written as JSON beside every run.
+
+A field is declared once, by :func:`parameter`: type, default, help, unit, the range it may have and the stage of the
+series that takes it. The checks, the key of a checkpoint, the comments in notebooks and ``--help`` come from there.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.images import CROPS, FITS
@@ -18,135 +24,164 @@ LOSSES = ("cross_entropy", "focal", "balanced_softmax", "ldam_drw")
 MIXES = ("none", "mixup", "cutmix", "both")
 KEEPS = ("best", "last")
 VIEWS = (1, 2, 4, 8)
+STAGES = ("data", "preprocessing", "augmentation", "training", "evaluation")
+
+
+def parameter(
+    default: Any,
+    help: str,
+    *,
+    stage: str,
+    unit: str = "",
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    one_of: tuple = (),
+    in_training_key: bool | None = None,
+) -> Any:
+    """Declare a field of :class:`Config`.
+
+    Parameters
+    ----------
+    default : str, int, float or bool
+    help : str
+        What it is, in a few words.
+    stage : str
+        One of :data:`STAGES`: the part of the series whose notebook takes it.
+    unit : str
+        Of the value, as in ``pixels``.
+    at_least, above, at_most, below : float, optional
+        The range of a number.
+    one_of : tuple
+        The only values that there are.
+    in_training_key : bool, optional
+        Whether another value makes another training, whose checkpoints must not be mixed with these. Every parameter
+        of every stage before evaluation does, unless it says here that it does not.
+    """
+    if in_training_key is None:
+        in_training_key = stage != "evaluation"
+    rule = {"at_least": at_least, "above": above, "at_most": at_most, "below": below, "one_of": one_of}
+    return field(default=default, metadata={"help": help, "unit": unit, "stage": stage, "key": in_training_key} | rule)
+
+
+_data, _preprocessing, _augmentation, _training, _evaluation = (partial(parameter, stage=stage) for stage in STAGES)
+_fraction = {"at_least": 0, "at_most": 1}
+_below_one = {"at_least": 0, "below": 1}
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run depends on. The comments give unit and meaning; the ``parameters`` cells show the same."""
+    """Everything a run depends on; ``print(list_parameters())`` explains each parameter."""
 
-    # data
-    data: str = "demo"  # "demo", or the place of a data set: folder, .csv or .npz
-    labels: int = 7  # 7 HAM10000 codes, or 8 ISIC Archive labels
-    max_images: int = 0  # keep about this many images, whole lesions of every class; 0: all
-    exclude_official_test: bool = True  # leave out the ids of the ISIC 2018 test set
-    seed: int = 0  # of split, balancing, augmentation and initial weights
-    split_file: str = ""  # CSV with image_id and split, used instead of a new split
-    fold: int = 0  # which of the five folds validates; -1: none, all five train. The sixth part is the test set
+    # What the training key holds instead of the fields that opt out of it: the pixels, targets and split themselves.
+    data: str = _data("demo", '"demo", or the place of a data set: folder, .csv or .npz', in_training_key=False)
+    labels: int = _data(7, "label set, of HAM10000 (7) or of the ISIC Archive (8)", one_of=(7, 8))
+    max_images: int = _data(
+        0, "number of images to use, in whole lesions of every class; 0: all", at_least=0, in_training_key=False
+    )
+    exclude_official_test: bool = _data(
+        True, "leave out the images of the ISIC 2018 test set, by id", in_training_key=False
+    )
+    seed: int = _data(0, "seed of split, balancing, augmentation and initial weights", at_least=0, below=2**32)
 
-    # preprocessing
-    image_size: int = 128  # side of the network's square input, pixels
-    fit: str = "squash"  # how a frame becomes a square: squash, center_crop, random_crop
-    balance: str = "classic"  # none, classic, sqrt, weighted, loss
-    target_count: int = 0  # images a class and epoch, on average; 0: as many as there are
+    split_file: str = _preprocessing(
+        "", "CSV with image_id and split, used instead of a new split", in_training_key=False
+    )
+    fold: int = _preprocessing(
+        0, "number of the validation fold, 0 to 4; -1: none, all five train. The sixth part is the test set",
+        at_least=-1, at_most=4,
+    )  # fmt: skip
+    image_size: int = _preprocessing(
+        128, "side of the network's square input", unit="pixels", at_least=16, at_most=1024
+    )
+    fit: str = _preprocessing("squash", "how a frame becomes a square", one_of=FITS)
+    # Which crops predictions are averaged over; training draws its own from the same frame.
+    crops: int = _preprocessing(
+        1, "crops of a frame that predictions are averaged over, the centre (1) or left and right (2)", one_of=CROPS,
+        in_training_key=False,
+    )  # fmt: skip
+    balance: str = _preprocessing("classic", "how the classes are balanced in training", one_of=BALANCES)
+    target_count: int = _preprocessing(0, "images a class and epoch, on average; 0: as many as there are", at_least=0)
 
-    # augmentation, drawn anew for every sample in every epoch
-    rotation: float = 180.0  # at most this many degrees either way
-    flip: bool = True  # mirror left-right and top-bottom, each with probability 1/2
-    scale: float = 0.2  # zoom between 1 - scale and 1 + scale
-    shift: float = 0.0  # at most this fraction of the side, either way
-    shear: float = 0.0  # at most this many degrees either way
-    color: float = 0.0  # brightness, contrast and saturation between 1 - color and 1 + color
-    degrade: float = 0.0  # chance of a poorer camera: fewer pixels, JPEG, blur, noise, colour cast, dark corners
-    rand_augment: float = 0.0  # strength of two random colour operations a sample; 0: none
-    erase: float = 0.0  # chance of a patch of noise
-    mix: str = "none"  # none, mixup, cutmix, both
+    rotation: float = _augmentation(180.0, "largest rotation, either way", unit="degrees", at_least=0, at_most=180)
+    flip: bool = _augmentation(True, "mirror left-right and top-bottom, each with probability 1/2")
+    scale: float = _augmentation(0.2, "zoom between 1 - scale and 1 + scale", **_below_one)
+    shift: float = _augmentation(0.0, "largest shift, either way, as a fraction of the side", **_below_one)
+    shear: float = _augmentation(0.0, "largest shear, either way", unit="degrees", at_least=0, below=90)
+    color: float = _augmentation(
+        0.0, "brightness, contrast and saturation between 1 - color and 1 + color", **_below_one
+    )
+    degrade: float = _augmentation(
+        0.0, "probability of a poorer camera: fewer pixels, JPEG, blur, noise, colour cast, dark corners", **_fraction
+    )
+    rand_augment: float = _augmentation(0.0, "strength of two random colour operations a sample; 0: none", **_fraction)
+    erase: float = _augmentation(0.0, "probability of a patch of noise", **_fraction)
+    mix: str = _augmentation("none", "how two samples are blended", one_of=MIXES)
 
-    # model and training
-    model: str = "classic"  # "classic", or any timm model with a classifier
-    pretrained: bool = False  # start from ImageNet weights
-    start: str = ""  # folder of a trained run whose weights to start from instead
-    freeze: int = 0  # first stages of the network that keep the weights they start with
-    epochs: int = 30  # passes over the balanced training split
-    first_epochs: int = 0  # of these, how many begin the training with smaller inputs, which is quicker
-    first_size: int = 112  # side of the network's input in the first epochs, pixels
-    batch_size: int = 64  # samples a step, over all processes
-    optimizer: str = "adam"  # adam, adamw
-    learning_rate: float = 1e-3  # peak
-    weight_decay: float = 0.0  # of adamw; L2 penalty for adam
-    warmup: float = 0.0  # fraction of all steps with rising learning rate
-    cosine: bool = False  # let the learning rate fall to zero along a cosine
-    precision: str = "float32"  # of a training step: float32, bfloat16
-    loss: str = "cross_entropy"  # cross_entropy, focal, balanced_softmax, ldam_drw
-    label_smoothing: float = 0.0  # of cross_entropy and balanced_softmax
-    teachers: str = ""  # folders of trained runs to learn from, separated by commas
-    distill: float = 0.5  # share of the loss that is the teachers' word
-    average: float = 0.0  # decay a step of the exponential moving average of weights; 0: none
-    keep: str = "best"  # which epoch's weights: best on validation, or last
-    patience: int = 8  # stop after this many epochs without a better validation score; 0: never
-    checkpoint_every: int = 0  # steps between checkpoints; 0: once an epoch
+    model: str = _training("classic", '"classic", or any timm model with a classifier')
+    pretrained: bool = _training(False, "start from ImageNet weights")
+    # The weights that it names are in the key.
+    start: str = _training(
+        "", "start from the weights of a trained run's folder, or of a recipe, which is trained first",
+        in_training_key=False,
+    )  # fmt: skip
+    freeze: int = _training(0, "first stages of the network whose weights stay as they are", at_least=0)
+    epochs: int = _training(30, "passes over the balanced training split", at_least=1)
+    first_epochs: int = _training(0, "of these, how many begin the training with a smaller input", at_least=0)
+    first_size: int = _training(
+        112, "side of the network's input in the first epochs", unit="pixels", at_least=16, at_most=1024
+    )
+    batch_size: int = _training(64, "samples a step, over all processes", at_least=2)
+    optimizer: str = _training("adam", "optimizer", one_of=OPTIMIZERS)
+    learning_rate: float = _training(1e-3, "peak learning rate", above=0)
+    weight_decay: float = _training(0.0, "weight decay of adamw; L2 penalty of adam", at_least=0)
+    warmup: float = _training(0.0, "fraction of all steps with rising learning rate", **_below_one)
+    cosine: bool = _training(False, "let the learning rate fall to zero along a cosine")
+    precision: str = _training("float32", "number format of a training step", one_of=PRECISIONS)
+    loss: str = _training("cross_entropy", "loss function", one_of=LOSSES)
+    label_smoothing: float = _training(0.0, "label smoothing of cross_entropy and balanced_softmax", **_below_one)
+    teachers: str = _training("", "folders of trained runs to distil from, separated by commas")
+    distill: float = _training(0.5, "weight of distillation in the loss", **_fraction)
+    average: float = _training(0.0, "decay a step of the moving average of weights; 0: no average", **_below_one)
+    keep: str = _training("best", "which epoch's weights are used, best on validation or last", one_of=KEEPS)
+    patience: int = _training(8, "stop after this many epochs without a better validation score; 0: never", at_least=0)
+    checkpoint_every: int = _training(
+        0, "steps between checkpoints; 0: one an epoch", at_least=0, in_training_key=False
+    )
+    # After the training: of the predictions on validation and test images, and of the exported model.
+    views: int = _training(1, "mirror images that predictions are averaged over", one_of=VIEWS, in_training_key=False)
 
-    # evaluation
-    views: int = 1  # mirror images whose answers are averaged, in evaluation and in the exported model: 1, 2, 4, 8
-    crops: int = 1  # squares that they are taken of, in turn: 1, the centre, or 2, both ends of the frame
-    replicates: int = 2000  # bootstrap replicates behind every interval
-    referral_sensitivity: float = 0.9  # for malignant lesions, on validation: where "refer" begins
-    prevalence: float = 0.02  # share of malignant lesions where the thresholds would be used
-    stress: int = 10  # images a class that are corrupted, moved and mapped, to see when the model fails; 0: none
-    elsewhere: str = ""  # place of images from elsewhere that the finished model is judged on; nothing is chosen there
+    replicates: int = _evaluation(2000, "bootstrap replicates behind every interval", at_least=0)
+    referral_sensitivity: float = _evaluation(
+        0.9, "sensitivity for malignant lesions at the referral threshold, on validation", above=0, at_most=1
+    )
+    prevalence: float = _evaluation(
+        0.02, "fraction of malignant lesions in the population that the thresholds are for", above=0, below=1
+    )
+    stress: int = _evaluation(
+        10, "images a class for the tests with corrupted, moved and mapped images; 0: none", at_least=0
+    )
+    elsewhere: str = _evaluation("", "place of an external data set to evaluate the finished model on")
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not _has_type(value, str(field.type)):
-                raise ConfigError(f"{field.name} must be {field.type}, not {value!r}")
-            if field.type == "float" and not math.isfinite(value):
-                raise ConfigError(f"{field.name}={value!r} is out of range; it must be a finite number")
-        rules = {  # name: (whether it holds, what it asks for)
-            "labels": (self.labels in (7, 8), "7 or 8"),
-            "seed": (0 <= self.seed < 2**32, "from 0 to below 2**32"),
-            "fold": (-1 <= self.fold <= 4, "from -1 to 4"),
-            "max_images": (self.max_images >= 0, "at least 0"),
-            "image_size": (16 <= self.image_size <= 1024, "from 16 to 1024"),
-            "fit": (self.fit in FITS, f"one of {FITS}"),
-            "balance": (self.balance in BALANCES, f"one of {BALANCES}"),
-            "target_count": (self.target_count >= 0, "at least 0"),
-            "rotation": (0 <= self.rotation <= 180, "from 0 to 180"),
-            "scale": (0 <= self.scale < 1, "from 0 to below 1"),
-            "shift": (0 <= self.shift < 1, "from 0 to below 1"),
-            "shear": (0 <= self.shear < 90, "from 0 to below 90"),
-            "color": (0 <= self.color < 1, "from 0 to below 1"),
-            "degrade": (0 <= self.degrade <= 1, "from 0 to 1"),
-            "rand_augment": (0 <= self.rand_augment <= 1, "from 0 to 1"),
-            "erase": (0 <= self.erase <= 1, "from 0 to 1"),
-            "mix": (self.mix in MIXES, f"one of {MIXES}"),
-            "freeze": (self.freeze >= 0, "at least 0"),
-            "loss": (self.loss in LOSSES, f"one of {LOSSES}"),
-            "distill": (0 <= self.distill <= 1, "from 0 to 1"),
-            "keep": (self.keep in KEEPS, f"one of {KEEPS}"),
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "first_epochs": (0 <= self.first_epochs <= self.epochs, f"from 0 to {self.epochs}"),
-            "first_size": (16 <= self.first_size <= 1024, "from 16 to 1024"),
-            "batch_size": (self.batch_size >= 2, "at least 2"),
-            "optimizer": (self.optimizer in OPTIMIZERS, f"one of {OPTIMIZERS}"),
-            "precision": (self.precision in PRECISIONS, f"one of {PRECISIONS}"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "weight_decay": (self.weight_decay >= 0, "at least 0"),
-            "warmup": (0 <= self.warmup < 1, "from 0 to below 1"),
-            "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
-            "average": (0 <= self.average < 1, "from 0 to below 1"),
-            "patience": (self.patience >= 0, "at least 0"),
-            "checkpoint_every": (self.checkpoint_every >= 0, "at least 0"),
-            "views": (self.views in VIEWS, f"one of {VIEWS}"),
-            "crops": (self.crops in CROPS, f"one of {CROPS}"),
-            "replicates": (self.replicates >= 0, "at least 0"),
-            "prevalence": (0 < self.prevalence < 1, "above 0 and below 1"),
-            "stress": (self.stress >= 0, "at least 0"),
-            "referral_sensitivity": (0 < self.referral_sensitivity <= 1, "above 0 and at most 1"),
-        }
-        for name, (holds, wanted) in rules.items():
-            if not holds:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is out of range; it must be {wanted}")
+        for declared in fields(self):
+            _check(declared, getattr(self, declared.name))
+        if self.first_epochs > self.epochs:
+            raise ConfigError(
+                f"first_epochs={self.first_epochs} is out of range; it must be from 0 to epochs, which is {self.epochs}"
+            )
         if self.crops > 1 and self.fit == "squash":
-            raise ConfigError(f"crops={self.crops} cuts squares from a frame: fit must be center_crop or random_crop")
+            raise ConfigError(f"crops={self.crops} takes crops of a frame: fit must be center_crop or random_crop")
 
     @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of all parameters, in the order of the fields."""
-        return tuple(field.name for field in fields(cls))
+    def names(cls, *stages: str) -> tuple[str, ...]:
+        """The names of all parameters, or of those of some stages, in the order of the fields."""
+        return tuple(one.name for one in fields(cls) if not stages or one.metadata["stage"] in stages)
 
     @classmethod
     def check_names(cls, names) -> None:
-        """Raise ConfigError where a name is none of ours, with the nearest one as a hint."""
+        """Raise ConfigError where a name is not a parameter's, with the nearest one as a hint."""
         from difflib import get_close_matches
 
         for name in names:
@@ -158,7 +193,7 @@ class Config:
     def but(self, **changes) -> Config:
         """This configuration with some values changed; whole numbers are accepted for fractions."""
         self.check_names(changes)
-        types_ = {field.name: field.type for field in fields(self)}
+        types_ = {one.name: one.type for one in fields(self)}
         changes = {
             name: float(value) if types_[name] == "float" and type(value) is int else value
             for name, value in changes.items()
@@ -179,7 +214,7 @@ class Config:
         Raises
         ------
         ConfigError
-            If it is missing, no JSON object, or holds an unknown name or a wrong type.
+            If it is missing, not a JSON object, or holds an unknown name or a wrong type.
         """
         values = _read_object(path)
         values.pop("about", None)
@@ -194,6 +229,58 @@ class Config:
             return start.but(**values)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
+
+
+#: What the trained weights depend on, besides pixels, targets, split and the weights of parent runs.
+TRAINING_FIELDS = tuple(one.name for one in fields(Config) if one.metadata["key"])
+
+
+def describe(name: str) -> str:
+    """A parameter's help with its unit or its choices: the comment in the notebooks' parameters cells."""
+    declared = next(one.metadata for one in fields(Config) if one.name == name)
+    words = declared["help"] + (f", {declared['unit']}" if declared["unit"] else "")
+    choices = [str(choice) for choice in declared["one_of"]]
+    return words + ("" if all(choice in words for choice in choices) else f": {', '.join(choices)}")
+
+
+def list_parameters() -> str:
+    """All parameters as text: by stage, a line each with type, default and range, and one that says what it is."""
+    lines = []
+    for stage in STAGES:
+        lines.append(f"{stage}:")
+        for one in fields(Config):
+            if one.metadata["stage"] == stage:
+                allowed = _allowed(one)
+                lines.append(f"  {one.name}: {one.type} = {one.default!r}" + (f", {allowed}" if allowed else ""))
+                lines.append(f"      {describe(one.name)}")
+    return "\n".join(lines)
+
+
+def _check(declared: Field, value: Any) -> None:
+    """Raise ConfigError where a value has the wrong type or is out of range."""
+    name, kind, rule = declared.name, str(declared.type), declared.metadata
+    if not _has_type(value, kind):
+        raise ConfigError(f"{name} must be {kind}, not {value!r}")
+    if kind == "float" and not math.isfinite(value):
+        raise ConfigError(f"{name}={value!r} is out of range; it must be a finite number")
+    holds = (
+        (not rule["one_of"] or value in rule["one_of"])
+        and (rule["at_least"] is None or value >= rule["at_least"])
+        and (rule["above"] is None or value > rule["above"])
+        and (rule["at_most"] is None or value <= rule["at_most"])
+        and (rule["below"] is None or value < rule["below"])
+    )
+    if not holds:
+        raise ConfigError(f"{name}={value!r} is out of range; it must be {_allowed(declared)}")
+
+
+def _allowed(declared: Field) -> str:
+    """The range of a parameter in words; empty where there is none."""
+    rule = declared.metadata
+    if rule["one_of"]:
+        return f"one of {', '.join(map(str, rule['one_of']))}"
+    words = {"at_least": "at least", "above": "above", "at_most": "at most", "below": "below"}
+    return " and ".join(f"{text} {rule[name]}" for name, text in words.items() if rule[name] is not None)
 
 
 def _read_object(path: str | Path) -> dict:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from skinlesion.core.config import Config
-from skinlesion.core.errors import DataError, SkinLesionError
+from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 
 
 @contextmanager
@@ -132,9 +132,25 @@ class Run:
             raise DataError(f"{path} is not there yet; run {maker} for this run first")
         return path
 
-    def config(self, **changes) -> Config:
-        """The run's configuration with ``changes``, validated and written back."""
-        base = Config.from_file(self.config_file) if self.config_file.exists() else Config()
-        config = base.but(**changes)
-        write_json(self.config_file, config.to_dict())
-        return config
+
+def open_run(namespace: dict) -> tuple[Run, Config]:
+    """The run and the configuration of a notebook: ``files, config = open_run(globals())``.
+
+    The ``parameters`` cell declares ``run``, the run's folder, and parameters (``epochs: int = 8``). What it declares
+    overrides the run's ``config.json`` and is written back to it; there is no list of names that could miss one.
+
+    Raises
+    ------
+    ConfigError
+        Where ``run`` is missing, or a declared name is no parameter, or a value has another type or is out of range.
+    """
+    declared = namespace.get("__annotations__")
+    if declared is None and "__annotate__" in namespace:  # Python 3.14 evaluates annotations on request
+        declared = namespace["__annotate__"](1)
+    if "run" not in (declared or {}):
+        raise ConfigError('the parameters cell must declare run: str = "…", the run\'s folder; run that cell first')
+    run = Run(namespace["run"])
+    stored = Config.from_file(run.config_file) if run.config_file.exists() else Config()
+    config = stored.but(**{name: namespace[name] for name in declared if name != "run"})
+    write_json(run.config_file, config.to_dict())
+    return run, config

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from skinlesion.core.config import Config
+from skinlesion.core.config import TRAINING_FIELDS, Config
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.random_streams import generator
 from skinlesion.core.runs import Run, atomic, write_json
@@ -33,14 +33,6 @@ from skinlesion.training.networks.models import Classifier
 from skinlesion.training.parent_runs import check_lesions, earlier_stamp
 from skinlesion.training.session import NEW_EPOCH, Session
 from skinlesion.training.trained import Trained, load_trained, predict
-
-#: What the trained weights depend on, besides pixels, labels, split and the weights of earlier runs.
-TRAINING_FIELDS = (
-    "seed", "fold", "image_size", "fit", "balance", "target_count", "rotation", "flip", "scale", "shift", "shear",
-    "color", "degrade", "rand_augment", "erase", "mix", "model", "pretrained", "freeze", "epochs", "first_epochs",
-    "first_size", "batch_size", "optimizer", "learning_rate", "weight_decay", "warmup", "cosine",
-    "precision", "labels", "loss", "label_smoothing", "teachers", "distill", "average", "keep", "patience",
-)  # fmt: skip
 
 
 @dataclass
