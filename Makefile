@@ -60,13 +60,13 @@ browser:
 	  else echo "== browser: none found; the browser tests are skipped (install chromium to run them)"; fi
 
 app: $(STAMP)  ## the Flask page: [PORT=5000] [MODEL=dir]
-	@$(BIN)/python -m app --host $(HOST) --port $(or $(PORT),5000) --model "$(MODEL)"
+	@$(BIN)/python -m app.web --host $(HOST) --port $(or $(PORT),5000) --model "$(MODEL)"
 
 site: $(STAMP)  ## the on-device page in build/site, which needs Node: [MODEL=dir]
-	@$(BIN)/python -m app.device_site --model "$(MODEL)"
+	@$(BIN)/python -m app.device --model "$(MODEL)"
 
 widget: $(STAMP)  ## the Voila view: [PORT=8866] [MODEL=dir]
-	@$(BIN)/python -m app.widget --port $(or $(PORT),8866) --model "$(MODEL)"
+	@$(BIN)/python -m app.voila --port $(or $(PORT),8866) --model "$(MODEL)"
 
 lab: $(STAMP)  ## the notebooks in JupyterLab: [ARGS=--allow-root, as root in a container]
 	@$(BIN)/jupyter lab --notebook-dir notebooks $(ARGS)

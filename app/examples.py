@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from app.uploads import Upload
-from skinlesion.core import images
-
 FOLDER = Path(__file__).resolve().parent / "static" / "examples"
 
 
@@ -26,11 +23,3 @@ EXAMPLES = (
     Example("vasc", "an angioma"),
     Example("akiec", "an actinic keratosis"),
 )
-
-
-def find(name: str) -> Upload | None:
-    """The example of that name as if it had been uploaded; None where there is none."""
-    for example in EXAMPLES:
-        if example.name == name:
-            return Upload(f"Example drawn as {example.drawn_as}", frame=images.read(FOLDER / example.file))
-    return None

@@ -36,8 +36,8 @@ from playwright.sync_api import Page, sync_playwright
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
-from app import device_site  # noqa: E402
-from app.on_device import kept_headers  # noqa: E402
+from app.device import build  # noqa: E402
+from app.device.page import stored_headers  # noqa: E402
 from browser import ARGUMENTS, program  # noqa: E402
 from device import rgba  # noqa: E402
 from skinlesion.core import images  # noqa: E402
@@ -80,7 +80,7 @@ class Handler(SimpleHTTPRequestHandler):
     isolated = False
 
     def end_headers(self):
-        for name, value in kept_headers().items() if self.isolated else ():
+        for name, value in stored_headers().items() if self.isolated else ():
             self.send_header(name, value)
         super().end_headers()
 
@@ -220,7 +220,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         site = Path(scratch) / "site"
-        parts = device_site.build(output=site)
+        parts = build.build_site(output=site)
         found["download, MB"] = {name: size / 1e6 for name, size in parts.items()} | {"all": sum(parts.values()) / 1e6}
         half_weights(PRETRAINED / "model.onnx", Path(scratch) / "half.onnx")
         half = native(Path(scratch) / "half.onnx")

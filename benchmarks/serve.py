@@ -41,7 +41,7 @@ CORES = len(os.sched_getaffinity(0))
 PATH = "/api/v1/predict"
 # The app with other numbers of threads than it chooses itself.
 CHOSEN = (
-    "import sys; from app import create_app; from app.server import Server\n"
+    "import sys; from app.web import create_app; from app.web.server import Server\n"
     "threads, workers = map(int, sys.argv[1:])  # 0 threads: as the app chooses\n"
     "app = create_app({'THREADS': threads or None})\n"
     "server = Server(app, '127.0.0.1', 0, max_body=app.config['MAX_CONTENT_LENGTH'], workers=workers)\n"
@@ -79,7 +79,7 @@ class Client:
 @contextmanager
 def app(*command: str) -> Iterator[tuple[subprocess.Popen, int]]:
     """The app in a process of its own, from when it says that it listens; gives process and port."""
-    command = command or ("-m", "app", "--port", "0")
+    command = command or ("-m", "app.web", "--port", "0")
     process = subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     try:
         yield process, int(re.search(r":(\d+)/", process.stdout.readline())[1])

@@ -28,4 +28,4 @@ USER app
 EXPOSE 5000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
   CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/healthz', timeout=4)"]
-CMD ["python", "-m", "app", "--host", "0.0.0.0", "--port", "5000"]
+CMD ["python", "-m", "app.web", "--host", "0.0.0.0", "--port", "5000"]

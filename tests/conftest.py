@@ -44,7 +44,7 @@ def model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def application(model):
     """The Flask app with that model."""
-    from app import create_app
+    from app.web import create_app
 
     return create_app({"MODEL": model})
 

@@ -1,5 +1,5 @@
 // The service worker: one cache a version, filled as a whole and answered from, so that the page needs no network.
-// app/device_site.py puts SITE before it: the version, the headers, and every file with its SHA-256. Files for `later`
+// app/device/build.py puts SITE before it: the version, the headers, and every file with its SHA-256. Files for `later`
 // are kept once they have been asked for.
 
 const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));

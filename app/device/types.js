@@ -10,7 +10,7 @@
  */
 
 /**
- * @typedef {object} Model  model.json: the part of the manifest that answers need, as app/device_site.py writes it
+ * @typedef {object} Model  model.json: the part of the manifest that answers need, as app/device/build.py writes it
  * @property {string} name
  * @property {string} version
  * @property {string} file

@@ -14,10 +14,10 @@ import onnxruntime
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from scipy.special import softmax
-from test_widget import chosen
+from test_voila_view import chosen
 
-from app import create_app
-from app.widget_view import View
+from app.voila.view import View
+from app.web import create_app
 from skinlesion.core import images
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.demo.dataset import draw_example

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import tiny_model
-from app import create_app
-from app.problems import CODES
-from app.settings import from_environment
+from app.web import create_app
+from app.web.problems import CODES
+from app.web.settings import from_environment
 from skinlesion.core import images
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.taxonomy import ISIC8

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import tiny_model
-from app import create_app
+from app.web import create_app
 from browser import LOW_CONTRAST, chromium, strangers, watch  # noqa: F401  (chromium is the fixture `browser`)
 from skinlesion.core import images
 from skinlesion.core.taxonomy import ISIC8

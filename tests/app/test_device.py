@@ -13,9 +13,12 @@ import pytest
 from PIL import Image
 
 import tiny_model
-from app import create_app, device_site, pictures, present
-from app.device_icons import draw
-from app.on_device import PROTECTION, SOURCES, model_facts, node_needed
+from app import pictures, present
+from app.device import build
+from app.device.__main__ import main
+from app.device.icons import draw
+from app.device.page import PROTECTION, SOURCES, model_facts, node_needed
+from app.web import create_app
 from device import built, install, rgba, shipped  # noqa: F401  (the fixtures `site` and `predictor`)
 from skinlesion.core import images
 from skinlesion.core.taxonomy import HAM7, ISIC8
@@ -106,17 +109,17 @@ def test_the_app_serves_packed_files_with_the_pages_own_rules_and_no_others(tmp_
 
 
 def test_without_node_or_with_an_old_one_the_build_says_what_to_install(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(device_site, "_run", lambda *_, **__: "v18.19.0\n")
+    monkeypatch.setattr(build, "_run", lambda *_, **__: "v18.19.0\n")
     monkeypatch.setattr(shutil, "which", lambda name: name)
-    assert device_site.main([]) == 2
+    assert main([]) == 2
     assert re.search(r"needs Node.js \d+ or newer, not v18", capsys.readouterr().err)
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert device_site.main([]) == 2
+    assert main([]) == 2
     assert "install them first" in capsys.readouterr().err
     (tmp_path / "thesis.txt").touch()
-    assert device_site.main(["--output", str(tmp_path)]) == 2
+    assert main(["--output", str(tmp_path)]) == 2
     assert "name a new folder" in capsys.readouterr().err
-    assert device_site.main(["--model", str(tmp_path)]) == 2
+    assert main(["--model", str(tmp_path)]) == 2
     assert (tmp_path / "thesis.txt").exists()
 
 
@@ -141,13 +144,13 @@ def test_the_icons_are_the_svg_drawn_again():
 
 
 def test_all_there_is_to_download_is_at_most_twenty_megabytes(site):
-    parts = device_site.sizes(site)
+    parts = build.sizes(site)
     assert sum(parts.values()) < 20e6
     assert parts["model"] < 8e6
     assert 3e6 < parts["graphics"] < 6e6
     assert {path.suffix for path in site.rglob("network.onnx*")} == {".onnx", ".br", ".gz"}
     later = json.loads((site / "sw.js").read_text().removeprefix("const SITE = ").partition(";\n")[0])["later"]
-    assert set(later) == {f"ort/{name}" for name in device_site.GRAPHICS}
+    assert set(later) == {f"ort/{name}" for name in build.GRAPHICS}
 
 
 def test_the_pages_file_is_the_model_without_its_framing(site, predictor):
@@ -161,7 +164,7 @@ def test_the_pages_file_is_the_model_without_its_framing(site, predictor):
 
 
 def test_a_model_that_frames_in_another_way_is_refused(node, tmp_path, capsys):
-    assert device_site.main(["--model", str(tiny_model.write(tmp_path / "m")), "--output", str(tmp_path / "o")]) == 2
+    assert main(["--model", str(tiny_model.write(tmp_path / "m")), "--output", str(tmp_path / "o")]) == 2
     assert "export the model again" in capsys.readouterr().err
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from app import device_site, present
-from app.device_icons import draw
+from app import present
+from app.device import build
+from app.device.icons import draw
 from browser import LOW_CONTRAST, chromium, strangers, violations  # noqa: F401  (the fixture `browser`)
 from device import built, example, frames, kept, largest_difference, offering, ready, shipped  # noqa: F401
 from skinlesion.core import images
@@ -35,9 +36,7 @@ def elsewhere(site, tmp_path):
 
 @pytest.fixture(scope="module")
 def home(site):
-    with serving(
-        PRETRAINED, prelude=f"import app.on_device, pathlib; app.on_device.SITE = pathlib.Path({str(site)!r})"
-    ) as server:
+    with serving(PRETRAINED, prelude=f"import app.web, pathlib; app.web.SITE = pathlib.Path({str(site)!r})") as server:
         yield f"http://{server.host}:{server.port}"
 
 
@@ -228,14 +227,14 @@ def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewh
     first = page.evaluate("caches.keys()")
     script, style = folder / "sw.js", folder / "device.css"
     style.write_text("main { color: rgb(0, 0, 0); }")
-    script.write_text(device_site.service_worker(folder))
+    script.write_text(build.service_worker(folder))
     style.write_text("main { color: rgb(1, 2, 3); }")  # as during an upload: of a later version than its hash
     failed = page.evaluate(
         "navigator.serviceWorker.ready.then(own => own.update()).then(own => new Promise(resolve =>"
         " own.installing.addEventListener('statechange', event => resolve(event.target.state))))"
     )
     assert failed == "redundant", "a file that belongs to another version stops it"
-    script.write_text(device_site.service_worker(folder))
+    script.write_text(build.service_worker(folder))
     os.utime(script, (time.time() + 9, time.time() + 9))  # a second is what web servers tell apart
     page.reload()
     button = page.get_by_role("button", name="Load it")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tiny_model
-from app import device_site
+from app.device import build
 from browser import ARGUMENTS, chromium, program  # noqa: F401  (the fixture `browser`)
 from device import example, frames, install, kept, largest_difference, native, offering, ready
 from skinlesion.core.taxonomy import HAM7
@@ -56,8 +56,8 @@ def place(small, tmp_path_factory):
     install()
     root = tmp_path_factory.mktemp("root")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device_site, "_pack", lambda site: None)  # plain web servers hand out plain files
-        device_site.build(small, root / "page")
+        patch.setattr(build, "_pack", lambda site: None)  # plain web servers hand out plain files
+        build.build_site(small, root / "page")
     with offering(root, "page") as offered:
         yield offered
 
@@ -138,7 +138,7 @@ def test_fifty_frames_get_the_same_numbers_as_from_native_onnx_runtime(graphics,
 @pytest.mark.soak
 @pytest.mark.browser
 def test_the_shipped_network_too(graphics, tmp_path):
-    device_site.build(output=tmp_path / "page")
+    build.build_site(output=tmp_path / "page")
     with offering(tmp_path, "page") as offered:
         page = graphics.new_page()
         page.set_default_timeout(1_800_000)
@@ -165,7 +165,7 @@ def test_what_answers_otherwise_is_not_used(visit):
 def test_what_is_as_good_is_downloaded_by_who_chooses_it_used_and_kept_and_left_when_it_fails(visit, place):
     place.asked.clear()
     page = visit("result.milliseconds = 0")
-    large = sorted(f"/page/ort/{name}" for name in device_site.GRAPHICS)
+    large = sorted(f"/page/ort/{name}" for name in build.GRAPHICS)
     assert not [path for _, path, _ in place.asked if path in large]
     choose(page)
     assert told(page).startswith("In use: the same answers, 0 ms an image instead of ")

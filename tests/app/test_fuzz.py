@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import tiny_model
-from app import create_app
+from app.web import create_app
 from bombs import BOMBS, peak_memory
 from skinlesion.core import images
 from skinlesion.core.runs import write_json

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 import tiny_model
-from app import averaging, create_app, examples, markdown, openapi, pictures, present
+from app import averaging, examples, pictures, present
+from app.web import create_app, markdown, openapi
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.export.card import model_card
 from skinlesion.serving.manifest import Manifest

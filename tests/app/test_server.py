@@ -30,10 +30,10 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 # One worker that takes its time, and a queue of two.
 SLOW = """
 import functools, time
-import app.__main__
+import app.web.__main__
 from skinlesion.serving.predictor import Predictor
-app.__main__._cores = lambda: 1
-app.__main__.Server = functools.partial(app.__main__.Server, queue=2)
+app.web.__main__._cores = lambda: 1
+app.web.__main__.Server = functools.partial(app.web.__main__.Server, queue=2)
 quick = Predictor.predict
 Predictor.predict = lambda *arguments: time.sleep({seconds}) or quick(*arguments)
 """
@@ -212,7 +212,7 @@ def test_what_clients_send_at_once_has_a_bound(model):
 
 
 def run_app(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "app", *arguments]
+    command = [sys.executable, "-m", "app.web", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
 
 

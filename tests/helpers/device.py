@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from app import device_site
+from app.device import build
 from skinlesion.core import images
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.taxonomy import HAM7
@@ -37,7 +37,7 @@ ASK = """async ([text, width, height, provider]) => {
 def install():
     """Node with the locked packages. Like the browser, it may be missing on somebody's machine, but not under CI."""
     try:
-        device_site.install()
+        build.install()
     except SkinLesionError as error:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
 
@@ -47,7 +47,7 @@ def built(tmp_path_factory):
     """The page, built anew for a module."""
     install()
     folder = tmp_path_factory.mktemp("built") / "site"
-    device_site.build(output=folder)
+    build.build_site(output=folder)
     return folder
 
 

@@ -59,7 +59,7 @@ def body_of(data: bytes, count: int = 1, fields: dict | None = None) -> tuple[by
 
 @dataclass
 class Server:
-    """``python -m app`` in a process of its own."""
+    """``python -m app.web`` in a process of its own."""
 
     process: subprocess.Popen
     host: str
@@ -81,7 +81,7 @@ class Server:
 @contextmanager
 def serving(model: Path, *, prelude: str = "", environ: dict | None = None) -> Iterator[Server]:
     """Start the server on a free port, after the Python code ``prelude``; stop it, which must succeed, at the end."""
-    code = f"import sys\n{prelude}\nfrom app.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    code = f"import sys\n{prelude}\nfrom app.web.__main__ import main\nsys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "--port", "0", "--model", str(model)],
         cwd=REPOSITORY,

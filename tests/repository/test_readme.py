@@ -191,7 +191,7 @@ def test_lab_opens_the_notebooks():
     assert json.loads(done.stdout)["ServerApp"]["root_dir"] == "notebooks"
 
 
-@pytest.mark.parametrize(("command", "module"), [("make site", "app.device_site"), ("make widget", "app.widget")])
+@pytest.mark.parametrize(("command", "module"), [("make site", "app.device"), ("make widget", "app.voila")])
 def test_other_targets_start_their_modules(command, module):
     words = recipe(f"{command} MODEL=mine")
     assert words[1:3] == ["-m", module] and words[-2:] == ["--model", "mine"]

@@ -1,4 +1,4 @@
-"""``python -m app [--host 127.0.0.1] [--port 5000] [--model DIR]``: serve the page and the API with waitress."""
+"""``python -m app.web [--host 127.0.0.1] [--port 5000] [--model DIR]``: serve the page and the API with waitress."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 
-from app import create_app
-from app.server import Server
+from app.web import create_app
+from app.web.server import Server
 from skinlesion.core.errors import SkinLesionError
 
 MOST_WORKERS = 8  # each may need 700 MB for the largest request
@@ -41,7 +41,7 @@ def _port(text: str) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m app", description="Serve the upload page and its API.")
+    parser = argparse.ArgumentParser(prog="python -m app.web", description="Serve the upload page and its API.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=_port, default=5000, help="port to listen on; 0 takes a free one")
     parser.add_argument("--model", metavar="DIR", help="an exported model's folder (default: the shipped model)")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tiny_model
-from app import create_app
-from app.cores import SharedPredictor
+from app.web import create_app
+from app.web.shared_predictor import SharedPredictor
 from skinlesion.serving.predictor import Predictor
 
 

@@ -13,8 +13,8 @@ import secrets
 from flask import Flask, Response, current_app, g, request
 from markupsafe import Markup
 
-from app.problems import problem_response
-from app.security import SAFE_METHODS
+from app.web.problems import problem_response
+from app.web.security import SAFE_METHODS
 
 COOKIE = "skinlesion_form"
 FIELD = "csrf_token"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,16 +11,17 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 
 from app import averaging, examples, pictures, present
-from app.widget_faults import shown
-from app.widget_whatif import WhatIf
+from app.voila.callback_errors import shown
+from app.voila.what_if import WhatIf
 from skinlesion.core import images
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.serving.predictor import Prediction, Predictor
 
 HERE = Path(__file__).resolve().parent
+MODEL = "SKINLESION_MODEL"  # the environment variable that names the model's folder; empty for the shipped model
 MAX_IMAGES = 10  # at a time, as many as the page's form takes
 
-_templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
+_templates = Environment(loader=FileSystemLoader([HERE / "templates", HERE.parent / "templates"]), autoescape=True)
 _templates.filters["percent"] = present.percent
 
 
@@ -41,9 +43,17 @@ def render(template: str, **values) -> str:
     return _templates.get_template(template).render(**values)
 
 
+def open_view() -> ipywidgets.Widget:
+    """The view for the environment's model; where there is none, what to do about it."""
+    try:
+        return View(Predictor.load(os.environ.get(MODEL) or None)).page
+    except SkinLesionError as error:
+        return explain(error)
+
+
 def explain(error: SkinLesionError) -> ipywidgets.Widget:
     """What is shown where there is no model: why, and what to do about it."""
-    return ipywidgets.HTML(render("_widget_error.html", style=_style(), error=error))
+    return ipywidgets.HTML(render("_error.html", style=_style(), error=error))
 
 
 class View:
@@ -83,7 +93,7 @@ class View:
     def _assemble(self) -> ipywidgets.Widget:
         manifest = self._predictor.manifest
         head = render(
-            "_widget_head.html",
+            "_head.html",
             style=_style(),
             manifest=manifest,
             measured=present.measured(manifest),
@@ -145,10 +155,10 @@ class View:
                 self._known[example.name] = self._answer(f"Example drawn as {example.drawn_as}", data)
         answered = self.answered
         self.answers.value = render(
-            "_widget_answers.html", results=[self._result(each) for each in answered], explanation=present.SCORES
+            "_answers.html", results=[self._result(each) for each in answered], explanation=present.SCORES
         )
         usable = _usable(answered)
-        self.status.value = render("_widget_status.html", answered=answered, usable=usable)
+        self.status.value = render("_status.html", answered=answered, usable=usable)
         self.clear.layout.display = None if answered else "none"
         self._show_comparison()
         self.whatif.offer([(f"{i}. {title}", frame) for i, (title, frame, _) in enumerate(usable, start=1)])
@@ -165,7 +175,7 @@ class View:
         if self.together.value:
             average = averaging.average([prediction for _, _, prediction in usable], manifest)
             columns.append((f"Average of {len(usable)} images", None, average))
-        self.comparison.value = render("_widget_comparison.html", columns=columns, classes=manifest.labels)
+        self.comparison.value = render("_comparison.html", columns=columns, classes=manifest.labels)
 
     def _result(self, answered: Answered) -> present.Result:
         if answered.prediction is None:
@@ -179,4 +189,5 @@ def _try(name: str, button: ipywidgets.ToggleButton) -> ipywidgets.Widget:
 
 
 def _style() -> str:
-    return "\n".join((HERE / "static" / name).read_text(encoding="utf-8") for name in ("result.css", "widget.css"))
+    sheets = (HERE.parent / "static" / "result.css", HERE / "widget.css")
+    return "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)

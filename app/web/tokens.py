@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from flask import Response, current_app, request
 
-from app.problems import problem_response
+from app.web.problems import problem_response
 
 
 def guarded(view: Callable) -> Callable:

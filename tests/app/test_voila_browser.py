@@ -43,7 +43,7 @@ def voila(model, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "app.widget", f"--port={port}", f"--model={os.path.relpath(model, REPOSITORY)}"]
+    command = [sys.executable, "-m", "app.voila", f"--port={port}", f"--model={os.path.relpath(model, REPOSITORY)}"]
     log = tmp_path_factory.mktemp("voila") / "log"
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=output, stderr=output)

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 import tiny_model
-from app import examples, widget
-from app.widget_changes import NEUTRAL, SLIDERS, apply, working_copy
-from app.widget_view import MAX_IMAGES, View
+from app import examples
+from app.voila.image_changes import NEUTRAL, SLIDERS, apply, working_copy
+from app.voila.view import MAX_IMAGES, View, open_view
 from skinlesion.core import images
 from skinlesion.core.errors import ModelError
 from skinlesion.serving.predictor import Predictor
@@ -254,7 +254,7 @@ def test_what_goes_wrong_in_a_slider_is_shown(predictor, lesion, monkeypatch, ca
 
 def test_view_without_a_model_says_how_to_make_one(monkeypatch, tmp_path):
     monkeypatch.setenv("SKINLESION_MODEL", str(tmp_path))
-    assert "make reports" in widget.view().value
+    assert "make reports" in open_view().value
 
 
 def test_view_refuses_a_model_that_was_tampered_with(monkeypatch, tmp_path):
@@ -262,7 +262,7 @@ def test_view_refuses_a_model_that_was_tampered_with(monkeypatch, tmp_path):
     with (folder / "model.onnx").open("ab") as file:
         file.write(b"x")
     monkeypatch.setenv("SKINLESION_MODEL", str(folder))
-    assert "SHA-256 differs" in widget.view().value
+    assert "SHA-256 differs" in open_view().value
 
 
 def test_serving_says_in_one_line_what_stops_it(model, tmp_path):
@@ -271,7 +271,7 @@ def test_serving_says_in_one_line_what_stops_it(model, tmp_path):
             (["--model", tmp_path], "make reports"),
             (["--model", model, "--port", str(taken.getsockname()[1])], "choose another --port"),
         ):
-            command = [sys.executable, "-m", "app.widget", *arguments]
+            command = [sys.executable, "-m", "app.voila", *arguments]
             done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
             assert done.returncode == 2
             assert words in done.stderr
@@ -279,5 +279,5 @@ def test_serving_says_in_one_line_what_stops_it(model, tmp_path):
 
 
 def test_notebook_is_stored_without_outputs():
-    notebook = json.loads((REPOSITORY / "app" / "widget.ipynb").read_text())
+    notebook = json.loads((REPOSITORY / "app" / "voila" / "widget.ipynb").read_text())
     assert [(cell["outputs"], cell["execution_count"]) for cell in notebook["cells"]] == [([], None)]

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from flask import Flask, Response, request
 
-from app.problems import problem_response
-from app.security import SAFE_METHODS
+from app.web.problems import problem_response
+from app.web.security import SAFE_METHODS
 
 CLIENTS = 10_000  # that are remembered; about 2 MB
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Blueprint, current_app, g, jsonify
 
-from app import openapi, uploads
-from app.problems import problem_response, status_of
-from app.tokens import guarded
+from app.web import openapi, uploads
+from app.web.problems import problem_response, status_of
+from app.web.tokens import guarded
 
 blueprint = Blueprint("api", __name__)
 

@@ -11,8 +11,8 @@ import ipywidgets
 import numpy as np
 
 from app import pictures
-from app.widget_changes import NEUTRAL, SLIDERS, Slider, apply, working_copy
-from app.widget_faults import shown
+from app.voila.callback_errors import shown
+from app.voila.image_changes import NEUTRAL, SLIDERS, Slider, apply, working_copy
 from skinlesion.serving.predictor import Prediction, Predictor
 
 POINTS = 21  # of a curve
@@ -53,7 +53,7 @@ class WhatIf:
         self.offer([])
 
     def _assemble(self) -> ipywidgets.Widget:
-        head = ipywidgets.HTML(self._render("_widget_whatif_head.html"))
+        head = ipywidgets.HTML(self._render("_whatif_head.html"))
         seen = ipywidgets.VBox([self.pictures, self.verdict])
         controls = ipywidgets.VBox([self.image, *self.sliders.values(), self.reset])
         parts = {"seen": seen, "controls": controls, "curve": self.curve, "table": self.table}
@@ -105,15 +105,15 @@ class WhatIf:
         now = self._predictor.predict([frame])[0]
         self._now = now.malignant_probability
         moved = {"before": self._unchanged, "now": now}
-        self.verdict.value = self._render("_widget_verdict.html", **moved, changed=values != NEUTRAL)
+        self.verdict.value = self._render("_verdict.html", **moved, changed=values != NEUTRAL)
         self.pictures.value = self._render(
-            "_widget_pictures.html",
+            "_pictures.html",
             original=pictures.preview(self._frame),
             picture=pictures.preview(frame),
             changes=[(s.label, s.text(values[s.name])) for s in SLIDERS if values[s.name] != s.neutral],
         )
         self.table.value = self._render(
-            "_widget_moves.html",
+            "_moves.html",
             **moved,
             classes=sorted(self._predictor.manifest.labels, key=lambda d: -self._unchanged.probabilities[d.code]),
             reduced=None if self._frame is self._frames[self.image.index] else self._frame.shape,
@@ -141,7 +141,7 @@ class WhatIf:
 
     def _show_curve(self) -> None:
         self.curve.value = self._render(
-            "_widget_curve.html",
+            "_curve.html",
             curve=self._curve,
             whole=len(self._curve.values) == POINTS,
             here=self.sliders[self._along.name].value,

@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 from flask import Blueprint, current_app, g, render_template, request
 from markupsafe import Markup
 
-from app import averaging, examples, markdown, openapi, present, reference, uploads
-from app.problems import status_of
+from app import averaging, examples, present
+from app.web import markdown, openapi, reference, uploads
+from app.web.problems import status_of
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
 from skinlesion.export.card import model_card
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Prediction
 
-blueprint = Blueprint("pages", __name__)
+blueprint = Blueprint("pages", __name__, template_folder="../templates")  # those that the front ends share
 
 #: What the header leads to, as (endpoint, words).
 NAVIGATION = (
@@ -106,9 +107,12 @@ def privacy():
 
 
 def _received() -> list[uploads.Upload]:
-    """The example that was asked for, else what was uploaded."""
-    example = examples.find(request.form.get("example", ""))
-    return [example] if example else uploads.receive()
+    """The example that was chosen, as if it had been uploaded; else what was uploaded."""
+    for example in examples.EXAMPLES:
+        if example.name == request.form.get("example"):
+            frame = images.read(examples.FOLDER / example.file)
+            return [uploads.Upload(f"Example drawn as {example.drawn_as}", frame=frame)]
+    return uploads.receive()
 
 
 def _result(upload: uploads.Upload, prediction: Prediction | None, manifest: Manifest) -> present.Result:

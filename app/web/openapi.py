@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import skinlesion
-from app.problems import CODES
+from app.web.problems import CODES
 from skinlesion.core import images
 from skinlesion.core.taxonomy import LabelSet
 

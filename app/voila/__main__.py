@@ -1,4 +1,4 @@
-"""The Voila view: the Flask page's answers inside a notebook. ``python -m app.widget`` serves ``widget.ipynb``.
+"""The Voila view: the Flask page's answers inside a notebook. ``python -m app.voila`` serves ``widget.ipynb``.
 
 ``jupyter/voila.json`` holds Voila's settings: a kernel with the model loaded waits for each visitor and is replaced
 once the page stands; kernels that nobody looks at end after an hour; nothing but the view is served, under no name but
@@ -13,22 +13,11 @@ import socket
 import sys
 from pathlib import Path
 
-import ipywidgets
-
-from app.widget_view import View, explain
+from app.voila.view import MODEL
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.serving.predictor import Predictor
 
 HERE = Path(__file__).resolve().parent
-MODEL = "SKINLESION_MODEL"  # the environment variable that names the model's folder; empty for the shipped model
-
-
-def view() -> ipywidgets.Widget:
-    """The view for the environment's model; where there is none, what to do about it."""
-    try:
-        return View(Predictor.load(os.environ.get(MODEL) or None)).page
-    except SkinLesionError as error:
-        return explain(error)
 
 
 def _check_port(port: int) -> None:
@@ -42,7 +31,7 @@ def _check_port(port: int) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Check model and port, then become Voila, with a template that asks no other host for anything."""
-    parser = argparse.ArgumentParser(prog="python -m app.widget", description="Serve the notebook view with Voila.")
+    parser = argparse.ArgumentParser(prog="python -m app.voila", description="Serve the notebook view with Voila.")
     parser.add_argument("--port", type=int, default=8866, help="port to listen on, on this machine only")
     parser.add_argument("--model", metavar="DIR", help="an exported model's folder (default: the shipped model)")
     chosen = parser.parse_args(arguments)

@@ -1,32 +1,30 @@
-"""``python -m app.device_site [--model DIR] [--output DIR]``: build the on-device page, files for any web server.
+"""Build the on-device page: files for any web server.
 
 They are the sources in ``app/device``, ONNX Runtime Web from npm as ``package-lock.json`` pins it, and the model.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
 from app import present
-from app.device_icons import write_icons
+from app.device.icons import write_icons
+from app.device.page import MODEL, RULES, SITE, SOURCES, model_facts, node_needed, stored_headers
 from app.examples import EXAMPLES
 from app.examples import FOLDER as EXAMPLE_FOLDER
-from app.on_device import MODEL, RULES, SITE, SOURCES, kept_headers, model_facts, node_needed
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.export.variants import half_weights, without_framing
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
 
-APP = Path(__file__).resolve().parent
+APP = Path(__file__).resolve().parents[1]
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 #: The runtime with WebGPU, for who chooses it.
 GRAPHICS = ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
@@ -38,7 +36,7 @@ STATIC = ("icon.svg", "page.css", "result.css")
 PACKED = (".br", ".gz")
 
 
-def build(model: Path | None = None, output: Path = SITE) -> dict[str, int]:
+def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]:
     """Build the page into ``output``, which is replaced as a whole.
 
     Parameters
@@ -185,29 +183,8 @@ def service_worker(site: Path) -> str:
     }
     source = (SOURCES / "sw.js").read_text(encoding="utf-8")
     files = {name: "sha256-" + base64.b64encode(digest).decode() for name, digest in digests.items()}
-    version = hashlib.sha256(json.dumps([source, files, kept_headers()]).encode()).hexdigest()[:16]
+    version = hashlib.sha256(json.dumps([source, files, stored_headers()]).encode()).hexdigest()[:16]
     del files["index.html"]
     later = {f"ort/{name}": files.pop(f"ort/{name}") for name in GRAPHICS}
-    known = {"version": version, "headers": kept_headers(), "files": {"./": None, **files}, "later": later}
+    known = {"version": version, "headers": stored_headers(), "files": {"./": None, **files}, "later": later}
     return f"const SITE = {json.dumps(known, indent=1)};\n\n{source}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m app.device_site", description="Build the on-device page.")
-    parser.add_argument("--model", metavar="DIR", help="an exported model's folder (default: the shipped model)")
-    parser.add_argument("--output", metavar="DIR", type=Path, default=SITE, help="the folder to write (build/site)")
-    chosen = parser.parse_args(arguments)
-    try:
-        parts = build(Path(chosen.model) if chosen.model else None, chosen.output)
-    except SkinLesionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    more = parts.pop("graphics") / 1e6
-    told = ", ".join(f"{part} {size / 1e6:.1f}" for part, size in parts.items())
-    total = sum(parts.values()) / 1e6
-    print(f"{chosen.output}: {total:.1f} MB to download ({told}), {more:.1f} more with the graphics processor")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

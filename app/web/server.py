@@ -19,9 +19,9 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer, create_server
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 
-from app.intake import Intake, Parser, TooBusy
-from app.problems import as_problem, problem_page
-from app.security import HEADERS, SAFE_METHODS
+from app.web.body_limits import Intake, Parser, TooBusy
+from app.web.problems import as_problem, problem_page
+from app.web.security import HEADERS, SAFE_METHODS
 from skinlesion.core.errors import SkinLesionError
 
 QUEUE = 32  # uploads that wait

@@ -1,0 +1,1 @@
+"""The page that runs in the browser: its JavaScript, and the program that builds it."""

@@ -1,0 +1,67 @@
+"""What the on-device page is made of: where its files are, what it may do, and what it knows of the model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from app import present
+from app.headers import HEADERS
+from skinlesion.serving.manifest import Manifest
+
+SOURCES = Path(__file__).resolve().parent
+
+#: Where ``make site`` puts the page.
+SITE = SOURCES.parents[1] / "build" / "site"
+
+#: In the page's folder, what its predictions are made with.
+MODEL = "model.json"
+
+#: In the page, where a server's own navigation goes.
+NAVIGATION = "<!-- navigation -->"
+
+#: What the page may do: run its own scripts and WebAssembly, and ask nobody but the server it came from.
+RULES = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
+    "style-src 'self'; img-src 'self' blob:; manifest-src 'self'; form-action 'none'; base-uri 'none'"
+)
+PROTECTION = {
+    "Content-Security-Policy": f"{RULES}; frame-ancestors 'none'",
+    # With the opener policy that every page has, it isolates the page from other sites, so that it may use threads.
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
+
+
+def node_needed() -> str:
+    """The oldest version of Node that builds the page."""
+    package = json.loads((SOURCES / "package.json").read_text(encoding="utf-8"))
+    return package["engines"]["node"].removeprefix(">=")
+
+
+def stored_headers() -> dict[str, str]:
+    """The headers that the page's service worker gives to what it stores, wherever the page was served from."""
+    return {name: text for name, text in (HEADERS | PROTECTION).items() if name != "Cache-Control"}
+
+
+def model_facts(manifest: Manifest) -> dict:
+    """Which model it is, what makes an answer of its outputs, and puts it into words; ``Model`` in ``device/types.js``.
+
+    A page that knows other facts than the app's model gives other answers than the app.
+    """
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "outputs": list(manifest.outputs),
+        "labels": [asdict(diagnosis) for diagnosis in manifest.labels],
+        "image_size": manifest.image_size,
+        "fit": manifest.fit,
+        "crops": manifest.crops,
+        "temperature": manifest.temperature,
+        "prior_shift": manifest.prior_shift.tolist(),
+        "decision_weights": manifest.decision_weights.tolist(),
+        "threshold": manifest.referral["threshold"],
+        "domain_threshold": manifest.domain_threshold,
+        "own_domain": manifest.domain_method != "energy",
+        "measured": present.measured(manifest),
+    }

@@ -1,0 +1,66 @@
+"""The Flask page and its API, thin over ``skinlesion.serving``; ``python -m app.web`` serves both."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from flask import Flask, g
+
+from app.device.page import SITE
+from app.web import api, device, forms, limits, pages, problems, security, settings, uploads
+from app.web.shared_predictor import SharedPredictor
+from skinlesion.core import images
+from skinlesion.serving.predictor import Predictor
+
+
+def create_app(test_config: dict | None = None) -> Flask:
+    """Make the application; the model is loaded here, so that a bad one stops the start and not a request.
+
+    Parameters
+    ----------
+    test_config : dict
+        Replaces values of the configuration, such as ``MODEL``, a model folder, and ``HOST``, the address listened on.
+
+    Raises
+    ------
+    ModelError
+        If there is no model, or it cannot be trusted.
+    ConfigError
+        If the environment asks for something impossible.
+    """
+    app = Flask(__name__, static_folder="../static")
+    app.request_class = uploads.MemoryRequest
+    app.config.from_mapping(
+        MODEL=None,  # the shipped model
+        THREADS=None,  # that one prediction computes with; None: as many as are free
+        MAX_IMAGES=10,  # a request
+        MAX_PIXELS=25_000_000,  # an image: 24 megapixels, as cameras have them; it takes up to 600 MB to predict
+        MAX_REQUEST_PIXELS=60_000_000,  # all images of a request
+        MAX_CONTENT_LENGTH=3 * images.MAX_BYTES + 2**20,  # bytes a request; the last MiB is for what wraps the files
+        MAX_FORM_PARTS=20,
+        SITE=SITE,
+    )
+    chosen = {"HOST": "127.0.0.1", **(test_config or {})}
+    app.config.from_mapping(settings.from_environment(os.environ, chosen["HOST"]))
+    app.config.from_mapping(chosen)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the contract's order
+    logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines describe the image
+    model, threads = app.config["MODEL"], app.config["THREADS"]
+    predictor = SharedPredictor(model) if threads is None else Predictor.load(model, threads=threads)
+
+    @app.before_request
+    def offer_predictor() -> None:
+        g.predictor = predictor
+
+    @app.context_processor
+    def offer_manifest() -> dict:
+        return {"manifest": predictor.manifest}
+
+    app.register_blueprint(pages.blueprint)
+    app.register_blueprint(api.blueprint)
+    app.register_blueprint(device.blueprint)
+    problems.init_app(app)
+    for guard in (security, limits, forms):  # in this order: each costs more than the one before
+        guard.init_app(app)
+    return app
