@@ -22,7 +22,17 @@ VIEWS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run depends on. The comments give unit and meaning; the ``parameters`` cells show the same."""
+    """Everything a run depends on. The comments give unit and meaning; the ``parameters`` cells show the same.
+
+    Examples
+    --------
+    >>> config = Config(model="tf_efficientnet_lite0", pretrained=True, image_size=160)
+    >>> config.but(epochs=5).epochs
+    5
+    >>> Config(epochs=0)
+    Traceback (most recent call last):
+    skinlesion.core.errors.ConfigError: epochs=0 is out of range; it must be at least 1
+    """
 
     # data
     data: str = "demo"  # "demo", or the place of a data set: folder, .csv or .npz
