@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import cross_val_predict
@@ -11,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.demo import dataset as demo
+from skinlesion.data.demo import drawing
 from skinlesion.data.demo.camera import Sitting
 from skinlesion.data.demo.classes import LOOKALIKES, draw_lesion
 
@@ -32,6 +34,17 @@ def test_an_example_is_the_same_each_time_and_needs_a_known_diagnosis():
     assert not np.array_equal(demo.draw_example("nv", 3), demo.draw_example("nv", 4))
     with pytest.raises(DataError, match="'wart'.*akiec"):
         demo.draw_example("wart", 0)
+
+
+def test_cells_are_those_of_scipys_tree():
+    side, rows = drawing._TILE, drawing._TILE // drawing._CELL
+    corners = np.stack(np.meshgrid(np.arange(rows), np.arange(rows)), axis=-1)
+    points = (corners + np.random.default_rng(1).uniform(0.15, 0.85, corners.shape)) * drawing._CELL
+    y, x = np.divmod(np.arange(side * side), side)
+    distances, nearest = cKDTree(points.reshape(-1, 2), boxsize=side).query(np.stack([x, y], axis=1), k=2)
+    ours = drawing._nearest_two(points)
+    np.testing.assert_array_equal(ours[0].T, distances)
+    np.testing.assert_array_equal(ours[1].T, nearest)
 
 
 def contrast(pixels, mask):

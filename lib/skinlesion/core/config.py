@@ -72,7 +72,17 @@ _below_one = {"at_least": 0, "below": 1}
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run depends on; ``print(list_parameters())`` explains each parameter."""
+    """Everything a run depends on; ``print(list_parameters())`` explains each parameter.
+
+    Examples
+    --------
+    >>> config = Config(model="tf_efficientnet_lite0", pretrained=True, image_size=160)
+    >>> config.but(epochs=5).epochs
+    5
+    >>> Config(epochs=0)
+    Traceback (most recent call last):
+    skinlesion.core.errors.ConfigError: epochs=0 is out of range; it must be at least 1
+    """
 
     # What the training key holds instead of the fields that opt out of it: the pixels, targets and split themselves.
     data: str = _data("demo", '"demo", or the place of a data set: folder, .csv or .npz', in_training_key=False)

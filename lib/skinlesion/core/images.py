@@ -188,6 +188,13 @@ def read(path: str | Path) -> np.ndarray:
     ------
     ImageError
         Code ``missing`` where nothing is there; else as :func:`decode`.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> Image.new("RGB", (640, 480)).save("lesion.png")
+    >>> read("lesion.png").shape
+    (480, 640, 3)
     """
     archive, mark, member = str(path).partition(".npz!")
     if not mark:

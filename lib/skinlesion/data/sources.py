@@ -40,7 +40,15 @@ def load_table(
     Raises
     ------
     DataError
-        Where there is nothing, nothing that fits a kind, or the labels asked for cannot be told apart.
+        Where there is nothing, nothing that fits a kind, or the data do not distinguish the labels asked for.
+
+    Examples
+    --------
+    >>> table = load_table("demo:80")
+    >>> len(table), table.labels.codes
+    (80, ('akiec', 'bcc', 'bkl', 'df', 'mel', 'nv', 'vasc'))
+    >>> print(table.keep(table.frame["sex"] == "female").counts()["nv"])
+    8
     """
     chosen = label_set(labels)
     demo = re.fullmatch(r"demo(?::(.+))?", data)

@@ -79,6 +79,18 @@ def evaluate(predictions: Predictions, replicates: int = 2000, seed: int = 0) ->
     -------
     dict: the metrics of :data:`OVERALL`; ``per_class`` {code: the metrics of :data:`PER_CLASS`}; ``labels``,
     ``n_images``, ``n_lesions``, ``replicates``, ``interval``
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> codes = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+    >>> rows = [{f"p_{code}": 0.7 if code == said else 0.05 for code in codes} for said in ("mel", "nv", "nv", "nv")]
+    >>> truth = {"image_id": ["a", "b", "c", "d"], "label": ["mel", "mel", "nv", "nv"]}
+    >>> pd.DataFrame(rows).assign(**truth).to_csv("predictions.csv", index=False)
+    >>> from skinlesion import read_predictions
+    >>> found = evaluate(read_predictions("predictions.csv"))
+    >>> found["balanced_accuracy"]["value"], found["per_class"]["mel"]["sensitivity"]["value"]
+    (0.75, 0.5)
     """
     resamples = resample(predictions.lesions, replicates, seed)
     return summarised(predictions, replicate_values(predictions, resamples), resamples)

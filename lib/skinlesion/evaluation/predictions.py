@@ -218,6 +218,18 @@ def read(path: str | Path, labels_csv: str | Path | None = None) -> Predictions:
     ------
     DataError
         For a file that cannot be read or breaks the contract; the message names the column or the images.
+
+    Examples
+    --------
+    A challenge submission, and the ground truth as the challenge publishes it:
+
+    >>> from pathlib import Path
+    >>> header = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\\n"
+    >>> _ = Path("submission.csv").write_text(header + "one,.7,.1,.1,.1,0,0,0\\ntwo,.2,.8,0,0,0,0,0\\n")
+    >>> _ = Path("truth.csv").write_text(header + "one,1,0,0,0,0,0,0\\ntwo,1,0,0,0,0,0,0\\n")
+    >>> predictions = read("submission.csv", "truth.csv")
+    >>> [predictions.labels.codes[row] for row in predictions.predicted]
+    ['mel', 'nv']
     """
     frame = read_table(path)
     try:

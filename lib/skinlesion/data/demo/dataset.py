@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from skinlesion.core import runs
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
@@ -179,6 +178,12 @@ def draw_example(dx: str, seed: int) -> np.ndarray:
     ------
     DataError
         If there is no such diagnosis.
+
+    Examples
+    --------
+    >>> image = draw_example("mel", seed=5)
+    >>> image.shape, image.dtype
+    ((150, 200, 3), dtype('uint8'))
     """
     rng = np.random.default_rng(seed)
     label = ("ak" if rng.random() < 0.4 else "scc") if dx == "akiec" else dx
@@ -213,6 +218,8 @@ def _move(temporary: Path, folder: Path, identity: dict) -> None:
 
 
 def _write(folder: Path, n: int, seed: int, progress: bool) -> None:
+    from tqdm import tqdm  # drawing one image, where only predicting is installed, needs none
+
     lesions = _plan(n, seed)
     rows, labels = [], []
     names = ("HAM10000_images_part_1", "HAM10000_images_part_2", MASKS)

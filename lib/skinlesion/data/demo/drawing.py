@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache, reduce
+from itertools import product
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy.spatial import cKDTree
 
 SIDE = 224  # pixels of the square canvas, at the scale of the final image
 _TILE = 512  # pixels of the periodic noise tiles; a power of two, so that wrapping round is a bit mask
@@ -63,13 +63,38 @@ def _cell_tile(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nda
     across = _TILE // _CELL
     corners = np.stack(np.meshgrid(np.arange(across), np.arange(across)), axis=-1).reshape(-1, 2)
     points = (corners + rng.uniform(0.15, 0.85, corners.shape)) * _CELL
-    y, x = np.divmod(np.arange(_TILE * _TILE), _TILE)
-    (near, far), (first, second) = (a.T for a in cKDTree(points, boxsize=_TILE).query(np.stack([x, y], axis=1), k=2))
+    (near, far), (first, second) = _nearest_two(points.reshape(across, across, 2))
     apart = np.abs(points[first] - points[second])
     apart = np.hypot(*np.minimum(apart, _TILE - apart).T)
     border = (far**2 - near**2) / (2 * apart)
     value = rng.random(len(points))
     return tuple(a.astype(np.float32) for a in (border / _CELL, near / _CELL, value[first]))
+
+
+def _nearest_two(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to each pixel's nearest two points and their numbers, [2, _TILE * _TILE] each; the tile is periodic.
+
+    ``points`` [rows, columns, (x, y)] lie one a cell and 0.15 cells or more off its sides, so none beyond the next two
+    cells can be second. SciPy's tree gives the same bits, but predicting a drawn image should need no SciPy.
+    """
+    rows, columns = points.shape[:2]
+    numbers = np.arange(rows * columns).reshape(rows, columns)
+    pixels = np.arange(_TILE, dtype=float).reshape(-1, _CELL)
+    distances = np.full((2, rows, _CELL, columns, _CELL), np.inf)
+    nearest = np.zeros(distances.shape, int)
+    for shift in product(range(-2, 3), repeat=2):
+        number = np.roll(numbers, shift, (0, 1))
+        x, y = points.reshape(-1, 2)[number].transpose(2, 0, 1)[..., None]  # [rows, columns, 1]
+        dx, dy = np.abs(x - pixels[None, :, :]), np.abs(y - pixels[:, None, :])  # [rows, columns, _CELL]
+        dx, dy = np.minimum(dx, _TILE - dx) ** 2, np.minimum(dy, _TILE - dy) ** 2
+        distance = np.sqrt(dx[:, None, :, :] + dy.swapaxes(1, 2)[..., None])
+        number = np.broadcast_to(number[:, None, :, None], distance.shape)
+        closer, second = distance < distances[0], distance < distances[1]
+        distances[1] = np.where(closer, distances[0], np.where(second, distance, distances[1]))
+        nearest[1] = np.where(closer, nearest[0], np.where(second, number, nearest[1]))
+        np.copyto(distances[0], distance, where=closer)
+        np.copyto(nearest[0], number, where=closer)
+    return distances.reshape(2, -1), nearest.reshape(2, -1)
 
 
 @lru_cache(maxsize=1)
