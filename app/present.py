@@ -84,7 +84,7 @@ def result(title: str, frame: np.ndarray | None, prediction: Prediction, manifes
         notices=tuple(_notices(prediction, rows)),
         overlay=overlay,
         measured=measured(manifest),
-        operating_point=manifest.referral["threshold"],
+        operating_point=manifest.decision.referral_threshold,
     )
 
 
@@ -99,7 +99,7 @@ def reason(prediction: Prediction, manifest: Manifest) -> str:
     side = "at or above" if prediction.referral == "refer" else "below"
     return (
         f"The probability of a malignant or pre-malignant lesion is {percent(prediction.malignant_probability)}, "
-        f"{side} this model's operating point of {percent(manifest.referral['threshold'])}."
+        f"{side} this model's operating point of {percent(manifest.decision.referral_threshold)}."
     )
 
 

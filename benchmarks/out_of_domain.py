@@ -27,7 +27,9 @@ from skinlesion.core.runs import Run, atomic
 from skinlesion.data.demo.not_dermatoscopic import foreign_sets
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import load_split
-from skinlesion.evaluation.out_of_domain import detection, kept_by_class
+from skinlesion.evaluation.bootstrap import resample, summarise
+from skinlesion.evaluation.metrics import ratio
+from skinlesion.evaluation.out_of_domain import detection
 from skinlesion.evaluation.robustness import sample_evenly
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.training.domain import MOST_OF_A_CLASS, fit_gaussian
@@ -71,6 +73,13 @@ def candidates(features: np.ndarray, y: np.ndarray) -> dict[str, tuple[Score, in
         f"nearest neighbour {NEIGHBOUR}": (lambda logits, x: nearest(x), features.size),
         SERVED: (lambda logits, x: domain.score(x), domain.components.size + d),
     }
+
+
+def kept_by_class(in_domain: np.ndarray, y: np.ndarray, codes: Sequence[str], lesions: np.ndarray) -> dict[str, dict]:
+    """Fraction of each class's images that count as in domain, with its interval over lesions."""
+    resamples, classes = resample(lesions), np.eye(len(codes))[y]
+    fractions = ratio(resamples.totals(classes * in_domain[:, None]), resamples.totals(classes))
+    return {code: summarise(fractions[:, i], int(classes[:, i].sum())) for i, code in enumerate(codes)}
 
 
 def main() -> None:

@@ -29,11 +29,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from skinlesion.core import images
+from skinlesion.core.machine import cores
 from skinlesion.core.runs import write_json
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import BATCH_FRAMES, Predictor
-from skinlesion.serving.score import cores, score
+from skinlesion.serving.score import score
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DIFFERENT = 14  # images; the others are copies

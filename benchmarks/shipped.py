@@ -41,8 +41,8 @@ from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import FOLDS, load_split
 from skinlesion.data.table import LesionTable
-from skinlesion.evaluation import compare, operating
-from skinlesion.evaluation import decision_fit as decision
+from skinlesion.decision import Decision
+from skinlesion.evaluation import compare, decision_fit, operating
 from skinlesion.evaluation import subgroup_gaps as gaps
 from skinlesion.evaluation import subgroup_metrics as subgroups
 from skinlesion.evaluation.bootstrap import describe
@@ -117,17 +117,17 @@ def keep_fold(config: Config, run: Run, place: Path, fingerprint: str) -> None:
     })  # fmt: skip
 
 
-def choose(config: Config, labels: LabelSet, rows: pd.DataFrame, learned: np.ndarray) -> decision.Decision:
+def choose(config: Config, labels: LabelSet, rows: pd.DataFrame, learned: np.ndarray) -> Decision:
     """Temperature, decision rule and thresholds by what these images' logits say."""
     y = rows["label"].map({code: i for i, code in enumerate(labels.codes)}).to_numpy()
     prior = np.bincount(y, minlength=len(labels)) / len(y)
-    return decision.choose(
+    return decision_fit.choose(
         logits_of(rows), y, labels, training_prior=learned, prior=prior,
         referral_sensitivity=config.referral_sensitivity,
     )  # fmt: skip
 
 
-def predictions(chosen: decision.Decision, split: pd.DataFrame) -> Predictions:
+def predictions(chosen: Decision, split: pd.DataFrame) -> Predictions:
     logits = logits_of(split)
     codes = {code: i for i, code in enumerate(chosen.labels.codes)}
     return Predictions(

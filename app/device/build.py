@@ -29,7 +29,7 @@ RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thre
 #: The runtime with WebGPU, for who chooses it.
 GRAPHICS = ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
 PAGE = (
-    "answer.js", "download.js", "engine.js", "fit.js", "frame.js", "graphics.js", "keep.js", "overlay.js", "page.js",
+    "decision.js", "download.js", "engine.js", "fit.js", "frame.js", "graphics.js", "keep.js", "overlay.js", "page.js",
     "view.js", "words.js", "worker.js", "device.css", "manifest.webmanifest",
 )  # fmt: skip
 STATIC = ("icon.svg", "page.css", "result.css")

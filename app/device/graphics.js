@@ -1,6 +1,6 @@
 // The graphics processor: a second engine, taken where it gives the first one's answers in less time.
 
-import { answer } from "./answer.js";
+import { decide } from "./decision.js";
 import { start } from "./engine.js";
 
 /** @import {Engine} from "./engine.js" */
@@ -62,7 +62,7 @@ export function verdict(model, pairs) {
  */
 function difference(model, one, other) {
   if (![...other.logits, other.domain ?? 0, ...(other.maps?.data ?? [])].every(Number.isFinite)) return Infinity;
-  const [a, b] = [one, other].map(({ logits, domain }) => answer(model, logits, domain));
+  const [a, b] = [one, other].map(({ logits, domain }) => decide(model, logits, domain));
   const apart = a.probabilities.map((p, i) => Math.abs(p - b.probabilities[i]));
   apart.push(Math.abs(a.domainScore - b.domainScore) / (1 + Math.abs(a.domainScore)));
   if (one.maps && other.maps) {

@@ -1,6 +1,6 @@
 // The page: images in by file, camera, drop, paste or example; a card out for each. Nothing leaves the device.
 
-import { answer } from "./answer.js";
+import { decide } from "./decision.js";
 import { start } from "./engine.js";
 import { attempt, offered } from "./graphics.js";
 import { keep } from "./keep.js";
@@ -53,7 +53,7 @@ async function classify(images) {
 async function look({ name, content }) {
   try {
     const { about, outputs } = await ask(content);
-    const found = answer(about.model, outputs.logits, outputs.domain);
+    const found = decide(about.model, outputs.logits, outputs.domain);
     const chosen = about.model.labels[found.best].name, share = percent(found.probabilities[found.best]);
     const node = result({ title: name, picture: URL.createObjectURL(content) }, outputs, found, about);
     return { node, summary: `${name}: ${chosen}, ${share}. ${advice(found)}.` };

@@ -26,7 +26,6 @@
  * @property {number[]} decision_weights
  * @property {number} threshold  of the malignant probability, from which on an image is referred
  * @property {number} domain_threshold
- * @property {boolean} own_domain  whether the network computes the domain score; else it is the logits' energy
  * @property {string} measured  what the threshold was measured to do, in words
  */
 
@@ -51,7 +50,7 @@
 /**
  * @typedef {object} Outputs  what the network says about one frame
  * @property {Float32Array} logits
- * @property {number | null} domain
+ * @property {number} domain  the domain score
  * @property {{data: Float32Array, height: number, width: number} | null} maps  one activation map a class, the
  *   squares' one below the other
  * @property {number} milliseconds  that framing and network took

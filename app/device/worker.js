@@ -66,7 +66,7 @@ async function run(frame) {
   const values = name => /** @type {Float32Array} */ (outputs[name].data);
   return {
     logits: values("logits"),
-    domain: model.own_domain ? values("domain")[0] : null,
+    domain: values("domain")[0],
     maps: outputs.map ? { data: values("map"), height: outputs.map.dims[2], width: outputs.map.dims[3] } : null,
     milliseconds,
     width: frame.width,

@@ -10,12 +10,12 @@ import ipywidgets
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
 
-from app import averaging, examples, pictures, present
+from app import examples, pictures, present
 from app.voila.callback_errors import shown
 from app.voila.what_if import WhatIf
 from skinlesion.core import images
 from skinlesion.core.errors import SkinLesionError
-from skinlesion.serving.predictor import Prediction, Predictor
+from skinlesion.serving.predictor import Prediction, Predictor, mean_prediction
 
 HERE = Path(__file__).resolve().parent
 MODEL = "SKINLESION_MODEL"  # the environment variable that names the model's folder; empty for the shipped model
@@ -173,7 +173,7 @@ class View:
             (title, pictures.preview(frame), prediction) for title, frame, prediction in usable
         ]
         if self.together.value:
-            average = averaging.average([prediction for _, _, prediction in usable], manifest)
+            average = mean_prediction([prediction for _, _, prediction in usable], manifest)
             columns.append((f"Average of {len(usable)} images", None, average))
         self.comparison.value = render("_comparison.html", columns=columns, classes=manifest.labels)
 

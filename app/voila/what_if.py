@@ -146,7 +146,7 @@ class WhatIf:
             whole=len(self._curve.values) == POINTS,
             here=self.sliders[self._along.name].value,
             now=self._now,
-            threshold=self._predictor.manifest.referral["threshold"],
+            threshold=self._predictor.manifest.decision.referral_threshold,
         )
 
     def _predict(self, values: Mapping[str, int]) -> Prediction:

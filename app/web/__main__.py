@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from app.web import create_app
 from app.web.server import Server
 from skinlesion.core.errors import SkinLesionError
+from skinlesion.core.machine import cores
 
 MOST_WORKERS = 8  # each may need 700 MB for the largest request
 
@@ -22,16 +22,11 @@ def serve(host: str, port: int, model: str | None) -> None:
         If the model cannot be loaded, the environment is wrong, or the address cannot be listened on.
     """
     app = create_app({"MODEL": model, "HOST": host})
-    server = Server(app, host, port, max_body=app.config["MAX_CONTENT_LENGTH"], workers=min(_cores(), MOST_WORKERS))
+    server = Server(app, host, port, max_body=app.config["MAX_CONTENT_LENGTH"], workers=min(cores(), MOST_WORKERS))
     address, port = server.addresses[0]
     address = f"[{address}]" if ":" in address else address
     print(f"Skin Lesion Lab is at http://{address}:{port}/  (stop with Ctrl+C)", flush=True)
     server.run()
-
-
-def _cores() -> int:
-    """The cores that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _port(text: str) -> int:

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from flask import Blueprint, current_app, g, render_template, request
 from markupsafe import Markup
 
-from app import averaging, examples, present
+from app import examples, present
 from app.web import markdown, openapi, reference, uploads
 from app.web.problems import status_of
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
 from skinlesion.export.card import model_card
 from skinlesion.serving.manifest import Manifest
-from skinlesion.serving.predictor import Prediction
+from skinlesion.serving.predictor import Prediction, mean_prediction
 
 blueprint = Blueprint("pages", __name__, template_folder="../templates")  # those that the front ends share
 
@@ -67,7 +67,7 @@ def answer():
     rest = iter(predictions)
     answers = [(upload, None if upload.error else next(rest)) for upload in received]
     combine = "combine" in request.form and len(predictions) > 1
-    average = averaging.average(predictions, manifest) if combine else None
+    average = mean_prediction(predictions, manifest) if combine else None
     page = render_template(
         "result.html",
         results=[_result(upload, prediction, manifest) for upload, prediction in answers],

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 import tiny_model
-from app import averaging, examples, pictures, present
+from app import examples, pictures, present
 from app.web import create_app, markdown, openapi
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.export.card import model_card
 from skinlesion.serving.manifest import Manifest
-from skinlesion.serving.predictor import Predictor
+from skinlesion.serving.predictor import Predictor, mean_prediction
 from webapp import LESION, files, picture, send_form
 
 FRAME = np.zeros((20, 20, 3), np.uint8)
@@ -107,7 +107,7 @@ def test_examples_are_what_the_generator_draws():
 def test_average_is_the_mean_and_decides_as_the_manifest_says(predictor):
     manifest = predictor.manifest
     several = predict(predictor, LESION, OTHER, (250, 240, 230))
-    answer = averaging.average(several, manifest)
+    answer = mean_prediction(several, manifest)
     codes = list(manifest.labels.codes)
     mean = sum(np.array([p.probabilities[code] for code in codes]) for p in several) / 3
     weighted = mean * np.array([manifest.content["decision_weights"][code] for code in codes])
@@ -122,15 +122,15 @@ def test_average_is_the_mean_and_decides_as_the_manifest_says(predictor):
 
 def test_one_image_outside_the_domain_puts_the_average_outside(predictor):
     (inside,) = predict(predictor, LESION)
-    inside = replace(inside, in_domain=True)
-    outside = replace(inside, in_domain=False)
-    assert averaging.average([inside, inside], predictor.manifest).in_domain
-    assert not averaging.average([inside, outside], predictor.manifest).in_domain
+    inside = replace(inside, domain_score=predictor.manifest.domain_threshold)
+    outside = replace(inside, domain_score=predictor.manifest.domain_threshold - 0.1)
+    assert mean_prediction([inside, inside], predictor.manifest).in_domain
+    assert not mean_prediction([inside, outside], predictor.manifest).in_domain
 
 
 def test_average_of_one_image_is_that_images_answer(predictor):
     for prediction in predict(predictor, LESION, OTHER):
-        answer = averaging.average([prediction], predictor.manifest)
+        answer = mean_prediction([prediction], predictor.manifest)
         assert (answer.label, answer.referral, answer.in_domain) == (
             prediction.label, prediction.referral, prediction.in_domain,
         )  # fmt: skip
@@ -193,7 +193,7 @@ def test_what_was_not_measured_is_not_claimed(tmp_path):
 
 def test_several_images_of_one_lesion_are_averaged_only_where_asked_for(client, predictor):
     images = [picture(), picture(OTHER)]
-    expected = averaging.average(predict(predictor, LESION, OTHER), predictor.manifest)
+    expected = mean_prediction(predict(predictor, LESION, OTHER), predictor.manifest)
     apart = send_form(client, files(*images)).text
     together = send_form(client, files(*images) | {"combine": "yes"}).text
     assert "Average of" not in apart

@@ -5,12 +5,11 @@ import json
 import pytest
 from PIL import Image
 
-from app import averaging
 from browser import LOW_CONTRAST, chromium, strangers, violations, watch  # noqa: F401  (the fixture `browser`)
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.manifest import PRETRAINED
-from skinlesion.serving.predictor import Predictor
+from skinlesion.serving.predictor import Predictor, mean_prediction
 from webapp import serving
 
 pytestmark = pytest.mark.browser
@@ -186,7 +185,7 @@ def test_without_javascript_all_of_it_works(opened, lesions, predictor):
     page.get_by_label("average their answers").check()
     classify(page)
     each = answers(predictor, lesions, "melanoma.jpeg", "keratosis.jpeg")
-    average = averaging.average(each, predictor.manifest)
+    average = mean_prediction(each, predictor.manifest)
     headings = page.get_by_role("heading", level=2).all_inner_texts()
     assert headings == [average.name, each[0].name, "broken.jpg", each[1].name]
     advice = [text.splitlines()[0] for text in page.locator(".advice").all_inner_texts()]

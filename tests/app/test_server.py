@@ -32,7 +32,7 @@ SLOW = """
 import functools, time
 import app.web.__main__
 from skinlesion.serving.predictor import Predictor
-app.web.__main__._cores = lambda: 1
+app.web.__main__.cores = lambda: 1
 app.web.__main__.Server = functools.partial(app.web.__main__.Server, queue=2)
 quick = Predictor.predict
 Predictor.predict = lambda *arguments: time.sleep({seconds}) or quick(*arguments)

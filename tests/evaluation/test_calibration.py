@@ -5,6 +5,7 @@ from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss,
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.decision import calibrated, decision_scores, softmax
 from skinlesion.evaluation import calibration, operating
 from skinlesion.evaluation.bootstrap import resample
 from skinlesion.evaluation.metrics import replicate_values
@@ -15,7 +16,7 @@ def draw(n=4000, seed=0, spread=2.0):
     """Logits and labels that follow their softmax exactly, so that temperature 1 is right."""
     random = np.random.default_rng(seed)
     logits = random.normal(size=(n, 7)) * spread
-    p = calibration.softmax(logits)
+    p = softmax(logits)
     return logits, (p.cumsum(axis=1) < random.random((n, 1))).sum(axis=1).clip(0, 6)
 
 
@@ -46,8 +47,8 @@ def test_temperature_agrees_with_lbfgs(factor, shifted):
 def test_temperature_undoes_overconfidence_and_lowers_the_calibration_error():
     logits, y = draw(6000)
     assert calibration.fit_temperature(logits * 2.5, y) == pytest.approx(2.5, rel=0.06)
-    before = calibration.probabilities(logits * 2.5, 1.0)
-    after = calibration.probabilities(logits * 2.5, calibration.fit_temperature(logits * 2.5, y))
+    before = calibrated(logits * 2.5, 1.0)
+    after = calibrated(logits * 2.5, calibration.fit_temperature(logits * 2.5, y))
     assert calibration.expected_calibration_error(before, y) > 0.15
     assert calibration.expected_calibration_error(after, y) < 0.03
 
@@ -59,15 +60,6 @@ def test_separable_logits_stop_at_the_bound_and_bad_ones_are_refused():
         calibration.fit_temperature(np.full((7, 7), np.nan), y)
     with pytest.raises(DataError, match="at least one"):
         calibration.fit_temperature(np.empty((0, 7)), y[:0])
-
-
-def test_probabilities_apply_the_shift_after_the_division():
-    logits = np.array([[1.0, 2.0, -1.0]])
-    expected = np.exp(logits / 2 + [0.0, 1.0, 0.0])
-    np.testing.assert_allclose(
-        calibration.probabilities(logits, 2.0, np.array([0.0, 1.0, 0.0])), expected / expected.sum(), atol=1e-15
-    )
-    assert np.isfinite(calibration.probabilities(np.array([[1e4, -1e4]]), 0.05)).all()
 
 
 def test_bins_have_equal_mass_and_ties_share_one():
@@ -92,7 +84,7 @@ def test_reliability_table_and_error_by_hand():
 
 def test_errors_equal_a_sort_and_split_and_the_metrics_use_the_same():
     logits, y = draw(1500)
-    p = calibration.probabilities(logits, 0.5)
+    p = calibrated(logits, 0.5)
 
     def plain(confidence, correct):
         parts = np.array_split(np.argsort(confidence), 15)
@@ -101,7 +93,6 @@ def test_errors_equal_a_sort_and_split_and_the_metrics_use_the_same():
     ece = plain(p.max(axis=1), p.argmax(axis=1) == y)
     classwise = np.mean([plain(p[:, c], y == c) for c in range(7)])
     assert calibration.expected_calibration_error(p, y) == pytest.approx(ece, abs=1e-12)
-    assert calibration.classwise_calibration_error(p, y) == pytest.approx(classwise, abs=1e-12)
     ids = np.arange(1500).astype(str).astype(object)
     predictions = Predictions(ids, ids, np.full(1500, ""), np.full(1500, -1), HAM7, y, p, p)
     values = replicate_values(predictions, resample(ids, 0))
@@ -111,7 +102,7 @@ def test_errors_equal_a_sort_and_split_and_the_metrics_use_the_same():
 
 def test_brier_and_log_loss_agree_with_sklearn():
     logits, y = draw(300)
-    p = calibration.softmax(logits)
+    p = softmax(logits)
     assert calibration.brier_terms(p, y).mean() == pytest.approx(brier_score_loss(y, p, labels=range(7)), abs=1e-12)
     assert calibration.log_loss_terms(p, y).mean() == pytest.approx(log_loss(y, p, labels=range(7)), abs=1e-12)
     assert np.isfinite(calibration.log_loss_terms(np.eye(7), np.roll(np.arange(7), 1))).all()
@@ -124,7 +115,7 @@ def imbalanced(n=3000, seed=0):
     random = np.random.default_rng(seed)
     prior = np.array([0.03, 0.05, 0.11, 0.02, 0.11, 0.66, 0.02])
     y = random.choice(7, n, p=prior)
-    return calibration.softmax(random.normal(size=(n, 7)) + 2 * np.eye(7)[y] + np.log(prior)), y, prior
+    return softmax(random.normal(size=(n, 7)) + 2 * np.eye(7)[y] + np.log(prior)), y, prior
 
 
 def test_decision_weights_raise_balanced_accuracy_and_are_near_the_best_on_the_grid():
@@ -134,7 +125,7 @@ def test_decision_weights_raise_balanced_accuracy_and_are_near_the_best_on_the_g
     def balanced(tau):
         return balanced_accuracy_score(y, (p / prior**tau).argmax(axis=1))
 
-    chosen = balanced_accuracy_score(y, operating.decision_scores(p, weights).argmax(axis=1))
+    chosen = balanced_accuracy_score(y, decision_scores(p, weights).argmax(axis=1))
     assert chosen == pytest.approx(balanced(tau), abs=1e-12)
     assert chosen > balanced(0) + 0.1
     assert chosen > max(balanced(t) for t in operating.TAUS) - 0.02
@@ -149,13 +140,6 @@ def test_no_correction_where_none_helps_and_none_without_a_prior():
         operating.choose_decision_weights(np.eye(7), y, np.array([0, 1, 1, 1, 1, 1, 1]))
     with pytest.raises(DataError, match="empty"):
         operating.choose_decision_weights(np.eye(7)[:0], y[:0], np.ones(7))
-
-
-def test_decision_scores_are_a_distribution():
-    p, _, prior = imbalanced(50)
-    scores = operating.decision_scores(p, 1 / prior)
-    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-12)
-    np.testing.assert_array_equal(scores.argmax(axis=1), (p / prior).argmax(axis=1))
 
 
 @pytest.mark.parametrize("wanted", [0.5, 0.8, 0.9, 1.0])

@@ -17,10 +17,10 @@ def weights(classes: int) -> tuple[np.ndarray, np.ndarray]:
     return draw.normal(0, 5, (3, classes)).astype(np.float32), draw.normal(0, 1, classes).astype(np.float32)
 
 
-def graph(classes: int, *, with_map: bool = True, with_domain: bool = False, output: str = "logits") -> onnx.ModelProto:
-    """``image`` uint8 [N, H, W, 3] -> logits, features (mean colour, -0.5 to 0.5) and, by choice, a 1:1 map.
+def graph(classes: int, *, with_map: bool = True, output: str = "logits") -> onnx.ModelProto:
+    """``image`` uint8 [N, H, W, 3] -> logits, features (mean colour, -0.5 to 0.5), domain and, by choice, a 1:1 map.
 
-    And, by choice, a domain score: minus the distance of the red features from middle grey.
+    The domain score is minus the distance of the red features from middle grey.
     """
     linear, bias = weights(classes)
     constants = {
@@ -29,6 +29,7 @@ def graph(classes: int, *, with_map: bool = True, with_domain: bool = False, out
         "white": np.float32(255),
         "middle": np.float32(0.5),
         "rows_columns": np.array([1, 2], np.int64),
+        "first": np.array(0, np.int64),
     }
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
@@ -36,10 +37,14 @@ def graph(classes: int, *, with_map: bool = True, with_domain: bool = False, out
         helper.make_node("Sub", ["bright", "middle"], ["scaled"]),
         helper.make_node("ReduceMean", ["scaled", "rows_columns"], ["features"], keepdims=0),
         helper.make_node("Gemm", ["features", "linear", "bias"], [output]),
+        helper.make_node("Gather", ["features", "first"], ["red"], axis=1),
+        helper.make_node("Abs", ["red"], ["distance"]),
+        helper.make_node("Neg", ["distance"], ["domain"]),
     ]
     outputs = [
         helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", classes]),
         helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 3]),
+        helper.make_tensor_value_info("domain", TensorProto.FLOAT, ["N"]),
     ]
     if with_map:
         nodes += [
@@ -47,14 +52,6 @@ def graph(classes: int, *, with_map: bool = True, with_domain: bool = False, out
             helper.make_node("Transpose", ["evidence"], ["map"], perm=[0, 3, 1, 2]),
         ]
         outputs.append(helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", classes, "h", "w"]))
-    if with_domain:
-        constants |= {"first": np.array(0, np.int64)}
-        nodes += [
-            helper.make_node("Gather", ["features", "first"], ["red"], axis=1),
-            helper.make_node("Abs", ["red"], ["distance"]),
-            helper.make_node("Neg", ["distance"], ["domain"]),
-        ]
-        outputs.append(helper.make_tensor_value_info("domain", TensorProto.FLOAT, ["N"]))
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     model = helper.make_model(
@@ -83,13 +80,15 @@ def manifest(labels: LabelSet, model: bytes, *, with_map: bool = True) -> dict:
         "labels": list(codes),
         "image_size": 128,
         "fit": "squash",
-        "outputs": ["logits", "features", *(["map"] if with_map else [])],
+        "crops": 1,
+        "outputs": ["logits", "features", "domain", *(["map"] if with_map else [])],
         "temperature": 1.7,
         "prior_shift": dict(zip(codes, draw.normal(0, 1, len(codes)).tolist(), strict=True)),
         "prior": dict(zip(codes, prior.tolist(), strict=True)),
         "decision_weights": dict(zip(codes, (1 / prior).tolist(), strict=True)),
+        "decision_tau": 1.0,
         "referral": {"threshold": 0.4, "sensitivity": figure, "specificity": figure, "chosen_on": "validation"},
-        "domain": {"method": "energy", "threshold": 4.0, "kept": 0.95},
+        "domain": {"method": "mahalanobis", "threshold": -0.3, "kept": 0.95},
         "data": {"source": "demo", "synthetic": True, "fingerprint": "ab" * 32, "citation": "generated"},
         "metrics": {"balanced_accuracy": figure, "macro_auroc": figure},
         "config": {},

@@ -7,16 +7,17 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 import tiny_model
 from skinlesion.commands.predict import predict as predict_command
 from skinlesion.core.errors import ModelError, SkinLesionError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.serving.maps import whole
-from skinlesion.serving.predictor import BATCH_FRAMES, Predictor
+from skinlesion.serving.predictor import BATCH_FRAMES, Predictor, mean_prediction
 
 KEYS = (
     "label", "name", "probability", "probabilities", "scores", "malignant_probability", "referral", "in_domain",
@@ -62,8 +63,9 @@ def test_answers_equal_an_independent_computation(folder):
         assert prediction.probability == prediction.probabilities[prediction.label]
         assert prediction.malignant_probability == pytest.approx(malignant, abs=1e-5)
         assert prediction.referral == ("refer" if malignant >= 0.4 else "watch")
-        assert prediction.domain_score == pytest.approx(logsumexp(logits), abs=1e-4)
-        assert prediction.in_domain is bool(logsumexp(logits) >= 4.0)
+        domain_score = -abs((image[..., 0] / 255.0 - 0.5).mean())
+        assert prediction.domain_score == pytest.approx(domain_score, abs=1e-5)
+        assert prediction.in_domain is bool(domain_score >= -0.3)
         np.testing.assert_allclose(prediction.map.mean() + bias[best], logits[best], atol=1e-3)
         assert prediction.map.shape == image.shape[:2]
 
@@ -100,15 +102,45 @@ def test_answers_without_maps_are_the_same_answers_and_hold_no_memory_of_their_b
     assert all(answer.map.base is None for answer in full)
 
 
-def test_the_maps_of_two_squares_are_joined(tmp_path):
+def test_the_maps_of_two_crops_are_joined(tmp_path):
     predictor = Predictor.load(tiny_model.write(tmp_path, fit="random_crop", crops=2))
     frame = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     (answer,) = predictor.predict([frame])  # this network's map is as large as the frame: two of 15 rows and 40 columns
     (outputs,) = predictor._session.run(["map"], {"image": frame[None]})
     parts = outputs[0, HAM7.codes.index(answer.label)].reshape(2, 15, 40)
     assert np.array_equal(answer.map, whole(parts, 30, 40)) and answer.map.shape == (20, 54)
-    with pytest.raises(ModelError, match="31 rows is not one of 2 squares"):
+    with pytest.raises(ModelError, match="31 rows is not one of 2 crops"):
         predictor.predict([np.zeros((31, 40, 3), np.uint8)])
+
+
+def test_features_are_the_networks_in_order(folder):
+    predictor, images = Predictor.load(folder, threads=1), frames(8)
+    expected = [(image.reshape(-1, 3) / 255.0 - 0.5).mean(axis=0) for image in images]
+    found = predictor.features(images)
+    assert found.dtype == np.float32 and found.shape == (8, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert predictor.features([]).shape == (0, 3)
+    with pytest.raises(ValueError, match="uint8"):
+        predictor.features([images[0].astype(float)])
+
+
+def test_an_output_that_is_not_finite_is_an_error(tmp_path):
+    network = tiny_model.graph(7)
+    bias = next(one for one in network.graph.initializer if one.name == "bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(7, np.nan, np.float32), "bias"))
+    with pytest.raises(ModelError, match="not finite"):
+        Predictor.load(tiny_model.write(tmp_path, model=network)).predict(frames(1))
+
+
+def test_several_images_make_one_prediction(folder):
+    predictor = Predictor.load(folder)
+    several = predictor.predict(frames(3))
+    one = mean_prediction(several, predictor.manifest)
+    assert one.probabilities == pytest.approx(
+        {code: sum(p.probabilities[code] for p in several) / 3 for code in one.probabilities}
+    )
+    assert one.domain_score == min(p.domain_score for p in several) and one.map is None
+    assert mean_prediction(several[:1], predictor.manifest) == several[0]
 
 
 def test_a_network_without_a_map_is_served(tmp_path):
@@ -152,8 +184,8 @@ BROKEN = {
     "labels in another order": ({"labels": list(reversed(CODES))}, "labels must be 7"),
     "no logits": ({"outputs": ["features"]}, "outputs"),
     "unknown fit": ({"fit": "stretch"}, "fit must be one of"),
-    "three squares": ({"fit": "random_crop", "crops": 3}, "crops must be one of"),
-    "squares of a squashed frame": ({"fit": "squash", "crops": 2}, "crops must be one of"),
+    "three crops": ({"fit": "random_crop", "crops": 3}, "crops must be one of"),
+    "crops of a squashed frame": ({"fit": "squash", "crops": 2}, "crops must be one of"),
     "path outside the folder": ({"file": "../model.onnx"}, "plain file name"),
     "temperature zero": ({"temperature": 0}, "temperature must be above 0"),
     "temperature as text": ({"temperature": "1"}, "temperature must be a number"),
@@ -165,7 +197,9 @@ BROKEN = {
     "no sensitivity": ({"referral": {"threshold": 0.2}}, "referral.sensitivity is missing"),
     "unknown score": ({"domain": {"method": "odin", "threshold": 1.0}}, "domain.method"),
     "whether synthetic": ({"data": {"source": "demo"}}, "data.synthetic is missing"),
-    "outputs that the graph lacks": ({"outputs": ["logits"]}, "has the outputs"),
+    "no domain score": ({"outputs": ["logits", "features", "map"]}, "outputs must be logits, features, domain"),
+    "outputs that the manifest lacks": ({"outputs": ["logits", "features", "domain"]}, "has the outputs"),
+    "no number of crops": ({"crops": None}, "crops must be a whole number"),
 }
 
 

@@ -140,24 +140,13 @@ def test_without_validation_images_the_other_folds_say_how_many_to_keep(run, tmp
     assert fitted.kept_in_training == pytest.approx(0.8, abs=0.02)
 
 
-def test_the_predictor_serves_the_graph_s_score_and_old_models_their_energy(tmp_path):
+def test_the_predictor_serves_the_graph_s_score(tmp_path):
     frames = [np.full((20, 30, 3), level, np.uint8) for level in (0, 120, 255)]
-    served = {"method": "mahalanobis", "threshold": -0.3, "kept": 0.95}
-    model = tiny_model.graph(7, with_domain=True)
-    outputs = ["logits", "features", "map", "domain"]
-    answers = Predictor.load(tiny_model.write(tmp_path / "new", model=model, outputs=outputs, domain=served)).predict(
-        frames
-    )
+    predictions = Predictor.load(tiny_model.write(tmp_path)).predict(frames)
     expected = [-abs(level / 255 - 0.5) for level in (0, 120, 255)]  # the tiny graph's: distance from middle grey
-    assert [one.domain_score for one in answers] == pytest.approx(expected, abs=1e-5)
-    assert [one.in_domain for one in answers] == [False, True, False]
-    json.dumps([one.to_dict() for one in answers])
-    old = {"method": "energy", "threshold": 4.0, "kept": 0.95}
-    energies = Predictor.load(tiny_model.write(tmp_path / "old", domain=old)).predict(frames)
-    both = Predictor.load(tiny_model.write(tmp_path / "both", model=model, outputs=outputs, domain=old)).predict(frames)
-    assert [one.domain_score for one in both] == [one.domain_score for one in energies]
-    with pytest.raises(ModelError, match="outputs must hold domain"):
-        Predictor.load(tiny_model.write(tmp_path / "broken", domain=served))
+    assert [one.domain_score for one in predictions] == pytest.approx(expected, abs=1e-5)
+    assert [one.in_domain for one in predictions] == [False, True, False]
+    json.dumps([one.to_dict() for one in predictions])
 
 
 def test_shuffled_weights_are_the_same_numbers_elsewhere(run, exported, tmp_path):

@@ -72,7 +72,7 @@ def evaluate_elsewhere(
     answers = _predict(predictor, list(table.frame["path"]), progress)
     predictions = Predictions.answered(table.frame, table.labels, table.targets, answers)
     in_domain = np.array([answer.in_domain for answer in answers])
-    found = external.external_metrics(predictions, manifest.referral["threshold"], in_domain, replicates)
+    found = external.external_metrics(predictions, manifest.decision.referral_threshold, in_domain, replicates)
     home = at_home(manifest)
     record = {
         "name": Path(table.location).parent.name if table.source == "csv" else Path(table.location).name,
@@ -81,7 +81,7 @@ def evaluate_elsewhere(
         "n_images": len(table),
         "n_lesions": int(table.frame["lesion_id"].nunique()) if table.has_lesions else None,
         "counts": {code: int(count) for code, count in table.counts().items() if count},
-        "threshold": manifest.referral["threshold"],
+        "threshold": manifest.decision.referral_threshold,
         "model": manifest.identity,
         "notes": [*(note for note in table.notes if note != NO_LESIONS), *notes],
         "metrics": found,
@@ -90,7 +90,9 @@ def evaluate_elsewhere(
     run = Run(output)
     predictions.write(run.predictions)
     write_json(run.folder / "external.json", record)
-    plots.write(*external_figure(predictions, found, record["threshold"]), run.figures / "external.png")
+    plots.write(
+        *external_figure(predictions, found, manifest.decision.referral_threshold), run.figures / "external.png"
+    )
     _say(record, table)
     if into_card:
         folder = Path(model).expanduser() if model is not None else PRETRAINED
@@ -152,8 +154,8 @@ def _predict(predictor: Predictor, paths: list[str], progress: bool) -> list[Pre
 
 def at_home(manifest: Manifest) -> dict[str, dict]:
     """The model's own figures that have a counterpart elsewhere, as metrics."""
-    malignant = sum(manifest.prior[manifest.labels.index(code)] for code in manifest.labels.malignant)
-    prior = {"value": float(malignant), "low": None, "high": None, "n": manifest.content["data"].get("images", 0)}
+    malignant = manifest.decision.malignant_probability(manifest.decision.prior[None])
+    prior = {"value": float(malignant[0]), "low": None, "high": None, "n": manifest.content["data"].get("images", 0)}
     home = {"observed": prior} | {name: manifest.referral[name] for name in ("sensitivity", "specificity")}
     if "ece" in manifest.content["metrics"]:
         home["ece"] = manifest.content["metrics"]["ece"]

@@ -74,7 +74,7 @@ def evaluate_official(
         predictions,
         output,
         f"{manifest.name} {manifest.version} on the official test set",
-        referral_threshold=manifest.referral["threshold"],
+        referral_threshold=manifest.decision.referral_threshold,
         prevalence=prevalence,
         replicates=replicates,
     )

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say: temperature scaling, calibration error, Brier score."""
+"""How well probabilities agree with frequencies: temperature scaling, calibration error, Brier score."""
 
 from __future__ import annotations
 
@@ -6,23 +6,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from scipy.special import softmax as _softmax
 
 from skinlesion.core.errors import DataError
 
 BINS = 15  # the number of Guo et al. 2017, of equal mass rather than equal width
 
 _TEMPERATURES = (0.05, 20.0)  # a network outside of this is broken, not miscalibrated
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis of [..., K], which keeps its shape and type."""
-    return _softmax(logits, axis=-1)
-
-
-def probabilities(logits: np.ndarray, temperature: float, shift: np.ndarray | float = 0.0) -> np.ndarray:
-    """``softmax(logits / temperature + shift)``, float64 [N, K]; the shift moves the class prior (log of a ratio)."""
-    return softmax(np.asarray(logits, np.float64) / temperature + shift)
 
 
 def fit_temperature(logits: np.ndarray, y: np.ndarray, shift: np.ndarray | float = 0.0) -> float:
@@ -113,17 +102,6 @@ def expected_calibration_error(probabilities: np.ndarray, y: np.ndarray, bins: i
     float, 0 to 1
     """
     return float(np.abs(gaps(*top_label(probabilities, y), bins).sum(axis=0)).sum() / len(y))
-
-
-def classwise_calibration_error(probabilities: np.ndarray, y: np.ndarray, bins: int = BINS) -> float:
-    """The same gap for every class's probability against that class, one vs rest, averaged over the K classes.
-
-    Kull et al. 2019 (arXiv:1910.12656), with equal-mass bins. Parameters as of :func:`expected_calibration_error`.
-    """
-    k = probabilities.shape[1]
-    return float(
-        np.mean([np.abs(gaps(probabilities[:, c], y == c, bins).sum(axis=0)).sum() / len(y) for c in range(k)])
-    )
 
 
 def brier_terms(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinlesion.core.errors import DataError
+from skinlesion.decision import decision_scores
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics, ratio
 from skinlesion.evaluation.predictions import Predictions
@@ -34,12 +35,6 @@ class OperatingPoint:
     specificity: dict
     ppv: dict
     npv: dict
-
-
-def decision_scores(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """``probabilities * weights``, rows scaled to sum to one, float64 [N, K]; the argmax is the predicted class."""
-    scores = np.asarray(probabilities, np.float64) * weights
-    return scores / scores.sum(axis=1, keepdims=True)
 
 
 def choose_decision_weights(probabilities: np.ndarray, y: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, float]:

@@ -92,31 +92,3 @@ def _passing(inside: np.ndarray, outside: np.ndarray, near: Resamples, far: Resa
         above = np.searchsorted(falling, -threshold, side="right")
         result[rows] = np.where(above > 0, passing[np.arange(len(above)), above - 1], 0) / passing[:, -1]
     return result
-
-
-def kept_by_class(
-    in_domain: np.ndarray,
-    y: np.ndarray,
-    codes: tuple[str, ...],
-    lesions: np.ndarray,
-    replicates: int = 2000,
-    seed: int = 0,
-) -> dict[str, dict]:
-    """Fraction of each class's images that count as in domain: whom the score would turn away.
-
-    Parameters
-    ----------
-    in_domain : bool [N]
-    y : int [N], index into ``codes``
-
-    Returns
-    -------
-    {code: value, low, high, n}; undefined where a class has no image
-    """
-    resamples = resample(lesions, replicates, seed)
-    classes = np.eye(len(codes))[y]
-    total = resamples.totals(classes)
-    kept = resamples.totals(classes * np.asarray(in_domain, bool)[:, None])
-    with np.errstate(invalid="ignore"):
-        fractions = np.where(total > 0, kept / total, np.nan)
-    return {code: summarise(fractions[:, i], int(classes[:, i].sum())) for i, code in enumerate(codes)}

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from skinlesion.decision import calibrated
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
-from skinlesion.evaluation.calibration import fit_temperature, probabilities
+from skinlesion.evaluation.calibration import fit_temperature
 from skinlesion.evaluation.metrics import CALIBRATION, NAMES, calibration_values, summarise_calibration
 
 BEFORE, AFTER = "Before scaling", "After scaling"
@@ -70,7 +71,7 @@ def temperature_scaling(
         If validation is empty or a logit is not finite.
     """
     temperature = fit_temperature(validation_logits, validation_y, shift)
-    both = {BEFORE: probabilities(logits, 1.0, shift), AFTER: probabilities(logits, temperature, shift)}
+    both = {BEFORE: calibrated(logits, 1.0, shift), AFTER: calibrated(logits, temperature, shift)}
     resamples = resample(lesions, replicates, seed)
     values = {name: calibration_values(p, y, resamples) for name, p in both.items()}
     return Scaling(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import platform
 import shutil
 import tempfile
 import warnings
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +17,10 @@ import onnxruntime
 import torch
 from torch import nn
 
-import skinlesion
 from skinlesion.core.config import Config, listed
 from skinlesion.core.errors import ModelError
 from skinlesion.core.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
+from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run, replace_folder, write_json, write_text
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.export.card import attach, model_card
@@ -368,9 +366,3 @@ def release(run: Run) -> dict:
         manifest = attach(folder, **found)
         replace_folder(folder, run.model)
     return manifest
-
-
-def versions() -> dict[str, str]:
-    """Versions of what made the model."""
-    names = ("torch", "timm", "onnx", "onnxruntime", "numpy", "pillow")
-    return {"skinlesion": skinlesion.__version__, "python": platform.python_version()} | {n: version(n) for n in names}

@@ -7,31 +7,14 @@ import json
 import os
 import platform
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 from skinlesion.core.config import Config
 from skinlesion.core.runs import Run
 
-PACKAGES = (
-    "skin-lesion-lab", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "pillow", "matplotlib",
-    "onnx", "onnxruntime", "papermill", "nbconvert",
-)  # fmt: skip
-
 
 def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that results depend on; none of them is imported."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def machine() -> dict[str, object]:

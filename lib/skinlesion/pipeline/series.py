@@ -18,6 +18,7 @@ import skinlesion
 from skinlesion import report
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
+from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run, lock, write_json
 from skinlesion.pipeline import notebook, record, stamps
 
@@ -213,7 +214,7 @@ class _Series:
         self.shown = {step: entry["status"] for step, entry in self.entries.items()}  # what the pages on disk tell
         self.facts = {
             "run": run.folder.name, "status": "running", "preset": preset, "started": record.now(), "finished": None,
-            "config": config.to_dict(), "versions": record.versions(), "machine": record.machine(),
+            "config": config.to_dict(), "versions": versions(), "machine": record.machine(),
             "commit": record.commit(notebooks),
         }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What a model folder says about itself, read once and checked before anything is predicted."""
+"""A model folder's ``manifest.json``, read once and checked before anything is predicted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import numpy as np
 from skinlesion.core.errors import ModelError, SkinLesionError
 from skinlesion.core.images import CROPS, FITS
 from skinlesion.core.taxonomy import LabelSet, label_set
+from skinlesion.decision import Decision
 
 FORMAT = 1
 FILE = "manifest.json"
-OUTPUTS = ("logits", "features", "map", "domain")
-DOMAIN_METHODS = ("mahalanobis", "energy")
+OUTPUTS = ("logits", "features", "domain", "map")
+NEEDED = OUTPUTS[:-1]  # not every network has activation maps
+DOMAIN_METHODS = ("mahalanobis",)
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 
 
@@ -33,26 +35,17 @@ class Manifest:
     image_size : int
         Side of the network's square, pixels.
     fit, crops : str, int
-        How a frame becomes squares, and how many: see :func:`skinlesion.core.images.region`.
+        How a frame becomes square crops, and how many: see :func:`skinlesion.core.images.region`.
     outputs : tuple of str
-        ``logits`` and, for networks that have them, ``features``, ``map`` and ``domain``.
-    temperature : float
-        Divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599).
-    prior_shift : ndarray, float64 [K]
-        Added to the tempered logits: moves them from the training prior to ``prior``, in nats.
-    prior : ndarray, float64 [K]
-        The class mix that ``probabilities`` are calibrated for; sums to 1.
-    decision_weights : ndarray, float64 [K]
-        Multiply the probabilities in the decision rule; positive.
+        :data:`NEEDED` and, for networks that have one, ``map``.
+    decision : Decision
+        Turns logits into probabilities, scores, label and advice.
     referral : dict
-        ``threshold`` on the malignant probability, and the ``sensitivity`` and ``specificity`` measured there.
-    domain_method : str
-        ``mahalanobis``: the score is the network's output ``domain``. ``energy``: the log-sum-exp of the logits (Liu et
-        al. 2020, arXiv:2010.03759), which older models were exported with.
+        The referral ``threshold`` on the malignant probability, and the ``sensitivity`` and ``specificity`` there.
     domain_threshold : float
-        A score below it counts as out of domain.
+        An image whose domain score is below it counts as out of distribution.
     synthetic : bool
-        Whether the model was trained on generated images.
+        Whether the model was trained on synthetic images.
     content : dict
         The whole file, for what only reports need (metrics, config, versions, licence).
     """
@@ -66,19 +59,15 @@ class Manifest:
     fit: str
     crops: int
     outputs: tuple[str, ...]
-    temperature: float
-    prior_shift: np.ndarray
-    prior: np.ndarray
-    decision_weights: np.ndarray
+    decision: Decision
     referral: dict
-    domain_method: str
     domain_threshold: float
     synthetic: bool
     content: dict
 
     @property
     def identity(self) -> dict:
-        """``name``, ``version`` and ``sha256``: what every answer names its model by."""
+        """``name``, ``version`` and ``sha256``: what identifies the model of a prediction."""
         return {"name": self.name, "version": self.version, "sha256": self.sha256}
 
     @classmethod
@@ -109,27 +98,20 @@ class Manifest:
         entry.require(entry.whole("format") == FORMAT, f"format must be {FORMAT}")
         labels = label_set(entry.texts("labels"))
         outputs = entry.texts("outputs")
-        entry.require("logits" in outputs and set(outputs) <= set(OUTPUTS), f"outputs must be among {OUTPUTS}")
+        entry.require(
+            set(NEEDED) <= set(outputs) <= set(OUTPUTS), f"outputs must be {', '.join(NEEDED)} and perhaps map"
+        )
         file, sha256 = entry.text("file"), entry.text("sha256")
         entry.require(Path(file).name == file, "file must be a plain file name")
         entry.require(re.fullmatch("[0-9a-f]{64}", sha256), "sha256 must be 64 hexadecimal digits")
-        fit, crops = entry.text("fit"), entry.whole("crops") if "crops" in entry.values else 1  # older: one square
+        fit, crops = entry.text("fit"), entry.whole("crops")
         entry.require(fit in FITS, f"fit must be one of {FITS}")
         entry.require(crops in CROPS and (crops == 1 or fit != "squash"), f"crops must be one of {CROPS}, 1 for squash")
-        temperature = entry.number("temperature")
-        entry.require(temperature > 0, "temperature must be above 0")
-        prior, weights = entry.vector("prior", labels), entry.vector("decision_weights", labels)
-        entry.require(prior.min() >= 0 and abs(prior.sum() - 1) < 1e-3, "prior must be no less than 0 and sum to 1")
-        entry.require(weights.min() > 0, "decision_weights must be positive")
+        decision = _decision(entry, labels)
         referral, domain, data = entry.entry("referral"), entry.entry("domain"), entry.entry("data")
-        entry.require(0 <= referral.number("threshold") <= 1, "referral.threshold must lie between 0 and 1")
         for measure in ("sensitivity", "specificity"):
             referral.entry(measure).figure()
-        method = domain.text("method")
-        entry.require(method in DOMAIN_METHODS, f"domain.method must be one of {DOMAIN_METHODS}")
-        entry.require(
-            method == "energy" or "domain" in outputs, f"outputs must hold domain, where domain.method is {method!r}"
-        )
+        entry.require(domain.text("method") in DOMAIN_METHODS, f"domain.method must be one of {DOMAIN_METHODS}")
         return cls(
             name=entry.text("name"),
             version=entry.text("version"),
@@ -140,12 +122,8 @@ class Manifest:
             fit=fit,
             crops=crops,
             outputs=outputs,
-            temperature=temperature,
-            prior_shift=entry.vector("prior_shift", labels),
-            prior=prior,
-            decision_weights=weights,
+            decision=decision,
             referral=referral.values,
-            domain_method=method,
             domain_threshold=domain.number("threshold"),
             synthetic=data.flag("synthetic"),
             content=entry.values,
@@ -210,6 +188,24 @@ class _Entry:
         for name in ("value", "low", "high"):
             if self.values.get(name, math.nan) is not None:
                 self.number(name)
+
+
+def _decision(entry: _Entry, labels: LabelSet) -> Decision:
+    temperature, threshold = entry.number("temperature"), entry.entry("referral").number("threshold")
+    entry.require(temperature > 0, "temperature must be above 0")
+    entry.require(0 <= threshold <= 1, "referral.threshold must lie between 0 and 1")
+    prior, weights = entry.vector("prior", labels), entry.vector("decision_weights", labels)
+    entry.require(prior.min() >= 0 and abs(prior.sum() - 1) < 1e-3, "prior must be no less than 0 and sum to 1")
+    entry.require(weights.min() > 0, "decision_weights must be positive")
+    return Decision(
+        labels=labels,
+        temperature=temperature,
+        prior=prior,
+        prior_shift=entry.vector("prior_shift", labels),
+        weights=weights,
+        tau=entry.number("decision_tau"),
+        referral_threshold=threshold,
+    )
 
 
 def _missing(folder: Path, *, shipped: bool) -> str:

@@ -1,4 +1,4 @@
-"""One predictor for every front end: frames in, calibrated answers out, from an exported model folder."""
+"""One predictor for every front end: frames in, predictions out, from an exported model folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 import onnxruntime
 
 from skinlesion.core.errors import ModelError
+from skinlesion.decision import Outcomes
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.maps import whole
 
-# Frames a call of the network. More would not be quicker, and slower where a tensor passes 32 MB: glibc takes such
+# Frames a call of the network. More would not be faster, and slower where a tensor passes 32 MB: glibc takes such
 # blocks from the kernel anew for every layer, which zeroes their pages (docs/performance.md).
 BATCH_PIXELS = 1_000_000
 BATCH_FRAMES = 3
@@ -22,7 +23,7 @@ BATCH_FRAMES = 3
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image.
+    """The prediction for one image, or for several of one lesion.
 
     Attributes
     ----------
@@ -33,16 +34,17 @@ class Prediction:
     probabilities : dict code -> float
         Calibrated for the manifest's class prior; sum to 1.
     scores : dict code -> float
-        Probabilities times the decision weights, normalised to sum to 1. For deciding, not for believing.
+        Probabilities times the decision weights, normalised to sum to 1: they decide on the label, and are no
+        probabilities.
     malignant_probability : float
         Sum of the probabilities of the malignant classes.
     referral : str
-        ``"refer"`` where ``malignant_probability`` reaches the operating point, else ``"watch"``.
+        The advice: ``"refer"`` where ``malignant_probability`` reaches the referral threshold, else ``"watch"``.
     in_domain : bool
-        Whether ``domain_score`` reaches its threshold: whether the image looks like those the model learnt from.
+        Whether ``domain_score`` reaches its threshold; if not, the image is flagged as out of distribution.
     domain_score : float
         Higher is more in domain. Minus Mahalanobis' distance of the features from those of the training images, in
-        standard deviations (see :mod:`skinlesion.training.domain`); energy for models exported with that method.
+        standard deviations (see :mod:`skinlesion.training.domain`).
     map : ndarray, float32 [h, w], or None
         Class activation map of ``label``, over the network's part of the frame (:func:`skinlesion.core.images.region`);
         None for networks that export none.
@@ -65,7 +67,7 @@ class Prediction:
 
 
 class Predictor:
-    """Answers from ``model.onnx`` by the rules in ``manifest.json``. Safe to share between threads.
+    """Predicts with ``model.onnx`` and the decision in ``manifest.json``. Safe to share between threads.
 
     Attributes
     ----------
@@ -115,65 +117,73 @@ class Predictor:
         images : sequence of uint8 [H, W, 3]
             As :func:`skinlesion.core.images.decode` returns them.
         maps : bool
-            Whether to make activation maps, which weigh something where many answers are kept.
+            Whether to make activation maps, which take memory where many predictions are stored.
 
         Raises
         ------
         ValueError
             If a frame has another shape or dtype.
         ModelError
-            If the network fails or answers with numbers that are not finite.
+            If the network fails or an output is not finite.
         """
+        decision, maps = self.manifest.decision, maps and "map" in self.manifest.outputs
+        predictions: dict[int, Prediction] = {}
+        for batch, outputs in self._outputs(images, ("logits", "domain", *["map"] * maps)):
+            outcomes = decision.decide(decision.probabilities(outputs["logits"]))
+            for row, i in enumerate(batch):
+                drawn = self._map(outputs["map"][row, outcomes.label[row]], images[i].shape) if maps else None
+                predictions[i] = _prediction(self.manifest, outcomes, row, float(outputs["domain"][row]), drawn)
+        return [predictions[i] for i in range(len(images))]
+
+    def features(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """The network's features of frames, in order: what its last layer, and the domain score, are computed from.
+
+        Parameters
+        ----------
+        images : sequence of uint8 [H, W, 3], of any sizes
+
+        Returns
+        -------
+        ndarray, float32 [N, D]
+            Means over the model's crops and mirror images, as its logits are.
+
+        Raises
+        ------
+        ValueError, ModelError
+            As :meth:`predict`.
+        """
+        found = np.empty((len(images), self._width), np.float32)
+        for batch, outputs in self._outputs(images, ("features",)):
+            found[batch] = outputs["features"]
+        return found
+
+    def _outputs(
+        self, images: Sequence[np.ndarray], names: Sequence[str]
+    ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+        """Indices of the frames of each batch, and the network's outputs for them."""
         for frame in images:
             if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
                 raise ValueError(f"a frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
-        answers: dict[int, Prediction] = {}
         for batch in _batches(images):
-            outputs = self._run(np.stack([images[i] for i in batch]), maps)
-            for row, i in enumerate(batch):
-                drawn = outputs["map"][row] if "map" in outputs else None
-                logits = outputs["logits"][row].astype(np.float64)
-                score = float(outputs["domain"][row]) if "domain" in outputs else _log_sum_exp(logits)
-                answers[i] = self._answer(logits, score, drawn, images[i].shape)
-        return [answers[i] for i in range(len(images))]
+            frames = np.stack([images[i] for i in batch])
+            try:
+                outputs = dict(zip(names, self._session.run(names, {"image": frames}), strict=True))
+            except Exception as error:  # ONNX Runtime raises its own kinds, RuntimeError among them
+                size = f"{frames.shape[2]} x {frames.shape[1]} pixels"
+                raise ModelError(f"the network failed on {size} ({error}); try a smaller image") from None
+            if not all(np.isfinite(outputs[name]).all() for name in names if name != "map"):
+                raise ModelError("the network's output is not finite; export the model again")
+            yield batch, outputs
 
-    def _run(self, frames: np.ndarray, maps: bool) -> dict[str, np.ndarray]:
-        wanted = {"logits": True, "map": maps, "domain": self.manifest.domain_method != "energy"}
-        names = [name for name, needed in wanted.items() if needed and name in self.manifest.outputs]
-        try:
-            outputs = dict(zip(names, self._session.run(names, {"image": frames}), strict=True))
-        except Exception as error:  # ONNX Runtime raises its own kinds, RuntimeError among them
-            raise ModelError(f"the network failed on {frames.shape[2]} x {frames.shape[1]} pixels ({error})") from None
-        if not all(np.isfinite(outputs[name]).all() for name in names if name != "map"):
-            raise ModelError("the network answered with numbers that are not finite; export the model again")
-        return outputs
-
-    def _answer(
-        self, logits: np.ndarray, domain_score: float, maps: np.ndarray | None, shape: tuple[int, ...]
-    ) -> Prediction:
-        manifest, codes = self.manifest, self.manifest.labels.codes
-        probabilities = _softmax(logits / manifest.temperature + manifest.prior_shift)
-        scores = probabilities * manifest.decision_weights
-        scores = scores / scores.sum()
-        best = int(scores.argmax())
-        malignant = sum(probabilities[codes.index(code)] for code in manifest.labels.malignant)
-        return Prediction(
-            label=codes[best],
-            name=manifest.labels.names[best],
-            probability=float(probabilities[best]),
-            probabilities=dict(zip(codes, probabilities.tolist(), strict=True)),
-            scores=dict(zip(codes, scores.tolist(), strict=True)),
-            malignant_probability=min(1.0, float(malignant)),
-            referral="refer" if malignant >= manifest.referral["threshold"] else "watch",
-            in_domain=domain_score >= manifest.domain_threshold,
-            domain_score=domain_score,
-            map=None if maps is None else self._map(maps[best], shape),
-        )
+    @property
+    def _width(self) -> int:
+        """The number of features."""
+        return next(value.shape[1] for value in self._session.get_outputs() if value.name == "features")
 
     def _map(self, maps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         crops = self.manifest.crops
         if len(maps) % crops:
-            raise ModelError(f"a map of {len(maps)} rows is not one of {crops} squares; export the model again")
+            raise ModelError(f"a map of {len(maps)} rows is not one of {crops} crops; export the model again")
         joined = whole(maps.reshape(crops, -1, maps.shape[1]), *shape[:2])
         return joined.copy()  # not a view, which would keep all of the batch's
 
@@ -189,13 +199,53 @@ class Predictor:
                 "export the model again"
             )
         classes = len(self.manifest.labels)
-        for name, rank in (("logits", 2), ("map", 4), ("domain", 1)):
+        for name, rank, size in (
+            ("logits", 2, classes),
+            ("map", 4, classes),
+            ("domain", 1, None),
+            ("features", 2, None),
+        ):
             shape = outputs.get(name, [None] * rank)
-            if len(shape) != rank or (rank > 1 and isinstance(shape[1], int) and shape[1] != classes):
+            if len(shape) != rank or (size and isinstance(shape[1], int) and shape[1] != size):
                 raise ModelError(
                     f"{path}: {name} has the shape {shape}, which does not fit the manifest's {classes} labels; "
                     "export the model again"
                 )
+
+
+def mean_prediction(predictions: Sequence[Prediction], manifest: Manifest) -> Prediction:
+    """One prediction from several images of one lesion: their mean probabilities, decided as those of one image.
+
+    ``domain_score`` is the lowest of the images', so that one image unlike the training images flags the whole; there
+    is no map.
+
+    Parameters
+    ----------
+    predictions : sequence of Prediction
+        One or more, by the model of ``manifest``.
+    """
+    probabilities = [list(prediction.probabilities.values()) for prediction in predictions]
+    outcomes = manifest.decision.decide_mean(np.array(probabilities))
+    return _prediction(manifest, outcomes, 0, min(prediction.domain_score for prediction in predictions))
+
+
+def _prediction(
+    manifest: Manifest, outcomes: Outcomes, row: int, domain_score: float, map: np.ndarray | None = None
+) -> Prediction:
+    codes, best = manifest.labels.codes, int(outcomes.label[row])
+    probabilities = outcomes.probabilities[row].tolist()
+    return Prediction(
+        label=codes[best],
+        name=manifest.labels.names[best],
+        probability=probabilities[best],
+        probabilities=dict(zip(codes, probabilities, strict=True)),
+        scores=dict(zip(codes, outcomes.scores[row].tolist(), strict=True)),
+        malignant_probability=float(outcomes.malignant_probability[row]),
+        referral=outcomes.referral[row],
+        in_domain=domain_score >= manifest.domain_threshold,
+        domain_score=domain_score,
+        map=map,
+    )
 
 
 def _session(weights: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -209,7 +259,7 @@ def _session(weights: bytes, path: Path, threads: int) -> onnxruntime.InferenceS
     try:
         return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own kinds
-        raise ModelError(f"{path} is no model that ONNX Runtime can load ({error}); export it again") from None
+        raise ModelError(f"ONNX Runtime cannot load {path} ({error}); export the model again") from None
 
 
 def _batches(images: Sequence[np.ndarray]) -> Iterator[list[int]]:
@@ -221,13 +271,3 @@ def _batches(images: Sequence[np.ndarray]) -> Iterator[list[int]]:
         count = max(1, min(BATCH_FRAMES, BATCH_PIXELS // (height * width)))
         for start in range(0, len(indices), count):
             yield indices[start : start + count]
-
-
-def _log_sum_exp(values: np.ndarray) -> float:
-    top = values.max()
-    return float(top + np.log(np.exp(values - top).sum()))
-
-
-def _softmax(values: np.ndarray) -> np.ndarray:
-    weights = np.exp(values - values.max())
-    return weights / weights.sum()

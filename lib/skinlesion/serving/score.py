@@ -10,7 +10,6 @@ run meanwhile, so some thirty cores can be fed by one process; more are by sever
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import threading
@@ -23,6 +22,7 @@ import numpy as np
 
 from skinlesion.core import images as door
 from skinlesion.core.errors import ConfigError, DataError, ImageError, ModelError, SkinLesionError
+from skinlesion.core.machine import cores
 from skinlesion.core.storage import Folder, is_url
 from skinlesion.serving import parts as files
 from skinlesion.serving.listing import Item, Survey, fetch, listing
@@ -185,11 +185,6 @@ def on_threads(job: Job, todo: Iterator[Part], tell: Tell) -> dict[int, int]:
             pool.shutdown(cancel_futures=True)
             raise
     return failed
-
-
-def cores() -> int:
-    """The cores that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def score_part(items: Sequence[Item], predictor: Predictor, tell: Tell) -> tuple[bytes, int]:
