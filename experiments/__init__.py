@@ -1,0 +1,1 @@
+"""What was measured on the way to the shipped model: recipes, outputs, tables; index.md explains the files."""

@@ -1,0 +1,358 @@
+"""One cross-validation: parts -> outputs -> pooled predictions -> paired comparison.
+
+A *part* is what one network is tested on: a fold of the images, or a source of them. Each part is predicted by a
+network that was trained on the others (:func:`parts_of`, :func:`outputs_of`). The outputs of a recipe's parts are
+stored in one Parquet file (:func:`store`), small enough to commit, so that parts can be trained over several sittings
+and machines. Pooled, they are predictions of every image by a network that was not trained on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from skinlesion.core.config import Config
+from skinlesion.core.errors import ConfigError, DataError
+from skinlesion.core.runs import Run, atomic
+from skinlesion.core.taxonomy import LabelSet, label_set
+from skinlesion.data.cache import PixelCache
+from skinlesion.data.splits import load_split
+from skinlesion.data.table import LesionTable
+from skinlesion.decision import Decision
+from skinlesion.evaluation import decision_fit
+from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.metrics import flat_values, replicate_values
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.training.trained import Trained, predict
+
+DIGITS = 4  # decimals of a stored logit; the fifth changes no figure
+IMAGE_COLUMNS = ("image_id", "lesion_id", "label")
+FACTS = b"skinlesion"  # the key of the facts in a Parquet file's schema metadata
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one network trains on, and what it is tested on.
+
+    Attributes
+    ----------
+    name : str
+        ``fold-2``, or ``source-<name>`` of a held-out source; it names the part in files and folders.
+    split : str [N]
+        Of every image of the table: ``train``; ``validation``, on which the network is tested; ``test``, left out.
+    """
+
+    name: str
+    split: np.ndarray
+
+    @property
+    def tested(self) -> np.ndarray:
+        """Rows of the tested images, int64 [M]."""
+        return np.flatnonzero(self.split == "validation")
+
+
+def parts_of(
+    groups: np.ndarray, names: Iterable, *, kind: str = "fold", left_out: np.ndarray | None = None
+) -> list[Part]:
+    """A part for each of ``names``: its group is tested, all others train.
+
+    Parameters
+    ----------
+    groups : [N]
+        Fold number or source of every image.
+    names : iterable
+        The groups to test, in this order.
+    kind : str
+        ``fold`` or ``source``: the parts are called ``<kind>-<name>``.
+    left_out : bool [N], optional
+        Images that neither train nor are tested, such as those of the test split.
+
+    Raises
+    ------
+    DataError
+        If a group has no image, or is all there is.
+    """
+    aside = np.zeros(len(groups), bool) if left_out is None else left_out
+    parts = []
+    for name in names:
+        split = np.where(aside, "test", np.where(groups == name, "validation", "train"))
+        if not {"train", "validation"} <= set(split):
+            raise DataError(f"{kind} {name} cannot be a part: it needs images of its own, and others to train on")
+        parts.append(Part(f"{kind}-{name}", split))
+    return parts
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What the networks of one recipe output on the parts that they were not trained on.
+
+    Attributes
+    ----------
+    images : DataFrame, N rows
+        ``image_id, lesion_id, label, part``, and whatever else was stored.
+    logits : float64 [N, K]
+    labels : LabelSet
+        The order of the logits' columns.
+    facts : {part: dict}
+        How each part came about: ``config`` (without ``data``, which lies elsewhere on every machine), ``fingerprint``
+        of the table, ``prior`` (class mix seen in training), and what the caller adds.
+    """
+
+    images: pd.DataFrame
+    logits: np.ndarray
+    labels: LabelSet
+    facts: dict[str, dict]
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts, sorted."""
+        return sorted(self.facts)
+
+    @property
+    def y(self) -> np.ndarray:
+        """Index of the true class, int64 [N]."""
+        index = {code: number for number, code in enumerate(self.labels.codes)}
+        return self.images["label"].map(index).to_numpy(np.int64)
+
+    @property
+    def natural_prior(self) -> np.ndarray:
+        """Share of every class among these images, float64 [K]."""
+        return np.bincount(self.y, minlength=len(self.labels)) / len(self.images)
+
+    @property
+    def training_prior(self) -> np.ndarray:
+        """Class mix seen in training, the mean over the parts, float64 [K]."""
+        return np.mean([facts["prior"] for facts in self.facts.values()], axis=0)
+
+    def balanced_logits(self) -> np.ndarray:
+        """Logits less the log of the class mix that their own network saw: as if all classes were equally frequent."""
+        priors = {part: np.log(facts["prior"]) for part, facts in self.facts.items()}
+        return self.logits - np.stack([priors[part] for part in self.images["part"]])
+
+    def take(self, parts: Iterable[str]) -> Outputs:
+        """These parts alone.
+
+        Raises
+        ------
+        DataError
+            Where one of them is not there.
+        """
+        wanted = list(parts)
+        if missing := sorted(set(wanted) - set(self.facts)):
+            raise DataError(f"{', '.join(missing)} is not stored; train it first (stored: {', '.join(self.parts)})")
+        rows = self.images["part"].isin(wanted).to_numpy()
+        facts = {part: self.facts[part] for part in wanted}
+        return replace(self, images=self.images[rows].reset_index(drop=True), logits=self.logits[rows], facts=facts)
+
+    def predictions(self) -> Predictions:
+        """Pooled predictions for which nothing is fitted.
+
+        Scores are the softmax of :meth:`balanced_logits`; probabilities are for the class mix of these images.
+        """
+        even = self.balanced_logits()
+        with np.errstate(divide="ignore"):  # a class without images has no share
+            natural = np.log(self.natural_prior)
+        return self._predictions(softmax(even + natural, axis=1), softmax(even, axis=1))
+
+    def decision(self, referral_sensitivity: float) -> Decision:
+        """Temperature, decision rule and referral threshold, chosen on these outputs."""
+        return decision_fit.choose(
+            self.logits, self.y, self.labels, training_prior=self.training_prior, prior=self.natural_prior,
+            referral_sensitivity=referral_sensitivity,
+        )  # fmt: skip
+
+    def decided(self, decision: Decision, split: str = "validation") -> Predictions:
+        """Predictions by a decision that was chosen here or on other outputs."""
+        return self._predictions(decision.probabilities(self.logits), decision.scores(self.logits), split)
+
+    def _predictions(self, probabilities: np.ndarray, scores: np.ndarray, split: str = "validation") -> Predictions:
+        folds = {part: int(part.removeprefix("fold-")) if part.startswith("fold-") else -1 for part in self.facts}
+        return Predictions(
+            image_ids=self.images["image_id"].to_numpy(object),
+            lesions=self.images["lesion_id"].to_numpy(object),
+            split=np.full(len(self.images), split, object),
+            fold=self.images["part"].map(folds).to_numpy(np.int64),
+            labels=self.labels,
+            y=self.y,
+            probabilities=probabilities,
+            scores=scores,
+        )
+
+
+def outputs_of(
+    part: Part, trained: Trained, config: Config, table: LesionTable, cache: PixelCache, *, columns: Sequence[str] = (),
+    **facts,
+) -> Outputs:  # fmt: skip
+    """What a network outputs on its part.
+
+    Parameters
+    ----------
+    columns : names of further columns of the table to store
+    facts : what else to store of the training
+    """
+    logits, _ = predict(trained.model, cache, part.tested, views=config.views)
+    images = table.frame.iloc[part.tested][[*IMAGE_COLUMNS, *columns]].reset_index(drop=True)
+    stored = {"prior": np.asarray(trained.prior).tolist(), **facts}
+    return one_part(part.name, images, logits, table.labels, config, table.fingerprint(), stored)
+
+
+def outputs_of_run(run: Run, split: str, part: str, config: Config, fingerprint: str, **facts) -> Outputs:
+    """What the network of a run by ``skinlesion train`` outputs on its ``validation`` or ``test`` images."""
+    with np.load(run.need(run.outputs, "training"), allow_pickle=False) as stored:
+        ids, logits, prior = stored["image_id"], stored["logits"], stored["prior"]
+    rows = load_split(run.split).set_index("image_id", drop=False).loc[ids].reset_index(drop=True)
+    chosen = (rows["split"] == split).to_numpy()
+    images = rows.loc[chosen, [*IMAGE_COLUMNS]].reset_index(drop=True)
+    labels = label_set(config.labels)
+    return one_part(part, images, logits[chosen], labels, config, fingerprint, {"prior": prior.tolist(), **facts})
+
+
+def one_part(
+    name: str, images: pd.DataFrame, logits: np.ndarray, labels: LabelSet, config: Config, fingerprint: str, facts: dict
+) -> Outputs:
+    """The outputs of one part, with its configuration and the table's fingerprint among the facts."""
+    recipe = {key: value for key, value in config.to_dict().items() if key != "data"}
+    stored = facts | {"fingerprint": fingerprint, "config": recipe}
+    return Outputs(images.assign(part=name), np.asarray(logits, np.float64), labels, {name: stored})
+
+
+def pool(outputs: Sequence[Outputs]) -> Outputs:
+    """Outputs of different parts as one."""
+    return Outputs(
+        pd.concat([one.images for one in outputs], ignore_index=True),
+        np.concatenate([one.logits for one in outputs]),
+        outputs[0].labels,
+        {part: facts for one in outputs for part, facts in one.facts.items()},
+    )
+
+
+def difference(
+    a: Predictions, b: Predictions, names: Sequence[str] = ("balanced_accuracy",), replicates: int = 2000, seed: int = 0
+) -> dict[str, dict]:
+    """``a`` minus ``b``, paired: each bootstrap replicate draws the same lesions for both.
+
+    Unlike in :func:`skinlesion.evaluation.metrics.paired_difference` the two may cover different images; a lesion that
+    only one of them has counts for it alone. For the same images the two functions agree.
+
+    Parameters
+    ----------
+    names : metrics of the whole, or ``<code>.<metric>`` of one class
+
+    Returns
+    -------
+    {name: metric}, with value, low, high and n, the images of ``a``
+    """
+    lesions = np.unique(np.concatenate([a.lesions, b.lesions]).astype(str))
+    drawn = resample(lesions, replicates, seed)
+    both = []
+    for one in (a, b):
+        resamples = Resamples(np.searchsorted(lesions, one.lesions.astype(str)), drawn.counts)
+        both.append(flat_values(replicate_values(one, resamples), one.labels.codes))
+    return {name: summarise(both[0][name] - both[1][name], len(a)) for name in names}
+
+
+# ---- files
+
+
+def write_parquet(path: Path, frame: pd.DataFrame, facts: dict) -> None:
+    """Write a table, and facts about it as JSON in the schema's metadata, whole or not at all."""
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    text = json.dumps(facts, ensure_ascii=False, allow_nan=False)
+    table = table.replace_schema_metadata({FACTS: text.encode()})
+    numbers = [field.name for field in table.schema if pyarrow.types.is_floating(field.type)]
+    ids = [name for name in ("image_id", "lesion_id") if name in table.column_names]
+    encoding = dict.fromkeys(numbers, "BYTE_STREAM_SPLIT") | dict.fromkeys(ids, "DELTA_BYTE_ARRAY")
+    others = [name for name in table.column_names if name not in encoding]
+    with atomic(path) as temporary:  # a third smaller than by the defaults
+        parquet.write_table(table, temporary, compression="zstd", compression_level=9, use_dictionary=others or False,
+                            column_encoding=encoding)  # fmt: skip
+
+
+def read_parquet(path: Path) -> tuple[pd.DataFrame, dict]:
+    """What :func:`write_parquet` wrote.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing, damaged, or another kind of Parquet file.
+    """
+    from pyarrow import ArrowException, parquet
+
+    try:
+        table = parquet.read_table(path)
+        return table.to_pandas(), json.loads(table.schema.metadata[FACTS])
+    except (OSError, ArrowException, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({error!r}); restore it, or train its parts again") from None
+
+
+def read_facts(path: Path) -> dict[str, dict]:
+    """The facts of every part of a file of outputs; of a file that is not there, none."""
+    if not path.exists():
+        return {}
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return json.loads(parquet.read_schema(path).metadata[FACTS])
+    except (OSError, ArrowException, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({error!r}); restore it, or train its parts again") from None
+
+
+def read(path: Path) -> Outputs:
+    """The outputs of a recipe.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing or damaged.
+    """
+    frame, facts = read_parquet(path)
+    names = [name for name in frame if name.startswith("logit_")]
+    labels = label_set([name.removeprefix("logit_") for name in names])
+    logits = frame[names].to_numpy(np.float64).round(DIGITS)
+    return Outputs(frame.drop(columns=names), logits, labels, facts)
+
+
+def store(path: Path, outputs: Outputs) -> None:
+    """Add parts to a recipe's file, in place of parts of the same name; other processes may do the same meanwhile."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if others := sorted(set(read_facts(path)) - set(outputs.facts)):
+            outputs = pool([read(path).take(others), outputs])
+        order = np.argsort(outputs.images["part"].to_numpy(str), kind="stable")
+        names = [f"logit_{code}" for code in outputs.labels.codes]
+        logits = pd.DataFrame(outputs.logits[order].round(DIGITS).astype(np.float32), columns=names)
+        frame = outputs.images.iloc[order].reset_index(drop=True).join(logits)
+        write_parquet(path, frame, {part: outputs.facts[part] for part in outputs.parts})
+
+
+def is_stored(path: Path, part: str, config: Config, fingerprint: str) -> bool:
+    """Whether ``path`` holds a part's outputs by this recipe on these data, on whichever machine it was trained.
+
+    Raises
+    ------
+    ConfigError
+        Where a stored recipe has a parameter that this version of :class:`Config` lacks.
+    """
+    facts = read_facts(path).get(part)
+    if facts is None or facts["fingerprint"] != fingerprint:
+        return False
+    return stored_config(facts, path, data=config.data) == config
+
+
+def stored_config(facts: dict, path: Path, *, data: str = "demo") -> Config:
+    """The configuration that a part was trained by; ConfigError names ``path`` where it no longer loads."""
+    try:
+        return Config(data=data).but(**facts["config"])
+    except ConfigError as error:
+        raise ConfigError(f"the recipe stored in {path} does not load: {error}; rewrite the stored recipes") from None
