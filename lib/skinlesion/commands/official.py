@@ -14,8 +14,8 @@ from skinlesion.core.errors import DataError, ImageError, ModelError
 from skinlesion.core.runs import Run
 from skinlesion.core.tables import need_columns, read_table
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.data.ham10000 import METADATA, load_official_test
 from skinlesion.data.files import find_files
+from skinlesion.data.ham10000 import METADATA, load_official_test
 from skinlesion.data.reading import official_test
 from skinlesion.data.table import LesionTable
 from skinlesion.evaluation.assessment import PREVALENCE

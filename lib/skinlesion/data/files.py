@@ -67,7 +67,7 @@ class Files:
         archive, member = split_member(path)
         name = os.path.relpath(archive or member, self.place) if self.place.is_dir() else ""
         if archive:
-            name = f"{os.path.splitext(name)[0]}/{member}" if name else member
+            name = f"{name[:-4]}/{member}" if name else member
         return slashes(name) or file_name(path)
 
     @cached_property
@@ -175,7 +175,7 @@ def _walk(place: Path) -> Iterator[tuple[str, tuple[str, str] | None]]:
 
 def _holds_images(folder: str) -> bool:
     try:
-        return any(is_image(name) and not name.startswith("._") for name in os.listdir(folder))
+        return any(is_image(name) and not name.startswith("._") for name in os.listdir(folder))  # noqa: PTH208
     except OSError:
         return False
 

@@ -134,12 +134,11 @@ def _split_akiec(rows: pd.DataFrame, files: Files, place: Path) -> pd.DataFrame:
     split = [code if code in ("ak", "scc") else None for code in (normalise_label(word, ISIC8) for word in words)]
     label = rows["label"].astype(object).where(~akiec, pd.Series(split, index=rows.index, dtype=object))
     unsplit = akiec & label.isna()
+    empty, detail = pd.Series("", index=rows.index), "akiec, and ISIC 2019 says " + words.replace("", "nothing")
     return rows.assign(
         label=label,
-        problem=pd.Series("", index=rows.index).mask(unsplit & (rows["path"] != ""), UNKNOWN_LABEL),
-        detail=pd.Series("", index=rows.index).mask(
-            unsplit, "akiec, and ISIC 2019 says " + words.replace("", "nothing")
-        ),
+        problem=empty.mask(unsplit & (rows["path"] != ""), UNKNOWN_LABEL),
+        detail=empty.mask(unsplit, detail),
         word=rows["word"].where(~akiec, "akiec, " + words),
     )
 

@@ -39,7 +39,7 @@ def locate(given: Sequence[str], folder: Path, index: ImageIndex) -> list[str]:
 def _as_written(path: str, folder: Path) -> str:
     try:
         whole = os.path.normpath(folder / path)
-        return whole if path and os.path.isfile(whole) else ""
+        return whole if path and Path(whole).is_file() else ""
     except (OSError, ValueError):  # too long for a file's name, or with characters that none has
         return ""
 

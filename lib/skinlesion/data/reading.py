@@ -86,9 +86,11 @@ def tabulate(
     ages = pd.DataFrame(
         {"image_id": rows["image_id"], "problem": BAD_AGE, "detail": written + " is not a number; left empty"}
     )[strange]
-    sizes = [(image_name(name), *note) for name, note in resolved.items() if note[0] == SEVERAL_SIZES]
-    left_out = [(index.files.inner(path), kind, text) for path, kind, text in index.files.left_out] if index else []
-    orphans = index.unused(rows["path"]) if index and spare else []
+    others = [(image_name(name), *note) for name, note in resolved.items() if note[0] == SEVERAL_SIZES]
+    if index and spare:
+        others += [(image_name(file_name(path)), NO_ROW, path) for path in index.unused(rows["path"])]
+    if index:
+        others += [(index.files.inner(path), kind, text) for path, kind, text in index.files.left_out]
     return LesionTable(
         frame=rows[used][list(COLUMNS)].reset_index(drop=True),
         labels=labels,
@@ -96,17 +98,7 @@ def tabulate(
         location=str(location),
         has_lesions=has_lesions,
         notes=notes + _unknown_words(rows["word"][problem == UNKNOWN_LABEL]),
-        problems=pd.concat(
-            [
-                no_problems(),
-                asides,
-                ages,
-                _listed(sizes),
-                _listed([(image_name(file_name(path)), NO_ROW, path) for path in orphans]),
-                _listed(left_out),
-            ],
-            ignore_index=True,
-        )[list(PROBLEM_COLUMNS)],
+        problems=pd.concat([no_problems(), asides, ages, _listed(others)], ignore_index=True)[list(PROBLEM_COLUMNS)],
         passed_over=_passed_over(index),
         **more,
     )
@@ -141,7 +133,7 @@ def _find_problems(rows: pd.DataFrame, labels: LabelSet, resolved: dict) -> tupl
         (
             shared & _disagree(same_file),
             ONE_FILE,
-            "other rows with other labels or lesions get it too: " + rows["path"],
+            "rows with other labels or lesions have it too: " + rows["path"],
         ),
         (shared & (same_file.cumcount() > 0), ONE_FILE, "an earlier row has it too: " + rows["path"]),
         (without, NO_CLASS, rows["word"] + f": none of the {len(labels)} classes"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from skinlesion.core.config import split_kind
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted, read_table
-from skinlesion.core.taxonomy import LabelSet, diagnosis, label_set, parse_words
+from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
 from skinlesion.data import dermamnist, ham10000, isic_archive, plain, reading
 from skinlesion.data.files import TABLES, find_files
 from skinlesion.data.table import LesionTable
@@ -143,8 +143,8 @@ def _is_csv(place: Path) -> bool:
 class Kind:
     """One kind of data set.
 
-    ``needs`` says in words what must be there, ``fits`` tells it from the others, ``load(place, labels, words)`` reads it.
-    ``form`` is ``folder`` or ``file`` where it can only be one of them.
+    ``needs`` says in words what must be there, ``fits`` tells it from the others, ``load(place, labels, words)`` reads
+    it. ``form`` is ``folder`` or ``file`` where it can only be one of them.
     """
 
     needs: str

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet
 from skinlesion.core.tables import image_name, known, read_table, some
+from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet
 from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional
 
 #: An image of ISIC 2018's official test set to which the official scorer gives no weight: 1,511 of 1,512 count.
@@ -57,6 +57,11 @@ def read_truth(path: str | Path) -> pd.DataFrame:
         raise DataError(f"{path}: {error}") from None
     more = {name: optional(frame, name) for name in ("lesion_id", "split", "fold")}
     return pd.DataFrame({"word": words, **more, "counts": counts}, index=pd.Index(ids, name="image_id"))
+
+
+def _labels(frame: pd.DataFrame) -> np.ndarray:
+    """The column of labels, ``""`` where missing; DataError where there is none."""
+    return known(pd.Series(column(frame, *_LABEL_COLUMNS), dtype=str)).to_numpy(object)
 
 
 def _class_columns(frame: pd.DataFrame) -> tuple[str, ...]:
