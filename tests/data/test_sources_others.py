@@ -49,7 +49,7 @@ def test_isic_archive_with_diagnosis_levels(tmp_path):
     table = load_table(str(tmp_path), labels=8)
     assert table.frame["label"].tolist() == ["mel", "mel", "vasc", "bkl"]
     assert table.frame["lesion_id"].tolist() == ["IL_1", "IL_2", "IL_3", "ISIC_0000005"]
-    assert any("1 images name no lesion" in note for note in table.notes)
+    assert any("1 image without a lesion id" in note for note in table.notes)
     problems = dict(zip(table.problems["image_id"], table.problems["problem"], strict=True))
     assert problems == {"ISIC_0000004": "unknown label", "ISIC_0000006": "not dermatoscopic"}
     assert "Milium" in table.problems["detail"].tolist()
@@ -64,7 +64,7 @@ def test_isic_archive_with_diagnosis_levels(tmp_path):
         ("Basal cell carcinoma", "bcc", "bcc"),
         ("Solar or actinic keratosis", "akiec", "ak"),
         ("Squamous cell carcinoma, NOS", "akiec", "scc"),
-        ("Squamous cell carcinoma, Invasive", "akiec", "scc"),
+        ("Squamous cell carcinoma, Invasive", None, "scc"),
         ("Squamous cell carcinoma in situ, Bowens disease", "akiec", "scc"),
         ("Pigmented benign keratosis", "bkl", "bkl"),
         ("Lichen planus like keratosis", "bkl", "bkl"),
@@ -178,7 +178,7 @@ def test_csv_with_paths_relative_to_it(tmp_path, delimiter):
     assert table.source == "csv" and table.has_lesions
     assert table.frame["image_id"].tolist() == ["a", "b"] and table.frame["label"].tolist() == ["nv", "mel"]
     assert table.frame["lesion_id"].tolist() == ["L1", "L1"] and table.frame["age"].iloc[0] == 33
-    assert table.frame["sex"].tolist() == ["f", "unknown"]
+    assert table.frame["sex"].tolist() == ["female", "unknown"]
     assert table.problems[["image_id", "problem"]].to_numpy().tolist() == [["x", "row without an image"]]
 
 
@@ -186,6 +186,6 @@ def test_csv_columns_that_are_missing_or_ambiguous(tmp_path):
     path = write_csv(tmp_path / "a.csv", ("picture", "label"), [("a.jpg", "nv")])
     with pytest.raises(DataError, match=r"no column for the path; looked for path, image_path.*picture, label"):
         load_table(str(path))
-    path = write_csv(tmp_path / "b.csv", ("path", "file", "label"), [("a.jpg", "a.jpg", "nv")])
+    path = write_csv(tmp_path / "b.csv", ("path", "file", "label"), [("a.jpg", "b.jpg", "nv")])
     with pytest.raises(DataError, match="several columns for the path: path, file"):
         load_table(str(path))

@@ -109,6 +109,9 @@ def test_what_is_wrong_is_named(submission, tmp_path):
     with pytest.raises(DataError, match="scores must lie between 0 and 1.*ISIC_0034524"):
         read(submission, labels(tmp_path, ONE_HOT))
     submission.write_text(SUBMISSION.replace("BKL,", ""))
+    with pytest.raises(DataError, match="row 2 has 8 values where the header has 7"):
+        read(submission, labels(tmp_path, ONE_HOT))
+    submission.write_text(SUBMISSION.replace("BKL", "OTHER"))
     with pytest.raises(DataError, match="give an ISIC 2018 submission: image,MEL"):
         read(submission, labels(tmp_path, ONE_HOT))
 

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from skinlesion.core import images
-from skinlesion.core.errors import ConfigError, DataError
+from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run, write_json
 from skinlesion.data.check import check_table
 from skinlesion.data.overlap import seen_before, trained_ids
@@ -64,7 +64,7 @@ def evaluate_elsewhere(
     progress = sys.stderr.isatty()
     predictor = Predictor.load(model)
     manifest = predictor.manifest
-    table = load_table(data, len(manifest.labels), exclude_official_test=False, words=_words(words))
+    table = load_table(data, len(manifest.labels), exclude_official_test=False, words=words)
     table = check_table(table, progress=progress).table
     table, notes = without_training(table, manifest, training, progress)
     if not table.has_lesions:
@@ -101,16 +101,6 @@ def evaluate_elsewhere(
         print(f"put into the card of {folder}")
     print(f"wrote {run.folder}")
     return 0
-
-
-def _words(words: list[str] | tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for text in words:
-        word, mark, code = text.rpartition("=")
-        if not (mark and word.strip() and code.strip()):
-            raise ConfigError(f"{text!r} must be written WORD=CODE, as in 'Spitz nevus=nv'")
-        pairs[word] = code.strip()
-    return pairs
 
 
 def without_training(

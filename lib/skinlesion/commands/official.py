@@ -12,9 +12,11 @@ from skinlesion.commands.evaluate import write_evaluation
 from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError, ModelError
 from skinlesion.core.runs import Run
+from skinlesion.core.tables import need_columns, read_table
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.data.files import find_files
 from skinlesion.data.ham10000 import METADATA, load_official_test
-from skinlesion.data.reading import find_csv, list_files, need_columns, official_test, read_csv
+from skinlesion.data.reading import official_test
 from skinlesion.data.table import LesionTable
 from skinlesion.evaluation.assessment import PREVALENCE
 from skinlesion.evaluation.predictions import Predictions
@@ -139,10 +141,10 @@ def known_training_rows(place: str | Path) -> tuple[set[str], set[str]]:
 
     Ids alone part the two sets; the metadata can tell besides whether a test lesion has an image in training.
     """
-    path = find_csv(list_files(Path(place).expanduser()), METADATA)
+    path = find_files(Path(place).expanduser()).table(METADATA)
     if path is None:
         return set(), set()
-    metadata = read_csv(path)
+    metadata = read_table(path)
     need_columns(metadata, ("image_id", "lesion_id"), path)
     return set(metadata["image_id"].str.strip()), set(metadata["lesion_id"].str.strip()) - {""}
 

@@ -1,13 +1,15 @@
 """What a decoder gets to see of a JPEG or PNG file: the picture alone.
 
 Metadata is where small files hide much work: EXIF entries that all point at the same bytes, profiles to inflate,
-hundreds of thousands of empty segments. So it never reaches the decoder; only the orientation is read from it, here.
+hundreds of thousands of empty segments. So it never reaches the decoder; only the orientation and a colour profile of
+bounded size are read from it, here.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+import zlib
 
 from skinlesion.core.errors import ImageError
 
@@ -15,11 +17,13 @@ from skinlesion.core.errors import ImageError
 JPEG_SCANS = 32
 JPEG_SEGMENTS = 2_000
 PNG_CHUNKS = 10_000
+PROFILE_BYTES = 256 * 1024  # of an ICC profile; those of cameras, phones and editors have 0.5 to 60 kB
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # neither a stuffed byte, nor a restart, nor filling
-_APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+_APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
 _START, _END, _SCAN, _TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
+_ICC = b"ICC_PROFILE\0"
 _CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
@@ -100,6 +104,67 @@ def orientation(exif: bytes) -> int:
     except struct.error:  # it points outside itself
         pass
     return 1
+
+
+def colour_profile(data: bytes) -> bytes | None:
+    """The ICC profile that a JPEG or PNG file embeds, None where it has none or one of more than PROFILE_BYTES.
+
+    Only what precedes the pixels is looked at, and no more than a picture's usual number of pieces.
+    """
+    try:
+        if data.startswith(_JPEG):
+            return _jpeg_profile(data)
+        if data.startswith(_PNG):
+            return _png_profile(data)
+    except (struct.error, zlib.error, IndexError):
+        pass
+    return None
+
+
+def _jpeg_profile(data: bytes) -> bytes | None:
+    pieces, position = {}, 2
+    for _ in range(JPEG_SEGMENTS):
+        match = _MARKER.search(data, position)
+        if not match or match[1][0] in (_SCAN, _END):
+            break
+        start, position = match.end(), match.end()
+        if match[1][0] in (_START, _TEMPORARY):
+            continue
+        position += max(2, int.from_bytes(data[start : start + 2], "big"))
+        if match[1][0] == _APP2 and data.startswith(_ICC, start + 2):
+            pieces[data[start + 2 + len(_ICC)]] = data[start + 4 + len(_ICC) : position]
+    if not pieces or sum(map(len, pieces.values())) > PROFILE_BYTES or set(pieces) != set(range(1, len(pieces) + 1)):
+        return None
+    return b"".join(pieces[number] for number in sorted(pieces))
+
+
+def _png_profile(data: bytes) -> bytes | None:
+    position = 8
+    for _ in range(PNG_CHUNKS):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"IDAT":
+            break
+        if kind == b"iCCP":
+            packed = data[position + 8 : position + 8 + length].partition(b"\0")[2][1:]
+            profile = zlib.decompressobj().decompress(packed, PROFILE_BYTES + 1)
+            return profile if len(profile) <= PROFILE_BYTES else None
+        position += 12 + length
+    return None
+
+
+def foreign_format(data: bytes) -> str:
+    """What a file of a common kind that is not read is, in words; ``""`` for anything else."""
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        if brand in (b"avif", b"avis"):
+            return "an AVIF file"
+        if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+            return "a HEIC file (an iPhone's photograph)"
+    if data.startswith(b"\x1f\x8b"):
+        return "gzip-compressed data"
+    if data[128:132] == b"DICM":
+        return "a DICOM file"
+    return ""
 
 
 def animated() -> ImageError:

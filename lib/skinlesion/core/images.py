@@ -7,6 +7,7 @@ goes through :func:`resize`, whose two matrices the exported model computes for 
 from __future__ import annotations
 
 import io
+import re
 import threading
 import warnings
 import zipfile
@@ -17,13 +18,14 @@ import numpy as np
 from PIL import Image
 
 from skinlesion.core import container
+from skinlesion.core.colour import to_srgb
 from skinlesion.core.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-#: Files of our own may be TIFF too. Nothing that strangers send may: its decoder writes to standard error what it finds
-#: wrong with a file, and lists of a million frames keep it busy for minutes.
-FILE_FORMATS = (*FORMATS, "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+#: Files of our own may be BMP (PH2's are) and TIFF too. Nothing that strangers send may: TIFF's decoder writes to
+#: standard error what it finds wrong with a file, and lists of a million frames keep it busy for minutes.
+FILE_FORMATS = (*FORMATS, "BMP", "TIFF")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MAX_BYTES = 20 * 1024 * 1024  # of one encoded image
 MAX_PIXELS = 40_000_000  # of one decoded image; a 4000x3000 photograph has 12 million
 MIN_SIDE = 16  # pixels
@@ -53,7 +55,8 @@ def decode(
     """Decode an encoded image into RGB, upright and without its metadata.
 
     The format is told from the content, sizes are checked before anything is decoded, the EXIF orientation is applied,
-    transparency is laid over white, 16-bit and CMYK are converted.
+    transparency is laid over white, 16-bit and CMYK are converted, and colours of an embedded RGB profile (Display P3,
+    Adobe RGB) become sRGB (:mod:`skinlesion.core.colour`).
 
     Parameters
     ----------
@@ -77,24 +80,25 @@ def decode(
         raise ImageError("too-large", f"the file has {len(data):,} bytes; at most {max_bytes:,} are accepted")
     if not data:
         raise ImageError("unreadable", "the file is empty; choose another one")
+    if foreign := container.foreign_format(data):
+        raise _unsupported(f"this is {foreign}, which is not read")
     try:
         picture, turn = container.picture(data)
         with Image.open(io.BytesIO(picture), formats=formats) as image:
             _check_header(image, len(picture), max_pixels)
             if image.format == "WEBP":
                 turn = container.orientation(image.info.get("exif", b""))
+            profile = container.colour_profile(data) or image.info.get("icc_profile")
             image.load()
-            return _upright(_to_rgb(image), turn)
+            return _upright(to_srgb(_to_rgb(image), profile), turn)
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
         raise _unsupported(f"this is not a readable {', '.join(formats)} image") from None
     except Image.DecompressionBombError:
         raise ImageError("too-many-pixels", f"the image has more than {max_pixels:,} pixels") from None
-    except Exception as error:  # Pillow raises many kinds on broken files; none may reach a user as a traceback
-        raise ImageError(
-            "unreadable", f"the image is damaged or incomplete ({type(error).__name__}: {error})"
-        ) from None
+    except Exception:  # Pillow raises many kinds on broken files; none may reach a user as a traceback
+        raise ImageError("unreadable", "the image is damaged or cut short; save or download it again") from None
 
 
 def _unsupported(what: str) -> ImageError:
@@ -153,24 +157,55 @@ def _open_zip(path: str, _stamp: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def read_bytes(path: str | Path) -> bytes:
+_ARCHIVE = re.compile(r"\.(zip|npz)(?=!)", re.IGNORECASE)
+
+
+def split_member(path: str | Path) -> tuple[str, str]:
+    """The archive and the member behind a table's ``path``: ``a.ZIP!b/c.jpg`` -> ``("a.ZIP", "b/c.jpg")``.
+
+    A plain file has ``("", path)``: one whose own name, or folder's name, holds a ``!`` too.
+    """
+    text = str(path)
+    if "!" not in text:
+        return "", text
+    for mark in _ARCHIVE.finditer(text):
+        if Path(text[: mark.end()]).is_file():
+            return text[: mark.end()], text[mark.end() + 1 :]
+    mark = None if Path(text).exists() else _ARCHIVE.search(text)
+    return (text[: mark.end()], text[mark.end() + 1 :]) if mark else ("", text)
+
+
+def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
     """The encoded bytes behind a table's ``path``: a file, or ``archive.zip!member``.
 
     Raises
     ------
     ImageError
-        Code ``missing`` where there is nothing at that path, ``unreadable`` where the archive is damaged.
+        Code ``missing`` where there is nothing at that path, ``too-large`` where it has more than ``max_bytes``,
+        ``unreadable`` where it is damaged or no file.
     """
-    archive, mark, member = str(path).partition(".zip!")
     try:
-        if not mark:
-            return Path(path).read_bytes()
-        archive += ".zip"
-        return _open_zip(archive, Path(archive).stat().st_mtime_ns).read(member)
+        archive, member = split_member(path)
+        if archive:
+            opened = _open_zip(archive, Path(archive).stat().st_mtime_ns)
+            _check_size(opened.getinfo(member).file_size, max_bytes)
+            return opened.read(member)
+        file = Path(path)
+        if not file.is_file():  # reading a pipe or a device would never end
+            raise FileNotFoundError if not file.exists() or file.is_dir() else OSError("it is no regular file")
+        _check_size(file.stat().st_size, max_bytes)
+        return file.read_bytes()
     except (FileNotFoundError, KeyError, IsADirectoryError):
         raise ImageError("missing", f"there is no image at {path}") from None
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+    except ImageError:
+        raise
+    except Exception as error:  # damaged archives raise what their decompressors do: zlib, EOF, struct, not implemented
         raise ImageError("unreadable", f"{path} cannot be read ({error})") from None
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise ImageError("too-large", f"the file has {size:,} bytes; at most {max_bytes:,} are accepted")
 
 
 def is_image(path: str) -> bool:
@@ -180,7 +215,7 @@ def is_image(path: str) -> bool:
 
 
 def read(path: str | Path) -> np.ndarray:
-    """Read and decode a table's ``path``, uint8 [H, W, 3]; TIFF is accepted too.
+    """Read and decode a table's ``path``, uint8 [H, W, 3]; BMP and TIFF are accepted too.
 
     ``set.npz!split/3`` takes image 3 of a MedMNIST array.
 
@@ -196,17 +231,21 @@ def read(path: str | Path) -> np.ndarray:
     >>> read("lesion.png").shape
     (480, 640, 3)
     """
-    archive, mark, member = str(path).partition(".npz!")
-    if not mark:
+    archive, member = split_member(path)
+    if not archive.lower().endswith(".npz"):
         return decode(read_bytes(path), formats=FILE_FORMATS)
     split, _, index = member.partition("/")
     try:
         with _npz_lock:  # threads that miss the cache together would load the array twice
-            frames = _open_npz(archive + ".npz", Path(archive + ".npz").stat().st_mtime_ns, split)
+            frames = _open_npz(archive, Path(archive).stat().st_mtime_ns, split)
         frame = frames[int(index)]
+        return np.ascontiguousarray(
+            np.broadcast_to(frame if frame.ndim == 3 else frame[..., None], (*frame.shape[:2], 3))
+        )
     except (OSError, KeyError, IndexError, ValueError):
         raise ImageError("missing", f"there is no image at {path}") from None
-    return np.ascontiguousarray(np.broadcast_to(frame if frame.ndim == 3 else frame[..., None], (*frame.shape[:2], 3)))
+    except Exception as error:  # as in read_bytes
+        raise ImageError("unreadable", f"{path} cannot be read ({error})") from None
 
 
 _npz_lock = threading.Lock()
@@ -350,14 +389,13 @@ def stamp(path: str | Path) -> str:
     ImageError
         Code ``missing`` where there is no such image.
     """
-    archive, mark, member = str(path).partition(".zip!")
     try:
-        if mark:
-            archive += ".zip"
+        archive, member = split_member(path)
+        if archive.lower().endswith(".zip"):
             info = _open_zip(archive, Path(archive).stat().st_mtime_ns).getinfo(member)
             return f"{member} {info.file_size} {info.CRC}"
-        file, _, member = str(path).partition("!")
-        status = Path(file).stat()
-        return f"{Path(file).name} {member} {status.st_size} {status.st_mtime_ns}"
-    except (OSError, KeyError, zipfile.BadZipFile):
+        file = Path(archive or path)
+        status = file.stat()
+        return f"{file.name} {member if archive else ''} {status.st_size} {status.st_mtime_ns}"
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         raise ImageError("missing", f"there is no image at {path}") from None

@@ -7,7 +7,11 @@ Colours are the Okabe-Ito set, which colour-blind readers can tell apart; a clas
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
 
 from skinlesion.core.errors import ConfigError, DataError
 
@@ -128,29 +132,155 @@ def label_set(which: int | str | tuple[str, ...] | list[str]) -> LabelSet:
     raise ConfigError(f"labels must be 7 (HAM10000 codes) or 8 (ISIC Archive labels), not {which!r}")
 
 
+#: Invasive squamous cell carcinoma and keratoacanthoma: ``scc`` of the eight labels, none of the seven codes.
+INVASIVE = "invasive scc"
+
+# In the form that _plain gives them: lower case, singular, American spelling, no hyphens, brackets or apostrophes.
 _ALIASES = {
-    "akiec": "akiec", "actinic keratoses": "akiec", "bowen's disease": "akiec",
-    "actinic keratosis / bowen's disease": "akiec", "actinic keratosis / intraepithelial carcinoma": "akiec",
-    "ak": "ak", "actinic keratosis": "ak", "solar or actinic keratosis": "ak",
-    "scc": "scc", "squamous cell carcinoma": "scc", "squamous cell carcinoma in situ": "scc",
-    "bcc": "bcc", "basal cell carcinoma": "bcc",
-    "bkl": "bkl", "benign keratosis": "bkl", "pigmented benign keratosis": "bkl", "seborrheic keratosis": "bkl",
-    "solar lentigo": "bkl", "lichen planus like keratosis": "bkl", "lichen planus-like keratosis": "bkl",
-    "df": "df", "dermatofibroma": "df",
-    "mel": "mel", "melanoma": "mel", "melanoma in situ": "mel", "melanoma invasive": "mel",
-    "nv": "nv", "nevus": "nv", "melanocytic nevus": "nv", "melanocytic nevi": "nv", "common nevus": "nv",
-    "atypical nevus": "nv",
-    "vasc": "vasc", "vascular lesion": "vasc", "vascular lesions": "vasc", "hemangioma": "vasc",
+    "akiec": (
+        "akiec", "bowen disease", "bowen", "actinic keratosis bowen disease",
+        "actinic keratosis and intraepithelial carcinoma", "actinic keratosis intraepithelial carcinoma",
+        "actinic keratosis and intraepithelial carcinoma bowen disease", "intraepithelial carcinoma",
+        "actinic keratosis and bowen disease", "actinic keratosis or bowen disease",
+    ),
+    "ak": ("ak", "ack", "actinic keratosis", "solar keratosis", "solar or actinic keratosis"),
+    "scc": (
+        "scc", "squamous cell carcinoma", "squamous cell carcinoma in situ", "scc in situ", "sccis",
+        "squamous cell carcinoma in situ bowen disease", "in situ squamous cell carcinoma",
+    ),
+    INVASIVE: (
+        "sccka", "keratoacanthoma", "invasive squamous cell carcinoma", "squamous cell carcinoma invasive",
+        "squamous cell carcinoma keratoacanthoma", "squamous cell carcinoma and keratoacanthoma", "invasive scc",
+        "scc invasive",
+    ),
+    "bcc": ("bcc", "basal cell carcinoma", "basalioma"),
+    "bkl": (
+        "bkl", "sek", "sk", "seborrheic keratosis", "benign keratosis", "benign keratosis like lesion",
+        "pigmented benign keratosis", "solar lentigo", "lichen planus like keratosis", "lichenoid keratosis", "lplk",
+        "benign keratosis solar lentigo seborrheic keratosis lichen planus like keratosis",
+    ),
+    "df": ("df", "dermatofibroma", "fibrous histiocytoma"),
+    "mel": (
+        "mel", "melanoma", "melanoma in situ", "in situ melanoma", "melanoma invasive", "invasive melanoma",
+        "malignant melanoma", "lentigo maligna", "lentigo maligna melanoma", "nodular melanoma", "melanoma metastasis",
+        "superficial spreading melanoma", "metastatic melanoma", "acral lentiginous melanoma",
+        "malignant melanocytic proliferation melanoma",
+    ),
+    "nv": (
+        "nv", "nev", "nevus", "melanocytic nevus", "common nevus", "atypical nevus", "dysplastic nevus", "blue nevus",
+        "clark nevus", "combined nevus", "congenital nevus", "dermal nevus", "recurrent nevus", "spitz nevus",
+        "reed nevus", "reed or spitz nevus", "compound nevus", "junctional nevus", "mole", "benign nevus",
+    ),
+    "vasc": (
+        "vasc", "vascular lesion", "vascular", "hemangioma", "angioma", "angiokeratoma", "pyogenic granuloma",
+        "hemorrhage", "hemorrhagic lesion", "cherry angioma", "benign soft tissue proliferation vascular",
+        "vascular lesion angioma angiokeratoma pyogenic granuloma and hemorrhage",
+    ),
 }  # fmt: skip
+_CODES = {word: code for code, words in _ALIASES.items() for word in words}
+_SINGULAR = (
+    (re.compile(r"\bn(?:a)?ev(?:us|i|uses)\b"), "nevus"),
+    (re.compile(r"\bkeratoses\b"), "keratosis"),
+    (re.compile(r"\blentig(?:ine|o)s\b|\blentigoes\b"), "lentigo"),
+    (re.compile(r"oma(?:s|ta)\b"), "oma"),
+    (re.compile(r"\b(lesion|mole|hemorrhage|proliferation)s\b"), r"\1"),
+    (re.compile(r"seborrhoeic"), "seborrheic"),
+    (re.compile(r"haem"), "hem"),
+    (re.compile(r"haemorrhag"), "hemorrhag"),
+    (re.compile(r"\bbowens?\b"), "bowen"),
+)
+
+_BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
+#: In the plural it is HAM10000's word for its class, Bowen's disease included; in the singular the ISIC Archive's.
+_ACTINIC_KERATOSES = re.compile(r"actinic[\s_-]*keratoses", re.IGNORECASE)
+
+
+def _plain(text: object) -> str:
+    """A diagnosis in the form of :data:`_ALIASES`."""
+    word = re.sub(r"['’`´]", "", str(text).lower())
+    word = re.sub(r"[^a-z0-9]+", " ", word).strip()
+    for pattern, singular in _SINGULAR:
+        word = pattern.sub(singular, word)
+    return word
+
+
+def diagnosis(text: object) -> str | None:
+    """The class that a data set's own word stands for, whatever the label set; None where it is not known.
+
+    Case, hyphens, underscores, plurals, British spelling, ``NOS`` and what stands in brackets don't matter:
+    ``Melanocytic naevi (NV)`` is ``nv``. Where the words and the brackets disagree, a code in brackets decides, and
+    nothing else does. Besides the codes of both label sets this can be ``invasive scc``.
+    """
+    words = str(text).strip()
+    if _ACTINIC_KERATOSES.fullmatch(words):
+        return "akiec"
+    whole = _CODES.get(_plain(words))
+    if whole:
+        return whole
+    inside = [_plain(re.split(r"[,;/]", bracket)[-1]) for bracket in _BRACKETS.findall(words)]
+    written = [code for code in inside if code in _ALL]
+    bare = _plain(_BRACKETS.sub(" ", words))
+    found = {_CODES.get(word) for word in (*inside, bare, re.sub(r" (nos|unspecified|primary)\b", "", bare))} - {None}
+    return written[0] if len(written) == 1 else found.pop() if len(found) == 1 else None
+
+
+def to_label(code: str | None, labels: LabelSet) -> str | None:
+    """The code in ``labels`` for what :func:`diagnosis` found, None where the label set has no class for it.
+
+    With seven labels, ``ak`` and ``scc`` fold into ``akiec``, but invasive carcinoma and keratoacanthoma are none of
+    the seven. With eight, those are ``scc``, and ``akiec`` is unknown, since which of the two it was cannot be told.
+    """
+    if labels is HAM7 and code in ("ak", "scc"):
+        return "akiec"
+    if labels is ISIC8 and code == INVASIVE:
+        return "scc"
+    return code if code in labels.codes else None
 
 
 def normalise_label(text: object, labels: LabelSet) -> str | None:
-    """The code in ``labels`` that a data set's own word stands for, or None where there is none.
+    """The code in ``labels`` that a data set's own word stands for (:func:`diagnosis`, then :func:`to_label`)."""
+    return to_label(diagnosis(text), labels)
 
-    Case, underscores and outer spaces don't matter. With seven labels, ``ak`` and ``scc`` fold into ``akiec``; with
-    eight, a bare ``akiec`` stays unknown, since which of the two it was cannot be told.
+
+def nearest_words(text: object, at_most: int = 2) -> list[str]:
+    """Known words that look like an unknown one, the nearest first."""
+    return get_close_matches(_plain(text), [word for word in _CODES if len(word) > 2], at_most, 0.6)
+
+
+def parse_words(pairs: str | Iterable[str]) -> dict[str, str]:
+    """``["Spitz naevus=nv"]``, or the same separated by commas, as a mapping from word to code.
+
+    Raises
+    ------
+    ConfigError
+        For a text that is not written ``WORD=CODE``, or a code of no class.
     """
-    code = _ALIASES.get(str(text).strip().lower().replace("_", " "))
-    if labels is HAM7 and code in ("ak", "scc"):
-        return "akiec"
-    return code if code in labels.codes else None
+    found: dict[str, str] = {}
+    for text in pairs.split(",") if isinstance(pairs, str) else pairs:
+        if not text.strip():
+            continue
+        word, mark, code = (part.strip() for part in text.rpartition("="))
+        if not (mark and word and code):
+            raise ConfigError(f"{text!r} must be written WORD=CODE, as in 'Spitz nevus=nv'")
+        found[word] = code.lower()
+    return found
+
+
+def label_finder(labels: LabelSet, words: Mapping[str, str] | None = None) -> Callable[[object], str | None]:
+    """:func:`normalise_label` for one label set that knows the words of ``words`` as well, before all others.
+
+    Raises
+    ------
+    DataError
+        Where ``words`` names a class that the label set does not have.
+    """
+    unknown = sorted(set((words or {}).values()) - set(labels.codes))
+    if unknown:
+        raise DataError(f"there is no class {', '.join(unknown)}; the classes are {', '.join(labels.codes)}")
+    own = {_plain(word) or word.strip(): code for word, code in (words or {}).items()}
+
+    @cache
+    def find(text: object) -> str | None:
+        return own.get(_plain(text) or str(text).strip()) or normalise_label(text, labels)
+
+    return find

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from skinlesion.core import images
+from skinlesion.core import colour, images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.runs import atomic
-from skinlesion.data import reading
+from skinlesion.core.tables import counted
+from skinlesion.data import files, reading
 from skinlesion.data.table import LesionTable
 
 UNDECODABLE = "undecodable image"
 TWO_LABELS = "lesion with two labels"
 UNKNOWN_PAIR = "near-duplicate of unknown image"
+IDENTICAL = "identical images"
+TWO_LABELS_OF_ONE = "identical images with two labels"
 
 #: Every kind of problem and what is done about it.
 CONSEQUENCES = {
@@ -26,11 +31,22 @@ CONSEQUENCES = {
     reading.NO_IMAGE: "row set aside",
     reading.NO_ROW: "image ignored",
     reading.UNKNOWN_LABEL: "row set aside",
+    reading.NO_CLASS: "row set aside",
     reading.DUPLICATE: "row set aside",
+    reading.ONE_FILE: "row set aside",
+    files.SEVERAL_FILES: "row set aside",
+    files.SEVERAL_SIZES: "largest one used",
     TWO_LABELS: "all its images set aside",
+    TWO_LABELS_OF_ONE: "all copies set aside",
+    IDENTICAL: "kept in one part of a split",
     reading.NOT_DERMATOSCOPIC: "image set aside",
     reading.BAD_AGE: "age left empty",
     UNKNOWN_PAIR: "pair ignored",
+    files.UNREAD_FORMAT: "file left out",
+    files.UNREAD_ARCHIVE: "archive left out",
+    files.TOO_DEEP: "folder left out",
+    files.HIDDEN: "file or folder left out",
+    files.LINK: "link left out",
 }
 OLDEST = 120  # years
 IMAGE_COLUMNS = ("image_id", "width", "height", "red", "green", "blue", "brightness")
@@ -47,6 +63,8 @@ class Check:
         The rows that can be used; its ``problems`` are the ones below.
     problems : DataFrame
         ``image_id, problem, detail``.
+    profiles : dict use -> count
+        What became of embedded colour profiles: images converted to sRGB, and unusable profiles ignored.
     images : DataFrame
         One row a decoded image: ``image_id``, ``width`` and ``height`` in pixels, mean ``red``, ``green`` and ``blue``
         (0 to 255), and ``brightness``, the mean luma (0 to 1). Without rows where nothing was decoded.
@@ -58,6 +76,7 @@ class Check:
     problems: pd.DataFrame
     images: pd.DataFrame
     summary: pd.DataFrame
+    profiles: dict[str, int] = field(default_factory=dict)
 
     def write(self, path: str | Path) -> None:
         """Write the problems as CSV, whole or not at all."""
@@ -69,7 +88,8 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
     """Check a table and, unless ``decode`` is False, every image in it.
 
     Rows that the reader of the data set could not use are in ``table.problems`` already; this adds ages out of range,
-    lesions with two labels, near-duplicate pairs that name unknown images, and images that cannot be decoded.
+    lesions with two labels, near-duplicate pairs that name unknown images, images that cannot be decoded, and identical
+    ones. Those that have one label become near-duplicate pairs, so that a split keeps them together.
 
     Parameters
     ----------
@@ -88,12 +108,12 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
     """
     known = set(table.frame["image_id"]) | set(table.problems["image_id"])
     checked = _check_pairs(_check_lesions(_check_ages(table)), known)
-    measured = pd.DataFrame(columns=list(IMAGE_COLUMNS))
+    measured, profiles = pd.DataFrame(columns=list(IMAGE_COLUMNS)), {}
     if decode:
-        checked, measured = _check_images(checked, workers, progress)
+        checked, measured, profiles = _check_images(checked, workers, progress)
     summary = _summary(checked.problems)
     _check_rest(table, checked, summary)
-    return Check(table=checked, problems=checked.problems, images=measured, summary=summary)
+    return Check(table=checked, problems=checked.problems, images=measured, summary=summary, profiles=profiles)
 
 
 def _report(table: LesionTable, rows: list[tuple[str, str, str]]) -> LesionTable:
@@ -134,31 +154,60 @@ def _check_pairs(table: LesionTable, known: set[str]) -> LesionTable:
     return _report(replace(table, near_duplicates=pairs), rows)
 
 
-def _check_images(table: LesionTable, workers: int | None, progress: bool) -> tuple[LesionTable, pd.DataFrame]:
+def _check_images(
+    table: LesionTable, workers: int | None, progress: bool
+) -> tuple[LesionTable, pd.DataFrame, dict[str, int]]:
     from tqdm import tqdm
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow decodes without holding Python's lock
         results = pool.map(_measure, table.frame["path"])
         found = list(tqdm(results, total=len(table), desc="decoding", unit="image", disable=not progress))
     kind = pd.Series([result if isinstance(result, str) else "" for result in found], index=table.frame.index)
-    measured = pd.DataFrame([result for result in found if not isinstance(result, str)], columns=IMAGE_COLUMNS[1:])
+    decoded = [result for result in found if not isinstance(result, str)]
+    measured = pd.DataFrame([result[2:] for result in decoded], columns=IMAGE_COLUMNS[1:])
     measured.insert(0, "image_id", table.frame.loc[kind == "", "image_id"].to_numpy())
     missing = kind.str.startswith("missing")
     problem = kind.mask(missing, reading.NO_IMAGE).mask(~missing & (kind != ""), UNDECODABLE)
-    return table.set_aside(kind != "", problem[kind != ""], kind[kind != ""]), measured
+    table = table.set_aside(kind != "", problem[kind != ""], kind[kind != ""])
+    profiles = Counter(result[1] for result in decoded)
+    table = _check_identical(table, pd.Series([result[0] for result in decoded], dtype=object))
+    measured = measured[measured["image_id"].isin(table.frame["image_id"])].reset_index(drop=True)
+    return table, measured, {use: profiles[use] for use in (colour.CONVERTED, colour.IGNORED) if profiles[use]}
+
+
+def _check_identical(table: LesionTable, digests: pd.Series) -> LesionTable:
+    """Set aside identical images with two labels; the others become near-duplicates, unless one lesion holds them."""
+    frame = table.frame
+    groups = frame.groupby(digests, sort=False)
+    first, lesion = (groups[name].transform("first") for name in ("image_id", "lesion_id"))
+    two = groups["label"].transform("nunique") > 1
+    again = ~two & (frame["image_id"] != first) & (frame["lesion_id"] != lesion)
+    pairs = tuple(zip(first[again], frame["image_id"][again], strict=True))
+    table = _report(
+        replace(table, near_duplicates=(*table.near_duplicates, *pairs)),
+        [(name, IDENTICAL, f"the same file as {other}") for other, name in pairs],
+    )
+    words = groups["label"].transform(lambda labels: " and ".join(sorted(set(labels)))).astype("str")
+    return table.set_aside(two, TWO_LABELS_OF_ONE, ("the same file as " + first + ": " + words)[two])
 
 
 def _measure(path: str) -> tuple | str:
-    """Width, height, mean red, green, blue and brightness; or what is wrong with the image."""
+    """Digest, use of the colour profile, width, height, mean red, green, blue, brightness; or what is wrong."""
     try:
-        frame = images.read(path)
+        if images.split_member(path)[0].lower().endswith(".npz"):
+            frame = images.read(path)
+            digest, profile = hashlib.sha256(frame.tobytes()).digest(), colour.SRGB
+        else:
+            data = images.read_bytes(path)
+            frame = images.decode(data, formats=images.FILE_FORMATS)
+            digest, profile = hashlib.sha256(data).digest(), colour.profile_use(data)
     except ImageError as error:
         return f"{error.code}: {error}"
     height, width, _ = frame.shape
     # summed along whole rows first, which numpy does twenty times faster than along three channels
     columns = frame.reshape(height, -1).sum(axis=0, dtype=np.uint32)
     means = columns.reshape(width, 3).sum(axis=0, dtype=np.uint64) / (width * height)
-    return width, height, *means.tolist(), float(means @ LUMA) / 255
+    return digest, profile, width, height, *means.tolist(), float(means @ LUMA) / 255
 
 
 def _summary(problems: pd.DataFrame) -> pd.DataFrame:
@@ -183,6 +232,8 @@ def _check_rest(given: LesionTable, checked: LesionTable, summary: pd.DataFrame)
         for row in worst.itertuples(index=False)
     )
     raise DataError(
-        f"nothing useful is left of {given.location}: {len(checked):,} images of {classes} classes, and at least two "
-        f"classes are needed. " + (f"What was wrong: {wrong}" if wrong else "Nothing was set aside: add images.")
+        f"nothing useful is left of {given.location}: {counted(len(checked), 'image')} of "
+        f"{counted(classes, 'class')}, and at least two classes are needed. "
+        + (f"What was wrong: {wrong}" if wrong else "Nothing was set aside: add images.")
+        + "".join(f" {note}" for note in checked.notes if note.startswith("Unknown labels"))
     )

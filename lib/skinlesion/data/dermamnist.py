@@ -1,15 +1,21 @@
-"""DermaMNIST: HAM10000 as one npz file of 28 to 224 pixels (Yang et al. 2023, doi:10.1038/s41597-022-01721-8)."""
+"""DermaMNIST: HAM10000 as one npz file of 28 to 224 pixels (Yang et al. 2023, doi:10.1038/s41597-022-01721-8).
+
+Its corrected and extended versions, DermaMNIST-C and -E (Abhishek, Jain, Hamarneh 2025,
+doi:10.1038/s41597-025-04382-5), have the same arrays. They are told apart by how many images each part has.
+"""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.taxonomy import HAM7, LabelSet
+from skinlesion.core.taxonomy import HAM7, LabelSet, label_finder
 from skinlesion.data.reading import tabulate
 from skinlesion.data.table import LesionTable
 
@@ -25,13 +31,36 @@ LEAK = (
     "validation (Abhishek, Jain, Hamarneh 2025, doi:10.1038/s41597-025-04382-5). Scores on it, and on any other split "
     "of this file, are too good."
 )
+CORRECTED = (
+    "This is DermaMNIST-C: the lesions of training have no images in its validation and test parts. Only its own split "
+    "promises that, for the file names no lesions."
+)
+EXTENDED = (
+    "This is DermaMNIST-E: all of HAM10000 for training, and the validation and test images of ISIC 2018 Task 3. Only "
+    "its own split promises that no lesion is in two parts, for the file names no lesions."
+)
 TERMS = (
     "Images: DermaMNIST (doi:10.5281/zenodo.10519652), made from HAM10000 (doi:10.1038/sdata.2018.161), CC BY-NC 4.0."
 )
+#: What each version has to say, by the number of images in training, validation and test.
+_VERSIONS = {(7007, 1003, 2005): LEAK, (8215, 573, 1227): CORRECTED, (10015, 193, 1511): EXTENDED}
 
 
-def load(place: Path, labels: LabelSet = HAM7) -> LesionTable:
-    """Read ``dermamnist*.npz``; ``place`` is the file or the folder that holds it. Pixels stay in the file.
+def is_dermamnist(path: Path) -> bool:
+    """Whether a file holds MedMNIST's six arrays with RGB images and just the seven classes 0 to 6.
+
+    Of all MedMNIST sets only DermaMNIST does: the others are grey, or have another number of classes.
+    """
+    try:
+        targets = np.concatenate([_targets(path, split) for split in SPLITS])
+        rgb = all(len(shape) == 4 and shape[3] == 3 for shape in (_shape(path, f"{s}_images.npy") for s in SPLITS))
+    except DataError:
+        return False
+    return rgb and set(targets.tolist()) == set(range(len(CODES)))
+
+
+def load(place: Path, labels: LabelSet = HAM7, words: Mapping[str, str] | None = None) -> LesionTable:
+    """Read DermaMNIST, -C or -E; ``place`` is the file or the folder that holds it. Pixels stay in the file.
 
     Raises
     ------
@@ -40,39 +69,69 @@ def load(place: Path, labels: LabelSet = HAM7) -> LesionTable:
     """
     if labels is not HAM7:
         raise DataError("DermaMNIST tells seven labels apart, not eight; choose 7 labels or another data set")
+    label_finder(labels, words)  # refuses a class that is none
     path = _find(place)
     rows = pd.concat([_rows(path, split) for split in SPLITS], ignore_index=True)
+    if not is_dermamnist(path):
+        raise DataError(
+            f"{path} is no DermaMNIST file: its images must be RGB and its labels 0 to 6; those of other MedMNIST sets "
+            "mean no skin lesions"
+        )
     return tabulate(
         rows,
         labels=labels,
         source="dermamnist",
         location=path,
         has_lesions=False,
-        notes=(LEAK, TERMS),
+        notes=(_version(path, rows), TERMS),
         official_split={name: SPLITS[name.partition("_")[0]] for name in rows["image_id"]},
     )
+
+
+def _version(path: Path, rows: pd.DataFrame) -> str:
+    """What this version has to say: by its counts, else (a part of one, say) by the file's name."""
+    part = rows["image_id"].str.partition("_")[0]
+    counts = tuple(int((part == split).sum()) for split in SPLITS)
+    name = path.name.lower()
+    by_name = CORRECTED if "corrected" in name else EXTENDED if "extended" in name else LEAK
+    return _VERSIONS.get(counts, by_name)
+
+
+def without_official_test(table: LesionTable) -> LesionTable:
+    """DermaMNIST-E without its test part, which is the official test set of ISIC 2018; anything else as it is.
+
+    What is left has no official split any more.
+    """
+    if table.source != "dermamnist" or EXTENDED not in table.notes:
+        return table
+    part = table.frame["image_id"].map(table.official_split)
+    return replace(table.keep(part != "test"), official_split={})
 
 
 def _find(place: Path) -> Path:
     if place.is_file():
         return place
-    found = sorted(place.glob("dermamnist*.npz"))
+    found = [path for path in sorted(place.glob("*.npz")) if is_dermamnist(path)]
     if len(found) == 1:
         return found[0]
     if found:
         raise DataError(f"{place} holds {', '.join(path.name for path in found)}; name the file you mean")
-    raise DataError(f"{place} holds no dermamnist*.npz; get one with: skinlesion data download dermamnist --to {place}")
+    raise DataError(f"{place} holds no DermaMNIST; get it with: skinlesion data download dermamnist --to {place}")
+
+
+def _targets(path: Path, split: str) -> np.ndarray:
+    """Class indices of one part, int64 [N]."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[f"{split}_labels"].reshape(-1).astype(np.int64)
+    except KeyError:
+        raise DataError(f"{path} is no DermaMNIST file: it needs {split}_images and {split}_labels") from None
+    except Exception as error:  # a damaged archive raises what its decompressor does
+        raise DataError(f"{path} is damaged ({error}); download it again") from None
 
 
 def _rows(path: Path, split: str) -> pd.DataFrame:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            targets = arrays[f"{split}_labels"].reshape(-1)
-        shape = _shape(path, f"{split}_images.npy")
-    except KeyError as error:
-        raise DataError(f"{path} is no DermaMNIST file ({error}); it needs {split}_images and {split}_labels") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged ({error}); download it again") from None
+    targets, shape = _targets(path, split), _shape(path, f"{split}_images.npy")
     if len(shape) not in (3, 4) or shape[0] != len(targets):
         raise DataError(f"{path} is no DermaMNIST file: {split}_images has shape {shape} for {len(targets)} labels")
     words = [str(target) for target in targets]
@@ -89,7 +148,12 @@ def _rows(path: Path, split: str) -> pd.DataFrame:
 
 def _shape(path: Path, member: str) -> tuple[int, ...]:
     """The shape of an array in an npz file, from its header: the pixels themselves may take a gigabyte."""
-    with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return read(stream)[0]
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            return read(stream)[0]
+    except KeyError:
+        raise DataError(f"{path} is no DermaMNIST file: it lacks {member.removesuffix('.npy')}") from None
+    except Exception as error:  # as in _targets
+        raise DataError(f"{path} is damaged ({error}); download it again") from None

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.images import is_image
-from skinlesion.core.taxonomy import ISIC8, LabelSet, normalise_label
-from skinlesion.data.reading import (
-    NOT_DERMATOSCOPIC,
-    find_csv,
-    list_files,
-    need_columns,
-    read_csv,
-    stem,
-    tabulate,
-)
+from skinlesion.core.tables import known, need_columns, need_rows, read_table
+from skinlesion.core.taxonomy import ISIC8, LabelSet, diagnosis, label_finder, to_label
+from skinlesion.data.files import ImageIndex, find_files
+from skinlesion.data.plain import LEVELS, first_known
+from skinlesion.data.reading import NOT_DERMATOSCOPIC, tabulate
 from skinlesion.data.table import LesionTable
 
 METADATA = "metadata"
-LEVELS = tuple(f"diagnosis_{level}" for level in range(5, 0, -1))  # the most specific first
-
-# Words of the archive's own vocabulary beyond skinlesion.core.taxonomy. The vascular lesions of HAM10000 carry a second
-# level only. Level two is used where all of it is one class; "benign epidermal proliferations", say, is not.
-_WORDS = {
-    "benign soft tissue proliferations - vascular": "vasc",
-    "hemorrhagic lesions": "vasc",
-    "angioma": "vasc",
-    "angiokeratoma": "vasc",
-    "pyogenic granuloma": "vasc",
-    "malignant melanocytic proliferations (melanoma)": "mel",
-    "melanoma metastasis": "mel",
-    "lichenoid keratosis": "bkl",
-    "blue nevus": "nv",
-}
 
 # The archive's ways to confirm a diagnosis, in the words of HAM10000.
 _CONFIRMED_BY = {
@@ -46,18 +26,17 @@ _CONFIRMED_BY = {
 }
 
 
-def code_of(word: str, labels: LabelSet) -> str | None:
+def code_of(word: object, labels: LabelSet) -> str | None:
     """The code that one of the archive's diagnoses stands for: ``"Nevus, NOS, Compound"`` -> ``"nv"``.
 
-    What follows the first comma (NOS, in situ, invasive, a subtype) qualifies the diagnosis before it.
+    What follows the first comma (NOS, in situ, invasive, a subtype) qualifies the diagnosis before it. The vascular
+    lesions of HAM10000 carry a second level only; a level is used where all of it is one class, so not
+    "benign epidermal proliferations".
     """
-    word = word.strip().lower()
-    plain = word.partition(",")[0].removesuffix(" nos").strip()
-    found = _WORDS.get(word) or _WORDS.get(plain)
-    return found or normalise_label(word, labels) or normalise_label(plain, labels)
+    return to_label(diagnosis(word) or diagnosis(str(word).partition(",")[0]), labels)
 
 
-def load(place: Path, labels: LabelSet = ISIC8) -> LesionTable:
+def load(place: Path, labels: LabelSet = ISIC8, words: Mapping[str, str] | None = None) -> LesionTable:
     """Read a folder that the ISIC Archive's command line tool filled.
 
     Both forms of the metadata are known: one column ``diagnosis``, and ``diagnosis_1`` to ``diagnosis_5``, of which
@@ -68,48 +47,35 @@ def load(place: Path, labels: LabelSet = ISIC8) -> LesionTable:
     DataError
         Where the metadata or all images are missing.
     """
-    files = list_files(place)
-    path = find_csv(files, METADATA)
+    files = find_files(place)
+    path = files.table(METADATA)
     if path is None:
         raise DataError(f"{place} holds no metadata.csv; fill it with: isic image download --collections 212 {place}")
-    metadata = read_csv(path)
+    metadata = need_rows(read_table(path), path)
     need_columns(metadata, ("isic_id",), path)
-    levels = [name for name in (*LEVELS, "diagnosis") if name in metadata]
-    if not levels:
+    if not any(name in metadata for name in LEVELS):
         raise DataError(f"{path} has neither a column diagnosis nor diagnosis_1 to diagnosis_5; download it again")
-    images = {stem(name): name for name in files if is_image(name)}
-    if not images:
+    if not files.images:
         raise DataError(f"{place} holds no images beside its metadata.csv; let the download run to its end")
-    rows = _rows(metadata, images).assign(
-        label=_labels(metadata[levels], labels), word=metadata[levels].apply(_first, axis=1)
-    )
+    index = ImageIndex(files, files.images)
+    own = label_finder(labels, words)
+    label, word = first_known(metadata, lambda said: own(said) or code_of(said, labels))
     return tabulate(
-        rows,
+        _rows(metadata, index).assign(label=label, word=word),
         labels=labels,
         source="isic-archive",
         location=place,
         has_lesions="lesion_id" in metadata,
         notes=_notes(metadata),
-        images=images,
+        index=index,
     )
 
 
-def _first(words: pd.Series) -> str:
-    return next((word for word in words if word.strip()), "")
-
-
-def _labels(words: pd.DataFrame, labels: LabelSet) -> pd.Series:
-    """The first known class in every row, or None."""
-    known = {word: code_of(word, labels) for name in words for word in words[name].unique()}
-    found = [next((known[word] for word in row if known[word]), None) for row in words.itertuples(index=False)]
-    return pd.Series(found, index=words.index, dtype=object)
-
-
-def _rows(metadata: pd.DataFrame, images: dict[str, str]) -> pd.DataFrame:
+def _rows(metadata: pd.DataFrame, index: ImageIndex) -> pd.DataFrame:
     site = next((name for name in ("anatom_site_general", "anatom_site_1") if name in metadata), None)
     empty = pd.Series("", index=metadata.index)
     confirmed = metadata.get("diagnosis_confirm_type", empty)
-    kind = metadata.get("image_type", empty).str.strip().str.lower()
+    kind = known(metadata.get("image_type", empty)).str.lower()
     strange = (kind != "") & ~kind.str.startswith("dermoscopic")
     return pd.DataFrame(
         {
@@ -119,7 +85,7 @@ def _rows(metadata: pd.DataFrame, images: dict[str, str]) -> pd.DataFrame:
             "sex": metadata.get("sex", empty),
             "site": metadata[site] if site else empty,
             "dx_type": confirmed.replace(_CONFIRMED_BY),
-            "path": [images.get(name.strip(), "") for name in metadata["isic_id"]],
+            "path": [index.find(name) for name in metadata["isic_id"]],
             "problem": empty.mask(strange, NOT_DERMATOSCOPIC),
             "detail": empty.mask(strange, kind),
         }
@@ -127,5 +93,5 @@ def _rows(metadata: pd.DataFrame, images: dict[str, str]) -> pd.DataFrame:
 
 
 def _notes(metadata: pd.DataFrame) -> tuple[str, ...]:
-    owners = sorted({word.strip() for word in metadata.get("attribution", ())} - {""})
+    owners = sorted(set(metadata.get("attribution", ())) - {""})
     return ("Images: ISIC Archive" + (f", by {'; '.join(owners)}." if owners else "."),)

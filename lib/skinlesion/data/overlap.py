@@ -17,7 +17,7 @@ SIDE = 16  # pixels of a thumbnail
 #: compressed anew lie below 3.1, and no two different images below 6.
 NEAR = 4.0
 
-_NUMBER = re.compile(r"ISIC_(\d{7})")
+_NUMBER = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
 _OF_HAM10000 = ("ham10000", "isic-archive", "dermamnist")  # data sets whose images are those of HAM10000
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.images import is_image
-from skinlesion.core.taxonomy import LabelSet, normalise_label
-from skinlesion.data.reading import NO_LESIONS, list_files, read_csv, stem, tabulate
+from skinlesion.core.tables import image_ids, image_name, need_rows, read_table
+from skinlesion.core.taxonomy import LabelSet, label_finder
+from skinlesion.data.files import Files, ImageIndex, file_name, find_files
+from skinlesion.data.locate import locate
+from skinlesion.data.reading import NO_LESIONS, tabulate
 from skinlesion.data.table import LesionTable
 
 #: Column names that are understood in a CSV file, whatever their case; the first line of each is what we'd call it.
@@ -21,54 +24,95 @@ ALIASES = {
     "age": ("age", "age_approx"),
     "sex": ("sex", "gender"),
     "site": ("site", "localization", "localisation", "anatom_site_general", "anatomical_site"),
+    "dx_type": ("dx_type", "diagnosis_confirm_type"),
 }
+#: The ISIC Archive's columns for a diagnosis, the most specific first; its older metadata have the last one alone.
+LEVELS = (*(f"diagnosis_{level}" for level in range(5, 0, -1)), "diagnosis")
 
 
-def load_folder(place: Path, labels: LabelSet, words: dict[str, str] | None = None) -> LesionTable:
-    """Read a folder with one subfolder a class, named by code or by name (``nv``, ``melanoma``, ...).
+def load_folder(place: Path, labels: LabelSet, words: Mapping[str, str] | None = None) -> LesionTable:
+    """Read a folder (or a zip archive) with one subfolder a class, named by code or by name (``nv``, ``melanoma``, …).
 
-    Images in subfolders of any other name are set aside as unknown labels. An image's id is its file name without
-    suffix, or its path in the folder where two classes use the same name.
+    A class's images may lie in zip archives and folders below its own. Images in subfolders of any other name are set
+    aside as unknown labels. An image's id is its file name without suffix, or its path in the folder where two files
+    use the same name.
 
     Parameters
     ----------
     place : Path
     labels : LabelSet
-    words : dict, optional
-        The data's own words (in lower case) and the codes they stand for, beside those that are known.
+    words : mapping, optional
+        The data's own words and the codes they stand for, beside those that are known.
 
     Raises
     ------
     DataError
         Where there is no subfolder with images.
     """
-    place = place.resolve()
-    paths = [path for path in list_files(place) if is_image(path) and ".zip!" not in path]
-    inner = [Path(path).relative_to(place) for path in paths]
-    rows = pd.DataFrame({"path": paths, "inner": [name.as_posix() for name in inner]}, dtype=str)
-    rows["word"] = [name.parts[0] if len(name.parts) > 1 else "" for name in inner]
+    files = find_files(place)
+    code_of = label_finder(labels, words)
+    index = ImageIndex(files, files.images)
+    paths = _one_each(files, index)
+    inner = _below_wrapper([_in_class(files, path) for path in paths], code_of)
+    rows = pd.DataFrame({"path": paths, "inner": inner}, dtype=str)
+    rows["word"] = [name.partition("/")[0] if "/" in name else "" for name in inner]
     if not (rows["word"] != "").any():
         raise DataError(
             f"{place} has no subfolder with images; it needs one a class, such as {', '.join(labels.codes)}"
         )
-    rows["image_id"] = _ids(rows["inner"])
-    rows["label"] = pd.Series([_code(word, labels, words) for word in rows["word"]], dtype=object)
+    rows["image_id"] = image_ids(list(rows["inner"]))
+    rows["label"] = pd.Series([code_of(word) for word in rows["word"]], dtype=object)
     rows["word"] = rows["word"].where(rows["word"] != "", "not in a class's subfolder")
-    return tabulate(rows, labels=labels, source="folder", location=place, has_lesions=False, notes=(NO_LESIONS,))
+    return tabulate(
+        rows, labels=labels, source="folder", location=files.place, has_lesions=False, notes=(NO_LESIONS,), index=index
+    )
 
 
-def load_csv(path: Path, labels: LabelSet, words: dict[str, str] | None = None) -> LesionTable:
+def _one_each(files: Files, index: ImageIndex) -> list[str]:
+    """The images of a class folder; of files with one name in one folder, that one which :class:`ImageIndex` takes.
+
+    Different images that share a name but for its ending are images of their own here, where no row has to be theirs.
+    """
+    named: dict[str, list[str]] = {}
+    for path in files.images:
+        folder = files.inner(path).rpartition("/")[0]
+        named.setdefault(f"{folder}/{image_name(file_name(path))}", []).append(path)
+    chosen: list[str] = []
+    for name, candidates in named.items():
+        best = index.choose(name.lstrip("/"), candidates)
+        if not best:
+            del index.notes[name.lstrip("/")]
+        chosen += [best] if best else candidates
+    return chosen
+
+
+def _in_class(files: Files, path: str) -> str:
+    """The path below the place, where an archive that lies there beside the class folders counts as the place."""
+    inner = files.inner(path)
+    top = path.startswith(f"{files.place}/") and "!" in path.removeprefix(f"{files.place}/").partition("/")[0]
+    return inner.partition("/")[2] if top else inner
+
+
+def _below_wrapper(inner: list[str], code_of: Callable[[object], str | None]) -> list[str]:
+    """The paths without the one folder that holds all class folders, where there is such a one."""
+    tops = {path.partition("/")[0] for path in inner}
+    if len(tops) == 1 and not code_of(next(iter(tops))) and all(path.count("/") > 1 for path in inner):
+        return [path.partition("/")[2] for path in inner]
+    return inner
+
+
+def load_csv(path: Path, labels: LabelSet, words: Mapping[str, str] | None = None) -> LesionTable:
     """Read a CSV file with an image path (relative to the file) and a label a row; :data:`ALIASES` names its columns.
 
-    Where there is no such file, or no column for the path but one for the id, the image is the one of that name in the
-    folder of the CSV file or in a folder or zip archive below it.
+    :func:`skinlesion.data.locate.locate` says which file a path or an id means. The label may also stand in the ISIC
+    Archive's columns ``diagnosis_1`` to ``diagnosis_5``, of which the most specific known one decides.
 
     Parameters
     ----------
     path : Path
     labels : LabelSet
-    words : dict, optional
-        The data's own words (in lower case) and the codes they stand for, beside those that are known.
+    words : mapping, optional
+        The data's own words and the codes they stand for, beside those that are known.
 
     Raises
     ------
@@ -76,62 +120,64 @@ def load_csv(path: Path, labels: LabelSet, words: dict[str, str] | None = None) 
         Where a column is missing or two could be meant.
     """
     path = path.resolve()
-    given = read_csv(path)
-    columns = {meaning: _column(given, meaning, path) for meaning in ALIASES}
-    rows = given[[name for name in columns.values() if name]].rename(
-        columns={name: meaning for meaning, name in columns.items() if name}
-    )
-    if "path" not in rows:
-        rows["path"] = rows["image_id"]
-    if columns["image_id"] is None:
-        rows["image_id"] = _ids(rows["path"].str.strip())
-    rows["path"] = _find(rows["path"], path.parent)
-    rows["word"] = rows["label"]
-    rows["label"] = pd.Series([_code(word, labels, words) for word in rows["word"]], dtype=object)
+    given = need_rows(read_table(path), path)
+    code_of = label_finder(labels, words)
+    files = find_files(path.parent)
+    index = ImageIndex(files, files.images)
+    rows = _meanings(given, path)
+    has_ids, has_lesions = "image_id" in rows, "lesion_id" in rows
+    written = rows["path"] if "path" in rows else rows["image_id"]
+    rows["path"] = locate(list(written), path.parent, index)
+    if not has_ids:
+        rows["image_id"] = image_ids(list(written))
+    if "label" in rows:
+        rows["word"] = rows["label"]
+        rows["label"] = pd.Series([code_of(word) for word in rows["word"]], dtype=object)
+    else:
+        rows["label"], rows["word"] = first_known(given, code_of)
     return tabulate(
         rows,
         labels=labels,
         source="csv",
         location=path,
-        has_lesions=columns["lesion_id"] is not None,
-        notes=() if columns["lesion_id"] else (NO_LESIONS,),
+        has_lesions=has_lesions,
+        notes=() if has_lesions else (NO_LESIONS,),
+        index=index,
+        spare=bool(set(rows["path"]) & set(index.paths)),
     )
 
 
-def _code(word: str, labels: LabelSet, words: dict[str, str] | None) -> str | None:
-    return (words or {}).get(word.strip().lower()) or normalise_label(word, labels)
+def first_known(given: pd.DataFrame, code_of: Callable[[object], str | None]) -> tuple[pd.Series, pd.Series]:
+    """Of the columns in :data:`LEVELS`, the first with a known class: its code (or None) and its word, a row each."""
+    levels = [name for name in LEVELS if name in given]
+    codes, words = [], []
+    for row in given[levels].itertuples(index=False):
+        said = [word for word in row if word]
+        found = next((word for word in said if code_of(word)), said[0] if said else "")
+        codes.append(code_of(found) if found else None)
+        words.append(found)
+    return pd.Series(codes, index=given.index, dtype=object), pd.Series(words, index=given.index, dtype=str)
 
 
-def _find(given: pd.Series, folder: Path) -> list[str]:
-    """The file that each path means: itself, else the only image of that name in the folder or below; else ``""``."""
-    paths = [str((folder / name.strip()).resolve()) if name.strip() else "" for name in given]
-    found = [path if path and Path(path).is_file() else "" for path in paths]
-    if all(found):
-        return found
-    named: dict[str, list[str]] = {}
-    for path in filter(is_image, list_files(folder)):
-        named.setdefault(stem(path), []).append(path)
-    candidates = [named.get(stem(name) if is_image(name) else name, []) for name in given.str.strip()]
-    return [path or (own[0] if len(own) == 1 else "") for path, own in zip(found, candidates, strict=True)]
+def _meanings(given: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The columns that are understood, under the names of :data:`ALIASES`."""
+    columns = {meaning: _column(given, meaning, path) for meaning in ALIASES}
+    rows = given[[name for name in columns.values() if name]]
+    return rows.rename(columns={name: meaning for meaning, name in columns.items() if name})
 
 
 def _column(given: pd.DataFrame, meaning: str, path: Path) -> str | None:
-    found = [name for name in given.columns if name.strip().lower() in ALIASES[meaning]]
-    if len(found) == 1:
-        return found[0]
+    found = [name for name in given.columns if name.lower() in ALIASES[meaning]]
+    if len(found) > 1:
+        same = all((given[name] == given[found[0]]).all() for name in found)
+        if not same:
+            raise DataError(f"{path} has several columns for the {meaning}: {', '.join(found)}; keep one of them")
     if found:
-        raise DataError(f"{path} has several columns for the {meaning}: {', '.join(found)}; keep one of them")
-    has_id = meaning == "path" and any(name.strip().lower() in ALIASES["image_id"] for name in given.columns)
-    if meaning in ("path", "label") and not has_id:
+        return found[0]
+    others = ALIASES["image_id"] if meaning == "path" else LEVELS if meaning == "label" else None
+    if others and not any(name.lower() in others for name in given.columns):
         raise DataError(
             f"{path} has no column for the {meaning}; looked for {', '.join(ALIASES[meaning])} among "
             f"{', '.join(given.columns)}. (Metadata of HAM10000 or the ISIC Archive? Give the folder that holds it.)"
         )
     return None
-
-
-def _ids(paths: pd.Series) -> pd.Series:
-    """File names without suffix where those are unique, else the paths themselves."""
-    names = paths.map(lambda path: stem(path) if path else "")
-    once = names[paths.drop_duplicates().index]
-    return paths.map(lambda path: PurePath(path).as_posix()) if once.duplicated().any() else names

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core import images
-from skinlesion.data.reading import list_files, stem
+from skinlesion.data.files import list_files, stem
 from skinlesion.data.table import LesionTable
 
 #: Lower ends of the groups in degrees (Del Bino et al. 2006, doi:10.1111/j.1600-0749.2006.00338.x), lightest first.

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from skinlesion.core.config import split_kind
 from skinlesion.core.errors import DataError
-from skinlesion.core.images import is_image
-from skinlesion.core.taxonomy import LabelSet, label_set, normalise_label
+from skinlesion.core.tables import counted, read_table
+from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
 from skinlesion.data import dermamnist, ham10000, isic_archive, plain, reading
+from skinlesion.data.files import TABLES, find_files
 from skinlesion.data.table import LesionTable
 
 
 def load_table(
-    data: str, labels: int = 7, exclude_official_test: bool = True, words: dict[str, str] | None = None
+    data: str,
+    labels: int = 7,
+    exclude_official_test: bool = True,
+    words: Mapping[str, str] | str | Iterable[str] | None = None,
 ) -> LesionTable:
     """Read a data set of any known kind.
 
@@ -28,8 +32,8 @@ def load_table(
     labels : 7 or 8
     exclude_official_test : bool
         Leave out the images of the official ISIC 2018 test set, wherever they came from; a note counts them.
-    words : dict, optional
-        For the kinds ``folder`` and ``csv``: what labels are called there, and the codes that those words stand for.
+    words : mapping, or ``WORD=CODE`` texts, optional
+        What labels are called in the data set, and the codes that those words stand for, beside the known ones.
 
     Returns
     -------
@@ -56,19 +60,9 @@ def load_table(
         kind, place = "ham10000", _demo(demo[1])
     else:
         kind, place = detect(data)
-    table = KINDS[kind].load(place, chosen, **_own_words(words, kind, chosen))
+    known = dict(words) if isinstance(words, Mapping) else parse_words(words or ())
+    table = KINDS[kind].load(place, chosen, words=known)
     return _without_official_test(table) if exclude_official_test else table
-
-
-def _own_words(words: dict[str, str] | None, kind: str, labels: LabelSet) -> dict:
-    if not words:
-        return {}
-    if not KINDS[kind].takes_words:
-        raise DataError(f"a {kind} data set has labels of its own; words can be given for a folder or a csv file")
-    unknown = sorted(set(words.values()) - set(labels.codes))
-    if unknown:
-        raise DataError(f"there is no class {', '.join(unknown)}; the classes are {', '.join(labels.codes)}")
-    return {"words": {word.strip().lower(): code for word, code in words.items()}}
 
 
 def _demo(count: str | None) -> Path:
@@ -111,52 +105,52 @@ def detect(data: str) -> tuple[str, Path]:
 
 
 def _is_ham10000(place: Path) -> bool:
-    if place.is_file() and place.suffix != ".zip":
+    if place.is_file() and place.suffix.lower() != ".zip":
         return False
-    return reading.find_csv(reading.list_files(place), ham10000.METADATA) is not None
+    return find_files(place).table(ham10000.METADATA) is not None
 
 
 def _is_isic_archive(place: Path) -> bool:
-    metadata = place / "metadata.csv"
-    if not metadata.is_file():
+    if not place.is_dir():
         return False
-    with metadata.open(encoding="utf-8-sig", errors="replace") as stream:
-        return "isic_id" in stream.readline()
+    path = find_files(place).table(isic_archive.METADATA)
+    try:
+        return path is not None and "isic_id" in read_table(path)
+    except DataError:
+        return False
 
 
 def _is_dermamnist(place: Path) -> bool:
-    return place.suffix == ".npz" if place.is_file() else any(place.glob("dermamnist*.npz"))
+    if place.is_file():
+        return place.suffix.lower() == ".npz"  # the reader tells other sets from it, and says so
+    return any(dermamnist.is_dermamnist(path) for path in place.glob("*.npz"))
 
 
 def _is_folder(place: Path) -> bool:
-    if not place.is_dir():
+    """Whether some image, or an archive, lies in a folder with a class's name."""
+    if place.is_file() and place.suffix.lower() != ".zip":
         return False
-    named = (inner for inner in place.iterdir() if inner.is_dir() and _is_class(inner.name))
-    return any(is_image(path.name) for inner in named for path in inner.iterdir())
-
-
-def _is_class(name: str) -> bool:
-    return any(normalise_label(name, labels) for labels in (label_set(7), label_set(8)))
+    files = find_files(place)
+    inner = [files.inner(path).split("/") for path in files.images]
+    return any(diagnosis(part) for parts in inner for part in parts[:-1][:2])
 
 
 def _is_csv(place: Path) -> bool:
-    return place.is_file() and place.suffix.lower() in reading.CSV_SUFFIXES
+    return place.is_file() and place.suffix.lower() in TABLES
 
 
 @dataclass(frozen=True)
 class Kind:
     """One kind of data set.
 
-    ``needs`` says in words what must be there, ``fits`` tells it from the others, ``load(place, labels)`` reads it.
-    ``form`` is ``folder`` or ``file`` where it can only be one of them; ``takes_words``: its labels may be called
-    anything, so ``load`` takes ``words`` as well.
+    ``needs`` says in words what must be there, ``fits`` tells it from the others, ``load(place, labels, words)`` reads
+    it. ``form`` is ``folder`` or ``file`` where it can only be one of them.
     """
 
     needs: str
     fits: Callable[[Path], bool]
     load: Callable[..., LesionTable]
     form: str = ""
-    takes_words: bool = False
 
 
 #: Every kind by the name that can be written before a place, in the order in which a place is tried.
@@ -169,14 +163,14 @@ KINDS = {
         "metadata.csv with a column isic_id, and ISIC_<7 digits>.jpg beside it",
         _is_isic_archive, isic_archive.load, form="folder",
     ),
-    "dermamnist": Kind("one dermamnist*.npz, or the path of that file", _is_dermamnist, dermamnist.load),
+    "dermamnist": Kind("one npz file with DermaMNIST's arrays, or the path of it", _is_dermamnist, dermamnist.load),
     "folder": Kind(
-        "one subfolder a class, named by code or by name, with images in it",
-        _is_folder, plain.load_folder, form="folder", takes_words=True,
+        "one subfolder a class, named by code or by name, with images in it (or a zip of it)",
+        _is_folder, plain.load_folder,
     ),
     "csv": Kind(
         "the path of a .csv file with columns for the image path and the label",
-        _is_csv, plain.load_csv, form="file", takes_words=True,
+        _is_csv, plain.load_csv, form="file",
     ),
 }  # fmt: skip
 
@@ -192,9 +186,11 @@ def _contents(place: Path) -> str:
 
 
 def _without_official_test(table: LesionTable) -> LesionTable:
-    mask = reading.official_test(table.frame["image_id"])
-    if not mask.any():
+    kept = dermamnist.without_official_test(table)
+    mask = reading.official_test(kept.frame["image_id"])
+    count = len(table) - len(kept) + int(mask.sum())
+    if not count:
         return table
     spare = reading.official_test(table.problems["image_id"])
-    note = f"{int(mask.sum()):,} images of the official ISIC 2018 test set are left out."
-    return replace(table.keep(~mask), notes=(*table.notes, note), problems=table.problems[~spare])
+    note = f"{counted(count, 'image')} of the official ISIC 2018 test set left out."
+    return replace(kept.keep(~mask), notes=(*table.notes, note), problems=table.problems[~spare])

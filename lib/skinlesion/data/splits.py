@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import atomic
+from skinlesion.core.tables import counted, folds, known, match_ids, need_columns, read_table, some
 from skinlesion.data.table import LesionTable
 
 SPLITS = ("train", "validation", "test")
@@ -83,67 +84,91 @@ def assign(table: LesionTable, groups: np.ndarray, part: np.ndarray, fold: int) 
     return result.assign(fold=part, split=split)
 
 
-def split_for(table: LesionTable, *, split_file: str = "", seed: int = 0, fold: int = 0) -> tuple[pd.DataFrame, str]:
-    """The split to use, and in words where it comes from: a given file, else the source's own, else a new one."""
+def split_for(
+    table: LesionTable, *, split_file: str = "", seed: int = 0, fold: int = 0, tested: bool = True
+) -> tuple[pd.DataFrame, str]:
+    """The split to use, and in words where it comes from: a given file, else the source's own, else a new one.
+
+    With ``tested`` False, a given split may lack test images.
+    """
     if split_file:
-        return read_split(table, split_file, fold=fold), f"given in {Path(split_file).name}"
+        return read_split(table, split_file, fold=fold, tested=tested), f"given in {Path(split_file).name}"
     if table.official_split:
+        origin = f"the official one of {table.source}"
         official = pd.DataFrame({"image_id": list(table.official_split), "split": list(table.official_split.values())})
-        return _complete(
-            table, official, f"the official split of {table.source}", fold
-        ), f"the official one of {table.source}"
-    return make_split(table, seed=seed, fold=fold), "made here: whole lesions, stratified by label"
+        split = _complete(table, official, f"the official split of {table.source}")
+        spread = split.groupby("group")["split"].nunique() > 1
+        check_split(split[~split["group"].isin(spread[spread].index)], fold=fold)
+        if spread.any():  # it is what published figures are on, so it is told, not refused
+            origin += f", which has {counted(int(spread.sum()), 'group')} of identical images or twins in two parts"
+        return split, origin
+    split = make_split(table, seed=seed, fold=fold)
+    check_split(split, fold=fold)
+    return split, "made here: whole lesions, stratified by label"
 
 
-def read_split(table: LesionTable, path: str | Path, *, fold: int = 0) -> pd.DataFrame:
+def read_split(table: LesionTable, path: str | Path, *, fold: int = 0, tested: bool = True) -> pd.DataFrame:
     """A split that the user gives: a CSV with ``image_id`` and ``split`` (train, validation, test), perhaps ``fold``.
+
+    Ids may have folders and endings; a blank ``fold`` is 1 for training, 0 for validation, -1 for test images.
 
     Raises
     ------
     DataError
         Where images are missing from it, words are unknown, a split is empty (validation may be, where no ``fold``
-        validates: -1), or a lesion stands in two splits.
+        validates: -1; test, where not ``tested``), a class has no images to train or validate on, or a lesion, its
+        near-duplicates or identical images stand in two splits.
     """
-    try:
-        given = pd.read_csv(path, dtype={"image_id": str, "split": str})
-    except (OSError, ValueError) as error:
-        raise DataError(f"the split file {path} cannot be read ({error})") from None
-    return _complete(table, given, f"the split file {path}", fold)
+    split = _complete(table, read_table(path), f"the split file {path}")
+    check_split(split, fold=fold, tested=tested)
+    return split
 
 
 def read_parts(path: str | Path) -> pd.Series:
     """Of a CSV with ``image_id`` and ``split``: train, validation or test by image id; NaN for any other word."""
-    given = pd.read_csv(path, dtype={"image_id": str, "split": str}).set_index("image_id")["split"]
-    return given.str.strip().str.lower().map(_WORDS)
+    given = read_table(path)
+    need_columns(given, ("image_id", "split"), path)
+    return given.set_index("image_id")["split"].str.lower().map(_WORDS)
 
 
-def _complete(table: LesionTable, given: pd.DataFrame, name: str, validates: int) -> pd.DataFrame:
-    lacking = [column for column in ("image_id", "split") if column not in given]
-    if lacking:
-        raise DataError(f"{name} lacks the column {' and '.join(lacking)}")
-    if given["image_id"].duplicated().any():
-        raise DataError(f"{name} names {given['image_id'][given['image_id'].duplicated()].iloc[0]} twice")
-    given = given.set_index("image_id").reindex(table.frame["image_id"])
-    unnamed = given.index[given["split"].isna()]
+def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The split of every row of the table, from a table of ids and words."""
+    need_columns(given, ("image_id", "split"), name)
+    repeated = given["image_id"].duplicated()
+    if repeated.any():
+        raise DataError(f"{name} names {given['image_id'][repeated].iloc[0]} twice")
+    ids = table.frame["image_id"]
+    try:
+        where = match_ids(list(ids), list(given["image_id"]))
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
+    unnamed = ids[where < 0]
     if len(unnamed):
-        raise DataError(f"{name} leaves out {len(unnamed)} images, {unnamed[0]} among them; add them")
-    split = given["split"].str.strip().str.lower().map(_WORDS)
+        raise DataError(f"{name} leaves out {counted(len(unnamed), 'image')}, {unnamed.iloc[0]} among them; add them")
+    given = given.iloc[where]
+    words = known(given["split"]).str.lower()
+    split = words.map(_WORDS)
     if split.isna().any():
-        raise DataError(f"unknown split {given['split'][split.isna()].iloc[0]!r} in {name}; use {', '.join(SPLITS)}")
-    fold = given["fold"] if "fold" in given else split.map({"train": 1, "validation": 0, "test": TEST_FOLD})
+        image, word = ids[split.isna().to_numpy()].iloc[0], words[split.isna()].iloc[0]
+        raise DataError(f"unknown split {word!r} of {image} in {name}; use {', '.join(SPLITS)}")
+    fold = split.map({"train": 1, "validation": 0, "test": TEST_FOLD}).to_numpy("int64")
+    if "fold" in given:
+        blank = (known(given["fold"]) == "").to_numpy()
+        fold = np.where(blank, fold, folds(list(given["fold"]), list(ids)))
     result = table.frame[["image_id", "lesion_id", "label"]].copy()
     result.insert(2, "group", lesion_groups(table))
-    result = result.assign(fold=fold.to_numpy("int64"), split=split.to_numpy())
-    check_split(result, fold=validates)
-    return result
+    return result.assign(fold=fold, split=split.to_numpy())
 
 
-def check_split(split: pd.DataFrame, *, fold: int = 0) -> None:
-    """Raise DataError unless every split has images and every lesion lies in one split alone.
+def check_split(split: pd.DataFrame, *, fold: int = 0, tested: bool = True) -> None:
+    """Raise DataError unless a network can be trained on this split, and evaluated on images that it has not seen.
 
-    Where no ``fold`` validates (-1), the validation split may be empty.
+    Every split needs images, and training and validation need some of every class; every lesion, with its
+    near-duplicates and identical images, lies in one split alone. Where no ``fold`` validates (-1), the validation
+    split may be empty; where nothing is ``tested``, the test split may.
     """
-    needed = SPLITS if fold >= 0 else ("train", "test")
+    learning = SPLITS[:2] if fold >= 0 else SPLITS[:1]
+    needed = (*learning, "test") if tested else learning
     empty = [name for name in needed if name not in set(split["split"])]
     if empty:
         raise DataError(f"the {' and '.join(empty)} split is empty; give each of {', '.join(needed)} some images")
@@ -151,9 +176,17 @@ def check_split(split: pd.DataFrame, *, fold: int = 0) -> None:
         spread = split.groupby(column)["split"].nunique()
         if (spread > 1).any():
             name = split.loc[split[column] == spread.idxmax(), "lesion_id"].iloc[0]
+            lies = "lesion lies" if (spread > 1).sum() == 1 else "lesions lie"
             raise DataError(
-                f"{(spread > 1).sum()} lesions lie in two splits (or their near-duplicates do), {name} among them; "
-                "give all images of a lesion the same split"
+                f"{(spread > 1).sum():,} {lies} in two splits (or near-duplicates or identical images do), {name} "
+                "among them; give all images of a lesion the same split"
+            )
+    classes = set(split["label"])
+    for name in learning:
+        lacking = sorted(classes - set(split["label"][split["split"] == name]))
+        if lacking:
+            raise DataError(
+                f"the {name} split has no images of {some(lacking)}; move some lesions there, or leave the class out"
             )
 
 
@@ -165,7 +198,12 @@ def write_split(split: pd.DataFrame, path: str | Path) -> None:
 
 def load_split(path: str | Path) -> pd.DataFrame:
     """Read ``split.csv``, with the columns of :func:`make_split`."""
-    return pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "label": str, "split": str})
+    given = read_table(path)
+    need_columns(given, ("image_id", "lesion_id", "group", "label", "fold", "split"), path)
+    try:
+        return given.astype({"group": "int64", "fold": "int64"})
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}); run 02_preprocessing again") from None
 
 
 def digest(parts: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ class LesionTable:
         are words, ``"unknown"`` where missing; ``path`` is what :func:`skinlesion.core.images.read` takes.
     labels : LabelSet
     source : str
-        ``ham10000``, ``isic-archive``, ``dermamnist``, ``folder``, ``csv`` or ``demo``.
+        One of :data:`skinlesion.data.sources.KINDS`, or ``demo``.
     location : str
         Where it was read from.
     has_lesions : bool
@@ -42,7 +42,9 @@ class LesionTable:
     notes : tuple of str
         What every report on this data has to say.
     problems : DataFrame with the columns :data:`PROBLEM_COLUMNS`
-        Rows that were set aside, and why.
+        Rows that were set aside and files that were left out, and why.
+    passed_over : dict sort -> count
+        Files beside the images that are none: masks, thumbnails, identical copies, other files by their ending.
     official_split : dict image_id -> split
         The source's own split, where it has one.
     """
@@ -56,6 +58,7 @@ class LesionTable:
     notes: tuple[str, ...] = ()
     problems: pd.DataFrame = field(default_factory=no_problems)
     official_split: dict[str, str] = field(default_factory=dict)
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
         missing = [column for column in COLUMNS if column not in self.frame.columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import atomic
-from skinlesion.core.taxonomy import HAM7, ISIC8, LabelSet, normalise_label
-from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional, read_table, some
+from skinlesion.core.tables import folds, image_ids, match_ids, read_table, some
+from skinlesion.core.taxonomy import HAM7, ISIC8, LabelSet, label_finder, nearest_words, parse_words
+from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional
 from skinlesion.evaluation.truth import column_set, read_truth
 
 #: How far a row of probabilities may miss a sum of one; files rounded to three decimals do by a few 1e-4.
@@ -201,7 +203,9 @@ class Predictions:
             frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
 
-def read(path: str | Path, labels_csv: str | Path | None = None) -> Predictions:
+def read(
+    path: str | Path, labels_csv: str | Path | None = None, words: Mapping[str, str] | Iterable[str] = ()
+) -> Predictions:
     """Read a ``predictions.csv`` or a challenge submission.
 
     Parameters
@@ -212,7 +216,10 @@ def read(path: str | Path, labels_csv: str | Path | None = None) -> Predictions:
         ``image,MEL,NV,BCC,AKIEC,BKL,DF,VASC`` (eight labels: their own), which holds decision scores and no truth.
     labels_csv : CSV, see :func:`skinlesion.evaluation.truth.read_truth`
         Where the truth comes from instead of the column ``label``, and lesions and split where ``path`` names none. It
-        may hold more images than were predicted.
+        may hold more images than were predicted. Ids may have folders and endings in either table, see
+        :func:`skinlesion.core.tables.match_ids`.
+    words : mapping, or ``WORD=CODE`` texts
+        What labels are called, and the codes that those words stand for, beside the known ones.
 
     Raises
     ------
@@ -234,7 +241,7 @@ def read(path: str | Path, labels_csv: str | Path | None = None) -> Predictions:
     frame = read_table(path)
     try:
         labels, names, are_probabilities = _classes(frame)
-        ids = np.array([_without_suffix(name) for name in column(frame, *ID_COLUMNS)], object)
+        ids = np.array(image_ids(column(frame, *ID_COLUMNS)), object)
         known = {name: optional(frame, name) for name in ("label", "lesion_id", "split", "fold")}
         notes = () if are_probabilities else (SCORES_ONLY,)
         probabilities = numbers(frame, names, ids)
@@ -251,9 +258,9 @@ def read(path: str | Path, labels_csv: str | Path | None = None) -> Predictions:
             image_ids=ids,
             lesions=np.where(known["lesion_id"] == "", ids, known["lesion_id"]),
             split=known["split"],
-            fold=_folds(known["fold"]),
+            fold=folds(known["fold"], ids),
             labels=labels,
-            y=_class_indices(known["label"], labels, ids),
+            y=_class_indices(known["label"], labels, ids, words),
             probabilities=probabilities,
             scores=probabilities if scores is None else scores[counts],
             are_probabilities=are_probabilities,
@@ -261,11 +268,6 @@ def read(path: str | Path, labels_csv: str | Path | None = None) -> Predictions:
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-
-
-def _without_suffix(name: str) -> str:
-    """Submissions may name files: the official scorer takes ``ISIC_0034524.jpg`` for the image ``ISIC_0034524``."""
-    return name[:-4] if name.lower().endswith(".jpg") else name
 
 
 def _classes(frame: pd.DataFrame) -> tuple[LabelSet, list[str], bool]:
@@ -298,10 +300,10 @@ def _scores(frame: pd.DataFrame, labels: LabelSet, ids: np.ndarray) -> np.ndarra
 def _join(ids: np.ndarray, known: dict[str, np.ndarray], labels_csv: str | Path):
     """What another table knows of these images, which of them count, and what has to be said about it."""
     truth = read_truth(labels_csv)
-    missing = [image for image in ids if image not in truth.index]
-    if missing:
-        raise DataError(f"{labels_csv} has no label for {some(missing)}")
-    rows = truth.loc[ids]
+    where = match_ids(ids, list(truth.index))
+    if (where < 0).any():
+        raise DataError(f"{labels_csv} has no label for {some(ids[where < 0])}")
+    rows = truth.iloc[where]
     joined = {
         name: np.where(known[name] == "", rows[name].to_numpy(object), known[name])
         for name in ("lesion_id", "split", "fold")
@@ -317,23 +319,19 @@ def _join(ids: np.ndarray, known: dict[str, np.ndarray], labels_csv: str | Path)
     return joined | {"label": rows["word"].to_numpy(object)}, counts, notes
 
 
-def _folds(texts: np.ndarray) -> np.ndarray:
-    try:
-        # a table that pandas put together of parts with and without folds writes 0.0 for 0
-        return np.array([int(str(text).removesuffix(".0")) if text else -1 for text in texts], np.int64)
-    except ValueError as error:
-        raise DataError(f"the column fold must hold whole numbers or nothing ({error})") from None
-
-
-def _class_indices(words: np.ndarray, labels: LabelSet, ids: np.ndarray) -> np.ndarray:
-    codes = {word: normalise_label(word, labels) for word in set(words)}
+def _class_indices(words: np.ndarray, labels: LabelSet, ids: np.ndarray, own: Mapping | Iterable[str]) -> np.ndarray:
+    code_of = label_finder(labels, own if isinstance(own, Mapping) else parse_words(own))
     unlabelled = ids[words == ""]
     if len(unlabelled):
         raise DataError(
             f"these images have no label: {some(unlabelled)}; fill it in or name a CSV of labels (--labels)"
         )
-    unknown = sorted(word for word, code in codes.items() if code is None)
+    unknown = sorted(word for word in set(words) if code_of(word) is None)
     if unknown:
-        raise DataError(f"unknown labels: {some(unknown)}; the classes are {', '.join(labels.codes)}")
-    index = {word: labels.index(code) for word, code in codes.items() if code is not None}
-    return np.array([index[word] for word in words], np.int64)
+        near = nearest_words(unknown[0])
+        hint = f" (nearest known: {' or '.join(near)})" if near else ""
+        raise DataError(
+            f"unknown labels: {some(unknown)}{hint}; the classes are {', '.join(labels.codes)}. Map a word with "
+            f"--label '{unknown[0]}=CODE'"
+        )
+    return np.array([labels.index(str(code_of(word))) for word in words], np.int64)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.tables import image_name, known, read_table, some
 from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet
-from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional, read_table, some
+from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional
 
 #: An image of ISIC 2018's official test set to which the official scorer gives no weight: 1,511 of 1,512 count.
 WITHOUT_WEIGHT = "ISIC_0035068"
@@ -40,8 +41,10 @@ def read_truth(path: str | Path) -> pd.DataFrame:
     try:
         ids = column(frame, *ID_COLUMNS)
         codes = _class_columns(frame)
-        words = _one_hot(frame, codes, ids) if codes else column(frame, *_LABEL_COLUMNS)
-        counts = ids != WITHOUT_WEIGHT if codes else np.ones(len(ids), bool)
+        words = (
+            _one_hot(frame, codes, ids) if codes else known(pd.Series(column(frame, *_LABEL_COLUMNS))).to_numpy(object)
+        )
+        counts = np.array([not codes or image_name(name) != WITHOUT_WEIGHT for name in ids], bool)
         if "score_weight" in frame:
             weights = numbers(frame, ["score_weight"], ids)[:, 0]
             if not np.isin(weights, (0, 1)).all():
@@ -54,6 +57,11 @@ def read_truth(path: str | Path) -> pd.DataFrame:
         raise DataError(f"{path}: {error}") from None
     more = {name: optional(frame, name) for name in ("lesion_id", "split", "fold")}
     return pd.DataFrame({"word": words, **more, "counts": counts}, index=pd.Index(ids, name="image_id"))
+
+
+def _labels(frame: pd.DataFrame) -> np.ndarray:
+    """The column of labels, ``""`` where missing; DataError where there is none."""
+    return known(pd.Series(column(frame, *_LABEL_COLUMNS), dtype=str)).to_numpy(object)
 
 
 def _class_columns(frame: pd.DataFrame) -> tuple[str, ...]:

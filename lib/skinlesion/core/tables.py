@@ -1,0 +1,284 @@
+"""Tables that other people wrote: one reader, one word list for "missing", and one way to match image ids.
+
+Metadata, ground truth, predictions, splits and label files all come through :func:`read_table`. What it cannot read
+without guessing it refuses, in one line that names the row and the fix.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.core.errors import DataError, ImageError
+from skinlesion.core.images import SUFFIXES, read_bytes
+
+MAX_BYTES = 512 * 2**20  # of one table; predictions for 400,000 images take about 120 MB
+SEPARATORS = (",", ";", "\t", "|")
+#: What people write where a value is not known, in lower case; :func:`is_missing` compares with it.
+MISSING = frozenset(
+    ("", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "nat", "null", "nil", "none", "unknown", "-", "--", "?")
+)
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_FOLD = re.compile(r"(?:(?:fold|cv|part)[\s_-]*)?(-?\d+)(?:[.,]0*)?", re.IGNORECASE)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a delimited text file; all values are str without outer spaces, ``""`` where empty.
+
+    Understood are comma, semicolon, tab and ``|`` as separators, Excel's first line ``sep=;``, UTF-8 with or without a
+    byte order mark, UTF-16, and all line ends. Empty rows and columns without a name are dropped; so is a column that
+    repeats another one with the same values.
+
+    Parameters
+    ----------
+    path : a file, or a member of a zip archive as :func:`skinlesion.core.images.read_bytes` takes it
+
+    Returns
+    -------
+    DataFrame of str [rows, columns]
+
+    Raises
+    ------
+    DataError
+        Where there is no such file, it is no text, or its rows do not fit its header.
+    """
+    text, separator = _split_off_separator(_text(path))
+    if separator is None:
+        separator = _separator(text)
+    numbers, rows = _rows(text, separator, path)
+    if not rows:
+        raise DataError(f"{path} holds no rows: it is empty; is it the right file?")
+    header = _header(rows[0])
+    width = len(header)
+    for number, row in zip(numbers[1:], rows[1:], strict=True):
+        if len(row) > width and not any(row[width:]):
+            del row[width:]  # a separator at the end of the line
+        if len(row) != width:
+            raise DataError(
+                f"{path}: row {number} has {len(row)} values where the header has {width}; was the file cut off, or "
+                "does a value hold the separator without quotes?"
+            )
+    columns = list(zip(*rows[1:], strict=True)) if len(rows) > 1 else [()] * width
+    return pd.DataFrame(dict(_distinct(header, columns, numbers[1:], path)), dtype=str)
+
+
+def _text(path: str | Path) -> str:
+    try:
+        data = read_bytes(path, max_bytes=MAX_BYTES)
+    except ImageError as error:
+        raise DataError(str(error).replace("no image at", "no file at")) from None
+    if data.startswith((b"PK\3\4", b"\x1f\x8b")):
+        raise DataError(f"{path} is compressed or a workbook, no text; unpack it, or save it as CSV (UTF-8)")
+    encoding = "utf-8-sig"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif len(data) > 3 and not len(data) % 2 and (data[1] == data[3] == 0 or data[0] == data[2] == 0):
+        encoding = "utf-16-le" if data[1] == 0 else "utf-16-be"  # without its mark
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{path} is no UTF-8 text in row {row} ({error.reason}); save it as CSV in UTF-8") from None
+    if "\0" in text:
+        raise DataError(f"{path} is no text (it holds zero bytes); save it as CSV in UTF-8")
+    return text
+
+
+def _split_off_separator(text: str) -> tuple[str, str | None]:
+    """The text below Excel's ``sep=;``, and the separator that this line names; else the text itself."""
+    first = re.match(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE)
+    return (text[first.end() :], first[1]) if first else (text, None)
+
+
+def _separator(text: str) -> str:
+    """The separator that cuts the header into most values."""
+    start = text.lstrip("\r\n \ufeff")[:65536]
+
+    def values(separator: str) -> int:
+        try:
+            return len(next(csv.reader(io.StringIO(start, newline=""), delimiter=separator), ()))
+        except csv.Error:
+            return 0
+
+    return max(SEPARATORS, key=values)
+
+
+def _rows(text: str, separator: str, path: str | Path) -> tuple[list[int], list[list[str]]]:
+    """The rows that hold anything, stripped, and the number of each in the file as an editor counts lines."""
+    numbers: list[int] = []
+    rows: list[list[str]] = []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
+    try:
+        for row in reader:
+            row = [value.strip() for value in row]
+            if any(row):
+                numbers.append(reader.line_num)
+                rows.append(row)
+    except csv.Error as error:
+        raise DataError(
+            f"{path} cannot be read as CSV at row {reader.line_num} ({error}); is a quotation mark open?"
+        ) from None
+    return numbers, rows
+
+
+def _header(row: list[str]) -> list[str]:
+    while row and not row[-1]:
+        row = row[:-1]
+    return row
+
+
+def _distinct(header: list[str], columns: list, numbers: list[int], path: str | Path) -> Iterable[tuple[str, list]]:
+    """Columns by name, each name once; raises DataError where two of one name differ."""
+    seen: dict[str, tuple] = {}
+    for name, values in zip(header, columns, strict=True):
+        if not name:
+            continue
+        if name in seen and seen[name] != values:
+            row = next(i for i, pair in enumerate(zip(seen[name], values, strict=True)) if pair[0] != pair[1])
+            raise DataError(
+                f"{path} has two columns {name}, which differ in row {numbers[row]} ({seen[name][row]!r} and "
+                f"{values[row]!r}); rename or delete one of them"
+            )
+        seen[name] = values
+    return seen.items()
+
+
+def need_rows(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """The table itself; DataError where it has a header alone."""
+    if not len(frame):
+        raise DataError(f"{path} holds no rows below its header; is it the right file?")
+    return frame
+
+
+def need_columns(frame: pd.DataFrame, names: tuple[str, ...], path: str | Path) -> None:
+    """Raise DataError, with what the file ``path`` has instead, unless all these columns are there."""
+    missing = [name for name in names if name not in frame]
+    if missing:
+        raise DataError(
+            f"{path} lacks the column {' and '.join(missing)}; it has {', '.join(frame.columns)}. Is it the right file?"
+        )
+
+
+def is_missing(text: object) -> bool:
+    """Whether a value says that nothing is known: one of :data:`MISSING`, whatever its case and outer spaces."""
+    return str(text).strip().lower() in MISSING
+
+
+def known(values: pd.Series) -> pd.Series:
+    """The values as str without outer spaces, ``""`` where :func:`is_missing`."""
+    values = values.astype(str).str.strip()
+    return values.mask(values.str.lower().isin(MISSING), "")
+
+
+def number(text: str) -> float | None:
+    """A number written with a point or a comma; NaN where missing, None where it is no number."""
+    text = str(text).strip()
+    if _NUMBER.fullmatch(text):
+        return float(text.replace(",", "."))
+    return float("nan") if is_missing(text) else None
+
+
+def fold_number(text: str) -> int | None:
+    """``"3"``, ``"3.0"`` and ``"fold3"`` -> 3; -1 (no fold, or the test part) where missing; None for anything else."""
+    if is_missing(text):
+        return -1
+    found = _FOLD.fullmatch(str(text).strip())
+    return int(found[1]) if found and len(found[1]) < 10 else None
+
+
+def folds(values: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """:func:`fold_number` of every value, int64 [N]; DataError names the images where it is none."""
+    numbers = [fold_number(value) for value in values]
+    bad = [name for name, found in zip(names, numbers, strict=True) if found is None]
+    if bad:
+        raise DataError(f"the column fold must hold whole numbers or nothing; it does not for {some(bad)}")
+    return np.array(numbers, np.int64)
+
+
+def slashes(path: str) -> str:
+    r"""A path with ``/`` between its folders, whichever system wrote it: ``images\1.jpg`` -> ``images/1.jpg``."""
+    return str(path).strip().replace("\\", "/").removeprefix("./")
+
+
+def without_ending(name: str) -> str:
+    """A file's name or path without the ending of an image format; any other dot stays."""
+    start, dot, ending = name.rpartition(".")
+    return start if start and (dot + ending).lower() in SUFFIXES else name
+
+
+def image_name(path: str) -> str:
+    r"""The last part of a path without its ending: ``C:\data\mel\0.JPG`` -> ``0``; an id stays as it is."""
+    return without_ending(PurePosixPath(slashes(path)).name)
+
+
+def image_ids(paths: Sequence[str]) -> list[str]:
+    """Ids for files: :func:`image_name` where those tell all of them apart, else the paths with ``/``."""
+    paths = [slashes(path) for path in paths]
+    names = {path: image_name(path) for path in set(paths)}
+    return [names[path] for path in paths] if len(set(names.values())) == len(names) else paths
+
+
+def match_ids(wanted: Sequence[str], given: Sequence[str]) -> np.ndarray:
+    """Where each id of one table stands in another one, int64 [len(wanted)]; -1 where it does not.
+
+    Ids that are equal match first; then, where no folder, ending or case is decisive, those that are equal without
+    them: ``images/ISIC_1.JPG`` matches ``isic_1``. Where both name a folder, it has to be the same.
+
+    Raises
+    ------
+    DataError
+        Where an id could be several of the others, or two ids would be one of them.
+    """
+    exact = {name: i for i, name in enumerate(given)}
+    loose: dict[str, set[int]] = {}
+    for i, name in enumerate(given):
+        for key in _keys(name):
+            loose.setdefault(key, set()).add(i)
+    found = np.full(len(wanted), -1, np.int64)
+    for row, name in enumerate(wanted):
+        if name in exact:
+            found[row] = exact[name]
+            continue
+        for key in _keys(name):
+            fits = {i for i in loose.get(key, ()) if _same_folder(name, given[i])}
+            if len(fits) > 1:
+                raise DataError(f"{name} could be {some(sorted(given[i] for i in fits))}; write ids that are equal")
+            if fits:
+                found[row] = fits.pop()
+                break
+    there, times = np.unique(found[found >= 0], return_counts=True)
+    if (times > 1).any():
+        twice = there[times > 1][0]
+        raise DataError(f"{some([wanted[i] for i in np.flatnonzero(found == twice)])} are all {given[twice]}")
+    return found
+
+
+def _keys(name: str) -> list[str]:
+    """What an id may be called elsewhere, most telling first: without ending, without folder."""
+    path = without_ending(slashes(name)).casefold()
+    return list(dict.fromkeys((path, path.rpartition("/")[2])))
+
+
+def _same_folder(a: str, b: str) -> bool:
+    """Whether the folders that both paths name agree, as far as the shorter one goes."""
+    one, other = (PurePosixPath(slashes(path).casefold()).parts[:-1] for path in (a, b))
+    length = min(len(one), len(other))
+    return not length or one[-length:] == other[-length:]
+
+
+def some(names: Iterable, at_most: int = 5) -> str:
+    """The first few of many names, and how many there are."""
+    names = [str(name) for name in names]
+    return ", ".join(names[:at_most]) + (f", … ({len(names):,} in all)" if len(names) > at_most else "")
+
+
+def counted(number: int, word: str) -> str:
+    """``1 class``, ``2 classes``, ``1,234 images``."""
+    plural = word + "es" if word.endswith(("s", "x", "ch")) else word + "s"
+    return f"{number:,} {word if number == 1 else plural}"

@@ -1,0 +1,320 @@
+"""The files of a data set: every one found is listed or counted, and every image id means one of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from skinlesion.core import images
+from skinlesion.core.errors import DataError, ImageError
+from skinlesion.core.images import is_image, read_bytes, split_member
+from skinlesion.core.tables import image_name, slashes, without_ending
+
+DEPTH = 3  # levels of subfolders that are searched: enough for every known download, and quick on a home folder
+TABLES = (".csv", ".tab", ".tsv", ".txt")
+
+# Why a file or folder is left out; problems that the data check counts.
+UNREAD_FORMAT = "format that is not read"
+TOO_DEEP = "folder too deep"
+LINK = "link that leads nowhere or back"
+HIDDEN = "hidden image"
+UNREAD_ARCHIVE = "archive that is not read"
+SEVERAL_SIZES = "several sizes of one image"
+SEVERAL_FILES = "several images for one id"
+
+# What lies beside images without being one; counted, no problem.
+MASK, THUMBNAIL, COPY, OTHER = "mask", "thumbnail", "identical copy", "other file"
+
+_IMAGES_UNREAD = {
+    ".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".gif": "GIF", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000",
+    ".jxl": "JPEG XL", ".dcm": "DICOM", ".dicom": "DICOM", ".cr2": "raw", ".cr3": "raw", ".nef": "raw", ".arw": "raw",
+    ".dng": "raw", ".raw": "raw", ".psd": "Photoshop", ".svg": "SVG", ".ico": "icon", ".ppm": "PPM", ".pgm": "PGM",
+}  # fmt: skip
+_ARCHIVES_UNREAD = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+_MASKS = re.compile(r"(^|[^a-z])(masks?|segmentations?|segm?|superpixels?|annotations?)([^a-z]|$)", re.IGNORECASE)
+_THUMBNAILS = re.compile(r"(^|[^a-z])(thumb(nail)?s?|previews?|icons?)([^a-z]|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a folder, with its zip archives, or one archive holds.
+
+    Attributes
+    ----------
+    place : Path
+    paths : list of str
+        All files that can be read, as paths that :func:`skinlesion.core.images.read_bytes` takes; those that lie higher
+        come first, then by name.
+    left_out : list of (path, problem, detail)
+        Files and folders that may hold images, and why they are left out.
+    """
+
+    place: Path
+    paths: list[str]
+    left_out: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def inner(self, path: str) -> str:
+        """The path below the data set's place, an archive in the way as if it were a folder: ``part_1/ISIC_1.jpg``."""
+        archive, member = split_member(path)
+        name = os.path.relpath(archive or member, self.place) if self.place.is_dir() else ""
+        if archive:
+            name = f"{name[:-4]}/{member}" if name else member
+        return slashes(name) or file_name(path)
+
+    @cached_property
+    def images(self) -> list[str]:
+        """The files that are images by name, without masks and thumbnails."""
+        return [path for path in self.paths if is_image(path) and not self._beside(path)]
+
+    def _beside(self, path: str) -> str:
+        """MASK or THUMBNAIL where a file's name or a folder above it says so."""
+        inner = PurePosixPath(without_ending(self.inner(path)))
+        if _MASKS.search(str(inner.parent)) or re.search(r"[_-](segmentation|mask|seg)$", inner.name, re.IGNORECASE):
+            return MASK
+        return THUMBNAIL if _THUMBNAILS.search(str(inner.parent)) else ""
+
+    @cached_property
+    def beside(self) -> Counter:
+        """How many files of each other sort there are: masks, thumbnails, and others by their ending."""
+        count: Counter = Counter()
+        for path in self.paths:
+            sort = self._beside(path) if path.lower().endswith(images.SUFFIXES) else ""
+            if sort or not is_image(path):
+                ending = PurePosixPath(file_name(path)).suffix.lower()
+                count[sort or (f"{ending} file" if ending else OTHER)] += 1
+        return count
+
+    def table(self, name: str) -> str | None:
+        """The file called ``name``, whatever its case, with one of :data:`TABLES` as its ending or none."""
+        wanted = {name.lower() + ending for ending in ("", *TABLES)}
+        return next((path for path in self.paths if file_name(path).lower() in wanted), None)
+
+
+def find_files(place: Path) -> Files:
+    """List a folder, :data:`DEPTH` levels deep, with the zip archives in it; or one zip archive; or one file.
+
+    Links are followed, each folder once. Hidden files that are no images, and what macOS adds to archives, are no part
+    of a data set.
+
+    Raises
+    ------
+    DataError
+        Where an archive is damaged.
+    """
+    place = place.resolve()
+    paths: list[str] = []
+    left_out: list[tuple[str, str, str]] = []
+    for path, problem in _walk(place):
+        name = file_name(path)
+        ending = PurePosixPath(name).suffix.lower()
+        if problem:
+            left_out.append((path, *problem))
+        elif name.startswith("."):
+            if is_image(name) and not name.startswith("._"):  # the latter is a Mac's note about another file
+                left_out.append((path, HIDDEN, "its name begins with a point; rename it"))
+        elif ending in _IMAGES_UNREAD:
+            left_out.append((path, UNREAD_FORMAT, f"{_IMAGES_UNREAD[ending]}; save it as JPEG or PNG"))
+        elif ending in _ARCHIVES_UNREAD:
+            left_out.append((path, UNREAD_ARCHIVE, f"{ending[1:]}; unpack it"))
+        elif ending == ".zip" and not split_member(path)[0]:
+            for member, trouble in _members(path):
+                (left_out.append((member, *trouble)) if trouble else paths.append(member))
+        else:
+            paths.append(path)
+    return Files(place, sorted(paths, key=lambda path: (path.replace("!", "/").count("/"), path)), left_out)
+
+
+def list_files(place: Path) -> list[str]:
+    """The paths of :func:`find_files`."""
+    return find_files(place).paths
+
+
+def _walk(place: Path) -> Iterator[tuple[str, tuple[str, str] | None]]:
+    """Every file below a folder, or why something there is left out; linked folders after all others."""
+    if place.is_file():
+        yield str(place), None
+        return
+    seen: set[tuple[int, int]] = set()
+    waiting, links = [(place, 0)], []
+    while waiting or links:
+        folder, depth = waiting.pop() if waiting else links.pop(0)
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            yield str(folder), (LINK, "it leads to a folder that is read already")
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be listed ({error.strerror}); check its permissions") from None
+        for entry in entries:
+            if entry.is_dir():
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    if entry.name != "__MACOSX" and _holds_images(entry.path):
+                        yield entry.path, (HIDDEN, "a hidden folder with images; rename it")
+                elif depth == DEPTH:
+                    yield entry.path, (TOO_DEEP, f"more than {DEPTH} folders below {place}; name a folder nearer to it")
+                else:
+                    (links if entry.is_symlink() else waiting).append((Path(entry.path), depth + 1))
+            elif entry.is_file():
+                yield entry.path, None
+            elif entry.is_symlink():
+                yield entry.path, (LINK, "there is nothing where it leads")
+            else:  # reading a pipe or a device would never end
+                yield entry.path, (UNREAD_FORMAT, "it is no regular file")
+
+
+def _holds_images(folder: str) -> bool:
+    try:
+        return any(is_image(name) and not name.startswith("._") for name in os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return False
+
+
+def _members(path: str) -> Iterator[tuple[str, tuple[str, str] | None]]:
+    """The files in a zip archive, or why one is left out."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    except Exception as error:  # a damaged directory raises many kinds
+        raise DataError(f"{path} is damaged ({error}); download it again") from None
+    for name, count in Counter(names).items():
+        parts = PurePosixPath(name).parts
+        if not parts or "__MACOSX" in parts or parts[-1].startswith("."):
+            continue
+        ending = PurePosixPath(name).suffix.lower()
+        if ending in (".zip", *_ARCHIVES_UNREAD):
+            yield f"{path}!{name}", (UNREAD_ARCHIVE, "an archive within an archive: unpack the outer one")
+        elif ending in _IMAGES_UNREAD:
+            yield f"{path}!{name}", (UNREAD_FORMAT, f"{_IMAGES_UNREAD[ending]}; save it as JPEG or PNG")
+        else:
+            if count > 1:
+                yield f"{path}!{name}", (SEVERAL_FILES, f"{count} files of this name in the archive; the last is used")
+            yield f"{path}!{name}", None
+
+
+def file_name(path: str) -> str:
+    """The last part of a path on disk or in an archive (``a.zip!b/c.jpg`` -> ``c.jpg``)."""
+    return PurePosixPath(split_member(path)[1].replace(os.sep, "/")).name
+
+
+def stem(path: str) -> str:
+    """:func:`file_name` without its ending."""
+    return PurePosixPath(file_name(path)).stem
+
+
+@dataclass
+class ImageIndex:
+    """Which file an image id means.
+
+    Of several files for one id, a mask is never it, identical copies count once, and of one picture in several sizes
+    the largest is taken. Different pictures are refused: the id then means no file.
+
+    Attributes
+    ----------
+    notes : dict id -> (problem, detail)
+        What was resolved (SEVERAL_SIZES) or refused (SEVERAL_FILES) of the ids that were looked up.
+    copies : int
+        Files that are identical to the one that is used.
+    """
+
+    files: Files
+    paths: list[str]
+    notes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    copies: int = 0
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        named: dict[str, list[str]] = {}
+        for path in self.paths:
+            named.setdefault(image_name(file_name(path)).casefold(), []).append(path)
+        return named
+
+    @cached_property
+    def _found(self) -> dict[str, str]:
+        return {}
+
+    @cached_property
+    def _considered(self) -> set[str]:
+        return set()
+
+    def unused(self, used: Iterable[str]) -> list[str]:
+        """The images that are neither among ``used`` nor were a choice for an id that was looked up."""
+        gone = self._considered.union(used)
+        return [path for path in self.paths if path not in gone]
+
+    def find(self, name: str) -> str:
+        """The path of the image with this id (ending, folder and case don't matter); ``""`` where there is none."""
+        key = image_name(name).casefold()
+        if key not in self._found:
+            self._found[key] = self.choose(name, self._by_name.get(key, []))
+        return self._found[key]
+
+    def choose(self, name: str, candidates: list[str]) -> str:
+        """The one file among several for the id ``name``, ``""`` where none or no single one is it."""
+        self._considered.update(candidates)
+        if len(candidates) < 2:
+            return candidates[0] if candidates else ""
+        distinct = _distinct(candidates)
+        self.copies += len(candidates) - len(distinct)
+        if len(distinct) == 1:
+            return distinct[0]
+        best, why = _largest(distinct)
+        listed = ", ".join(self.files.inner(path) for path in distinct[:4])
+        if best:
+            self.notes[name] = (SEVERAL_SIZES, f"{self.files.inner(best)} of {listed}: {why}")
+        else:
+            self.notes[name] = (SEVERAL_FILES, f"{listed} are different images; keep one, or name its folder too")
+        return best
+
+
+def _distinct(paths: list[str]) -> list[str]:
+    """The first of each group of files with identical bytes; a file that cannot be read is one of its own."""
+    seen: dict[object, str] = {}
+    for path in paths:
+        try:
+            seen.setdefault(hashlib.sha256(read_bytes(path)).digest(), path)
+        except ImageError:
+            seen.setdefault(path, path)
+    return list(seen.values())
+
+
+def _largest(paths: list[str]) -> tuple[str, str]:
+    """The largest of several files that show one picture, and why the others are not it; ``""`` where they differ."""
+    frames = {}
+    for path in paths:
+        try:
+            frames[path] = images.read(path)
+        except ImageError:
+            return "", ""
+    pictures = {path: frame for path, frame in frames.items() if not _is_mask(frame)}
+    if not pictures:
+        return "", ""
+    order = sorted(pictures, key=lambda path: -pictures[path].shape[0] * pictures[path].shape[1])
+    same = all(_same_picture(pictures[order[0]], pictures[path]) for path in order[1:])
+    masks = len(pictures) < len(frames)
+    why = "the others are masks" if masks and len(order) == 1 else "the largest picture"
+    return (order[0], why) if same else ("", "")
+
+
+def _is_mask(frame: np.ndarray) -> bool:
+    """Whether a frame (uint8 [H, W, 3]) is black and white, but for what compression adds."""
+    grey = np.abs(frame.astype(np.int16) - frame[..., :1]).max() <= 8
+    return bool(grey and ((frame < 24) | (frame > 231)).mean() > 0.98)
+
+
+def _same_picture(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two frames show the same picture in other sizes, neither cut nor mirrored."""
+    if abs(np.log(a.shape[0] / a.shape[1] * b.shape[1] / b.shape[0])) > 0.03:
+        return False
+    small, other = (images.resize(frame, (16, 16)).astype(np.float32) for frame in (a, b))
+    return bool(np.sqrt(((small - other) ** 2).mean()) <= 4.0)  # grey levels, as skinlesion.data.overlap measured
