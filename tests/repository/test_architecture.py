@@ -1,4 +1,4 @@
-"""The arrows of docs/architecture.md, kept by import-linter, whose contracts are in pyproject.toml; and the hooks."""
+"""The arrows of docs/developing.md, kept by import-linter, whose contracts are in pyproject.toml; and the hooks."""
 
 import os
 import re

@@ -1,6 +1,6 @@
-"""Every command of README and docs/model.md is run: here, on something small, or by the tests named beside it."""
+"""Every command and every line of Python that README and docs show is run: here on something small, or by the tests
+that are named beside it."""
 
-import ast
 import json
 import os
 import re
@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -28,71 +29,59 @@ from webapp import picture
 
 BIN = Path(sys.executable).parent
 SMALL = ["model=classic", "pretrained=false", "image_size=24", "epochs=1", "batch_size=16"]
+PAGES = {
+    page.name: page.read_text(encoding="utf-8") for page in [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")]
+}
 
-#: Which tests run a command of these pages; those of other files must name its options.
+#: Which tests run the commands that begin so: functions of this module, or files, which must name the options shown.
 TESTS = {
-    "make reports": "test_reports_pass_on_what_is_asked test_end_to_end.py::test_everything_promised_is_there",
-    "make reports DATA=path/to/HAM10000 RUN=ham10000": "test_reports_pass_on_what_is_asked",
-    'make reports DATA=path/to/HAM10000 RUN=classic PRESET=full ARGS="--config classic"':
-        "test_reports_pass_on_what_is_asked",
+    "make setup": "test_setup_installs_what_environment_yml_does",
+    "make reports": "test_reports_pass_on_what_is_given test_end_to_end.py",
     "make test": "test_continuous_integration_runs_make_test",
-    "make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu": "test_setup_installs_what_environment_yml_does",
-    "conda env create -f environment.yml": "test_setup_installs_what_environment_yml_does",
     "make lab": "test_lab_opens_the_notebooks",
-    "make bench": "test_bench.py::test_one_command_writes_results_page_and_document",
-    "make app": "test_the_app_answers_curl",
-    "make app MODEL=reports/demo/model": "test_the_app_answers_curl",
-    "make app HOST=0.0.0.0": "test_the_app_answers_curl",
-    "curl -F image=@IMAGE.jpg http://127.0.0.1:5000/api/v1/predict": "test_the_app_answers_curl",
-    "make site":
-        "test_other_targets_start_their_modules "
-        "test_device.py::test_all_there_is_to_download_is_at_most_twenty_megabytes",
-    "make widget":
-        "test_other_targets_start_their_modules test_voila.py::test_a_person_uploads_an_image_and_reads_the_answer",
-    "python run_all.py": "test_end_to_end.py::test_everything_promised_is_there",
-    "python run_all.py --data demo --preset quick --run mine --set epochs=10 image_size=160":
-        "test_end_to_end.py::test_everything_promised_is_there",
-    "python run_all.py --run mine --set epochs=10 image_size=160 --from 04":
-        "test_execution.py::test_the_command_end_to_end",
-    "python run_all.py --data PATH --config classic quick --folds 0 1 2 --jobs 3 --run all":
-        "test_group.py::test_what_the_command_asks_for test_group.py::test_two_runs_at_once_and_their_comparison "
-        "test_end_to_end.py::test_everything_promised_is_there",
-    ".venv/bin/skinlesion data download ham10000": "test_cli_data.py::test_download_passes_its_options_on",
-    ".venv/bin/skinlesion data check PATH": "test_a_data_set_is_checked_trained_on_and_searched",
-    ".venv/bin/skinlesion train --data PATH --config quick --run runs/one --set checkpoint_every=100":
-        "test_a_data_set_is_checked_trained_on_and_searched",
-    ".venv/bin/skinlesion sweep --data PATH --config quick --space SPACE.json --run runs/sweep":
-        "test_a_data_set_is_checked_trained_on_and_searched",
-    ".venv/bin/torchrun --nproc-per-node 2 -m skinlesion.cli -- train --data PATH --config quick --run runs/two":
-        "test_distributed.py::test_torchrun_killed_and_started_again test_faults.py::test_sigterm",
-    ".venv/bin/skinlesion predict IMAGE.jpg": "test_images_are_predicted_and_scored",
-    ".venv/bin/skinlesion score /data/isic --output scores": "test_images_are_predicted_and_scored",
-    ".venv/bin/skinlesion score s3://bucket/in --output s3://bucket/out --shard 3/16":
-        "test_score_remote.py::test_an_object_store test_score.py::test_shards_share_the_work",
-    ".venv/bin/skinlesion evaluate PREDICTIONS.csv --labels TRUTH.csv --output evaluation":
-        "test_evaluate.py::test_a_submission_through_the_command_line",
-    ".venv/bin/skinlesion compare reports/one reports/two --output comparison":
-        "test_compare.py::test_the_command_writes_table_figure_and_report_and_reads_the_split_that_is_asked_for",
-    ".venv/bin/skinlesion evaluate --official DIR --output official":
-        "test_official.py::test_one_command_from_the_folder_to_the_score",
-    ".venv/bin/skinlesion external --data PATH --output elsewhere":
-        "test_external.py::test_the_command_from_end_to_end",
-    "python benchmarks/shipped.py --data PATH --again --install":
-        "test_experiments.py::test_the_shipped_model_is_made_from_what_was_out_of_fold",
-}  # fmt: skip
+    "make docs": "test_docs.py",
+    "make app": "test_the_app_takes_an_image_from_curl",
+    "curl": "test_the_app_takes_an_image_from_curl",
+    "make site": "test_other_targets_start_their_modules test_device.py",
+    "make widget": "test_other_targets_start_their_modules test_voila.py",
+    "make bench": "test_bench.py",
+    "pip install .": "test_public_api.py",
+    "pip install": "test_what_pip_is_told_to_install_is_there",
+    "conda env create": "test_setup_installs_what_environment_yml_does",
+    "python run_all.py": "test_end_to_end.py test_execution.py test_group.py",
+    "python -m benchmarks": "test_modules_that_pages_name_are_there",
+    "python -m experiments": "test_experiments.py",
+    "skinlesion data download": "test_cli_data.py",
+    "skinlesion data check": "test_a_data_set_is_checked_trained_on_and_searched",
+    "skinlesion train": "test_a_data_set_is_checked_trained_on_and_searched",
+    "skinlesion sweep": "test_a_data_set_is_checked_trained_on_and_searched",
+    "skinlesion predict": "test_images_are_predicted_and_scored",
+    "skinlesion score": "test_images_are_predicted_and_scored test_score.py test_score_remote.py test_score_ray.py",
+    "skinlesion evaluate --official": "test_official.py",
+    "skinlesion evaluate": "test_evaluate.py",
+    "skinlesion compare": "test_compare.py",
+    "skinlesion external": "test_external.py",
+    "torchrun": "test_distributed.py test_faults.py",
+}
+
+#: Words of the shell, of Ray and of torchrun over several machines, which one machine cannot try.
+OTHERS = ("cat ", "export ", "ray ", "torchrun --nnodes")
 
 
 def commands(text: str) -> list[str]:
-    """What a page asks its reader to type: the lines of its ``sh`` blocks, and the commands between backticks."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    """What a page shows to be typed: the lines of its ``sh`` blocks, and the commands between backticks.
+
+    As a shell would see them, less what only says where they run: ``.venv/bin/``, ``srun`` and environment variables.
+    """
+    blocks = "".join(re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S))
+    lines = re.sub(r"<<'(\w+)'.*?^\1$", "", blocks.replace("\\\n", " "), flags=re.M | re.S).splitlines()
     prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
-    inline = re.findall(r"`((?:make|python|conda|pip|curl|\.venv/bin/\S+)\s[^`]+)`", prose)
-    shown = [" ".join(re.sub(r"\s+#.*", "", one).split()) for one in lines + inline]
-    return [one for one in dict.fromkeys(shown) if one and not one.startswith("#")]
+    lines += re.findall(r"`((?:make|python|conda|pip|curl|\.venv/bin/\S+)\s[^`]+)`", prose)
+    lines = [" ".join(re.sub(r"\s+#.*", "", line).split()) for line in lines if not line.startswith("#")]
+    return [re.sub(r"^(srun |[A-Z_]+=\S+ )*(\.venv/bin/)?", "", line) for line in dict.fromkeys(lines) if line]
 
 
-README = commands("\n".join((REPOSITORY / page).read_text(encoding="utf-8") for page in ("README.md", "docs/model.md")))
+SHOWN = [one for one in commands("\n".join(PAGES.values())) if not one.startswith(OTHERS)]
 
 
 def options(command: str) -> set[str]:
@@ -100,9 +89,8 @@ def options(command: str) -> set[str]:
 
 
 def the(beginning: str) -> list[str]:
-    """The words of the one command of the README that begins so."""
-    (found,) = (command for command in README if command.startswith(beginning))
-    return shlex.split(found)
+    """The words of the first command on any page that begins so."""
+    return shlex.split(next(command for command in SHOWN if command.startswith(beginning)))
 
 
 def make(*words: str, dry: bool = False) -> list[str]:
@@ -126,46 +114,108 @@ def not_from_within_make(monkeypatch):
 
 def test_commands_are_found_in_blocks_and_between_backticks():
     page = (
-        "Type `make lab` or `x.py`.\n```sh\n# first\na --b \\\n  c  # why\n\n```\n```text\nd\n```\nThen `python\nz.py`."
+        "Type `make lab` or `x.py`.\n```sh\n# first\na --b \\\n  c  # why\n\nX=1 srun .venv/bin/d\n"
+        "cat > f <<'E'\nno\nE\n```\n```text\nno\n```\nThen `python\nz.py`."
     )
-    assert commands(page) == ["a --b c", "make lab", "python z.py"]
+    assert commands(page) == ["a --b c", "d", "cat > f", "make lab", "python z.py"]
 
 
-@pytest.mark.parametrize("command", README)
+@pytest.mark.parametrize("command", SHOWN)
 def test_every_command_is_run_by_a_test(command):
-    assert command in TESTS, "name the tests that run this command, or add one here"
-    elsewhere = ""
-    for name in TESTS[command].split():
-        file, _, test = name.rpartition("::")
-        text = (next(REPOSITORY.glob(f"tests/*/{file}")) if file else Path(__file__)).read_text(encoding="utf-8")
-        assert test in {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}, name
-        elsewhere += text
-    assert not [option for option in options(command) if option not in elsewhere]
+    beginning = max((one for one in TESTS if command.startswith(one)), key=len, default=None)
+    assert beginning, "name the tests that run this command, or add one here"
+    text = ""
+    for name in TESTS[beginning].split():
+        if name.endswith(".py"):
+            text += next(REPOSITORY.glob(f"tests/*/{name}")).read_text(encoding="utf-8")
+        else:
+            assert callable(globals()[name])
+            text += Path(__file__).read_text(encoding="utf-8") + " ".join(
+                the(beginning)
+            )  # which it takes from the page
+    assert not [option for option in options(command) if option not in text]
 
 
 def test_no_test_is_named_for_a_command_that_is_gone():
-    assert set(TESTS) == set(README)
+    assert not [one for one in TESTS if not any(command.startswith(one) for command in SHOWN)]
 
 
-@pytest.mark.parametrize("command", [one for one in README if "skinlesion" in one.split()[0] or "-m skinlesion" in one])
+@pytest.mark.parametrize("command", [one for one in SHOWN if one.startswith("skinlesion") or "-m skinlesion" in one])
 def test_the_command_line_knows_every_word(command):
     words = shlex.split(command)
     cli._parser().parse_args(words[words.index("--") + 1 :] if "--" in words else words[1:])
 
 
-@pytest.mark.parametrize("command", [one for one in README if one.startswith("python run_all.py")])
+@pytest.mark.parametrize("command", [one for one in SHOWN if one.startswith("python run_all.py")])
 def test_the_series_knows_every_word(command):
     run_all.parser().parse_args(shlex.split(command)[2:])
 
 
-def test_reports_pass_on_what_is_asked():
-    asked = [recipe(command) for command in README if command.startswith("make reports")]
-    parsed = [run_all.parser().parse_args(words[words.index("run_all.py") + 1 :]) for words in asked]
-    assert [(one.data, one.preset, one.run, one.config) for one in parsed] == [
-        ("demo", ["quick"], None, [None]),
-        ("path/to/HAM10000", ["quick"], "ham10000", [None]),
-        ("path/to/HAM10000", ["full"], "classic", ["classic"]),
-    ]
+def test_modules_that_pages_name_are_there():
+    named = {shlex.split(command)[2] for command in SHOWN if command.startswith("python -m benchmarks")}
+    assert named and all((REPOSITORY / f"{name.replace('.', '/')}.py").exists() for name in named)
+
+
+def test_what_pip_is_told_to_install_is_there():
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for command in SHOWN:
+        if command.startswith("pip install"):
+            place = re.fullmatch(r"\.(?:\[(\w+)\])?", shlex.split(command)[-1])
+            assert place and (place[1] is None or place[1] in extras)
+
+
+def test_every_target_of_make_is_listed_by_its_help():
+    listed = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    shown = {shlex.split(command)[1] for command in SHOWN if command.startswith("make ")}
+    assert shown <= set(re.findall(r"^ +make ([\w-]+) ", listed, re.M))
+    assert "[DATA=demo|path]" in listed
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the files that the pages name, made by the commands that they show where there are such."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("IMAGE.jpg", "isic/a.jpg", "isic/b.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(picture(format="JPEG"))
+    header, row = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\n", "{},{},{},0,0,0,0,0\n"
+    (folder / "PREDICTIONS.csv").write_text(header + row.format("a", 0.7, 0.3) + row.format("b", 0.1, 0.9))
+    (folder / "TRUTH.csv").write_text(header + row.format("a", 1, 0) + row.format("b", 1, 0))
+    local = [word.replace("/data/", "") for word in the("skinlesion score /data")]
+    subprocess.run([BIN / local[0], *local[1:]], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+PYTHON = [
+    (page, code, output)
+    for page, text in sorted(PAGES.items())
+    for code, output in re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", text, re.M | re.S)
+]
+
+
+@pytest.mark.parametrize(("code", "output"), [one[1:] for one in PYTHON], ids=[one[0] for one in PYTHON])
+def test_python_on_the_pages_runs_and_prints_what_they_show(code, output, place):
+    done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not output or done.stdout == output
+
+
+def test_the_readme_shows_what_its_example_prints():
+    assert [output for page, _, output in PYTHON if page == "README.md" and output]
+
+
+def test_reports_pass_on_what_is_given():
+    shown = {command: recipe(command) for command in SHOWN if command.startswith("make reports")}
+    given = {
+        command: run_all.parser().parse_args(words[words.index("run_all.py") + 1 :]) for command, words in shown.items()
+    }
+    assert {command: (one.data, one.preset, one.run, one.config) for command, one in given.items()} == {
+        "make reports": ("demo", ["quick"], None, [None]),
+        "make reports DATA=path/to/HAM10000 RUN=ham10000": ("path/to/HAM10000", ["quick"], "ham10000", [None]),
+        'make reports DATA=path/to/HAM10000 RUN=classic PRESET=full ARGS="--config classic"': (
+            "path/to/HAM10000", ["full"], "classic", ["classic"],
+        ),
+    }  # fmt: skip
 
 
 def test_continuous_integration_runs_make_test():
@@ -175,8 +225,8 @@ def test_continuous_integration_runs_make_test():
 
 def test_setup_installs_what_environment_yml_does():
     lines = subprocess.run(
-        ["make", "-n", "-W", "pyproject.toml", *the("make setup")[1:]], cwd=REPOSITORY, capture_output=True, text=True,
-        check=True,
+        ["make", "-n", "-W", "pyproject.toml", *the("make setup TORCH_INDEX")[1:]],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     extras = re.search(r"--extra-index-url (\S+) -c constraints.txt -e '(.+)'", lines)
     assert extras[1] == "https://download.pytorch.org/whl/cpu"
@@ -191,11 +241,12 @@ def test_lab_opens_the_notebooks():
     assert json.loads(done.stdout)["ServerApp"]["root_dir"] == "notebooks"
 
 
-@pytest.mark.parametrize(("command", "module"), [("make site", "app.device"), ("make widget", "app.voila")])
-def test_other_targets_start_their_modules(command, module):
+@pytest.mark.parametrize("command", ["make site", "make widget"])
+def test_other_targets_start_their_modules(command):
     words = recipe(f"{command} MODEL=mine")
-    assert words[1:3] == ["-m", module] and words[-2:] == ["--model", "mine"]
+    assert words[1] == "-m" and words[-2:] == ["--model", "mine"]
     help_page = subprocess.run([sys.executable, *words[1:3], "--help"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert help_page.returncode == 0, help_page.stderr
     assert not [option for option in options(shlex.join(words)) if option not in help_page.stdout]
 
 
@@ -205,14 +256,14 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def test_the_app_answers_curl(tmp_path):
-    """Both ways to start the app, each by make, and the README's call of its API."""
+def test_the_app_takes_an_image_from_curl(tmp_path):
+    """Both ways to start the app, each by make, and the call of its API."""
     if not shutil.which("curl"):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("curl is not installed")
     assert recipe("make app HOST=0.0.0.0")[3:5] == ["--host", "0.0.0.0"]
     tiny_model.write(tmp_path / "reports/demo/model")
     (tmp_path / "IMAGE.jpg").write_bytes(picture(format="JPEG"))
-    model = the("make app MODEL=")[-1].removeprefix("MODEL=")
+    model = the("make app MODEL=reports/demo")[-1].removeprefix("MODEL=")
     started = {}
     try:
         for name, words in {"shipped": [], "tiny": [f"MODEL={tmp_path / model}"]}.items():
@@ -220,32 +271,25 @@ def test_the_app_answers_curl(tmp_path):
             command = make("app", f"PORT={port}", *words)
             started[name] = port, subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, stdout=-3)
         for name, (port, process) in started.items():
-            asked = [word.replace("5000", str(port)) for word in the("curl")]
+            call = [word.replace("5000", str(port)) for word in the("curl")]
             until = time.monotonic() + 60
-            while (done := subprocess.run([*asked, "-s"], cwd=tmp_path, capture_output=True)).returncode:
+            while (done := subprocess.run([*call, "-s"], cwd=tmp_path, capture_output=True)).returncode:
                 assert time.monotonic() < until and process.poll() is None, "the app did not start"
                 time.sleep(0.2)
-            answer = json.loads(done.stdout)
-            assert answer["model"]["name"] == name
-            assert [set(one["probabilities"]) for one in answer["predictions"]] == [set(HAM7.codes)]
+            response = json.loads(done.stdout)
+            assert response["model"]["name"] == name
+            assert [set(one["probabilities"]) for one in response["predictions"]] == [set(HAM7.codes)]
     finally:
         for _, process in started.values():
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
 
 
-def test_images_are_predicted_and_scored(tmp_path, monkeypatch, capsys):
-    for name in ("IMAGE.jpg", "isic/a.jpg", "isic/b.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(picture(format="JPEG"))
-    words = the(".venv/bin/skinlesion predict")
-    done = subprocess.run([BIN / "skinlesion", *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=True)
-    line = done.stdout.splitlines()[-1]
-    label = re.match(r"IMAGE.jpg .*\((\w+)\)", line)[1]
-    monkeypatch.chdir(tmp_path)
-    local = [word.replace("/data/isic", "isic") for word in the(".venv/bin/skinlesion score /")]
-    assert cli.main(local[1:]) == 0
-    scores = pd.read_parquet("scores")
+def test_images_are_predicted_and_scored(place):
+    words = the("skinlesion predict")
+    done = subprocess.run([BIN / words[0], *words[1:]], cwd=place, capture_output=True, text=True, check=True)
+    label = re.match(r"IMAGE.jpg .*\((\w+)\)", done.stdout.splitlines()[-1])[1]
+    scores = pd.read_parquet(place / "scores")
     assert list(scores["image_id"]) == ["a", "b"] and set(scores["label"]) == {label}
 
 
@@ -257,10 +301,10 @@ def test_a_data_set_is_checked_trained_on_and_searched(tmp_path, monkeypatch, ca
         Image.open(path).save(folder / Path(path).name)
     (tmp_path / "SPACE.json").write_text('{"learning_rate": [0.001, 0.01]}')
     monkeypatch.chdir(tmp_path)
-    assert cli.main(the(".venv/bin/skinlesion data check")[1:]) == 0
+    assert cli.main(the("skinlesion data check")[1:]) == 0
     assert f"{len(table.frame)} images" in capsys.readouterr().out
-    assert cli.main([*the(".venv/bin/skinlesion train")[1:], *SMALL]) == 0
+    assert cli.main([*the("skinlesion train")[1:], *SMALL]) == 0
     assert len(pd.read_csv("runs/one/history.csv")) == 1
     assert json.loads(Path("runs/one/config.json").read_text())["checkpoint_every"] == 100
-    assert cli.main([*the(".venv/bin/skinlesion sweep")[1:], "--trials", "2", "--set", *SMALL]) == 0
+    assert cli.main([*the("skinlesion sweep --data PATH")[1:], "--trials", "2", "--set", *SMALL]) == 0
     assert len(pd.read_csv("runs/sweep/sweep.csv")) == 2

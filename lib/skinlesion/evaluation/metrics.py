@@ -77,8 +77,9 @@ def evaluate(predictions: Predictions, replicates: int = 2000, seed: int = 0) ->
 
     Returns
     -------
-    dict: the metrics of :data:`OVERALL`; ``per_class`` {code: the metrics of :data:`PER_CLASS`}; ``labels``,
-    ``n_images``, ``n_lesions``, ``replicates``, ``interval``
+    dict
+        The metrics of :data:`OVERALL`; ``per_class`` {code: the metrics of :data:`PER_CLASS`}; ``labels``,
+        ``n_images``, ``n_lesions``, ``replicates``, ``interval``.
 
     Examples
     --------
