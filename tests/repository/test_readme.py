@@ -132,7 +132,7 @@ def test_every_command_is_run_by_a_test(command):
             assert callable(globals()[name])
             text += Path(__file__).read_text(encoding="utf-8") + " ".join(
                 the(beginning)
-            )  # which it takes from the page
+            )  # it runs these
     assert not [option for option in options(command) if option not in text]
 
 
