@@ -127,9 +127,9 @@ def test_a_real_gap_is_found_and_the_mix_is_told_from_it():
     assert line(table, "sex", "m", "balanced_accuracy").p < 0.02
     assert line(table, "sex", "m", "balanced_accuracy").gap < -0.2
     assert table[table.attribute == "site"].p.min() > 0.05
-    said = gaps.in_words(table)
+    said = gaps.gaps_in_words(table)
     assert "\n- sex m: balanced accuracy" in said and "site" not in said.split("Too small")[0]
-    brief = gaps.in_brief(table)
+    brief = gaps.gaps_in_brief(table)
     assert f"{table.p.notna().sum()} gaps" in brief and ("sex m" in brief) and "site" not in brief
 
 
@@ -182,11 +182,11 @@ def test_small_groups_get_a_word_instead_of_a_number():
     assert "34 lesions, 150 needed" in line(table, "site", "hand", "ece").note
     other = line(table, "site", "trunk", "sensitivity")
     assert other.value is not None and pd.isna(other.gap) and "too few others: 4 malignant" in other.note
-    assert "Too small for some or all figures: site (trunk, hand)." in gaps.in_words(table)
-    assert "2 of 2 groups are too small for some or all figures" in gaps.in_brief(table)
+    assert "Too small for some or all figures: site (trunk, hand)." in gaps.gaps_in_words(table)
+    assert "2 of 2 groups are too small for some or all figures" in gaps.gaps_in_brief(table)
     alone = subgroups.by_subgroup(predictions, pd.DataFrame({"site": ["trunk"] * 600}), THRESHOLD, replicates=5)
     assert line(alone, "site", "trunk", "balanced_accuracy").value > 0 and alone.p.isna().all()
-    assert gaps.in_words(alone).startswith("No group is large enough")
+    assert gaps.gaps_in_words(alone).startswith("No group is large enough")
 
 
 def test_rows_may_come_in_any_order_and_lesions_have_one_group():

@@ -14,8 +14,9 @@ from scipy.special import softmax
 
 import tiny_model
 from skinlesion.commands.predict import predict as predict_command
-from skinlesion.core.errors import ModelError, SkinLesionError
+from skinlesion.core.errors import ImageError, ModelError, SkinLesionError
 from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.serving import predictor as serving
 from skinlesion.serving.maps import whole
 from skinlesion.serving.predictor import BATCH_FRAMES, Predictor, mean_prediction
 
@@ -247,6 +248,16 @@ def pictures(tmp_path):
         Image.fromarray(frame).save(paths[-1])
     (tmp_path / "notes.jpg").write_text("no image")
     return [paths[0], str(tmp_path / "notes.jpg"), *paths[1:]]
+
+
+def test_files_are_predicted_in_order_a_few_at_a_time(folder, pictures, monkeypatch):
+    predictor, paths = Predictor.load(folder), [pictures[i] for i in (3, 0, 2)]
+    monkeypatch.setattr(serving, "FILES", 2)
+    found = predictor.predict_files(paths)
+    assert found == [predictor.predict([frames(3)[i]])[0] for i in (2, 0, 1)]
+    assert all(one.map is None for one in found)
+    with pytest.raises(ImageError, match="readable"):
+        predictor.predict_files(pictures)
 
 
 def test_command_json_is_an_array_in_order_with_errors_inside(folder, pictures, capsys):

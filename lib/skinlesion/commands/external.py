@@ -6,9 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from skinlesion.core import images
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run, write_json
 from skinlesion.data.check import check_table
@@ -22,10 +20,9 @@ from skinlesion.evaluation.plots.external_validation import external_figure
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.export.card import attach
 from skinlesion.serving.manifest import PRETRAINED, Manifest
-from skinlesion.serving.predictor import Prediction, Predictor
+from skinlesion.serving.predictor import Predictor
 
 SEEN = "seen in training"
-_BATCH = 64  # images decoded at once
 
 
 def evaluate_elsewhere(
@@ -69,7 +66,7 @@ def evaluate_elsewhere(
     table, notes = without_training(table, manifest, training, progress)
     if not table.has_lesions:
         notes.append("The data name no lesions, so intervals are over images.")
-    answers = _predict(predictor, list(table.frame["path"]), progress)
+    answers = predictor.predict_files(list(table.frame["path"]), progress=progress)
     predictions = Predictions.answered(table.frame, table.labels, table.targets, answers)
     in_domain = np.array([answer.in_domain for answer in answers])
     found = external.external_metrics(predictions, manifest.decision.referral_threshold, in_domain, replicates)
@@ -133,15 +130,6 @@ def without_training(
     return kept, [f"{left_out}; {how}."]
 
 
-def _predict(predictor: Predictor, paths: list[str], progress: bool) -> list[Prediction]:
-    answers: list[Prediction] = []
-    with tqdm(total=len(paths), desc="predicting", unit="image", disable=not progress) as bar:
-        for start in range(0, len(paths), _BATCH):
-            answers += predictor.predict([images.read(path) for path in paths[start : start + _BATCH]])
-            bar.update(len(answers) - bar.n)
-    return answers
-
-
 def at_home(manifest: Manifest) -> dict[str, dict]:
     """The model's own figures that have a counterpart elsewhere, as metrics."""
     malignant = manifest.decision.malignant_probability(manifest.decision.prior[None])
@@ -163,4 +151,4 @@ def _say(record: dict, table: LesionTable) -> None:
     for problem, count in aside.items():
         print(f"set aside: {count:,} x {problem}")
     print(f"\n{external.beside_home(record['metrics'], record['home']).to_string()}\n")
-    print(external.in_words(record["metrics"], record["home"]))
+    print(external.change_in_words(record["metrics"], record["home"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +20,11 @@ from skinlesion.data.table import LesionTable
 from skinlesion.evaluation.assessment import PREVALENCE
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.truth import WITHOUT_WEIGHT
-from skinlesion.serving.predictor import Prediction, Predictor
+from skinlesion.serving.predictor import Predictor
 
 IMAGES = 1511  # that count: 1,512 in ISIC's release, less the one without weight
 VIEW = 4 / 3  # width to height of HAM10000's frames, training and test alike
 _TOLERANCE = 0.01  # of that ratio: a pixel of rounding in a small copy
-_BATCH = 64  # images decoded at once
 
 
 def evaluate_official(
@@ -65,8 +63,16 @@ def evaluate_official(
     table, notes = chosen.table, chosen.notes
     if manifest.synthetic:
         notes += ("The model was trained on synthetic images: it has never seen skin.",)
-    answers, recut = _predict(predictor, list(table.frame["path"]), progress)
-    if recut:
+    shapes: list[bool] = []
+
+    def read(path: str | Path) -> np.ndarray:
+        frame = _read(path)
+        view = same_view(frame)
+        shapes.append(view.shape == frame.shape)
+        return view
+
+    answers = predictor.predict_files(list(table.frame["path"]), read=read, progress=progress)
+    if recut := shapes.count(False):
         notes += (f"{_count(recut, 'frame')} of another shape than 4:3, the training images', cut to that.",)
     predictions = Predictions.answered(table.frame, table.labels, table.targets, answers, notes)
     run = Run(output)
@@ -80,20 +86,6 @@ def evaluate_official(
         prevalence=prevalence,
         replicates=replicates,
     )
-
-
-def _predict(predictor: Predictor, paths: list[str], progress: bool) -> tuple[list[Prediction], int]:
-    """The answers for these images, and how many of them were cut to the view that the model learnt from."""
-    answers, recut = [], 0
-    for start in range(0, len(paths), _BATCH):
-        frames = [_read(path) for path in paths[start : start + _BATCH]]
-        views = [same_view(frame) for frame in frames]
-        recut += sum(view.shape != frame.shape for view, frame in zip(views, frames, strict=True))
-        answers += predictor.predict(views)
-        if progress:
-            end = "\n" if len(answers) == len(paths) else ""
-            print(f"\r{len(answers):,} of {len(paths):,} images", end=end, file=sys.stderr, flush=True)
-    return answers, recut
 
 
 @dataclass(frozen=True)
@@ -166,7 +158,7 @@ def _count(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
-def _read(path: str) -> np.ndarray:
+def _read(path: str | Path) -> np.ndarray:
     try:
         return images.read(path)
     except ImageError as error:

@@ -104,7 +104,7 @@ def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def in_words(found: dict[str, dict], home: dict[str, dict]) -> str:
+def change_in_words(found: dict[str, dict], home: dict[str, dict]) -> str:
     """What changed, in plain words: ranking, what the threshold does here, and which way probabilities are off."""
     parts = []
     if found["malignant_auroc"]["value"] is not None:

@@ -12,7 +12,7 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def in_words(table: pd.DataFrame, level: float = 0.05) -> str:
+def gaps_in_words(table: pd.DataFrame, level: float = 0.05) -> str:
     """Which gaps are beyond chance and beyond the mix of cases, and which groups are too small to tell: Markdown."""
     tested = int(table["p"].notna().sum())
     if not tested:
@@ -30,7 +30,7 @@ def in_words(table: pd.DataFrame, level: float = 0.05) -> str:
     return words.rstrip() + (f"\n\nToo small for some or all figures: {names}." if names else "")
 
 
-def in_brief(table: pd.DataFrame, level: float = 0.05) -> str:
+def gaps_in_brief(table: pd.DataFrame, level: float = 0.05) -> str:
     """The same in two sentences: how many were tested, for whom figures differ, how many groups are too small."""
     tested, groups = int(table["p"].notna().sum()), len(table.groupby(["attribute", "group"]))
     if not tested:
@@ -61,7 +61,7 @@ def _small(table: pd.DataFrame) -> pd.DataFrame:
 
 def for_card(table: pd.DataFrame) -> dict:
     """The table as a manifest's ``evaluation.subgroups`` holds it (see :func:`skinlesion.export.card.attach`)."""
-    return {"groups": to_records(table), "words": in_words(table), "brief": in_brief(table)}
+    return {"groups": to_records(table), "words": gaps_in_words(table), "brief": gaps_in_brief(table)}
 
 
 def to_records(table: pd.DataFrame) -> list[dict]:

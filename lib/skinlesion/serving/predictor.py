@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 
 from skinlesion.core.errors import ModelError
+from skinlesion.core.images import read as read_image
 from skinlesion.decision import Outcomes
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.maps import whole
@@ -19,6 +20,7 @@ from skinlesion.serving.maps import whole
 # blocks from the kernel anew for every layer, which zeroes their pages (docs/performance.md).
 BATCH_PIXELS = 1_000_000
 BATCH_FRAMES = 3
+FILES = 64  # decoded at once by predict_files
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,38 @@ class Predictor:
                 drawn = self._map(outputs["map"][row, outcomes.label[row]], images[i].shape) if maps else None
                 predictions[i] = _prediction(self.manifest, outcomes, row, float(outputs["domain"][row]), drawn)
         return [predictions[i] for i in range(len(images))]
+
+    def predict_files(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        read: Callable[[str | Path], np.ndarray] = read_image,
+        progress: bool = False,
+    ) -> list[Prediction]:
+        """Predict image files in order, without maps; :data:`FILES` of them are decoded at a time.
+
+        Parameters
+        ----------
+        paths : as :func:`skinlesion.core.images.read` takes them
+        read : what makes a frame, uint8 [H, W, 3], of a path
+        progress : show a bar on standard error
+
+        Raises
+        ------
+        ImageError
+            If a file cannot be read.
+        ModelError
+            As :meth:`predict`.
+        """
+        from tqdm import tqdm  # which predictions alone do not need
+
+        predictions: list[Prediction] = []
+        with tqdm(total=len(paths), desc="predict", unit="image", disable=not progress) as bar:
+            for start in range(0, len(paths), FILES):
+                frames = [read(path) for path in paths[start : start + FILES]]
+                predictions += self.predict(frames, maps=False)
+                bar.update(len(frames))
+        return predictions
 
     def features(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """The network's features of frames, in order: what its last layer, and the domain score, are computed from.
