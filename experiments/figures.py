@@ -3,8 +3,8 @@
     python -m experiments.figures            # rewrite them; `make bench` and `make figures` do the same
     python -m experiments.figures --check    # exit status 1 where a page differs from the results
 
-A page has ``<!-- figures: NAME -->`` and ``<!-- end -->`` around what NAME in :data:`FIGURES` in experiments/tables.py returns: a
-table, or a few words within a sentence. Text outside the marks stays as it is.
+A page has ``<!-- figures: NAME -->`` and ``<!-- end -->`` around what NAME in experiments/tables.py returns: a table, or a
+few words within a sentence. Text outside the marks stays as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from experiments.recipes import ROOT
 from experiments.tables import FIGURES
 from skinlesion.core.runs import write_text
 
-MARK = re.compile(r"(<!-- figures: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
+MARK = re.compile(r"(<!-- figures: ([a-z][a-z0-9-]*) -->)(.*?)(<!-- end -->)", re.S)
 
 
 def pages() -> Iterator[Path]:
@@ -45,7 +45,7 @@ def rewritten(text: str, figures: dict[str, Callable[[], str]] | None = None) ->
         found = known[match[2]]().strip()
         return f"{match[1]}\n\n{found}\n\n{match[4]}" if "\n" in found else f"{match[1]}{found}{match[4]}"
 
-    if text.count("<!-- figures:") != len(MARK.findall(text)):
+    if len(re.findall(r"<!-- figures: [a-z]", text)) != len(MARK.findall(text)):
         raise ValueError("some figures have no <!-- end -->")
     return MARK.sub(one, text)
 

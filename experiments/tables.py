@@ -26,15 +26,15 @@ SPEED = ROOT / "benchmarks" / "results"
 #: What a column of experiments/candidates.csv is called on the model's page.
 CANDIDATES = {
     "first": "Lite0, the frame squashed",
-    "centre": "Lite0, the centre square",
-    "shipped": "Lite0, left and right crop of the frame",
-    "mobilenet": "MobileNetV2, the centre square",
+    "centre": "Lite0, the centre crop",
+    "shipped": "Lite0, left and right crop",
+    "mobilenet": "MobileNetV2, the centre crop",
     "mobilenet_squares": "MobileNetV2, left and right crop; folds 3 and 4 alone",
-    "labels_8": "Lite0 with eight labels, left and right crop; collapsed to seven",
+    "labels_8": "Lite0 with eight labels, left and right crop; merged into seven",
 }
 #: The cost model of docs/scale.md beside the measured rates: bytes an image, side in pixels, epochs, prices.
 COSTS = {"b": 0.27e6, "s": 128, "e": 15, "p": 0.04, "g": 0.0004, "x": 0.09}
-SIZES = (("10 thousand", 1e4, 2), ("500 thousand", 5e5, 32), ("10 million", 1e7, 256))  # images, cores
+SIZES = (("10 thousand: HAM10000", 1e4, 2), ("500 thousand: the ISIC Archive", 5e5, 32), ("10 million: a country's clinics", 1e7, 256))  # images, cores
 
 
 @cache
@@ -114,7 +114,7 @@ def recipes() -> str:
     rows = [
         ["network", *(f"{one['model']}, {one['image_size']} px" for one in configs)],
         ["trained on", *("folds 0 to 4" if one["fold"] == -1 else "folds 1 to 4" for one in configs)],
-        ["epochs, the one used", *epochs],
+        ["epochs, the one stored", *epochs],
     ]
     titles = {"balanced_accuracy": "balanced accuracy", "macro_auroc": "macro AUROC", "accuracy": "accuracy",
               "ece": "calibration error (ECE)"}  # fmt: skip
@@ -126,24 +126,23 @@ def recipes() -> str:
 
 
 def shipped() -> str:
-    """The shipped model on three sets of images."""
-    found, before, after = manifest(), manifest()["out_of_fold"], manifest()["metrics"]
-    ph2 = next(one for one in found["evaluation"]["external"] if one["name"] == "ph2")
-    rows = [
-        [f"{name}, {metrics['n_images']:,} images", describe(metrics["balanced_accuracy"]),
-         describe(metrics["macro_auroc"]), describe(metrics["per_class"]["mel"]["sensitivity"]), *referral]
-        for name, metrics, referral in (
-            ("out of fold (chose the threshold)", before, ["", ""]),
-            ("test split", after, [describe(found["referral"][key]) for key in ("sensitivity", "specificity")]),
-        )
-    ]  # fmt: skip
-    elsewhere = ph2["metrics"]
-    rows.append([f"PH2, another clinic, {ph2['n_images']} images", "",
-                 f"{describe(elsewhere['mel_nv_auroc'])}, melanoma against nevus", "",
-                 describe(elsewhere["sensitivity"]), describe(elsewhere["specificity"])])  # fmt: skip
-    return table(
-        ["images", "balanced accuracy", "macro AUROC", "melanoma recall", "malignant lesions referred",
-         "benign lesions not referred"], rows)  # fmt: skip
+    """The shipped model on the images at home, and on another clinic's."""
+    before, after, referral = manifest()["out_of_fold"], manifest()["metrics"], manifest()["referral"]
+    rows = [["images", f"{after['n_images']:,}", f"{before['n_images']:,}"]]
+    rows += [[title, describe(after[key]), describe(before[key])] for key, title in
+             (("balanced_accuracy", "balanced accuracy"), ("macro_auroc", "macro AUROC"))]  # fmt: skip
+    rows.append(["melanoma recall", *(describe(one["per_class"]["mel"]["sensitivity"]) for one in (after, before))])
+    rows += [[f"{key} at the referral threshold", describe(referral[key]), ""] for key in ("sensitivity", "specificity")]
+    (ph2,) = (one for one in manifest()["evaluation"]["external"] if one["name"] == "ph2")
+    elsewhere = [
+        ["AUROC, melanoma against nevus", describe(ph2["metrics"]["mel_nv_auroc"])],
+        ["sensitivity for melanoma at the referral threshold", describe(ph2["metrics"]["sensitivity"])],
+    ]
+    return (
+        table(["95% intervals over lesions", "test split", "out of fold"], rows)
+        + "\n\n"
+        + table([f"PH2, {ph2['n_images']} images of another clinic", ""], elsewhere)
+    )
 
 
 def same_at_any_size() -> str:
@@ -151,7 +150,7 @@ def same_at_any_size() -> str:
     sizes = tested.read("shipped")[1]["same_answer_at_any_size"]
     widths = sorted(int(size.partition("x")[0]) for size in sizes)
     least = min(one["same_label"] for one in sizes.values())
-    return f"{widths[0]} to {widths[-1]:,} pixels wide, keeps its label in {least * 100:.0f} of 100"
+    return f"{widths[0]} to {widths[-1]:,} pixels wide, gets the same label in {least * 100:.0f} of 100 cases"
 
 
 def chosen_against() -> str:
@@ -171,7 +170,7 @@ def chosen_against() -> str:
             describe(reached["balanced_accuracy"]), more, f"{reached['macro_auroc']['value']:.3f}",
             describe(candidate(name, which, "mel.sensitivity")), describe(read) if read else "",
         ])  # fmt: skip
-    return table(["recipe", "network, its input", "images", "balanced accuracy", "minus the shipped recipe",
+    return table(["recipe", "network and input", "images", "balanced accuracy", "minus the shipped recipe",
                   "macro AUROC", "melanoma recall", "test split"], rows)  # fmt: skip
 
 
@@ -179,10 +178,10 @@ def differences() -> str:
     """The differences that decided, paired, on the same images."""
     rows = []
     for title, name, other, sign in (
-        ("left and right crop instead of the centre square (Lite0)", "centre", "shipped", -1),
-        ("MobileNetV2 instead of Lite0 (centre square)", "mobilenet", "centre", 1),
-        ("MobileNetV2 (centre square) instead of the shipped model", "mobilenet", "shipped", 1),
-        ("eight labels instead of seven (collapsed to seven)", "labels_8", "shipped", 1),
+        ("two crops instead of the centre crop (Lite0)", "centre", "shipped", -1),
+        ("MobileNetV2 instead of Lite0 (centre crop)", "mobilenet", "centre", 1),
+        ("MobileNetV2 (centre crop) instead of the shipped model", "mobilenet", "shipped", 1),
+        ("eight labels instead of seven (merged into seven)", "labels_8", "shipped", 1),
     ):
         found = [candidate(name, f"minus_{other}", key) for key in
                  ("balanced_accuracy", "macro_auroc", "accuracy", "mel.sensitivity")]  # fmt: skip

@@ -11,7 +11,8 @@ from skinlesion.evaluation.bootstrap import describe
 
 METRICS = ("balanced_accuracy", "macro_auroc", "accuracy", "mel_sensitivity")
 COLUMNS = (
-    "split", "title", "folds", "n_images", "n_lesions", "leaked", *METRICS, "inflation", "inflation_low", "inflation_high",
+    "split", "title", "folds", "n_images", "n_lesions", "leaked", *METRICS,
+    "inflation", "inflation_low", "inflation_high",
 )  # fmt: skip
 
 
