@@ -34,7 +34,11 @@ CANDIDATES = {
 }
 #: The cost model of docs/scale.md beside the measured rates: bytes an image, side in pixels, epochs, prices.
 COSTS = {"b": 0.27e6, "s": 128, "e": 15, "p": 0.04, "g": 0.0004, "x": 0.09}
-SIZES = (("10 thousand: HAM10000", 1e4, 2), ("500 thousand: the ISIC Archive", 5e5, 32), ("10 million: a country's clinics", 1e7, 256))  # images, cores
+SIZES = (
+    ("10 thousand: HAM10000", 1e4, 2),
+    ("500 thousand: the ISIC Archive", 5e5, 32),
+    ("10 million: a country's clinics", 1e7, 256),
+)  # images, cores
 
 
 @cache
@@ -132,7 +136,9 @@ def shipped() -> str:
     rows += [[title, describe(after[key]), describe(before[key])] for key, title in
              (("balanced_accuracy", "balanced accuracy"), ("macro_auroc", "macro AUROC"))]  # fmt: skip
     rows.append(["melanoma recall", *(describe(one["per_class"]["mel"]["sensitivity"]) for one in (after, before))])
-    rows += [[f"{key} at the referral threshold", describe(referral[key]), ""] for key in ("sensitivity", "specificity")]
+    rows += [
+        [f"{key} at the referral threshold", describe(referral[key]), ""] for key in ("sensitivity", "specificity")
+    ]
     (ph2,) = (one for one in manifest()["evaluation"]["external"] if one["name"] == "ph2")
     elsewhere = [
         ["AUROC, melanoma against nevus", describe(ph2["metrics"]["mel_nv_auroc"])],
