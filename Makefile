@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERIES = $(BIN)/python run_all.py --data $(DATA) --preset $(PRESET) $(if $(RUN),--run $(RUN)) $(ARGS)
 
-.PHONY: help setup reports test browser app site widget lab lint coverage docs soak bench bench-full bench-rivals clean
+.PHONY: help setup reports test browser app site widget lab lint coverage docs soak bench bench-full bench-rivals figures clean
 
 help:  ## list what can be made
 	@sed -nE 's/^([a-z-]+):[^#]*## +/\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -90,11 +90,12 @@ bench: $(STAMP)  ## how fast we are, against what runs beside it (15 minutes, id
 bench-rivals: $(STAMP)  ## environments for fastai and sklesion, whose bars are left out otherwise (2.5 GB)
 	@$(BIN)/python -m benchmarks.rivals
 
-bench-full: $(STAMP)  ## growth with the data, accuracy for compute (DATA=path/to/HAM10000), then bench
+bench-full: $(STAMP)  ## growth with the data anew, then bench
 	@$(BIN)/python -m benchmarks.growth
-	@if [ "$(DATA)" = demo ]; then echo "== bench-full: without DATA=path/to/HAM10000, accuracy stays as committed"; \
-	  else $(BIN)/python -m benchmarks.accuracy train --data "$(DATA)"; fi
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+figures: $(STAMP)  ## write the figures of README and docs from the committed results
+	@$(BIN)/python -m experiments.figures
 
 clean:  ## remove what setup made; reports and caches stay
 	rm -rf $(VENV) build lib/*.egg-info

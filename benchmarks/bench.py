@@ -3,9 +3,9 @@
     make bench                                   # everything; 15 minutes at most on two idle cores
     python -m benchmarks.bench --only decode score # some sections; today's others stay
     python -m benchmarks.bench --brief           # a glimpse of each, into build/bench, to see that it works
-    make bench-full DATA=path/to/HAM10000        # first remakes what accuracy and growth are read from
+    make bench-full                              # first measures growth with the data anew
 
-Writes ``benchmarks/results/<date>.json``, a page with bars beside it, and the figures in docs/performance.md.
+Writes ``benchmarks/results/bench.json``, a page with bars beside it, and the figures in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ import platform
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 from benchmarks import page
 from benchmarks.measure import CORES, ROOT
+from experiments import figures
 from skinlesion.core.runs import write_json, write_text
 
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENT = ROOT / "docs" / "performance.md"
 #: Title and minutes at most, by module: what is measured each time, and what is read from committed results.
 SECTIONS = {
     "decode": ("Decode and resize", 1),
@@ -33,30 +32,17 @@ SECTIONS = {
     "inference": ("Inference", 3),
     "score": ("Batch scoring", 2.5),
     "through_http": ("The app", 2),
-    "accuracy": ("Accuracy for compute", 0),
     "growth": ("Growth with the data", 0),
 }
-READ = ("accuracy", "growth")
 VERSIONS = ("torch", "torchvision", "timm", "onnxruntime", "pillow", "numpy")
 
 
 def section(name: str, *, brief: bool) -> list[dict]:
     """The charts of one section; none where a committed result is missing."""
     module = importlib.import_module(f"benchmarks.{name}")
-    if name not in READ:
-        return (module.charts if name == "score" else module.measure)(brief=brief)
     if name == "growth":
         return module.charts(json.loads(module.RESULTS.read_text())) if module.RESULTS.exists() else []
-    return module.charts()
-
-
-def newest() -> dict | None:
-    """The newest committed results that this bench wrote."""
-    for path in sorted(RESULTS.glob("*.json"), reverse=True):
-        results = json.loads(path.read_text())
-        if "sections" in results:
-            return results
-    return None
+    return (module.charts if name == "score" else module.measure)(brief=brief)
 
 
 def main() -> None:
@@ -65,16 +51,16 @@ def main() -> None:
     parser.add_argument("--brief", action="store_true", help="a glimpse of each, into build/bench; no figure is valid")
     given = parser.parse_args()
     folder = ROOT / "build" / "bench" if given.brief else RESULTS
-    target = folder / f"{datetime.now(UTC):%Y-%m-%d}.json"
+    target, today = folder / "bench.json", f"{datetime.now(UTC):%Y-%m-%d}"
     before = json.loads(target.read_text()) if given.only and target.exists() else {}
     results = {
-        "date": target.stem,
+        "date": today,
         "machine": f"{CORES} x {platform.machine()}, {platform.system()}",
         "versions": {"Python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "load when begun": round(os.getloadavg()[0], 2),
         "brief": given.brief,
     }
-    found = before.get("sections", {})
+    found = before.get("sections", {}) if before.get("date") == today else {}
     for name in given.only or SECTIONS:
         title, most = SECTIONS[name]
         print(
@@ -94,7 +80,7 @@ def main() -> None:
     results = json.loads(target.read_text())  # numbers round as they will for who reads the file
     write_text(target.with_suffix(".html"), page.page(results))
     if not given.brief:
-        write_text(DOCUMENT, page.replaced(Path(DOCUMENT).read_text(), page.tables(results)))
+        figures.write()
     print(f"== bench: {results['minutes']:.1f} minutes; wrote {target} and {target.with_suffix('.html').name}")
 
 

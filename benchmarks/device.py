@@ -6,7 +6,7 @@
 Three distances are kept apart, each the largest change of a probability: the page (framing in JavaScript, network in
 WebAssembly) against native code (both in the model file) on the same frames; the browser's JPEG decoder against
 Pillow's; weights in 16 bits against 32, for which the test images, which the shipped network has not seen, also give
-the loss in balanced accuracy. Writes ``benchmarks/device/<date>.json``; needs Node and Chromium.
+the loss in balanced accuracy. Writes ``benchmarks/results/device.json``; needs Node and Chromium.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import json
 import os
 import platform
 import statistics
@@ -213,6 +214,7 @@ def main() -> None:
             images.read_bytes(path) for path in load_table(arguments.data).frame["path"].sample(count, random_state=0)
         ]
     found = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{CORES} x {platform.machine()}",
         "onnxruntime": onnxruntime.__version__,
         "load when begun": os.getloadavg()[0],
@@ -234,10 +236,10 @@ def main() -> None:
         browser.close()
         if arguments.data:
             found["weights in 16 bits"] = weights(Predictor.load(), half, arguments.data, 20 if arguments.brief else 0)
-    target = REPOSITORY / "benchmarks" / "device" / f"{datetime.now(UTC):%Y-%m-%d}.json"
-    target.parent.mkdir(exist_ok=True)
-    write_json(target, found)
-    print(target.read_text())
+    target = REPOSITORY / "benchmarks" / "results" / "device.json"
+    if not arguments.brief:
+        write_json(target, found)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     python -m benchmarks.growth             # about 20 minutes on two cores; sizes that are there are not measured again
     python -m benchmarks.growth --brief     # two small sizes, printed
 
-Writes ``benchmarks/growth.json``, which `make bench` shows. The images are 28 drawn ones of 200 x 150 px and links to
-them, and the networks are as small as can be, so that what grows is the pipeline's own cost. Memory is what a process
-allocates (RssAnon, looked at every 20 ms), less what it held before the step; pages of mapped pixels, which the kernel
-takes back when it needs them, are not in it.
+Writes ``benchmarks/results/growth.json``, which `make bench` shows. The images are 28 drawn ones of 200 x 150 px and
+links to them, and the networks are as small as can be, so that what grows is the pipeline's own cost. Memory is what a
+process allocates (RssAnon, read every 20 ms), less what it held before the step; pages of mapped pixels, which the
+kernel takes back when it needs them, are not in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 from benchmarks.measure import CORES, ROOT, bar, chart, class_folders, exponent
 from skinlesion.core.runs import write_json
 
-RESULTS = ROOT / "benchmarks" / "growth.json"
+RESULTS = ROOT / "benchmarks" / "results" / "growth.json"
 SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 STEPS = {"table": "Table and split", "cache": "Pixel cache", "epoch": "Training epoch", "evaluation": "Evaluation",
          "scoring": "Batch scoring"}  # fmt: skip

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import html
 
-BEGIN, END = "<!-- figures: written by `make bench` -->", "<!-- figures end -->"
 WIDTH, NAME, VALUE, ROW = 860, 230, 270, 26  # pixels: the drawing, room for names and for values, a bar's row
-COLORS = {"ours": "#0072b2", "other": "#b8b8b8"}  # told apart by colour-blind readers, and by their names
+COLORS = {"ours": "#0072b2", "other": "#b8b8b8"}  # distinguishable for colour-blind readers, and by their names
 OURS = ("ours", "our", "http", "skinlesion")
 
 STYLE = """
@@ -98,9 +97,7 @@ def page(results: dict) -> str:
 
 def tables(results: dict) -> str:
     """The same as Markdown: a table a section."""
-    parts = [
-        f"Measured {facts(results)} Raw values: [{results['date']}.json](../benchmarks/results/{results['date']}.json)."
-    ]
+    parts = [f"Measured {facts(results)} Raw values: [bench.json](../benchmarks/results/bench.json)."]
     for name, section in results["sections"].items():
         parts += [
             "",
@@ -118,18 +115,3 @@ def tables(results: dict) -> str:
         notes = dict.fromkeys(chart["note"] for chart in section["charts"] if chart["note"])
         parts += ["", *notes]
     return "\n".join(parts).strip() + "\n"
-
-
-def replaced(text: str, block: str) -> str:
-    """A document with what stands between the two marks exchanged.
-
-    Raises
-    ------
-    ValueError
-        If the marks are not there once each, in order.
-    """
-    before, mark, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end or BEGIN in after or END in after:
-        raise ValueError(f"the document needs {BEGIN} and {END}, once each")
-    return f"{before}{BEGIN}\n\n{block}\n{END}{after}"

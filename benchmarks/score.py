@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/score.py            # five pairs, some minutes; wants an idle machine
     .venv/bin/python benchmarks/score.py --brief    # one small pair, to see that it works
 
-Writes ``benchmarks/score/<date>.json``. ``alone`` is a process a core that decodes images which are in memory already
+Writes ``benchmarks/results/score.json``. ``alone`` is a process a core that decodes images which are in memory already
 and asks the network for a few at a time: no listing, no reading, no table, no interpreter shared. ``score`` is all of
 ``skinlesion score``, from the listing and the model's loading to the last part on disk. The images are synthetic, JPEGs
 of 600 x 450 px as HAM10000's are.
@@ -130,7 +130,7 @@ def main() -> None:
         "versions": {"onnxruntime": onnxruntime.__version__, "pillow": PIL.__version__},
         **measure(count, pairs),
     }
-    target = REPOSITORY / "benchmarks" / "score" / f"{found['date']}{'-brief' if given.brief else ''}.json"
+    target = REPOSITORY / ("build/bench" if given.brief else "benchmarks/results") / "score.json"
     write_json(target, found)
     print(f"score {found['images a second']['score']:.1f}, alone {found['images a second']['alone']:.1f} images/s: "
           f"{found['ratio']:.3f} of it; wrote {target}")  # fmt: skip

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/serve.py                # everything, about ten minutes; wants an idle machine
     .venv/bin/python benchmarks/serve.py --brief        # the same in about two, to see that it works
 
-Writes ``benchmarks/serve/<date>.json``. The clients run on the same cores as the server, so what they cost counts
+Writes ``benchmarks/results/serve.json``. The clients run on the same cores as the server, so what they cost counts
 against it.
 """
 
@@ -263,11 +263,12 @@ def growth(requests: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--brief", action="store_true", help="a tenth of everything")
-    parser.add_argument("--output", type=Path, help="where to write (benchmarks/serve/<date>.json)")
+    parser.add_argument("--output", type=Path, help="where to write (benchmarks/results/serve.json)")
     chosen = parser.parse_args()
     os.environ["SKINLESION_RATE"] = "0"
     scale = 0.1 if chosen.brief else 1
     result = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{CORES} x {platform.machine()}",
         "onnxruntime": onnxruntime.__version__,
         "image": f"600 x 450 JPEG, {len(DATA):,} bytes",
@@ -284,9 +285,8 @@ def main() -> None:
         print(name, json.dumps(result[name], indent=1), flush=True)
     rate = max(value for name, value in result["many images"]["images a second"][-1].items() if "alone" in name)
     result["overload"]["answered / model alone"] /= rate
-    place = chosen.output or REPOSITORY / "benchmarks" / "serve" / f"{datetime.now(UTC):%Y-%m-%d}.json"
-    place.parent.mkdir(exist_ok=True)
-    write_json(place, result)
+    if chosen.output or not chosen.brief:
+        write_json(chosen.output or REPOSITORY / "benchmarks" / "results" / "serve.json", result)
 
 
 if __name__ == "__main__":

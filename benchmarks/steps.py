@@ -4,7 +4,7 @@
     python -m benchmarks.steps --brief    # the classic network and two steps, to see that it works
 
 A step is forward, backward and optimizer on one batch of 32 images in memory, as in benchmarks/training.py's ceiling;
-all ways of a network in turn; torch.compile where there is a C++ compiler. Writes ``benchmarks/steps/<date>.json``.
+all ways of a network in turn; torch.compile where there is a C++ compiler. Writes ``benchmarks/results/steps.json``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from skinlesion.training.memory import keep_freed_memory
 from skinlesion.training.networks.freeze import freeze_stages
 from skinlesion.training.networks.models import create_model
 
-RESULTS = ROOT / "benchmarks" / "steps"
+RESULTS = ROOT / "benchmarks" / "results" / "steps.json"
 WAYS: dict[str, dict] = {
     "plain": {},
     "bfloat16": {"precision": "bfloat16"},
@@ -92,8 +92,13 @@ def main() -> None:
     for name, ways in found.items():
         print(name, {way: {key: round(value, 2) for key, value in facts.items()} for way, facts in ways.items()})
     if not brief:
-        facts = {"machine": f"{CORES} cores", "torch": torch.__version__, "image size": CONFIG.image_size}
-        write_json(RESULTS / f"{datetime.now(UTC):%Y-%m-%d}.json", facts | {"networks": found})
+        facts = {
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "machine": f"{CORES} cores",
+            "torch": torch.__version__,
+            "image size": CONFIG.image_size,
+        }
+        write_json(RESULTS, facts | {"networks": found})
 
 
 if __name__ == "__main__":

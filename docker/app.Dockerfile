@@ -3,7 +3,7 @@
 #   docker run --rm -p 127.0.0.1:5000:5000 --read-only --cpuset-cpus 0-1 --memory 2g skin-lesion-app
 #
 # One process serves all requests: waitress, with a thread for each core that it may use, eight at most. It holds some
-# 190 MB once it has answered (benchmarks/serve/), and an upload of the largest picture takes up to 700 MB for a moment,
+# 190 MB once it has answered (benchmarks/results/serve.json), and an upload of the largest picture takes up to 700 MB for a moment,
 # so give it 350 MB + 700 MB for each core where strangers upload. --cpuset-cpus tells it how many those are; a quota
 # (--cpus, or a limit in Kubernetes) cannot. More processes, as gunicorn starts, would each hold a model of their own and
 # serve no more images: the cores are busy already.

@@ -25,8 +25,7 @@ COPY run_all.py ./
 COPY configs configs
 COPY notebooks notebooks
 # the committed tables that the notebooks show
-COPY benchmarks/experiments/table.csv benchmarks/experiments/
-COPY benchmarks/leak/table.csv benchmarks/leak/
+COPY experiments/table.csv experiments/leak.csv experiments/
 
 USER lab
 CMD ["python", "run_all.py", "--help"]

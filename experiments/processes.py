@@ -1,15 +1,15 @@
 """Do two processes train what one does at the same global batch, with batch normalisation? To within which noise?
 
-    python -m benchmarks.processes            # ten minutes on two cores
-    python -m benchmarks.processes --brief    # two seeds on few images, to see that it works
+    python -m experiments.processes            # ten minutes on two cores
+    python -m experiments.processes --brief    # two seeds on few images, to see that it works
 
 A pair is `skinlesion train` alone and under torchrun with two processes that talk through gloo, one thread each, on
-the same images with the same seed; the last epoch's weights are judged on the validation images. The network has no
+the same images with the same seed; the last epoch's weights are evaluated on the validation images. The network has no
 dropout: that each process normalises its own 16 of 32 images is all that differs, besides rounding. The drawn demo data
-are split once for all seeds, with three folds to judge on, so that one image weighs little. Loss is that of
+are split once for all seeds, with three folds to evaluate on, so that one image weighs little. Loss is that of
 history.csv, balanced accuracy that of the logits less the log prior seen in training.
 
-Writes ``benchmarks/processes/<date>.json``: for each metric the mean paired difference, two processes minus one, with
+Writes ``experiments/processes.json``: for each metric the mean paired difference, two processes minus one, with
 its 95% t-interval over seeds, the standard deviation of these differences, and that of one process between seeds.
 """
 
@@ -20,28 +20,27 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.shipped import logits_of, outputs
 from scipy.special import softmax
 from scipy.stats import ttest_rel
 from tqdm import tqdm
 
-from benchmarks.measure import CORES, ROOT
+from experiments.recipes import ROOT
+from skinlesion import crossval
 from skinlesion.core.runs import Run, write_json
-from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import make_split, write_split
 from skinlesion.evaluation.metrics import evaluate
-from skinlesion.evaluation.predictions import Predictions
 
-RESULTS = ROOT / "benchmarks" / "processes"
+RESULTS = ROOT / "experiments" / "processes.json"
 CLI = ("-m", "skinlesion.cli")
 WAYS = {"one": CLI, "two": ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *CLI, "--")}
-JUDGED = (0, 1, 2)  # folds
+TESTED = (0, 1, 2)  # folds
 RECIPE = "quick"  # EfficientNet-Lite0 from ImageNet weights, batches of 32
 SETTINGS = {"image_size": 64, "epochs": 3, "target_count": 80, "average": 0.0, "keep": "last"}
 METRICS = {"val_loss": "log_loss", "val_balanced_accuracy": "balanced_accuracy", "val_macro_auroc": "macro_auroc"}
@@ -50,7 +49,7 @@ METRICS = {"val_loss": "log_loss", "val_balanced_accuracy": "balanced_accuracy",
 def write_one_split(data: str, file: Path) -> None:
     """The split of every training: several folds validate."""
     split = make_split(load_table(data))
-    split.loc[split["fold"].isin(JUDGED), "split"] = "validation"
+    split.loc[split["fold"].isin(TESTED), "split"] = "validation"
     write_split(split, file)
 
 
@@ -63,22 +62,16 @@ def train(way: str, data: str, folder: Path, settings: dict) -> Run:
     return Run(folder)
 
 
-def judge(run: Run) -> dict[str, float]:
-    """The metrics of a run's validation images."""
-    rows, prior = outputs(run, "validation")
-    logits = logits_of(rows)
-    predictions = Predictions(
-        image_ids=rows["image_id"].to_numpy(str), lesions=rows["lesion_id"].to_numpy(str),
-        split=rows["split"].to_numpy(str), fold=rows["fold"].to_numpy(), labels=HAM7,
-        y=rows["label"].map(HAM7.codes.index).to_numpy(), probabilities=softmax(logits, axis=1),
-        scores=softmax(logits - np.log(prior), axis=1),
-    )  # fmt: skip
+def measured(run: Run) -> dict[str, float]:
+    """The metrics of a run's validation images, with the loss that history.csv has."""
+    outputs = crossval.outputs_of_run(run, "validation", "fold-0", run.config(), "")
+    predictions = replace(outputs.predictions(), probabilities=softmax(outputs.logits, axis=1))
     metrics = evaluate(predictions, replicates=0)
     return {name: metrics[metric]["value"] for name, metric in METRICS.items()} | {"images": len(predictions)}
 
 
 def summarise(one: list[float], two: list[float]) -> dict:
-    """What a metric's values say, a pair a seed."""
+    """The paired difference of a metric, a pair a seed."""
     interval = ttest_rel(two, one).confidence_interval(0.95)
     difference = np.subtract(two, one)
     return {
@@ -91,17 +84,17 @@ def summarise(one: list[float], two: list[float]) -> dict:
 
 
 def measure(data: str, seeds: int, settings: dict) -> dict:
-    judged: dict[str, list[dict]] = {way: [] for way in WAYS}
+    found: dict[str, list[dict]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as place:
         split = Path(place) / "split.csv"
         write_one_split(data, split)
         for seed, way in tqdm([(seed, way) for seed in range(seeds) for way in WAYS], unit="training"):
             own = settings | {"seed": seed, "split_file": split}
-            judged[way].append(judge(train(way, data, Path(place) / f"{way}-{seed}", own)))
+            found[way].append(measured(train(way, data, Path(place) / f"{way}-{seed}", own)))
     return {
         "data": data, "recipe": RECIPE, "settings": settings, "seeds": seeds,
-        "validation images": judged["one"][0]["images"],
-        "metrics": {name: summarise(*([run[name] for run in runs] for runs in judged.values())) for name in METRICS},
+        "validation images": found["one"][0]["images"],
+        "metrics": {name: summarise(*([run[name] for run in runs] for runs in found.values())) for name in METRICS},
     }  # fmt: skip
 
 
@@ -115,8 +108,12 @@ def main() -> None:
             **facts["difference"]), f"deviation {facts['deviation of differences']:.3f}, between seeds of one process "
             f"{facts['deviation between seeds']:.3f}", sep="; ")  # fmt: skip
     if not brief:
-        facts = {"machine": f"{CORES} cores", "torch": torch.__version__}
-        write_json(RESULTS / f"{datetime.now(UTC):%Y-%m-%d}.json", facts | found)
+        facts = {
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "machine": f"{os.cpu_count()} cores",
+            "torch": torch.__version__,
+        }
+        write_json(RESULTS, facts | found)
 
 
 if __name__ == "__main__":

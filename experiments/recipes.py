@@ -1,13 +1,21 @@
-"""The recipes of ``recipes.toml`` and of the package, by name."""
+"""The recipes of ``recipes.toml`` and of the package, by name.
+
+    python -m experiments.recipes OLD [NEW]    # after a parameter of Config got another name, or went
+
+rewrites ``recipes.toml`` and the recipes that are stored with outputs, so that they load and count as the same.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import skinlesion
+from skinlesion import crossval
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError
 
@@ -87,3 +95,46 @@ def packaged(name: str) -> Path:
         if (file := folder / f"{name}.json").exists():
             return file
     raise ConfigError(f"there is no recipe {name!r}, neither in {FILE} nor in the package")
+
+
+def stored() -> list[Path]:
+    """Every committed Parquet file whose facts hold a recipe."""
+    return sorted(OUTPUTS.rglob("*.parquet"))
+
+
+def rename(old: str, new: str) -> list[Path]:
+    """Rename a parameter in ``recipes.toml`` and in the facts of all stored outputs; an empty ``new`` drops it.
+
+    Returns
+    -------
+    The files that had the parameter.
+    """
+    found = []
+    for path in stored():
+        frame, facts = crossval.read_parquet(path)
+        configs = [one["config"] for one in (facts, *facts.values()) if isinstance(one, dict) and "config" in one]
+        if any(old in one for one in configs):
+            for one in configs:
+                value = one.pop(old, None)
+                if new and value is not None:
+                    one[new] = value
+            crossval.write_parquet(path, frame, facts)
+            found.append(path)
+    text = FILE.read_text(encoding="utf-8")
+    changed = re.sub(rf"^{re.escape(old)} = (.*\n)", rf"{new} = \1" if new else "", text, flags=re.M)
+    if changed != text:
+        FILE.write_text(changed, encoding="utf-8")
+        found.append(FILE)
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=rename.__doc__.partition("\n")[0])
+    parser.add_argument("old")
+    parser.add_argument("new", nargs="?", default="", help="without it, the parameter is dropped")
+    given = parser.parse_args(argv)
+    print("\n".join(map(str, rename(given.old, given.new))) or f"no stored recipe has {given.old}")
+
+
+if __name__ == "__main__":
+    main()

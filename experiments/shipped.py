@@ -210,7 +210,7 @@ def note_reading(name: str, what: str, metrics: dict) -> int:
     line = {"date": f"{date.today()}", "recipe": name, "what": what}
     line |= {key: round(figure["value"], 4) for key, figure in figures.items()}
     interval = metrics["balanced_accuracy"]
-    line |= {f"balanced_accuracy_{end}": round(interval[end], 4) for end in ("low", "high")}
+    line |= {f"balanced_accuracy_{end}": round(interval[end], 6) for end in ("low", "high")}
     known = pd.read_csv(READS) if READS.exists() else pd.DataFrame()
     told = ["recipe", *figures]
     if len(known) and (known[told] == pd.Series(line)[told]).all(axis=1).any():

@@ -14,7 +14,7 @@ class SharedPredictor:
     """A model loaded twice: one request gets all cores, several at once get one each.
 
     A prediction on all cores is the quickest alone, but several at once get in each other's way; what either way gives
-    is in ``benchmarks/serve/``. Answers differ by the rounding of 32 bits at most.
+    is in ``benchmarks/results/serve.json``. Answers differ by the rounding of 32 bits at most.
 
     Parameters
     ----------

@@ -355,4 +355,7 @@ def stored_config(facts: dict, path: Path, *, data: str = "demo") -> Config:
     try:
         return Config(data=data).but(**facts["config"])
     except ConfigError as error:
-        raise ConfigError(f"the recipe stored in {path} does not load: {error}; rewrite the stored recipes") from None
+        raise ConfigError(
+            f"the recipe stored in {path} does not load: {error}; if a parameter was renamed, run "
+            "`python -m experiments.recipes OLD NEW`"
+        ) from None

@@ -152,7 +152,7 @@ def test_crash_images(client):
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_twenty_thousand_mutants(client):
-    """Leaves benchmarks/soak/fuzz.json."""
+    """Leaves experiments/soak/fuzz.json."""
     draw, sources = np.random.default_rng(20261124), originals()
     found = ordeal(client, (mutant(draw, sources) for _ in range(20_000)))
     about = {
@@ -162,4 +162,4 @@ def test_twenty_thousand_mutants(client):
         "mutants": 20_000,
         "limits": {"seconds of computing": SECONDS, "memory, MB": MEGABYTES},
     }
-    write_json(Path(__file__).parents[2] / "benchmarks" / "soak" / "fuzz.json", about | found)
+    write_json(Path(__file__).parents[2] / "experiments" / "soak" / "fuzz.json", about | found)

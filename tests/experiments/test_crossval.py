@@ -1,40 +1,168 @@
+"""The one cross-validation: what parts train on, what is stored of them, how they are pooled and compared."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
-from skinlesion.training.fold_outputs import DIGITS, is_kept, keep, read_kept
+from scipy.special import softmax
+from sklearn.metrics import balanced_accuracy_score
 
+from skinlesion import crossval
 from skinlesion.core.config import Config
-from skinlesion.core.errors import DataError
+from skinlesion.core.errors import ConfigError, DataError
+from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.evaluation.metrics import paired_difference
+from skinlesion.evaluation.predictions import Predictions
 
-ROWS = pd.DataFrame({"image_id": ["007", "8"], "lesion_id": ["01", "2"], "mel": [0.123456, -7.5], "nv": [np.pi, 1e-9]})
+PRIOR = np.array([0.3, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1])
 
 
-def test_what_is_kept_comes_back_but_for_digits_that_change_nothing(tmp_path):
-    keep(tmp_path / "fold-0", ROWS, Config(), "abc", {"prior": [0.5, 0.5]})
-    rows, facts = read_kept(tmp_path / "fold-0")
-    assert list(rows["image_id"]) == ["007", "8"] and list(rows["lesion_id"]) == ["01", "2"]
-    assert np.abs(rows[["mel", "nv"]] - ROWS[["mel", "nv"]]).to_numpy().max() <= 0.5 * 10**-DIGITS
-    assert facts["prior"] == [0.5, 0.5] and facts["config"]["epochs"] == Config().epochs
-    before = (tmp_path / "fold-0.csv.gz").read_bytes()
-    keep(tmp_path / "fold-0", ROWS, Config(), "abc", {})
-    assert (tmp_path / "fold-0.csv.gz").read_bytes() == before
+def outputs(name="fold-0", seed=0, n=70, labels=HAM7, config=None, fingerprint="abc", **facts):
+    random = np.random.default_rng(seed)
+    images = pd.DataFrame({
+        "image_id": [f"{name}-{i:03}" for i in range(n)], "lesion_id": [f"{name}-{i // 2}" for i in range(n)],
+        "label": [labels.codes[i % len(labels)] for i in range(n)], "age": [None, *range(1, n)],
+    })  # fmt: skip
+    logits = random.normal(size=(n, len(labels))) + np.eye(len(labels))[np.arange(n) % len(labels)]
+    prior = PRIOR.tolist() if labels is HAM7 else [1 / 8] * 8
+    return crossval.one_part(
+        name, images, logits, labels, config or Config(), fingerprint, {"prior": prior, "seconds": 3.5, **facts}
+    )
+
+
+def test_a_part_trains_on_all_other_groups_whether_folds_or_sources():
+    folds = np.array([0, 1, 2, -1, 1])
+    first, second = crossval.parts_of(folds, [1, 2], left_out=folds == -1)
+    assert (first.name, second.name) == ("fold-1", "fold-2")
+    assert first.split.tolist() == ["train", "validation", "train", "test", "validation"]
+    assert second.tested.tolist() == [2]
+    sources = np.array(["ham10000", "msk", "ham10000"])
+    (part,) = crossval.parts_of(sources, ["msk"], kind="source")
+    assert part.name == "source-msk" and part.split.tolist() == ["train", "validation", "train"]
+    with pytest.raises(DataError, match="source elsewhere cannot be a part"):
+        crossval.parts_of(sources, ["elsewhere"], kind="source")
+    with pytest.raises(DataError, match="others to train on"):
+        crossval.parts_of(np.zeros(3, int), [0])
+
+
+def test_what_is_stored_comes_back_but_for_digits_that_change_nothing(tmp_path):
+    path, whole = tmp_path / "one.parquet", outputs()
+    crossval.store(path, whole)
+    back = crossval.read(path)
+    assert np.abs(back.logits - whole.logits).max() <= 0.5 * 10**-crossval.DIGITS + 1e-12
+    np.testing.assert_array_equal(back.logits, whole.logits.round(crossval.DIGITS))
+    pd.testing.assert_frame_equal(back.images, whole.images, check_dtype=False)
+    assert back.labels == HAM7 and back.facts == whole.facts
+    assert "data" not in back.facts["fold-0"]["config"], "it lies in another place on every machine"
+    before = path.read_bytes()
+    crossval.store(path, whole)
+    assert path.read_bytes() == before, "the same outputs, the same file"
+
+
+def test_parts_are_added_and_replaced_also_by_processes_at_once(tmp_path):
+    path = tmp_path / "one.parquet"
+    parts = [outputs(f"fold-{k}", seed=k) for k in range(5)]
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda part: crossval.store(path, part), parts))
+    crossval.store(path, outputs("fold-3", seed=9, n=14))
+    back = crossval.read(path)
+    assert back.parts == [f"fold-{k}" for k in range(5)] and len(back.images) == 4 * 70 + 14
+    np.testing.assert_array_equal(back.take(["fold-3"]).logits, outputs("", seed=9, n=14).logits.round(4))
+    np.testing.assert_array_equal(back.take(["fold-4"]).logits, parts[4].logits.round(4))
+    with pytest.raises(DataError, match="fold-7 is not stored"):
+        back.take(["fold-7"])
 
 
 def test_a_recipe_is_the_same_wherever_its_data_lie(tmp_path):
-    place = tmp_path / "fold-0"
-    assert not is_kept(place, Config(), "abc")
-    keep(place, ROWS, Config(data="here", epochs=3), "abc", {})
-    assert is_kept(place, Config(data="there", epochs=3), "abc")
-    assert not is_kept(place, Config(data="here", epochs=4), "abc")
-    assert not is_kept(place, Config(data="here", epochs=3), "other data")
+    path, stored = tmp_path / "one.parquet", crossval.is_stored
+    assert not stored(path, "fold-0", Config(), "abc")
+    crossval.store(path, outputs(config=Config(data="here", epochs=3)))
+    assert stored(path, "fold-0", Config(data="there", epochs=3), "abc")
+    assert not stored(path, "fold-1", Config(data="there", epochs=3), "abc")
+    assert not stored(path, "fold-0", Config(data="here", epochs=4), "abc")
+    assert not stored(path, "fold-0", Config(data="here", epochs=3), "other data")
 
 
-@pytest.mark.parametrize("damaged", ["fold-0.json", "fold-0.csv.gz"])
-def test_a_damaged_file_names_the_fix(tmp_path, damaged):
-    keep(tmp_path / "fold-0", ROWS, Config(), "abc", {})
-    (tmp_path / damaged).write_bytes((tmp_path / damaged).read_bytes()[:-20])
-    with pytest.raises(DataError, match="train it again"):
-        read_kept(tmp_path / "fold-0")
-    (tmp_path / damaged).unlink()
-    with pytest.raises(DataError, match="train it again"):
-        read_kept(tmp_path / "fold-0")
+def test_a_recipe_that_no_longer_loads_names_the_command(tmp_path):
+    path, old = tmp_path / "one.parquet", outputs()
+    old.facts["fold-0"]["config"]["epochz"] = 3
+    crossval.store(path, old)
+    with pytest.raises(ConfigError, match=r"epochz.*experiments\.recipes OLD NEW"):
+        crossval.is_stored(path, "fold-0", Config(), "abc")
+
+
+def test_a_damaged_file_names_the_fix(tmp_path):
+    path = tmp_path / "one.parquet"
+    crossval.store(path, outputs())
+    path.write_bytes(path.read_bytes()[:-20])
+    for call in (crossval.read, crossval.read_facts):
+        with pytest.raises(DataError, match="train its parts again"):
+            call(path)
+    pd.DataFrame({"a": [1]}).to_parquet(path)
+    with pytest.raises(DataError, match="train its parts again"):
+        crossval.read(path)
+    path.unlink()
+    with pytest.raises(DataError, match="train its parts again"):
+        crossval.read(path)
+
+
+def test_pooled_predictions_take_each_networks_own_class_mix_away():
+    second = outputs("fold-1", seed=1, n=35)
+    second.facts["fold-1"]["prior"] = PRIOR[::-1].tolist()
+    whole = crossval.pool([outputs(), second])
+    found = whole.predictions()
+    even = np.concatenate([whole.logits[:70] - np.log(PRIOR), whole.logits[70:] - np.log(PRIOR[::-1])])
+    np.testing.assert_allclose(found.scores, softmax(even, axis=1))
+    shares = whole.images["label"].value_counts(normalize=True)[list(HAM7.codes)].to_numpy()
+    weighted = softmax(even, axis=1) * shares
+    np.testing.assert_allclose(found.probabilities, weighted / weighted.sum(1, keepdims=True))
+    assert set(found.fold[:70]) == {0} and set(found.fold[70:]) == {1}
+    np.testing.assert_allclose(whole.training_prior, (PRIOR + PRIOR[::-1]) / 2)
+    held_out = outputs("source-msk").predictions()
+    assert set(held_out.fold) == {-1}
+
+
+def test_a_class_without_images_is_never_probable():
+    whole = outputs(n=6)  # six classes occur
+    assert (whole.predictions().probabilities[:, 6] == 0).all()
+
+
+def test_eight_labels_are_stored_by_their_codes(tmp_path):
+    crossval.store(tmp_path / "eight.parquet", outputs(labels=ISIC8, n=16))
+    assert crossval.read(tmp_path / "eight.parquet").labels == ISIC8
+
+
+def predictions(seed, lesions):
+    random = np.random.default_rng(seed)
+    y = np.array([sum(map(ord, name)) % 7 for name in lesions])
+    p = np.exp(random.normal(size=(len(y), 7)) + (1 + seed) * np.eye(7)[y])
+    p /= p.sum(axis=1, keepdims=True)
+    ids = np.array([f"i{i}" for i in range(len(y))], object)
+    return Predictions(ids, lesions, np.full(len(y), "", object), np.full(len(y), -1), HAM7, y, p, p)
+
+
+def test_the_difference_is_the_paired_one_where_images_are_the_same():
+    lesions = np.array([f"l{i // 2}" for i in range(400)], object)
+    a, b = predictions(0, lesions), predictions(1, lesions)
+    names = ("balanced_accuracy", "macro_auroc", "mel.sensitivity")
+    ours, theirs = crossval.difference(a, b, names, replicates=300), paired_difference(a, b, names, replicates=300)
+    for name in names:
+        assert ours[name] == pytest.approx(theirs[name])
+
+
+def test_the_difference_of_other_images_takes_both_as_they_are():
+    a = predictions(0, np.array([f"l{i}" for i in range(300)], object))
+    b = predictions(1, np.array([f"l{i}" for i in range(200, 600)], object))
+    found = crossval.difference(a, b, replicates=200)["balanced_accuracy"]
+    value = balanced_accuracy_score(a.y, a.predicted) - balanced_accuracy_score(b.y, b.predicted)
+    assert found["value"] == pytest.approx(value) and found["low"] < value < found["high"]
+
+
+def test_facts_are_plain_json_that_other_programs_can_read(tmp_path):
+    from pyarrow import parquet
+
+    crossval.store(tmp_path / "one.parquet", outputs(commit="abc1234"))
+    facts = json.loads(parquet.read_schema(tmp_path / "one.parquet").metadata[b"skinlesion"])
+    assert facts["fold-0"]["commit"] == "abc1234" and facts["fold-0"]["config"]["epochs"] == Config().epochs

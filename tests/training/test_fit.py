@@ -264,7 +264,7 @@ def test_sigkill_twenty_times(data, tmp_path):
     assert result["struck"] >= 18
     machine = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": f"{os.cpu_count()} x {platform.machine()}",
                "torch": torch.__version__}  # fmt: skip
-    write_json(Path(__file__).parents[2] / "benchmarks" / "soak" / "sigkill.json", machine | result)
+    write_json(Path(__file__).parents[2] / "experiments" / "soak" / "sigkill.json", machine | result)
 
 
 def test_the_first_epochs_may_have_smaller_inputs(data, tmp_path, monkeypatch):

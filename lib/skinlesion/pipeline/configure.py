@@ -101,8 +101,8 @@ def _runs(config: Config, name: str) -> str:
 def _refuse_parts(name: str, place: str) -> None:
     if "{" in place and not Path(place).exists():
         raise ConfigError(
-            f"{name}={place!r} stands for a run of each part, which benchmarks/shipped.py or "
-            f"benchmarks/experiments.py fills in; name one that is there: --set {name}=PLACE"
+            f"{name}={place!r} stands for a run of each part, which experiments/shipped.py or "
+            f"experiments/run.py fills in; name one that is there: --set {name}=PLACE"
         )
 
 

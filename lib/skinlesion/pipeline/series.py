@@ -28,11 +28,16 @@ LIBRARY = Path(skinlesion.__file__).parent
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook. ``library`` names what it uses of the package besides :data:`BASE`, ``outputs`` what it leaves."""
+    """One notebook.
+
+    ``library`` names what it uses of the package besides :data:`BASE`; ``outputs``, what it leaves; ``reads``, files of
+    the repository that it shows, relative to the folder above the notebooks'.
+    """
 
     name: str
     library: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
 BASE = ("core",)
@@ -52,11 +57,13 @@ SERIES = (
         "03_training",
         ("data/cache.py", "data/splits.py", "data/table.py", "training"),
         ("checkpoints", "training.json", "outputs.npz", "history.csv"),
+        ("experiments/table.csv",),
     ),
     Step(
         "04_evaluation",
         ("commands/external.py", "data", "evaluation", "export", "report", "serving", "training"),
         ("predictions.csv", "metrics.json", "decision.json", "candidate", "evaluation.json"),
+        ("experiments/leak.csv",),
     ),
     Step(
         "05_export",
@@ -250,6 +257,7 @@ class _Series:
             "parameters": {name: getattr(self.config, name) for name in sorted(names)},
             "library": stamps.files_digest(LIBRARY, (*BASE, *step.library)),
             "data": self.data,
+            "reads": stamps.files_digest(self.notebooks.parent, step.reads),
             "inputs": stamps.files_digest(self.run.folder, [output for s in before for output in s.outputs]),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

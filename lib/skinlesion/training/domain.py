@@ -4,7 +4,7 @@ The score is Mahalanobis' distance of an image's pooled features from those of t
 arXiv:1807.03888, with one mean for all classes), under a covariance of low rank plus noise (probabilistic principal
 component analysis: Tipping and Bishop 1999, doi:10.1111/1467-9868.00196), which keeps it small enough to travel in the
 model file. Every class counts alike in mean and covariance: a distance that is made of nevi finds the rare malignant
-lesions strange and turns them away. What it was chosen against is in benchmarks/out_of_domain/.
+lesions strange and turns them away.
 """
 
 from __future__ import annotations

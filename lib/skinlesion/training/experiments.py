@@ -1,4 +1,4 @@
-"""What was found out: the committed experiment table, and the recipe and the figures of the shipped model."""
+"""For readers: the experiment table, and the recipe and the figures of the shipped model."""
 
 from __future__ import annotations
 
@@ -11,33 +11,47 @@ import skinlesion
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
 
-TABLE = Path(skinlesion.__file__).resolve().parents[2] / "benchmarks" / "experiments" / "table.csv"
 SHIPPED = Path(skinlesion.__file__).resolve().parent / "pretrained" / "manifest.json"
 COLUMNS = ("row", "about", "base", "folds", "balanced_accuracy", "difference", "difference_low", "difference_high")
 
 
-def read_experiments(path: str | Path = TABLE) -> pd.DataFrame:
+def read_experiments(path: str | Path) -> pd.DataFrame:
     """One row a recipe: metrics out of fold with 95% intervals, and the paired difference to the recipe it changes.
+
+    Parameters
+    ----------
+    path : CSV
+        The repository's ``experiments/table.csv``, which an installed package does not bring.
 
     Raises
     ------
     DataError
-        If the file is missing (the package was installed without its repository) or lacks a column.
+        If the file is missing or lacks a column.
     """
     try:
         table = pd.read_csv(path, dtype={"folds": str})
     except (OSError, ValueError) as error:
         raise DataError(
-            f"the experiment table {path} cannot be read ({error}); it comes with the project's repository, and "
-            "`python benchmarks/experiments.py` makes it"
+            f"the experiment table {path} cannot be read ({error}); it comes with the project's repository"
         ) from None
     lacking = [name for name in COLUMNS if name not in table]
     if lacking:
-        raise DataError(f"{path} lacks {', '.join(lacking)}; run `python benchmarks/experiments.py table`")
+        raise DataError(f"{path} lacks {', '.join(lacking)}; run `python -m experiments.run table`")
     return table
 
 
-def in_words(table: pd.DataFrame) -> pd.DataFrame:
+def changes_by_base(table: pd.DataFrame | None) -> dict[str, dict[str, dict]]:
+    """The paired differences as metrics, ``{base: {row: metric}}``, the largest first; of no table, none."""
+    if table is None:
+        return {}
+    found: dict[str, dict[str, dict]] = {}
+    for line in table.dropna(subset="difference").sort_values("difference", ascending=False).itertuples():
+        metric = {"value": line.difference, "low": line.difference_low, "high": line.difference_high}
+        found.setdefault(line.base, {})[line.row] = metric
+    return {base: found[base] for base in table["base"].dropna().unique() if base in found}
+
+
+def readable_experiments(table: pd.DataFrame) -> pd.DataFrame:
     """The table for people, the best recipe first: figures with their 95% intervals, and what they were made from."""
     rows = table.sort_values("balanced_accuracy", ascending=False)
 
@@ -59,12 +73,12 @@ def in_words(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What became of it: the shipped model's recipe beside the classic one, and what its networks reach.
+    """The shipped model's recipe beside the classic one, and the figures of its networks.
 
     Returns
     -------
-    recipes : a row a parameter that differs, columns ``classic``, ``before`` (whose network it goes on from, where it
-        does) and ``shipped``
+    recipes : a row a parameter that differs, columns ``classic``, ``before`` (the recipe of the network that it starts
+        from, where there is one) and ``shipped``
     figures : a row a metric, a column a set of images; ``value (low to high)`` with 95% intervals over lesions
 
     Raises

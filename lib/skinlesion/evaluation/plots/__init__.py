@@ -13,7 +13,7 @@ from skinlesion.evaluation.plots.data import (
     image_grid,
     stacked_bars,
 )
-from skinlesion.evaluation.plots.external_validation import external_figure, leak_meter
+from skinlesion.evaluation.plots.external_validation import external_figure, leakage_figure
 from skinlesion.evaluation.plots.robustness import (
     corruption_calibration,
     corruption_curves,
@@ -51,7 +51,7 @@ __all__ = [
     "forest",
     "histograms",
     "image_grid",
-    "leak_meter",
+    "leakage_figure",
     "map_aim",
     "map_gallery",
     "metric_forest",

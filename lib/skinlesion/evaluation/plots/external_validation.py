@@ -64,12 +64,12 @@ def _arms(metric: dict) -> np.ndarray:
     return np.array([[metric["high"] - metric["value"]], [metric["value"] - metric["low"]]])
 
 
-def leak_meter(table: pd.DataFrame, metric: str = "balanced_accuracy") -> tuple[Figure, str]:
-    """What each way to split would have claimed for the same recipe (see ``evaluation.leak.read_leak``)."""
+def leakage_figure(table: pd.DataFrame, metric: str = "balanced_accuracy") -> tuple[Figure, str]:
+    """The same recipe's metric under each way to split (see ``evaluation.leak.read_leak``)."""
     rows = {}
     for line in table.itertuples():
         value, low, high = (getattr(line, metric + end) for end in ("", "_low", "_high"))
-        rows[f"{line.title}\n({line.leaked:.1%} of images have kin in training)"] = {
+        rows[f"{line.title}\n({line.leaked:.1%} of images have a relative in training)"] = {
             "value": value, "low": low, "high": high, "n": line.n_images,
         }  # fmt: skip
     colors = (CONTRAST,) + (ACCENT,) * (len(rows) - 1)

@@ -1,0 +1,367 @@
+"""The tables and phrases that :mod:`experiments.figures` writes into pages, computed from the committed results."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import cache
+from statistics import median
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import page
+from experiments import tested
+from experiments.recipes import OUTPUTS, ROOT
+from skinlesion import crossval
+from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.metrics import confusion_metrics, evaluate
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.published import PUBLISHED
+from skinlesion.serving.manifest import PRETRAINED
+
+HERE = ROOT / "experiments"
+SPEED = ROOT / "benchmarks" / "results"
+#: What a column of experiments/candidates.csv is called on the model's page.
+CANDIDATES = {
+    "first": "Lite0, the frame squashed",
+    "centre": "Lite0, the centre crop",
+    "shipped": "Lite0, left and right crop",
+    "mobilenet": "MobileNetV2, the centre crop",
+    "mobilenet_squares": "MobileNetV2, left and right crop; folds 3 and 4 alone",
+    "labels_8": "Lite0 with eight labels, left and right crop; merged into seven",
+}
+#: The cost model of docs/scale.md beside the measured rates: bytes an image, side in pixels, epochs, prices.
+COSTS = {"b": 0.27e6, "s": 128, "e": 15, "p": 0.04, "g": 0.0004, "x": 0.09}
+SIZES = (
+    ("10 thousand: HAM10000", 1e4, 2),
+    ("500 thousand: the ISIC Archive", 5e5, 32),
+    ("10 million: a country's clinics", 1e7, 256),
+)  # images, cores
+
+
+@cache
+def manifest() -> dict:
+    return json.loads((PRETRAINED / "manifest.json").read_text(encoding="utf-8"))
+
+
+@cache
+def result(path: str) -> dict:
+    """A committed JSON file of results, by its place in the repository."""
+    return json.loads((ROOT / path).read_text(encoding="utf-8"))
+
+
+@cache
+def on_test(recipe: str) -> tuple[dict, dict]:
+    """Metrics of a recipe on the test split, and the facts of its training."""
+    if recipe == "shipped":
+        return manifest()["metrics"], manifest()
+    predictions, facts = tested.read(recipe)
+    return evaluate(predictions), facts
+
+
+@cache
+def candidates() -> pd.DataFrame:
+    return pd.read_csv(HERE / "candidates.csv", index_col=["recipe", "set", "metric"])
+
+
+def candidate(recipe: str, which: str, metric: str) -> dict:
+    """A metric of experiments/candidates.csv."""
+    return candidates().loc[(recipe, which, metric)].to_dict()
+
+
+def signed(metric: dict) -> str:
+    """``+0.012 (0.003 to 0.021)``."""
+    return re.sub(r"^[+-]0\.000", "0.000", "{value:+.3f} ({low:.3f} to {high:.3f})".format(**metric))
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|" for cells in lines)
+
+
+# ---- the model
+
+
+def results() -> str:
+    """README's first table: the shipped model, the plain CNN, and two published results."""
+    shipped, plain = on_test("shipped")[0], on_test("classic")[0]
+
+    def figures(metrics: dict) -> list[str]:
+        recall = metrics["per_class"]["mel"]["sensitivity"]
+        return [describe(one) for one in (metrics["balanced_accuracy"], metrics["macro_auroc"], recall)]
+
+    winner, panderm = (next(one for one in PUBLISHED if name in one.who) for name in ("MetaOptima", "PanDerm"))
+    size = f"EfficientNet-Lite0, {manifest()['image_size']} px, {manifest()['bytes'] / 1e6:.0f} MB"
+    return table(
+        ["on HAM10000, 95% intervals over lesions", "balanced accuracy", "macro AUROC", "melanoma recall"],
+        [
+            [f"**the shipped model** ({size}), test split by lesion", *figures(shipped)],
+            ["the well-known plain CNN (`classic`, 128 px), the same test split", *figures(plain)],
+            ["*published:* PanDerm ViT-L, linear probe after 2 million skin images, another split by lesion",
+             f"{panderm.value:.3f}", "", ""],
+            ["*published:* winner of ISIC 2018 Task 3, ten networks and large outside data, official test set",
+             f"{winner.value:.3f}", "", ""],
+        ],
+    )  # fmt: skip
+
+
+def recipes() -> str:
+    """The three finished recipes on the test split, metric by metric."""
+    names = ("shipped", "quick", "classic")
+    metrics, facts = zip(*(on_test(name) for name in names), strict=True)
+    configs = [one["config"] for one in facts]
+    epochs = [f"{facts[0]['started_from']['epochs']} + {configs[0]['epochs']}, the {configs[0]['keep']}"]
+    epochs += [f"{one['epochs']}, the {one['config']['keep']} ({one['best_epoch']})" for one in facts[1:]]
+    rows = [
+        ["network", *(f"{one['model']}, {one['image_size']} px" for one in configs)],
+        ["trained on", *("folds 0 to 4" if one["fold"] == -1 else "folds 1 to 4" for one in configs)],
+        ["epochs, the one stored", *epochs],
+    ]
+    titles = {"balanced_accuracy": "balanced accuracy", "macro_auroc": "macro AUROC", "accuracy": "accuracy",
+              "ece": "calibration error (ECE)"}  # fmt: skip
+    rows += [[title, *(describe(one[key]) for one in metrics)] for key, title in titles.items()]
+    for code in manifest()["labels"]:
+        recall = [one["per_class"][code]["sensitivity"] for one in metrics]
+        rows.append([f"recall {code} (n = {recall[0]['n']:,})", *map(describe, recall)])
+    return table(["", "shipped", "`quick`", "`classic`"], rows)
+
+
+def shipped() -> str:
+    """The shipped model on the images at home, and on another clinic's."""
+    before, after, referral = manifest()["out_of_fold"], manifest()["metrics"], manifest()["referral"]
+    rows = [["images", f"{after['n_images']:,}", f"{before['n_images']:,}"]]
+    rows += [[title, describe(after[key]), describe(before[key])] for key, title in
+             (("balanced_accuracy", "balanced accuracy"), ("macro_auroc", "macro AUROC"))]  # fmt: skip
+    rows.append(["melanoma recall", *(describe(one["per_class"]["mel"]["sensitivity"]) for one in (after, before))])
+    rows += [
+        [f"{key} at the referral threshold", describe(referral[key]), ""] for key in ("sensitivity", "specificity")
+    ]
+    (ph2,) = (one for one in manifest()["evaluation"]["external"] if one["name"] == "ph2")
+    elsewhere = [
+        ["AUROC, melanoma against nevus", describe(ph2["metrics"]["mel_nv_auroc"])],
+        ["sensitivity for melanoma at the referral threshold", describe(ph2["metrics"]["sensitivity"])],
+    ]
+    return (
+        table(["95% intervals over lesions", "test split", "out of fold"], rows)
+        + "\n\n"
+        + table([f"PH2, {ph2['n_images']} images of another clinic", ""], elsewhere)
+    )
+
+
+def same_at_any_size() -> str:
+    """How often an image resized keeps its label."""
+    sizes = tested.read("shipped")[1]["same_answer_at_any_size"]
+    widths = sorted(int(size.partition("x")[0]) for size in sizes)
+    least = min(one["same_label"] for one in sizes.values())
+    return f"{widths[0]} to {widths[-1]:,} pixels wide, gets the same label in {least * 100:.0f} of 100 cases"
+
+
+def chosen_against() -> str:
+    """What the shipped recipe was chosen against."""
+    reads = pd.read_csv(HERE / "test_reads.csv").dropna().set_index("recipe")
+    rows = []
+    for name, about in CANDIDATES.items():
+        which = "as_seven_labels" if name == "labels_8" else "out_of_fold"
+        reached = {
+            metric: candidate(name, which, metric) for metric in ("balanced_accuracy", "macro_auroc", "accuracy")
+        }
+        more = signed(candidate(name, "minus_shipped", "balanced_accuracy")) if name != "shipped" else ""
+        read = {end: reads.loc[name, f"balanced_accuracy{mark}"] for end, mark in
+                (("value", ""), ("low", "_low"), ("high", "_high"))} if name in reads.index else None  # fmt: skip
+        rows.append([
+            f"**{name}**" if name == "shipped" else name, about, f"{reached['accuracy']['n']:,.0f}",
+            describe(reached["balanced_accuracy"]), more, f"{reached['macro_auroc']['value']:.3f}",
+            describe(candidate(name, which, "mel.sensitivity")), describe(read) if read else "",
+        ])  # fmt: skip
+    return table(["recipe", "network and input", "images", "balanced accuracy", "minus the shipped recipe",
+                  "macro AUROC", "melanoma recall", "test split"], rows)  # fmt: skip
+
+
+def differences() -> str:
+    """The differences that decided, paired, on the same images."""
+    rows = []
+    for title, name, other, sign in (
+        ("two crops instead of the centre crop (Lite0)", "centre", "shipped", -1),
+        ("MobileNetV2 instead of Lite0 (centre crop)", "mobilenet", "centre", 1),
+        ("MobileNetV2 (centre crop) instead of the shipped model", "mobilenet", "shipped", 1),
+        ("eight labels instead of seven (merged into seven)", "labels_8", "shipped", 1),
+    ):
+        found = [candidate(name, f"minus_{other}", key) for key in
+                 ("balanced_accuracy", "macro_auroc", "accuracy", "mel.sensitivity")]  # fmt: skip
+        if sign < 0:
+            found = [{"value": -one["value"], "low": -one["high"], "high": -one["low"]} for one in found]
+        rows.append([title, *map(signed, found)])
+    return table(["difference", "balanced accuracy", "macro AUROC", "accuracy", "melanoma recall"], rows)
+
+
+def eight_labels() -> str:
+    """Out-of-fold recall of the eight classes."""
+    found = candidates().loc[("labels_8", "out_of_fold")]
+    rows = [["balanced accuracy", describe(found.loc["balanced_accuracy"].to_dict())]]
+    rows += [[f"recall {name.partition('.')[0]} (n = {one.n:,.0f})", describe(one.to_dict())]
+             for name, one in found.iterrows() if name.endswith(".sensitivity")]  # fmt: skip
+    return table(["eight labels, out of fold", ""], rows)
+
+
+def smaller_files() -> str:
+    """What smaller files would cost, on training images, so that the test split chooses nothing."""
+    rows = []
+    for name, title in (("fp16", "16-bit weights (`model.fp16.onnx`)"), ("int8", "8-bit convolutions (not shipped)")):
+        one = manifest()["variants_judged"][name]
+        loss = {"value": one["loss"], "low": one["loss_low"], "high": one["loss_high"]}
+        size = manifest()["variants"].get(name, {}).get("bytes")
+        rows.append([title, f"{size / 1e6:.1f} MB" if size else "", describe(loss)])
+    return table(["file", "size", "loss of balanced accuracy"], rows)
+
+
+def accuracy_for_compute() -> str:
+    """Recipes of rising cost on validation folds 0 to 2."""
+    names = {"linear_probe": "linear probe, 96 px", "classic": "classic, 96 px, short",
+             "proxy": "fine-tune, 96 px, short", "size_160": "fine-tune, 160 px, short"}  # fmt: skip
+    lines = pd.read_csv(HERE / "table.csv", index_col="row").loc[list(names)]
+    points = [(line.cpu_minutes, names[row], {"value": line.balanced_accuracy, "low": line.balanced_accuracy_low,
+               "high": line.balanced_accuracy_high}) for row, line in lines.iterrows()]  # fmt: skip
+    outputs = crossval.read(OUTPUTS / "recipes" / "shipped.parquet")
+    whole = outputs.decided(outputs.decision(manifest()["config"]["referral_sensitivity"]))
+    minutes = np.mean([outputs.facts[f"fold-{fold}"]["seconds"] for fold in (0, 1, 2)]) / 60
+    points.append((minutes, "the shipped recipe", _balanced_accuracy(whole.take(whole.fold <= 2))))
+    base = lines.loc["classic", "cpu_minutes"]
+    rows = [[name, f"{cost:.1f}", f"{cost / base:.1f}", describe(figure)]
+            for cost, name, figure in sorted(points, key=lambda point: point[0])]  # fmt: skip
+    return table(["recipe", "core minutes a fold", "times classic's", "balanced accuracy"], rows)
+
+
+def _balanced_accuracy(predictions: Predictions) -> dict:
+    k = len(predictions.labels)
+    resamples = resample(predictions.lesions)
+    confusion = resamples.totals(np.eye(k * k)[predictions.y * k + predictions.predicted]).reshape(-1, k, k)
+    return summarise(confusion_metrics(confusion)["balanced_accuracy"], len(predictions))
+
+
+def ph2() -> str:
+    """The shipped model beside sklesion on another clinic's images."""
+    models = result("experiments/ph2.json")["models"]
+    rows = [[name, one["says"], describe(one["mel_nv_auroc"])] for name, one in models.items()]
+    return table(["on PH2", "", "AUROC, melanoma against nevus"], rows)
+
+
+def classic_twice() -> str:
+    """How far a second training of one recipe moved its figure."""
+    reads = pd.read_csv(HERE / "test_reads.csv")
+    first, second = reads.loc[reads["recipe"] == "classic", "balanced_accuracy"]
+    return f"`classic`, trained a second time, went from {first:.3f} to {second:.3f}"
+
+
+# ---- how fast, at what scale
+
+
+def bench() -> str:
+    """All of `make bench`."""
+    return page.tables(result("benchmarks/results/bench.json"))
+
+
+def steps() -> str:
+    """What makes a training step quicker."""
+    networks = result("benchmarks/results/steps.json")["networks"]
+    ways = ("bfloat16", "torch.compile", "two stages frozen")
+    rows = [[name, *("{ratio:.2f} ({low:.2f} to {high:.2f})".format(**found[way]) if way in found else ""
+             for way in ways)] for name, found in networks.items()]  # fmt: skip
+    return table(["images/s against the plain step", *ways], rows)
+
+
+def steps_accuracy() -> str:
+    """What two of these do to balanced accuracy."""
+    lines = pd.read_csv(HERE / "table.csv", index_col="row")
+    said = [f"{title} {line.difference:.3f} ({line.difference_low:.3f} to {line.difference_high:.3f})"
+            for title, line in (("bfloat16 on the plain CNN", lines.loc["classic_bfloat16"]),
+                                ("two stages frozen", lines.loc["freeze_2"]))]  # fmt: skip
+    return ", ".join(said)
+
+
+def device() -> str:
+    """The on-device page beside native code."""
+    found = result("benchmarks/results/device.json")
+    change, weights, two = (
+        found[name] for name in ("largest change of a probability", "weights in 16 bits", "one image, 2 threads")
+    )
+    size = sum(found["download, MB"][part] for part in ("model", "runtime", "page"))
+    native = f"{change['page against native, same frames']:.0e}".replace("e-0", "e-")
+    return table(["the on-device page", ""], [
+        ["to download", f"{size:.0f} MB"],
+        [f"largest change of a probability against native ONNX Runtime ({change['images']} images)", native],
+        ["loss of balanced accuracy by 16-bit weights, test split", describe(weights["loss"])],
+        ["an image in headless Chromium, two cores", f"{two['page, ms']:.0f} ms, "
+         f"{two['page / native, median']:.1f} times native"],
+    ])  # fmt: skip
+
+
+def processes() -> str:
+    """Two processes minus one."""
+    found = result("experiments/processes.json")
+    titles = {"val_loss": "loss", "val_balanced_accuracy": "balanced accuracy", "val_macro_auroc": "macro AUROC"}
+    rows = []
+    for key, title in titles.items():
+        one = found["metrics"][key]
+        rows.append([title, describe(one["difference"]), f"{one['deviation of differences']:.3f}",
+                     f"{one['deviation between seeds']:.3f}"])  # fmt: skip
+    return table([f"two processes minus one, {found['seeds']} seeds", "mean difference, 95% t-interval",
+                  "standard deviation of a pair's difference", "of one process between seeds"], rows)  # fmt: skip
+
+
+def rates() -> dict[str, float]:
+    """Images a second and core: scored, trained on, decoded."""
+    sections = {name: one["charts"] for name, one in result("benchmarks/results/bench.json")["sections"].items()}
+    cores = int(result("benchmarks/results/bench.json")["machine"].partition(" ")[0])
+    (lite0,) = [chart for chart in sections["Training"] if "EfficientNet-Lite0" in chart["title"]]
+    (ours,) = [bar for bar in sections["Decode and resize"][0]["bars"] if bar["name"] == "ours"]
+    return {
+        "r": round(sections["Batch scoring"][0]["measured"]["images a second and core"]),
+        "t": round(median(one["ours"] for one in lite0["rounds"]) / cores),
+        "d": round(float(ours["says"].split()[0]) / cores, -1),
+    }
+
+
+def quantity(value: float, ladder: tuple[tuple[float, str], ...] = ((1, ""),)) -> str:
+    """Two significant digits (more before the point) with the largest unit that fits: ``2.7 GB``, ``0.09``."""
+    size, unit = next((step for step in ladder if value >= step[0]), ladder[-1])
+    value /= size
+    if value < 0.01:
+        return f"< 0.01 {unit}".strip()
+    digits = max(0, 1 - int(np.floor(np.log10(value)))) if value < 10 else 0
+    return f"{value:,.{digits}f} {unit}".strip()
+
+
+def costs() -> str:
+    """What three sizes of data cost."""
+    c, bytes_, hours = COSTS | rates(), ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")), ((3600, "h"), (60, "min"))
+    lines: list[tuple[str, Callable[[float, int], str]]] = [
+        ("to read (`N · b`)", lambda n, cores: quantity(n * c["b"], bytes_)),
+        ("scoring, core-hours (`N / r`)", lambda n, cores: quantity(n / c["r"] / 3600)),
+        ("… by the clock", lambda n, cores: f"{quantity(n / c['r'] / cores, hours)} on {cores} cores"),
+        ("… cores", lambda n, cores: quantity(n / c["r"] / 3600 * c["p"])),
+        ("… single reads (`g`)", lambda n, cores: quantity(n / 1000 * c["g"])),
+        ("… leaving the region (`x`)", lambda n, cores: quantity(n * c["b"] / 1e9 * c["x"])),
+        ("cache, core-hours (`N / d`)", lambda n, cores: quantity(n / c["d"] / 3600)),
+        ("cache on disk (`3 · s² · N`)", lambda n, cores: quantity(n * 3 * c["s"] ** 2, bytes_)),
+        ("training, core-hours (`N · e / t`)", lambda n, cores: quantity(n * c["e"] / c["t"] / 3600)),
+        ("… by the clock", lambda n, cores: f"{quantity(n * c['e'] / c['t'] / cores, hours)} on {cores} cores"),
+    ]
+    rows = [[name, *(line(n, cores) for _, n, cores in SIZES)] for name, line in lines]
+    return table(["", *(title for title, _, _ in SIZES)], rows)
+
+
+def rate(letter: str) -> Callable[[], str]:
+    """A measured rate of the cost model."""
+    return lambda: f"{rates()[letter]:.0f}"
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    one.__name__.replace("_", "-"): one
+    for one in (
+        results, recipes, shipped, same_at_any_size, chosen_against, differences, eight_labels, smaller_files,
+        accuracy_for_compute, ph2, classic_twice, bench, steps, steps_accuracy, device, processes, costs,
+    )
+} | {"rate-scoring": rate("r"), "rate-training": rate("t"), "rate-decoding": rate("d")}  # fmt: skip
