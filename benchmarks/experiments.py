@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
         files = Run(arguments.output / name / f"fold-{fold}")
         key = (config.labels, config.max_images, config.seed)
         if key not in tables:
-            found = load_table(config.data, config.labels, config.exclude_official_test)
+            found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
             tables[key] = check_table(splits.take_subset(found, config.max_images, seed=config.seed)).table
         if is_kept(place(name, fold), config, tables[key].fingerprint()):
             continue

@@ -306,7 +306,7 @@ def main() -> None:
 def make(arguments: argparse.Namespace) -> None:
     """Train the parts that are asked for and not kept, then judge or ship."""
     config, name = Config.from_file(arguments.config).but(data=arguments.data), arguments.config.stem
-    found = load_table(config.data, config.labels, config.exclude_official_test)
+    found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
     fingerprint = check_table(splits.take_subset(found, config.max_images, seed=config.seed)).table.fingerprint()
     parts = arguments.parts or ROOT / "reports" / name
     wanted = [f"fold-{fold}" for fold in arguments.folds] + ([] if arguments.out_of_fold else ["final"])
