@@ -139,7 +139,10 @@ def read_everything(folder, ours) -> Counter:
         f"folder:{folder}",
         str(folder),
     ):
-        attempt("data", lambda data=data: check_table(load_table(data, words="wart=bkl"), decode=data == str(folder), workers=1))
+        attempt(
+            "data",
+            lambda data=data: check_table(load_table(data, words="wart=bkl"), decode=data == str(folder), workers=1),
+        )
     attempt("predictions", lambda: read(folder / "predictions.csv"))
     attempt("truth", lambda: read(folder / "predictions.csv", folder / "truth.csv"))
     attempt("labels", lambda: read(folder / "truth.csv", folder / "HAM10000_metadata.csv"))
