@@ -31,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
     add("--output", metavar="PLACE", help="copy the finished reports there too: a folder or URL (s3://bucket/reports)")
     add("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help="change single parameters")
     add("--labels", type=int, choices=(7, 8), help="7 HAM10000 codes or 8 ISIC Archive labels")
+    add("--label", metavar="WORD=CODE", nargs="+", action="extend", default=[],
+        help="the class that an unknown label of the data set stands for")  # fmt: skip
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--from", metavar="03", dest="start", help="run this notebook and all after it again")
     which.add_argument("--only", metavar="04", help="run this notebook alone")
@@ -48,6 +50,7 @@ def _positive(text: str) -> int:
 
 def _config(given: argparse.Namespace, preset: str, recipe: str | None, fold: int | None):
     settings = given.set if fold is None else [*given.set, f"fold={fold}"]
+    settings = [*settings, f"label_words={','.join(given.label)}"] if given.label else settings
     return pipeline.resolve(
         ROOT / "configs", preset=preset, recipe=recipe, data=given.data, labels=given.labels, settings=settings
     )

@@ -50,7 +50,7 @@ METADATA = ("age", "sex", "site")
 
 def checked_table(config: Config) -> LesionTable:
     """The images that a configuration trains on, without broken ones."""
-    found = load_table(config.data, config.labels, config.exclude_official_test)
+    found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
     return check_table(splits.take_subset(found, config.max_images, seed=config.seed)).table
 
 

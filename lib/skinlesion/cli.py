@@ -47,6 +47,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     check = commands.add_parser("check", help="find what is wrong with a data set")
     check.add_argument("data", metavar="PATH", help="a data set, or demo; kind:path forces its kind")
     check.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8 labels")
+    _add_label(check)
     check.add_argument("--no-decode", action="store_true", help="trust the images, look at the table only")
     check.add_argument("--output", default="data_check.csv", help="where to list the problems (%(default)s)")
     check.set_defaults(run_command=data_check)
@@ -68,9 +69,15 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     demo.set_defaults(run_command=data_demo)
 
 
+def _add_label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--label", metavar="WORD=CODE", nargs="+", action="extend", default=[],
+                        help="the class that an unknown label of the data stands for")  # fmt: skip
+
+
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="PATH", help="a data set, or demo (the recipe's by default)")
     parser.add_argument("--config", default="quick", metavar="F", help="a recipe in configs/ or a JSON file (quick)")
+    _add_label(parser)
     parser.add_argument("--run", required=True, metavar="DIR", help="the run's folder")
     parser.add_argument("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help="change parameters")
     parser.set_defaults(run_command=train)
@@ -79,6 +86,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 def _add_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="PATH", help="a data set, or demo (the recipe's by default)")
     parser.add_argument("--config", default="quick", metavar="F", help="the recipe that the space changes (quick)")
+    _add_label(parser)
     parser.add_argument("--space", required=True, metavar="F", help="a JSON file: what to draw from, by parameter")
     parser.add_argument("--run", required=True, metavar="DIR", help="the sweep's folder; go on there if interrupted")
     parser.add_argument("--trials", type=int, default=20, metavar="N", help="until there are so many (%(default)s)")
@@ -96,6 +104,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prevalence", type=float, default=0.02, metavar="P",
                         help="share of malignant lesions for the plain words (%(default)s)")  # fmt: skip
     parser.add_argument("--split", default="test", help="which one, where the predictions name splits (%(default)s)")
+    _add_label(parser)
     parser.set_defaults(run_command=evaluate)
 
 
@@ -105,6 +114,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shared", action="store_true", help="where images differ: compare on those that all share")
     parser.add_argument("--output", default="comparison", metavar="DIR", help="where it goes (%(default)s)")
     parser.add_argument("--split", default="test", help="which one, where predictions name splits (%(default)s)")
+    _add_label(parser)
     parser.set_defaults(run_command=compare)
 
 
@@ -113,14 +123,13 @@ def _add_external(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="DIR", help="a model folder (the shipped model by default)")
     parser.add_argument("--output", required=True, metavar="DIR", help="where predictions, figures and numbers go")
     parser.add_argument("--training", metavar="PATH", help="the training data, to leave out what they hold too")
-    parser.add_argument("--label", metavar="WORD=CODE", nargs="+", action="extend", default=[],
-                        help="what a label of the data set means, where that isn't known")  # fmt: skip
+    _add_label(parser)
     parser.add_argument("--card", action="store_true", help="put the figures into the model's manifest and card")
     parser.set_defaults(run_command=external)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="JPEG, PNG, WebP or TIFF files")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="JPEG, PNG, WebP, BMP or TIFF files")
     parser.add_argument("--model", metavar="DIR", help="a model folder (the shipped model by default)")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table", help="%(default)s")
     parser.add_argument("--output", metavar="F", help="a file, instead of the screen")
@@ -146,7 +155,8 @@ def _recipe(arguments: argparse.Namespace):
     from skinlesion.pipeline import resolve
 
     configs = Path(skinlesion.__file__).parents[2] / "configs"
-    return resolve(configs, recipe=arguments.config, data=arguments.data, settings=arguments.set)
+    settings = [*arguments.set, f"label_words={','.join(arguments.label)}"] if arguments.label else arguments.set
+    return resolve(configs, recipe=arguments.config, data=arguments.data, settings=settings)
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -189,13 +199,16 @@ def evaluate(arguments: argparse.Namespace) -> int:
         arguments.output,
         prevalence=arguments.prevalence,
         split=arguments.split,
+        words=arguments.label,
     )
 
 
 def compare(arguments: argparse.Namespace) -> int:
     from skinlesion.commands.evaluate import compare as compare_runs
 
-    return compare_runs(arguments.runs, arguments.labels, arguments.output, arguments.shared, arguments.split)
+    return compare_runs(
+        arguments.runs, arguments.labels, arguments.output, arguments.shared, arguments.split, words=arguments.label
+    )
 
 
 def external(arguments: argparse.Namespace) -> int:
@@ -230,20 +243,16 @@ def score(arguments: argparse.Namespace) -> int:
 
 
 def data_check(arguments: argparse.Namespace) -> int:
+    from skinlesion.core.tables import counted
     from skinlesion.data.check import check_table
     from skinlesion.data.sources import load_table
 
-    table = load_table(arguments.data, arguments.labels)
+    table = load_table(arguments.data, arguments.labels, words=arguments.label)
     check = check_table(table, decode=not arguments.no_decode, progress=sys.stderr.isatty())
-    counts = ", ".join(f"{code} {count:,}" for code, count in check.table.counts().items())
-    lesions = f" of {check.table.frame['lesion_id'].nunique():,} lesions" if check.table.has_lesions else ""
-    print(f"{check.table.source} at {check.table.location}")
-    print(f"{len(check.table):,} images{lesions} can be used: {counts}")
-    for note in check.table.notes:
-        print(note)
-    print(f"\n{check.summary.to_string(index=False)}\n")
+    print(check.describe())
     check.write(arguments.output)
-    print(f"{len(check.problems):,} problems are listed in {arguments.output}")
+    listed = "is listed" if len(check.problems) == 1 else "are listed"
+    print(f"\n{counted(len(check.problems), 'problem')} {listed} in {arguments.output}")
     return 0
 
 

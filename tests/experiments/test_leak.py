@@ -16,6 +16,7 @@ from skinlesion.evaluation.leak import COLUMNS, describe_inflation, read_leak
 from skinlesion.evaluation.plots.external_validation import leakage_figure
 from small import small_table
 
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     table = small_table(tmp_path_factory.mktemp("images"), lesions=14)
@@ -82,7 +83,9 @@ def test_inflation_is_described_with_its_interval_and_whether_it_is_significant(
     rows = pd.DataFrame({"folds": ["0 1"] * 2, "balanced_accuracy": [0.75, 0.7], "inflation": [0.05, 0.0],
                          "inflation_low": [0.01, 0.0], "inflation_high": [0.09, 0.0]})  # fmt: skip
     text = describe_inflation(rows)
-    assert "0.750 instead of the 0.700 of the careful split: an inflation of 0.050 (0.010 to 0.090), on 2 of five" in text
+    assert (
+        "0.750 instead of the 0.700 of the careful split: an inflation of 0.050 (0.010 to 0.090), on 2 of five" in text
+    )
     assert "excludes 0" in text
     assert "not significant" in describe_inflation(rows.assign(inflation_low=[-0.01, 0.0]))
 

@@ -158,6 +158,7 @@ NOT_IN_THE_KEY = {
     "data",
     "max_images",
     "exclude_official_test",
+    "label_words",
     "split_file",
     "start",
     "crops",

@@ -28,12 +28,13 @@ def evaluate(
     replicates: int = 2000,
     prevalence: float = PREVALENCE,
     split: str = "test",
+    words: Sequence[str] = (),
 ) -> int:
     """Evaluate predictions (one split of them where they name splits), write the results, print a summary.
 
     Parameters
     ----------
-    predictions, labels : see :func:`skinlesion.evaluation.predictions.read`
+    predictions, labels, words : see :func:`skinlesion.evaluation.predictions.read`
     output : folder for ``metrics.json``, ``report.html`` and ``figures/``
     prevalence : fraction of malignant lesions in the population that plain words and decision curve speak of
 
@@ -48,7 +49,7 @@ def evaluate(
     ConfigError
         If the prevalence is no fraction.
     """
-    everything = read(predictions, labels)
+    everything = read(predictions, labels, words)
     name = Path(predictions).name
     return write_evaluation(everything, output, name, prevalence=prevalence, split=split, replicates=replicates)
 
@@ -117,12 +118,13 @@ def compare(
     shared: bool = False,
     split: str = "test",
     replicates: int = 2000,
+    words: Sequence[str] = (),
 ) -> int:
     """Compare runs on the same lesions: one table, one figure of paired differences to the first; print the table.
 
     Parameters
     ----------
-    places, labels, split : see :func:`skinlesion.evaluation.compare.load`
+    places, labels, split, words : see :func:`skinlesion.evaluation.compare.load`
     output : folder for ``comparison.json``, ``report.html`` and ``figures/differences.png``
     shared : compare on the images that all runs share, where they differ
 
@@ -131,7 +133,7 @@ def compare(
     DataError
         If there are fewer than two runs, files break the contract, or images, truths or classes differ.
     """
-    runs = comparing.load(list(places), labels, split)
+    runs = comparing.load(list(places), labels, split, words)
     found = comparing.compare(comparing.shared(runs) if shared else runs, replicates)
     run, first = Run(output), next(iter(found.metrics))
     figure, alt = plots.differences(found)

@@ -7,11 +7,11 @@ import io
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import PurePath
 
 from skinlesion.core import images as door
 from skinlesion.core.errors import ImageError
 from skinlesion.core.runs import write_text
+from skinlesion.core.tables import image_ids
 from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS, LabelSet
 from skinlesion.serving.predictor import Prediction, Predictor
 
@@ -32,6 +32,7 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
     format : str
         ``table`` for people; ``json``, an array with one object an image; ``csv``, the ISIC 2018 Task 3 submission
         format with normalised decision scores, in which unreadable images are left out and named on standard error.
+        Images are called by their names without ending, or by their paths where two have one name.
     output : str or None
         A file, replaced only once everything is ready; standard output where None.
 
@@ -81,9 +82,10 @@ def _csv(answers: list[Answer], labels: LabelSet) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *columns])
-    for path, answer in answers:
+    names = image_ids([path for path, _ in answers])
+    for name, (_, answer) in zip(names, answers, strict=True):
         if isinstance(answer, Prediction):
-            writer.writerow([PurePath(path).stem, *(answer.scores[column.lower()] for column in columns)])
+            writer.writerow([name, *(answer.scores[column.lower()] for column in columns)])
     return text.getvalue()
 
 

@@ -83,7 +83,7 @@ def prepare(config: Config, run: Run, progress: bool) -> None:
     first_network(config, len(label_set(config.labels)))
     for teacher in teacher_runs(config):
         check_split(teacher, config)
-    found = load_table(config.data, config.labels, config.exclude_official_test)
+    found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
     check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
     table = check.table
     split, origin = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)

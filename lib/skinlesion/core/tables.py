@@ -11,12 +11,15 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.images import SUFFIXES, read_bytes
+
+if TYPE_CHECKING:  # pandas takes a third of a second to load, and those who only need ids don't need it
+    import pandas as pd
 
 MAX_BYTES = 512 * 2**20  # of one table; predictions for 400,000 images take about 120 MB
 SEPARATORS = (",", ";", "\t", "|")
@@ -48,6 +51,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     DataError
         Where there is no such file, it is no text, or its rows do not fit its header.
     """
+    import pandas as pd
+
     text, separator = _split_off_separator(_text(path))
     if separator is None:
         separator = _separator(text)
@@ -280,5 +285,5 @@ def some(names: Iterable, at_most: int = 5) -> str:
 
 def counted(number: int, word: str) -> str:
     """``1 class``, ``2 classes``, ``1,234 images``."""
-    plural = word + "es" if word.endswith(("s", "x", "ch")) else word + "s"
+    plural = word[:-1] + "ies" if word.endswith("y") else word + ("es" if word.endswith(("s", "x", "ch")) else "s")
     return f"{number:,} {word if number == 1 else plural}"

@@ -256,10 +256,11 @@ def parse_words(pairs: str | Iterable[str]) -> dict[str, str]:
         For a text that is not written ``WORD=CODE``, or a code of no class.
     """
     found: dict[str, str] = {}
-    for text in pairs.split(",") if isinstance(pairs, str) else pairs:
+    # a word may hold a comma itself: "Nevus, NOS=nv,wart=bkl"
+    for text in re.findall(r"[^=]+=[^,=]*|[^=]+$", pairs) if isinstance(pairs, str) else pairs:
         if not text.strip():
             continue
-        word, mark, code = (part.strip() for part in text.rpartition("="))
+        word, mark, code = (part.strip(" ,") for part in text.rpartition("="))
         if not (mark and word and code):
             raise ConfigError(f"{text!r} must be written WORD=CODE, as in 'Spitz nevus=nv'")
         found[word] = code.lower()

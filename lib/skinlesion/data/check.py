@@ -78,6 +78,18 @@ class Check:
     summary: pd.DataFrame
     profiles: dict[str, int] = field(default_factory=dict)
 
+    def describe(self) -> str:
+        """What ``skinlesion data check`` prints: the images that can be used, notes, and what was left out and why."""
+        table, lines = self.table, []
+        counts = ", ".join(f"{code} {count:,}" for code, count in table.counts().items())
+        lesions = f" of {counted(table.frame['lesion_id'].nunique(), 'lesion')}" if table.has_lesions else ""
+        lines += [f"{table.source} at {table.location}"]
+        lines += [f"{counted(len(table), 'image')}{lesions} can be used: {counts}", *table.notes]
+        lines += [f"Colour profiles: {counted(count, 'image')} {use}." for use, count in self.profiles.items()]
+        beside = ", ".join(counted(count, sort) for sort, count in table.passed_over.items())
+        lines += [f"Not counted as images: {beside or 'no file'}.", "", self.summary.to_string(index=False)]
+        return "\n".join(lines)
+
     def write(self, path: str | Path) -> None:
         """Write the problems as CSV, whole or not at all."""
         with atomic(path) as temporary:

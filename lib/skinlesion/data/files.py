@@ -102,7 +102,7 @@ class Files:
 def find_files(place: Path) -> Files:
     """List a folder, :data:`DEPTH` levels deep, with the zip archives in it; or one zip archive; or one file.
 
-    Links are followed, each folder once. Hidden files that are no images, and what macOS adds to archives, are no part
+    Links are followed. Hidden files that are no images, and what macOS adds to archives, are no part
     of a data set.
 
     Raises
@@ -139,19 +139,18 @@ def list_files(place: Path) -> list[str]:
 
 
 def _walk(place: Path) -> Iterator[tuple[str, tuple[str, str] | None]]:
-    """Every file below a folder, or why something there is left out; linked folders after all others."""
+    """Every file below a folder, or why something there is left out. Links are followed, but not in a circle."""
     if place.is_file():
         yield str(place), None
         return
-    seen: set[tuple[int, int]] = set()
-    waiting, links = [(place, 0)], []
-    while waiting or links:
-        folder, depth = waiting.pop() if waiting else links.pop(0)
+    waiting: list[tuple[Path, tuple]] = [(place, ())]
+    while waiting:
+        folder, above = waiting.pop()
         status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            yield str(folder), (LINK, "it leads to a folder that is read already")
+        if (status.st_dev, status.st_ino) in above:
+            yield str(folder), (LINK, "it leads back to a folder that it is in")
             continue
-        seen.add((status.st_dev, status.st_ino))
+        above, depth = (*above, (status.st_dev, status.st_ino)), len(above)
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -164,7 +163,7 @@ def _walk(place: Path) -> Iterator[tuple[str, tuple[str, str] | None]]:
                 elif depth == DEPTH:
                     yield entry.path, (TOO_DEEP, f"more than {DEPTH} folders below {place}; name a folder nearer to it")
                 else:
-                    (links if entry.is_symlink() else waiting).append((Path(entry.path), depth + 1))
+                    waiting.append((Path(entry.path), above))
             elif entry.is_file():
                 yield entry.path, None
             elif entry.is_symlink():

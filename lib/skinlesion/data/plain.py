@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.tables import image_ids, image_name, need_rows, read_table
+from skinlesion.core.tables import image_ids, image_name, need_rows, read_table, slashes
 from skinlesion.core.taxonomy import LabelSet, label_finder
 from skinlesion.data.files import Files, ImageIndex, file_name, find_files
 from skinlesion.data.locate import locate
@@ -127,6 +127,7 @@ def load_csv(path: Path, labels: LabelSet, words: Mapping[str, str] | None = Non
     rows = _meanings(given, path)
     has_ids, has_lesions = "image_id" in rows, "lesion_id" in rows
     written = rows["path"] if "path" in rows else rows["image_id"]
+    rows["sought"] = written.map(slashes)
     rows["path"] = locate(list(written), path.parent, index)
     if not has_ids:
         rows["image_id"] = image_ids(list(written))

@@ -53,7 +53,7 @@ def tabulate(
     ----------
     rows : DataFrame of str
         ``image_id``, ``path`` (``""`` where there is no image), ``word`` (the source's own label) and ``label`` (the
-        code it stands for, or None); perhaps ``lesion_id, age, sex, site, dx_type``, and ``problem`` and ``detail``
+        code it stands for, or None); perhaps ``sought`` (what ``index`` was asked for, if not the id), ``lesion_id, age, sex, site, dx_type``, and ``problem`` and ``detail``
         (a reader's own reason to set a row aside, or ``""``).
     index : ImageIndex, optional
         The images that were found; what had to be left out is listed.
@@ -120,7 +120,7 @@ def _find_problems(rows: pd.DataFrame, labels: LabelSet, resolved: dict) -> tupl
     detail = rows["detail"].copy() if "detail" in rows else pd.Series("", index=rows.index)
     same_id, same_file = (rows.groupby(name, sort=False) for name in ("image_id", "path"))
     shared = (rows["path"] != "") & (same_file["image_id"].transform("nunique") > 1)
-    refused = [resolved.get(name, ("", "")) for name in rows["image_id"]]
+    refused = [resolved.get(name, ("", "")) for name in rows["sought" if "sought" in rows else "image_id"]]
     several = pd.Series([note[0] == SEVERAL_FILES for note in refused], index=rows.index, dtype=bool)
     no_code = rows["label"].isna()
     without = no_code & rows["word"].map(lambda word: diagnosis(word) is not None).astype(bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,6 +101,7 @@ def detect(data: str) -> tuple[str, Path]:
     raise DataError(
         f"{place} fits no kind of data set. {_contents(place)} Needed is one of\n{needs}\n"
         + (f"If {tables[0].name} lists the images, give {tables[0]}.\n" if tables else "")
+        + _left_out(place)
         + f"A kind can be forced by writing it before the path, as in folder:{place}"
     )
 
@@ -183,6 +185,15 @@ def _contents(place: Path) -> str:
         return "It is empty."
     more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
     return f"It holds {', '.join(names[:8])}{more}."
+
+
+def _left_out(place: Path) -> str:
+    """What of a folder could not be read, and the first reason of each kind; ``""`` where nothing was left out."""
+    problems = find_files(place).left_out if place.is_dir() else []
+    first = {kind: detail for _, kind, detail in reversed(problems)}
+    count = Counter(kind for _, kind, _ in problems)
+    told = "; ".join(f"{count[kind]:,} x {kind} ({detail})" for kind, detail in first.items())
+    return f"Left out: {told}.\n" if told else ""
 
 
 def _without_official_test(table: LesionTable) -> LesionTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -150,13 +151,16 @@ def shared(runs: dict[str, Predictions]) -> dict[str, Predictions]:
     return result
 
 
-def load(places: list[str], labels: str | Path | None = None, split: str = "test") -> dict[str, Predictions]:
+def load(
+    places: list[str], labels: str | Path | None = None, split: str = "test", words: Iterable[str] = ()
+) -> dict[str, Predictions]:
     """Read run folders or predictions files; of those that name splits, one split.
 
     Parameters
     ----------
     places : folders with a ``predictions.csv``, or files as :func:`skinlesion.evaluation.predictions.read` takes them
     labels : where the truth comes from, for files that hold none
+    words : ``WORD=CODE`` texts, as :func:`skinlesion.evaluation.predictions.read` takes them
 
     Returns
     -------
@@ -173,7 +177,7 @@ def load(places: list[str], labels: str | Path | None = None, split: str = "test
         files.append(Run(path).need(Run(path).predictions, "04_evaluation") if path.is_dir() else path)
     runs = {}
     for name, path in zip(_names(files), files, strict=True):
-        everything = read(path, labels)
+        everything = read(path, labels, words)
         runs[name] = everything.of(split) if (everything.split != "").any() else everything
     return runs
 

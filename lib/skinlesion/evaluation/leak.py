@@ -19,7 +19,7 @@ COLUMNS = (
 def read_leak(path: str | Path) -> pd.DataFrame:
     """One row a way to split: the metrics of the same recipe, with 95% intervals over lesions.
 
-    ``leaked`` is the share of tested images whose lesion (or near-duplicate) has an image in training; 
+    ``leaked`` is the share of tested images whose lesion (or near-duplicate) has an image in training;
     ``inflation``, the balanced accuracy above that of the most careful split, with the interval of the difference.
 
     Parameters

@@ -41,7 +41,7 @@ SCORE = "val_balanced_accuracy"
 REDUCTION = 3  # of each rung's trials, one in three goes on; a rung is three times as many epochs as the one before
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 #: What decides where results lie or what they are judged by: a space that changed these would compare unlike things.
-_FIXED = ("data", "labels", "split_file", "fold", "max_images", "exclude_official_test")
+_FIXED = ("data", "labels", "split_file", "fold", "max_images", "exclude_official_test", "label_words")
 
 
 def sweep(config: Config, space: dict, folder: Path, trials: int, *, progress: bool = True) -> int:

@@ -68,7 +68,7 @@ def check_split(run: Run, config: Config) -> None:
         return
     names: tuple[str, ...] = ("labels", "split_file")
     if not config.split_file:
-        names += ("data", "seed", "max_images", "exclude_official_test")
+        names += ("data", "seed", "max_images", "exclude_official_test", "label_words")
     if not config.split_file and config.fold != -1:
         names += ("fold",)
     other = [name for name in names if _settled(earlier, name) != _settled(config, name)]
