@@ -13,7 +13,7 @@ from skinlesion.core.taxonomy import LabelSet
 TYPES = tuple(f"image/{name.lower()}" for name in images.FORMATS)
 
 #: Statuses that any address may answer with: what went wrong has little to do with what was asked.
-ANYWHERE = (400, 431, 500)
+ANYWHERE = (400, 500)
 
 
 def describe(labels: LabelSet, config: Mapping) -> dict:
@@ -159,6 +159,20 @@ def _model(labels: LabelSet, shares: dict, sha256: dict) -> dict:
             "licence": text,
         },
     )
+
+
+def kind(schema: dict) -> str:
+    """What a schema admits, in a few words for the API page."""
+    if "const" in schema:
+        return repr(schema["const"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if schema.get("type") == "array":
+        return f"array of {kind(schema['items'])}"
+    words = schema["$ref"].rpartition("/")[2] if "$ref" in schema else schema["type"]
+    if "maximum" in schema:
+        return f"{words}, {schema['minimum']} to {schema['maximum']}"
+    return f"{words}, {schema['minimum']} or more" if "minimum" in schema else words
 
 
 def _problem(status: int) -> dict:

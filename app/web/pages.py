@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 from flask import Blueprint, current_app, g, render_template, request
 from markupsafe import Markup
 
 from app import examples, present
-from app.web import markdown, openapi, reference, uploads
+from app.web import markdown, openapi, uploads
 from app.web.problems import status_of
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
-from skinlesion.export.card import model_card
-from skinlesion.serving.manifest import Manifest
+from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Prediction, mean_prediction
 
 blueprint = Blueprint("pages", __name__, template_folder="../templates")  # those that the front ends share
@@ -40,14 +40,9 @@ def wording() -> dict:
     }
 
 
-@blueprint.app_template_filter("percent")
-def percent(share: float) -> str:
-    return present.percent(share)
-
-
-@blueprint.app_template_filter("inline")
-def inline(text: str) -> Markup:
-    return markdown.inline(text)
+blueprint.add_app_template_filter(present.percent, "percent")
+blueprint.add_app_template_filter(markdown.inline, "inline")
+blueprint.add_app_template_filter(openapi.kind, "kind")
 
 
 @blueprint.get("/")
@@ -84,7 +79,7 @@ def about():
     manifest = g.predictor.manifest
     return render_template(
         "about.html",
-        card=_card(manifest),
+        card=_card(),
         measured=present.measured(manifest),
         frame=images.seen(manifest.fit, manifest.crops),
     )
@@ -93,12 +88,7 @@ def about():
 @blueprint.get("/api")
 def api():
     document = openapi.describe(g.predictor.manifest.labels, current_app.config)
-    return render_template(
-        "api.html",
-        about=document["info"]["description"],
-        operations=reference.operations(document),
-        schemas=reference.schemas(document),
-    )
+    return render_template("api.html", document=document, **document["components"])
 
 
 @blueprint.get("/privacy")
@@ -138,12 +128,10 @@ def _download(
     return "data:application/json;base64," + base64.b64encode(text.encode()).decode()
 
 
-def _card(manifest: Manifest) -> Markup | None:
-    """The model card; None where the manifest holds less than one needs, for it is no part of what predictions need."""
-    try:
-        return markdown.render(model_card(manifest.content), below=1)
-    except (KeyError, TypeError, AttributeError):
-        return None
+def _card() -> Markup | None:
+    """The card in the model's folder; None where it has none, for predictions need none."""
+    path = Path(current_app.config["MODEL"] or PRETRAINED).expanduser() / "MODEL_CARD.md"
+    return markdown.render(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _form(error: str | None = None) -> str:

@@ -20,7 +20,6 @@ def from_environment(environ: Mapping[str, str], host: str = "127.0.0.1") -> dic
     ----------
     environ : mapping of str to str
         ``SKINLESION_TOKENS``: bearer tokens for the API, separated by commas; without any, the API is open.
-        ``SKINLESION_SECRET``: signs forms; without it, one is drawn at each start.
         ``SKINLESION_HOSTS``: host names to answer for, separated by commas, beside ``host`` and the loopback names.
         ``SKINLESION_RATE``: requests a minute and client address; 0 is no limit.
     host : str
@@ -39,8 +38,6 @@ def from_environment(environ: Mapping[str, str], host: str = "127.0.0.1") -> dic
             "SKINLESION_TOKENS must be bearer tokens separated by commas (letters, digits and -._~+/); make one with "
             "`python -c 'import secrets; print(secrets.token_urlsafe())'`"
         )
-    if secret := environ.get("SKINLESION_SECRET"):
-        config["SECRET_KEY"] = secret
     rate = environ.get("SKINLESION_RATE") or str(0 if host.lower() in LOOPBACK else RATE)
     if not re.fullmatch("[0-9]{1,9}", rate):
         raise ConfigError(f"SKINLESION_RATE must be a whole number of requests a minute, 0 for no limit, not {rate!r}")

@@ -68,9 +68,8 @@ def _decode(name: str, data: bytes, room: int) -> Upload:
     try:
         return Upload(name, frame=images.decode(data, max_pixels=min(most, room)))
     except ImageError as error:
+        text = str(error)
         if error.code == "too-many-pixels" and room < most:
             together = current_app.config["MAX_REQUEST_PIXELS"]
-            error = ImageError(
-                error.code, f"the images have more than {together:,} pixels together; send fewer at a time"
-            )
-        return Upload(name, error=error)
+            text = f"the images have more than {together:,} pixels together; send fewer at a time"
+        return Upload(name, error=ImageError(error.code, text))  # a new one: a traceback keeps the file in memory
