@@ -18,7 +18,7 @@ PUBLIC = (
 
 @blueprint.post("/api/v1/predict")
 def predict():
-    """Predict every image of the request, or none: one that cannot be used fails the whole, and is named."""
+    """Predict every image of the request, or none: the error tells which one cannot be used."""
     received = uploads.receive()
     for index, upload in enumerate(received):
         if upload.error:
@@ -33,7 +33,7 @@ def predict():
 
 @blueprint.get("/api/v1/model")
 def model():
-    """What is known of the model: labels, operating point, figures and terms."""
+    """The model: labels, referral threshold, figures and terms."""
     content = g.predictor.manifest.content
     return jsonify({name: content[name] for name in PUBLIC if name in content})
 

@@ -1,4 +1,4 @@
-"""The pages: a form and the answer to it, and what there is to read. All of them work without JavaScript."""
+"""The pages: a form and its results, and what there is to read. All of them work without JavaScript."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def form():
 
 
 @blueprint.post("/")
-def answer():
-    """Every image gets its answer or its error; the status is that of the first error."""
+def classify():
+    """Every image gets its prediction or its error; the status is that of the first error."""
     try:
         received = _received()
     except ImageError:
@@ -60,22 +60,22 @@ def answer():
     manifest = g.predictor.manifest
     predictions = g.predictor.predict([upload.frame for upload in received if upload.error is None])
     rest = iter(predictions)
-    answers = [(upload, None if upload.error else next(rest)) for upload in received]
+    results = [(upload, None if upload.error else next(rest)) for upload in received]
     combine = "combine" in request.form and len(predictions) > 1
     average = mean_prediction(predictions, manifest) if combine else None
     page = render_template(
         "result.html",
-        results=[_result(upload, prediction, manifest) for upload, prediction in answers],
+        results=[_result(upload, prediction, manifest) for upload, prediction in results],
         average=average and present.result(f"Average of {len(predictions)} images", None, average, manifest),
-        download=_download(answers, average, manifest),
-        answered=datetime.now(UTC),
+        download=_download(results, average, manifest),
+        predicted_at=datetime.now(UTC),
     )
     return page, next((status_of(upload.error) for upload in received if upload.error), 200)
 
 
 @blueprint.get("/about")
 def about():
-    """How an answer comes about, and the card of the model that gives it."""
+    """How a prediction is made, and the card of the model that makes it."""
     manifest = g.predictor.manifest
     return render_template(
         "about.html",
@@ -112,14 +112,14 @@ def _result(upload: uploads.Upload, prediction: Prediction | None, manifest: Man
 
 
 def _download(
-    answers: list[tuple[uploads.Upload, Prediction | None]], average: Prediction | None, manifest: Manifest
+    results: list[tuple[uploads.Upload, Prediction | None]], average: Prediction | None, manifest: Manifest
 ) -> str:
-    """The answers as a ``data:`` URL: what the API says, with each image's name, and the average if wanted."""
+    """The results as a ``data:`` URL: as from the API, with each image's name, and the average if wanted."""
     content = {
         "model": manifest.identity,
         "predictions": [
             {"image": upload.name, **(prediction.to_dict() if prediction else {"error": str(upload.error)})}
-            for upload, prediction in answers
+            for upload, prediction in results
         ],
     }
     if average:
@@ -136,7 +136,7 @@ def _card() -> Markup | None:
 
 def _form(error: str | None = None) -> str:
     limits = {
-        "formats": ", ".join(images.FORMATS),
+        "formats": images.format_names(),
         "accept": ",".join(f"image/{name.lower()}" for name in images.FORMATS),
         "bytes": images.MAX_BYTES,
         "megabytes": images.MAX_BYTES // 2**20,

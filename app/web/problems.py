@@ -13,7 +13,7 @@ from skinlesion.core.errors import ImageError
 CODES = {
     "bad-request": (400, "The request is malformed."),
     "missing": (400, "No image was sent in the multipart field `image`."),
-    "untrusted-host": (400, "The server does not answer for this host name."),
+    "untrusted-host": (400, "The server does not accept this host name."),
     "unauthorized": (401, "The bearer token is missing or wrong."),
     "forbidden": (403, "A browser sent the request from another web site."),
     "not-found": (404, "There is nothing at this address."),

@@ -171,7 +171,7 @@ def test_watching_is_no_reassurance_about_an_image_unlike_the_training_data(pred
     }
     assert advice["refer", True] == advice["refer", False] == "Refer to a dermatologist"
     assert advice["watch", True] == "Watch for changes"
-    assert "as far as this answer can be relied on" in advice["watch", False]
+    assert "as far as this result can be relied on" in advice["watch", False]
 
 
 @pytest.mark.parametrize(("where", "flatters"), [("validation", True), ("test", False)])
@@ -316,6 +316,6 @@ def test_api_page_shows_everything_that_the_document_describes(client, predictor
 def test_every_page_names_the_model_and_where_one_is(client, path):
     page = client.get(path).text
     assert "2026.01.02-0123abcd" in plain(page)
-    assert "no medical device" in page
+    assert "not a medical device" in page
     assert re.findall('href="([^"]+)" aria-current="page"', page) == ([path] if path != "/nowhere" else [])
     assert not re.search(r"<style|<script(?! type=\"module\" src=)| style=| on\w+=", page)  # which the policy forbids

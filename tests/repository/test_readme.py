@@ -130,9 +130,7 @@ def test_every_command_is_run_by_a_test(command):
             text += next(REPOSITORY.glob(f"tests/*/{name}")).read_text(encoding="utf-8")
         else:
             assert callable(globals()[name])
-            text += Path(__file__).read_text(encoding="utf-8") + " ".join(
-                the(beginning)
-            )  # it runs these
+            text += Path(__file__).read_text(encoding="utf-8") + " ".join(the(beginning))  # it runs these
     assert not [option for option in options(command) if option not in text]
 
 
