@@ -1,4 +1,4 @@
-"""What a prediction says to a person: the one wording that the Flask page and the Voila view share."""
+"""A prediction in words for people: the one wording that the Flask page and the Voila view share."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ UNSURE = 0.5
 
 SYNTHETIC = (
     "This model was trained on synthetic demo images. It shows how the software works; "
-    "what it says about real skin means nothing."
+    "its predictions for real skin mean nothing."
 )
 RESEARCH = (
-    "Research software, no medical device. It replaces no examination; see a doctor about any lesion that worries you."
+    "Research software, not a medical device. It does not replace an examination; "
+    "see a doctor about any lesion that worries you."
 )
 SCORES = (
-    "Probabilities are calibrated on images like those the model has learnt from: of all that get 30%, about 30% are "
-    "of that class. Decision scores weigh rare classes up, so that none is overlooked, and only serve to choose the "
-    "class; they are no probabilities."
+    "Probabilities are calibrated on images like the training images: "
+    "of all that get 30%, about 30% are of that class. Decision scores give rare classes more weight, "
+    "so that none is overlooked, and serve only to choose the class; they are not probabilities."
 )
 
 
@@ -40,9 +41,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """One image as the templates show it: an answer, or the ``error`` that says why there is none.
+    """One image as the templates show it: a prediction, or the ``error`` that says why there is none.
 
-    ``warning`` says why not to rely on the answer at all, ``notices`` what else to know before believing it.
+    ``warning`` says why not to rely on the result at all, ``notices`` what else to know before believing it.
     ``preview`` and ``overlay`` are ``data:`` URLs. An average of several images has neither; an ``overlay`` is
     missing too where the network has no activation map, or nothing in it speaks for the class.
     """
@@ -59,7 +60,7 @@ class Result:
     notices: tuple[str, ...] = ()
     overlay: str | None = None
     measured: str = ""
-    operating_point: float = 0.0
+    referral_threshold: float = 0.0
 
 
 def result(title: str, frame: np.ndarray | None, prediction: Prediction, manifest: Manifest) -> Result:
@@ -84,14 +85,14 @@ def result(title: str, frame: np.ndarray | None, prediction: Prediction, manifes
         notices=tuple(_notices(prediction, rows)),
         overlay=overlay,
         measured=measured(manifest),
-        operating_point=manifest.decision.referral_threshold,
+        referral_threshold=manifest.decision.referral_threshold,
     )
 
 
 def _advice(prediction: Prediction) -> str:
     if prediction.referral == "refer":
         return "Refer to a dermatologist"
-    return "Watch for changes" if prediction.in_domain else "Watch, as far as this answer can be relied on"
+    return "Watch for changes" if prediction.in_domain else "Watch, as far as this result can be relied on"
 
 
 def reason(prediction: Prediction, manifest: Manifest) -> str:
@@ -99,19 +100,19 @@ def reason(prediction: Prediction, manifest: Manifest) -> str:
     side = "at or above" if prediction.referral == "refer" else "below"
     return (
         f"The probability of a malignant or pre-malignant lesion is {percent(prediction.malignant_probability)}, "
-        f"{side} this model's operating point of {percent(manifest.decision.referral_threshold)}."
+        f"{side} this model's referral threshold of {percent(manifest.decision.referral_threshold)}."
     )
 
 
 def measured(manifest: Manifest) -> str:
-    """What the operating point was measured to do, on which images; empty where nothing was measured."""
+    """What the referral threshold was measured to do, on which images; empty where nothing was measured."""
     figures = [_figure(name, manifest.referral[name]) for name in ("sensitivity", "specificity")]
     parts = [figure for figure in figures if figure]
     if not parts:
         return ""
     text = f"Measured there: {'; '.join(parts)}."
     if manifest.content.get("measured_on") == "validation":
-        text += " These are the validation images that the operating point was chosen on, so the figures flatter."
+        text += " These are the validation images that the threshold was chosen on, so the figures are optimistic."
     return text
 
 
@@ -136,8 +137,8 @@ def _figure(name: str, figure: dict) -> str | None:
 def _warning(*, several: bool) -> str:
     which = "At least one of these images" if several else "This image"
     return (
-        f"{which} does not look like the dermatoscopic images the model has learnt from. "
-        "Do not rely on this answer; check that it was taken through a dermatoscope and shows one lesion."
+        f"{which} does not look like the dermatoscopic images that the model was trained on. "
+        "Do not rely on this result; check that it was taken through a dermatoscope and shows one lesion."
     )
 
 
@@ -151,7 +152,8 @@ def _notices(prediction: Prediction, rows: list[Row]) -> list[str]:
         )
     if not top.chosen:
         notices.append(
-            f"The most probable class is {top.diagnosis.name}, {percent(top.probability)}. {prediction.name}, "
-            f"{percent(prediction.probability)}, was chosen by the decision scores, which weigh rare classes up."
+            f"The most probable class is {top.diagnosis.name}, {percent(top.probability)}. "
+            f"{prediction.name}, {percent(prediction.probability)}, was chosen by the decision scores, "
+            "which give rare classes more weight."
         )
     return notices

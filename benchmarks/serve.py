@@ -41,12 +41,11 @@ CORES = len(os.sched_getaffinity(0))
 PATH = "/api/v1/predict"
 # The app with other numbers of threads than it chooses itself.
 CHOSEN = (
-    "import sys; from app.web import create_app; from app.web.server import Server\n"
+    "import sys; from app.web import create_app; from app.web.server import open_server, run\n"
     "threads, workers = map(int, sys.argv[1:])  # 0 threads: as the app chooses\n"
-    "app = create_app({'THREADS': threads or None})\n"
-    "server = Server(app, '127.0.0.1', 0, max_body=app.config['MAX_CONTENT_LENGTH'], workers=workers)\n"
-    "print('http://%s:%s/' % server.addresses[0], flush=True)\n"
-    "server.run()"
+    "server = open_server(create_app({'THREADS': threads or None, 'WORKERS': workers}), '127.0.0.1', 0)\n"
+    "print('http://%s:%s/' % server.bind_addr[:2], flush=True)\n"
+    "run(server)"
 )
 
 

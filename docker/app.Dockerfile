@@ -2,11 +2,11 @@
 #   docker build -f docker/app.Dockerfile -t skin-lesion-app .
 #   docker run --rm -p 127.0.0.1:5000:5000 --read-only --cpuset-cpus 0-1 --memory 2g skin-lesion-app
 #
-# One process serves all requests: waitress, with a thread for each core that it may use, eight at most. It holds some
-# 190 MB once it has answered (benchmarks/results/serve.json), and an upload of the largest picture takes up to 700 MB for a moment,
-# so give it 350 MB + 700 MB for each core where strangers upload. --cpuset-cpus tells it how many those are; a quota
-# (--cpus, or a limit in Kubernetes) cannot. More processes, as gunicorn starts, would each hold a model of their own and
-# serve no more images: the cores are busy already.
+# One process serves all requests (cheroot) and predicts as many uploads at once as it may use cores, eight at most. It
+# holds some 190 MB after the first one (benchmarks/results/serve.json), bodies that wait take up to 244 MiB, and an upload of the
+# largest image up to 700 MB while it is predicted, so give it 450 MB + 700 MB for each core where strangers upload.
+# --cpuset-cpus tells it how many those are; a quota (--cpus, or a limit in Kubernetes) cannot. More processes would each
+# hold a model of their own and serve no more images: the cores are busy already.
 FROM debian:bookworm-slim
 
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

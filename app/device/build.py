@@ -175,7 +175,7 @@ def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
 
 
 def service_worker(site: Path) -> str:
-    """The service worker's source, with what it must keep: any other file or header makes another version of it."""
+    """The service worker's source, with what it must store: any other file or header makes another version of it."""
     digests = {
         path.relative_to(site).as_posix(): hashlib.sha256(path.read_bytes()).digest()
         for path in _files(site)

@@ -1,6 +1,6 @@
 // What the model's outputs mean: lib/skinlesion/decision.py in JavaScript, held to it by tests/decision_vectors.json.
 
-/** @import {Answer, Model} from "./types.js" */
+/** @import {Decision, Model} from "./types.js" */
 
 /**
  * What is reported of one image; arrays are in the order of `model.labels`.
@@ -8,7 +8,7 @@
  * @param {Model} model
  * @param {ArrayLike<number>} logits
  * @param {number} domain  the domain score
- * @returns {Answer}
+ * @returns {Decision}
  */
 export function decide(model, logits, domain) {
   const raw = Array.from(logits);

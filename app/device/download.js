@@ -12,7 +12,7 @@ export async function get(name) {
  * Fetch files at once.
  *
  * @param {string[]} names
- * @param {Record<string, number>} sizes  bytes of each, uncompressed: what a compressed answer's length does not tell
+ * @param {Record<string, number>} sizes  bytes of each, uncompressed: which a compressed response's length does not tell
  * @param {(share: number) => void} report
  * @param {Cache} [cache]  gets a copy of each, for the service worker to find
  * @returns {Promise<Uint8Array<ArrayBuffer>[]>}
@@ -26,7 +26,7 @@ export async function download(names, sizes, report, cache) {
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     let at = 0;
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      if (at + part.value.length > content.length) throw new Error(`${name} is not the file it should be; reload the page`);
+      if (at + part.value.length > content.length) throw new Error(`${name} is not the expected file; reload the page`);
       content.set(part.value, at);
       at += part.value.length;
       arrived += part.value.length;
@@ -47,5 +47,5 @@ export async function verify(content, sha256) {
   if (!globalThis.crypto?.subtle) return; // browsers have it on https and localhost only
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   const found = Array.from(digest, byte => byte.toString(16).padStart(2, "0")).join("");
-  if (found !== sha256) throw new Error("the model is not the file it should be; reload the page");
+  if (found !== sha256) throw new Error("the model is not the expected file; reload the page");
 }

@@ -1,4 +1,4 @@
-// Into the network's squares: skinlesion/core/images.py's `fit_squares` in whole numbers, equal to it to the byte. The model
+// Into the network's crops: skinlesion/core/images.py's `fit_squares` in whole numbers, equal to it to the byte. The model
 // file does this too, but with dense matrices, most of them zeros, and in 64 bits, which WebGPU lacks.
 
 /** @import {Frame, Model} from "./types.js" */
@@ -38,7 +38,7 @@ export function region({ height, width }, fit, crops) {
 }
 
 /**
- * The boxes that one answer is made of, as `region` gives them.
+ * The boxes that one prediction is made of, as `region` gives them.
  *
  * @param {{height: number, width: number}} frame
  * @param {string} fit

@@ -44,10 +44,10 @@ export async function decode(image) {
 async function open(image) {
   checkCanvas();
   try {
-    // Colour profiles are not applied, for the network has learnt from pixels as the files hold them.
+    // Colour profiles are not applied, for the network was trained on pixels as the files hold them.
     return await createImageBitmap(image, { imageOrientation: "from-image", colorSpaceConversion: "none" });
   } catch {
-    throw new Error("this is no image that the browser can read, or it is damaged; choose a JPEG, PNG or WebP file");
+    throw new Error("the file is not an image that the browser can read, or it is damaged; choose a JPEG, PNG or WebP file");
   }
 }
 

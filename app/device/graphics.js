@@ -1,4 +1,4 @@
-// The graphics processor: a second engine, taken where it gives the first one's answers in less time.
+// The graphics processor: a second engine, taken where it gives the first one's predictions in less time.
 
 import { decide } from "./decision.js";
 import { start } from "./engine.js";
@@ -45,12 +45,12 @@ export async function attempt(plain, model, frames, report) {
  */
 export function verdict(model, pairs) {
   if (!pairs.every(([one, other]) => difference(model, one, other) <= TOLERANCE)) {
-    return { use: false, told: "Not used: it gives other answers here." };
+    return { use: false, told: "Not used: it gives other predictions here." };
   }
   const [before, after] = [0, 1].map(i => Math.min(...pairs.map(pair => pair[i].milliseconds)));
   const times = `${after.toFixed()} ms an image instead of ${before.toFixed()} ms`;
-  return after < before ? { use: true, told: `In use: the same answers, ${times}.` }
-    : { use: false, told: `Not used: the same answers, but ${times}.` };
+  return after < before ? { use: true, told: `In use: the same predictions, ${times}.` }
+    : { use: false, told: `Not used: the same predictions, but ${times}.` };
 }
 
 /**

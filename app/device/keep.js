@@ -1,4 +1,4 @@
-// Keeps the page on the device: registers the service worker, says so, and offers its updates.
+// Stores the page on the device: registers the service worker, says so, and offers its updates.
 
 /**
  * @param {HTMLElement} offline  shown as soon as the page works without a network

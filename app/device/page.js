@@ -64,7 +64,7 @@ async function look({ name, content }) {
 }
 
 /**
- * Where the graphics processor fails, the processor answers, and goes on alone if it can.
+ * Where the graphics processor fails, the processor takes over, and goes on alone if it can.
  *
  * @param {Blob} content
  * @returns {Promise<{about: Loaded, outputs: Outputs}>}
@@ -75,7 +75,7 @@ async function ask(content) {
     if (quick) return { about: quick.loaded, outputs: sound(await quick.engine.classify(content)) };
   } catch { /* the image's fault, or the graphics processor's */ }
   const outputs = await engine.classify(content);
-  if (quick && quick === faster) leave("No longer used: it failed on an image, which the processor then answered.");
+  if (quick && quick === faster) leave("No longer used: it failed on an image, which the processor then classified.");
   return { about, outputs };
 }
 

@@ -1,4 +1,4 @@
-"""What the on-device page is made of: where its files are, what it may do, and what it knows of the model."""
+"""What the on-device page is made of: where its files are, what it may do, and what it holds of the model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODEL = "model.json"
 #: In the page, where a server's own navigation goes.
 NAVIGATION = "<!-- navigation -->"
 
-#: What the page may do: run its own scripts and WebAssembly, and ask nobody but the server it came from.
+#: What the page may do: run its own scripts and WebAssembly, and send requests to nobody but the server it came from.
 RULES = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
     "style-src 'self'; img-src 'self' blob:; manifest-src 'self'; form-action 'none'; base-uri 'none'"
@@ -45,9 +45,9 @@ def stored_headers() -> dict[str, str]:
 
 
 def model_facts(manifest: Manifest) -> dict:
-    """Which model it is, what makes an answer of its outputs, and puts it into words; ``Model`` in ``device/types.js``.
+    """Which model it is, and what turns its outputs into a prediction in words; ``Model`` in ``device/types.js``.
 
-    A page that knows other facts than the app's model gives other answers than the app.
+    A page with other facts than the app's model gives other predictions than the app.
     """
     return {
         "name": manifest.name,

@@ -10,7 +10,7 @@
  */
 
 /**
- * @typedef {object} Model  model.json: the part of the manifest that answers need, as app/device/build.py writes it
+ * @typedef {object} Model  model.json: the part of the manifest that predictions need, as app/device/build.py writes it
  * @property {string} name
  * @property {string} version
  * @property {string} file
@@ -19,7 +19,7 @@
  * @property {Diagnosis[]} labels
  * @property {number} image_size  pixels, of the network's square
  * @property {"squash" | "center_crop" | "random_crop"} fit
- * @property {number} crops  squares that one answer is made of
+ * @property {number} crops  crops that one prediction is made of
  * @property {string[]} outputs
  * @property {number} temperature
  * @property {number[]} prior_shift
@@ -30,7 +30,7 @@
  */
 
 /**
- * @typedef {object} Answer  see Prediction in lib/skinlesion/serving/predictor.py
+ * @typedef {object} Decision  see Prediction in lib/skinlesion/serving/predictor.py
  * @property {number} best  place of the chosen class
  * @property {number[]} probabilities
  * @property {number[]} scores

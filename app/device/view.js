@@ -3,7 +3,7 @@
 import { paint } from "./overlay.js";
 import { WARNING, advice, notices, percent, ranking, reason } from "./words.js";
 
-/** @import {Answer, Loaded, Model, Outputs} from "./types.js" */
+/** @import {Decision, Loaded, Model, Outputs} from "./types.js" */
 
 /**
  * A copy of the page's template of that name.
@@ -32,34 +32,34 @@ export function problem(title, message) {
 /**
  * @param {{title: string, picture: string}} image  its name, and an address it can be shown from
  * @param {Outputs} outputs
- * @param {Answer} answer
+ * @param {Decision} decision
  * @param {Loaded} loaded
  * @returns {HTMLElement}
  */
-export function result(image, outputs, answer, { model, threads, provider }) {
+export function result(image, outputs, decision, { model, threads, provider }) {
   const find = copy("result");
-  const chosen = model.labels[answer.best];
+  const chosen = model.labels[decision.best];
   find("file").textContent = image.title;
   find("name").textContent = chosen.name;
   find("name").dataset.label = chosen.code;
   find("kind").textContent = chosen.malignant ? "malignant or pre-malignant" : "benign";
   find("kind").classList.toggle("malignant", chosen.malignant);
-  find("probability").textContent = percent(answer.probabilities[answer.best]);
+  find("probability").textContent = percent(decision.probabilities[decision.best]);
   find("description").textContent = chosen.description;
   find("warning").textContent = WARNING;
-  find("warning").hidden = answer.inDomain;
-  find("name").classList.toggle("doubtful", !answer.inDomain);
-  find("notices").replaceChildren(...notices(answer, model).map(notice));
-  find("advice").classList.add(answer.inDomain || answer.referral === "refer" ? answer.referral : "doubtful");
-  find("advised").textContent = advice(answer);
-  find("reason").textContent = reason(answer, model);
+  find("warning").hidden = decision.inDomain;
+  find("name").classList.toggle("doubtful", !decision.inDomain);
+  find("notices").replaceChildren(...notices(decision, model).map(notice));
+  find("advice").classList.add(decision.inDomain || decision.referral === "refer" ? decision.referral : "doubtful");
+  find("advised").textContent = advice(decision);
+  find("reason").textContent = reason(decision, model);
   find("measured").textContent = model.measured;
-  gauge(find, answer.malignantProbability, model.threshold);
-  find("rows").replaceChildren(...ranking(answer).map(place => row(place, answer, model)));
+  gauge(find, decision.malignantProbability, model.threshold);
+  find("rows").replaceChildren(...ranking(decision).map(place => row(place, decision, model)));
   find("time").textContent = `${Math.max(1, Math.round(outputs.milliseconds))} ms in the network on this device, ` +
     `${provider === "webgpu" ? "on its graphics processor" : threads === 1 ? "with one thread" : `with ${threads} threads`}; ` +
     `${outputs.width} × ${outputs.height} pixels read.`;
-  picture(find, image, outputs, answer, model);
+  picture(find, image, outputs, decision, model);
   return find("");
 }
 
@@ -92,41 +92,41 @@ function gauge(find, level, threshold) {
 
 /**
  * @param {number} place
- * @param {Answer} answer
+ * @param {Decision} decision
  * @param {Model} model
  */
-function row(place, answer, model) {
+function row(place, decision, model) {
   const find = copy("row");
   find("class").textContent = model.labels[place].name;
-  find("chosen").hidden = place !== answer.best;
-  find("").classList.toggle("chosen", place === answer.best);
-  find("bar").setAttribute("width", (answer.probabilities[place] * 100).toFixed(2));
+  find("chosen").hidden = place !== decision.best;
+  find("").classList.toggle("chosen", place === decision.best);
+  find("bar").setAttribute("width", (decision.probabilities[place] * 100).toFixed(2));
   find("bar").setAttribute("fill", model.labels[place].color);
-  find("probability").textContent = percent(answer.probabilities[place]);
-  find("score").textContent = answer.scores[place].toFixed(3);
+  find("probability").textContent = percent(decision.probabilities[place]);
+  find("score").textContent = decision.scores[place].toFixed(3);
   return find("");
 }
 
 /**
- * The image, and over it what spoke for the class.
+ * The image, and over it the evidence for the class.
  *
  * @param {(part: string) => any} find
  * @param {{title: string, picture: string}} image
  * @param {Outputs} outputs
- * @param {Answer} answer
+ * @param {Decision} decision
  * @param {Model} model
  */
-function picture(find, image, outputs, answer, model) {
-  const name = model.labels[answer.best].name;
+function picture(find, image, outputs, decision, model) {
+  const name = model.labels[decision.best].name;
   find("image").src = image.picture;
   find("image").alt = `Preview of ${image.title}`;
   const cells = outputs.maps ? outputs.maps.height * outputs.maps.width : 0;
-  const one = outputs.maps?.data.subarray(answer.best * cells, (answer.best + 1) * cells);
+  const one = outputs.maps?.data.subarray(decision.best * cells, (decision.best + 1) * cells);
   const painted = one && outputs.maps ? paint(one, outputs.maps, outputs, model) : null;
   find("controls").hidden = !painted;
   find("map").hidden = !painted;
   if (!painted) {
-    find("without").textContent = outputs.maps ? `No part of the image spoke for ${name} by itself.`
+    find("without").textContent = outputs.maps ? `No single part of the image is evidence for ${name}.`
       : "This network has no class activation map.";
     return;
   }
@@ -134,7 +134,7 @@ function picture(find, image, outputs, answer, model) {
   map.width = painted.width;
   map.height = painted.height;
   map.getContext("2d").putImageData(new ImageData(painted.data, painted.width, painted.height), 0, 0);
-  find("spoke").textContent = `Show what spoke for ${name}`;
+  find("evidence").textContent = `Show the evidence for ${name}`;
   const cover = () => (map.style.opacity = String(slider.value / 100));
   slider.addEventListener("input", cover);
   cover();

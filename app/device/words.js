@@ -1,13 +1,13 @@
-// What an answer says to a person, in the words of app/present.py; a test holds the two together.
+// A decision in words for people, as in app/present.py; a test holds the two together.
 
-/** @import {Answer, Model} from "./types.js" */
+/** @import {Decision, Model} from "./types.js" */
 
 /** Below it, the most probable class is more likely wrong than right. */
 const UNSURE = 0.5;
 
-/** Why not to rely on an answer at all, where the image is not in the model's domain. */
-export const WARNING = "This image does not look like the dermatoscopic images the model has learnt from. " +
-  "Do not rely on this answer; check that it was taken through a dermatoscope and shows one lesion.";
+/** Why not to rely on a result at all, where the image is not in the model's domain. */
+export const WARNING = "This image does not look like the dermatoscopic images that the model was trained on. " +
+  "Do not rely on this result; check that it was taken through a dermatoscope and shows one lesion.";
 
 /**
  * A share of 1 in per cent; neither all nor nothing unless it is.
@@ -20,50 +20,50 @@ export function percent(share) {
   return `${(share * 100).toFixed(1)}%`;
 }
 
-/** @param {Answer} answer */
+/** @param {Decision} decision */
 export function advice({ referral, inDomain }) {
   if (referral === "refer") return "Refer to a dermatologist";
-  return inDomain ? "Watch for changes" : "Watch, as far as this answer can be relied on";
+  return inDomain ? "Watch for changes" : "Watch, as far as this result can be relied on";
 }
 
 /**
  * Why "refer" or "watch", in one sentence.
  *
- * @param {Answer} answer
+ * @param {Decision} decision
  * @param {Model} model
  */
 export function reason({ referral, malignantProbability }, { threshold }) {
   const side = referral === "refer" ? "at or above" : "below";
   return `The probability of a malignant or pre-malignant lesion is ${percent(malignantProbability)}, ` +
-    `${side} this model's operating point of ${percent(threshold)}.`;
+    `${side} this model's referral threshold of ${percent(threshold)}.`;
 }
 
 /**
  * The classes' places in the order of their probability.
  *
- * @param {Answer} answer
+ * @param {Decision} decision
  */
 export function ranking({ probabilities }) {
   return probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
 }
 
 /**
- * What else a reader must know before believing the answer.
+ * What else a reader must know before believing the result.
  *
- * @param {Answer} answer
+ * @param {Decision} decision
  * @param {Model} model
  */
-export function notices(answer, { labels }) {
-  const [top] = ranking(answer);
-  const share = percent(answer.probabilities[top]);
+export function notices(decision, { labels }) {
+  const [top] = ranking(decision);
+  const share = percent(decision.probabilities[top]);
   const found = [];
-  if (answer.probabilities[top] < UNSURE) {
+  if (decision.probabilities[top] < UNSURE) {
     found.push(`The model is unsure: even its most probable class, ${labels[top].name}, has only ${share}, ` +
       "so it is more likely wrong than right.");
   }
-  if (top !== answer.best) {
-    found.push(`The most probable class is ${labels[top].name}, ${share}. ${labels[answer.best].name}, ` +
-      `${percent(answer.probabilities[answer.best])}, was chosen by the decision scores, which weigh rare classes up.`);
+  if (top !== decision.best) {
+    found.push(`The most probable class is ${labels[top].name}, ${share}. ${labels[decision.best].name}, ` +
+      `${percent(decision.probabilities[decision.best])}, was chosen by the decision scores, which give rare classes more weight.`);
   }
   return found;
 }

@@ -1,4 +1,4 @@
-// Runs the network away from the page's thread. Every message is answered, with the number that it came with.
+// Runs the network away from the page's thread. Every message gets a reply, with the number that it came with.
 
 import { download, get, verify } from "./download.js";
 import { fitted } from "./fit.js";

@@ -32,7 +32,7 @@ function add(chosen) {
       name === file.name && size === file.size && lastModified === file.lastModified);
     if (known) continue;
     if (file.type && !accepted.includes(file.type)) {
-      messages.push(`${file.name} is no ${form.dataset.formats} image.`);
+      messages.push(`${file.name} is not a ${form.dataset.formats} image.`);
     } else if (file.size > maxBytes) {
       messages.push(`${file.name} has ${size(file.size)}; at most ${size(maxBytes)} are accepted.`);
     } else if (files.length === maxCount) {
@@ -99,7 +99,7 @@ function busy(on) {
   const bytes = files.reduce((sum, file) => sum + file.size, 0);
   const bar = document.createElement("progress");
   bar.setAttribute("aria-label", "Working");
-  progress.append(bar, ` Sending ${files.length === 1 ? "one image" : `${files.length} images`} (${size(bytes)}) and waiting for the answer…`);
+  progress.append(bar, ` Sending ${files.length === 1 ? "one image" : `${files.length} images`} (${size(bytes)}) and waiting for the result…`);
 }
 
 input.addEventListener("change", () => add(input.files));
@@ -135,4 +135,4 @@ form.addEventListener("submit", event => {
 
 window.addEventListener("pageshow", () => busy(false)); // also on coming back to the page
 form.querySelectorAll("[data-script]").forEach(element => (element.hidden = false));
-add(input.files); // what the browser has kept from before
+add(input.files); // what the browser still has from before

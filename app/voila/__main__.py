@@ -1,8 +1,8 @@
-"""The Voila view: the Flask page's answers inside a notebook. ``python -m app.voila`` serves ``widget.ipynb``.
+"""The Voila view: the Flask page's results inside a notebook. ``python -m app.voila`` serves ``widget.ipynb``.
 
 ``jupyter/voila.json`` holds Voila's settings: a kernel with the model loaded waits for each visitor and is replaced
-once the page stands; kernels that nobody looks at end after an hour; nothing but the view is served, under no name but
-this machine's; the browser is forbidden to ask another host for anything; and one message has room for ten images.
+once the page stands; unused kernels end after an hour; nothing but the view is served, under no name but
+this machine's; the browser may send requests to no other host; and one message has room for ten images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _check_port(port: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check model and port, then become Voila, with a template that asks no other host for anything."""
+    """Check model and port, then become Voila, with a template that fetches nothing from other hosts."""
     parser = argparse.ArgumentParser(prog="python -m app.voila", description="Serve the notebook view with Voila.")
     parser.add_argument("--port", type=int, default=8866, help="port to listen on, on this machine only")
     parser.add_argument("--model", metavar="DIR", help="an exported model's folder (default: the shipped model)")

@@ -1,4 +1,4 @@
-"""The what-if's changes to a picture: what each slider means, and a frame with all of them applied."""
+"""The what-if's changes to an image: what each slider means, and a frame with all of them applied."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIDE = 600  # pixels, the longer side of the frame that is changed; HAM10000's i
 
 @dataclass(frozen=True)
 class Slider:
-    """One way to change a picture, in whole steps of ``unit`` from ``low`` to ``high``; ``neutral`` changes nothing."""
+    """One way to change an image, in whole steps of ``unit`` from ``low`` to ``high``; ``neutral`` changes nothing."""
 
     name: str
     label: str
@@ -43,7 +43,7 @@ NEUTRAL = {slider.name: slider.neutral for slider in SLIDERS}
 
 
 def working_copy(frame: np.ndarray) -> np.ndarray:
-    """The frame, uint8 [H, W, 3], reduced where its longer side exceeds ``SIDE``, so that sliders answer at once."""
+    """The frame, uint8 [H, W, 3], reduced where its longer side exceeds ``SIDE``, so that sliders respond at once."""
     height, width = frame.shape[:2]
     scale = SIDE / max(height, width)
     return frame if scale >= 1 else images.resize(frame, (round(height * scale), round(width * scale)))

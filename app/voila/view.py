@@ -1,4 +1,4 @@
-"""The view: images chosen or tried, an answer for each, a comparison of several, and the what-if."""
+"""The view: images chosen or tried, a result for each, a comparison of several, and the what-if."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _templates = Environment(loader=FileSystemLoader([HERE / "templates", HERE.paren
 _templates.filters["percent"] = present.percent
 
 
-class Answered(NamedTuple):
-    """One image on the table: its frame and prediction, or the error that says why there is none."""
+class Outcome(NamedTuple):
+    """One image of the view: its frame and prediction, or the error that says why there is none."""
 
     title: str
     frame: np.ndarray | None
@@ -34,9 +34,9 @@ class Answered(NamedTuple):
     error: str | None = None
 
 
-def _usable(answered: list[Answered]) -> list[tuple[str, np.ndarray, Prediction]]:
+def _usable(outcomes: list[Outcome]) -> list[tuple[str, np.ndarray, Prediction]]:
     """Title, frame and prediction of those that have one."""
-    return [(a.title, a.frame, a.prediction) for a in answered if a.frame is not None and a.prediction is not None]
+    return [(a.title, a.frame, a.prediction) for a in outcomes if a.frame is not None and a.prediction is not None]
 
 
 def render(template: str, **values) -> str:
@@ -61,8 +61,8 @@ class View:
 
     def __init__(self, predictor: Predictor):
         self._predictor = predictor
-        self._known: dict[str, Answered] = {}  # examples answered before
-        self._uploaded: list[Answered] = []
+        self._known: dict[str, Outcome] = {}  # examples classified before
+        self._uploaded: list[Outcome] = []
         self.upload = ipywidgets.FileUpload(
             accept=",".join(f"image/{name.lower()}" for name in images.FORMATS),
             multiple=True,
@@ -77,7 +77,7 @@ class View:
             for example in examples.EXAMPLES
         }
         self.clear = ipywidgets.Button(description="Start over", tooltip="Take all images away")
-        self.status, self.answers, self.comparison = (ipywidgets.HTML() for _ in range(3))
+        self.status, self.cards, self.comparison = (ipywidgets.HTML() for _ in range(3))
         self.together = ipywidgets.Checkbox(description="These images show one lesion: average them", indent=False)
         heading = ipywidgets.HTML('<div class="skin-lesion-lab"><h2 id="comparison">Side by side</h2></div>')
         self.compare = ipywidgets.VBox([heading, self.together, self.comparison])
@@ -99,7 +99,7 @@ class View:
             measured=present.measured(manifest),
             synthetic=present.SYNTHETIC,
             research=present.RESEARCH,
-            formats=images.FORMATS,
+            formats=images.format_names(),
             most=MAX_IMAGES,
             most_bytes=images.MAX_BYTES,
         )
@@ -107,7 +107,7 @@ class View:
         words = ipywidgets.HTML("<p>Or try images drawn by a program:</p>")
         choose = ipywidgets.VBox([self.upload, words, tries, self.clear])
         page = ipywidgets.VBox(
-            [ipywidgets.HTML(head), choose, self.status, self.answers, self.compare, self.whatif.panel]
+            [ipywidgets.HTML(head), choose, self.status, self.cards, self.compare, self.whatif.panel]
         )
         for widget, name in (
             (choose, "choose"), (tries, "tries"), (self.clear, "quiet"), (self.status, "live"), (self.status, "status"),
@@ -118,28 +118,28 @@ class View:
         return page
 
     @property
-    def answered(self) -> list[Answered]:
-        """What is on the table: what was uploaded, then the examples that are pressed."""
+    def outcomes(self) -> list[Outcome]:
+        """All images of the view: what was uploaded, then the examples that are pressed."""
         return [*self._uploaded, *(self._known[name] for name, button in self.tries.items() if button.value)]
 
     def _take(self, change: dict) -> None:
         files = change["new"]
         self._uploaded = []
         for number, file in enumerate(files[:MAX_IMAGES], start=1):
-            self.status.value = f"<p>Looking at image {number} of {len(files)} …</p>"
-            self._uploaded.append(self._answer(file["name"], bytes(file["content"])))
+            self.status.value = f"<p>Classifying image {number} of {len(files)} …</p>"
+            self._uploaded.append(self._classify(file["name"], bytes(file["content"])))
         self._uploaded += [
-            Answered(file["name"], None, None, f"only {MAX_IMAGES} images are answered at a time")
+            Outcome(file["name"], None, None, f"only {MAX_IMAGES} images are classified at a time")
             for file in files[MAX_IMAGES:]
         ]
         self._show()
 
-    def _answer(self, title: str, data: bytes) -> Answered:
+    def _classify(self, title: str, data: bytes) -> Outcome:
         try:
             frame = images.decode(data)
-            return Answered(title, frame, self._predictor.predict([frame])[0])
+            return Outcome(title, frame, self._predictor.predict([frame])[0])
         except SkinLesionError as error:  # raised in a callback, anything would go unseen
-            return Answered(title, None, None, str(error))
+            return Outcome(title, None, None, str(error))
 
     def _clear(self, _button: ipywidgets.Button) -> None:
         self._uploaded = []
@@ -152,19 +152,19 @@ class View:
         for example in examples.EXAMPLES:
             if self.tries[example.name].value and example.name not in self._known:
                 data = (examples.FOLDER / example.file).read_bytes()
-                self._known[example.name] = self._answer(f"Example drawn as {example.drawn_as}", data)
-        answered = self.answered
-        self.answers.value = render(
-            "_answers.html", results=[self._result(each) for each in answered], explanation=present.SCORES
+                self._known[example.name] = self._classify(f"Example drawn as {example.drawn_as}", data)
+        outcomes = self.outcomes
+        self.cards.value = render(
+            "_cards.html", results=[self._result(each) for each in outcomes], explanation=present.SCORES
         )
-        usable = _usable(answered)
-        self.status.value = render("_status.html", answered=answered, usable=usable)
-        self.clear.layout.display = None if answered else "none"
+        usable = _usable(outcomes)
+        self.status.value = render("_status.html", outcomes=outcomes, usable=usable)
+        self.clear.layout.display = None if outcomes else "none"
         self._show_comparison()
         self.whatif.offer([(f"{i}. {title}", frame) for i, (title, frame, _) in enumerate(usable, start=1)])
 
     def _show_comparison(self) -> None:
-        usable = _usable(self.answered)
+        usable = _usable(self.outcomes)
         self.compare.layout.display = None if len(usable) > 1 else "none"
         if len(usable) < 2:
             return
@@ -177,10 +177,10 @@ class View:
             columns.append((f"Average of {len(usable)} images", None, average))
         self.comparison.value = render("_comparison.html", columns=columns, classes=manifest.labels)
 
-    def _result(self, answered: Answered) -> present.Result:
-        if answered.prediction is None:
-            return present.Result(answered.title, error=answered.error)
-        return present.result(answered.title, answered.frame, answered.prediction, self._predictor.manifest)
+    def _result(self, outcome: Outcome) -> present.Result:
+        if outcome.prediction is None:
+            return present.Result(outcome.title, error=outcome.error)
+        return present.result(outcome.title, outcome.frame, outcome.prediction, self._predictor.manifest)
 
 
 def _try(name: str, button: ipywidgets.ToggleButton) -> ipywidgets.Widget:

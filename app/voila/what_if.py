@@ -1,4 +1,4 @@
-"""The what-if panel: sliders change a picture, and the answer moves along."""
+"""The what-if panel: sliders change an image, and the prediction follows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WhatIf:
         self._task: asyncio.Task | None = None
         self.image = ipywidgets.Dropdown(description="Image")
         self.sliders = {slider.name: _control(slider) for slider in SLIDERS}
-        self.reset = ipywidgets.Button(description="Reset the sliders", tooltip="Back to the picture as it is")
+        self.reset = ipywidgets.Button(description="Reset the sliders", tooltip="Back to the image as it is")
         self.pictures, self.verdict, self.curve, self.table = (ipywidgets.HTML() for _ in range(4))
         self.panel = self._assemble()
         self.image.observe(shown(self.verdict, self._choose), "index")

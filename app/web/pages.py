@@ -1,21 +1,21 @@
-"""The pages: a form and the answer to it, and what there is to read. All of them work without JavaScript."""
+"""The pages: a form and its results, and what there is to read. All of them work without JavaScript."""
 
 from __future__ import annotations
 
 import base64
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 from flask import Blueprint, current_app, g, render_template, request
 from markupsafe import Markup
 
 from app import examples, present
-from app.web import markdown, openapi, reference, uploads
+from app.web import markdown, openapi, uploads
 from app.web.problems import status_of
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
-from skinlesion.export.card import model_card
-from skinlesion.serving.manifest import Manifest
+from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Prediction, mean_prediction
 
 blueprint = Blueprint("pages", __name__, template_folder="../templates")  # those that the front ends share
@@ -40,14 +40,9 @@ def wording() -> dict:
     }
 
 
-@blueprint.app_template_filter("percent")
-def percent(share: float) -> str:
-    return present.percent(share)
-
-
-@blueprint.app_template_filter("inline")
-def inline(text: str) -> Markup:
-    return markdown.inline(text)
+blueprint.add_app_template_filter(present.percent, "percent")
+blueprint.add_app_template_filter(markdown.inline, "inline")
+blueprint.add_app_template_filter(openapi.kind, "kind")
 
 
 @blueprint.get("/")
@@ -56,8 +51,8 @@ def form():
 
 
 @blueprint.post("/")
-def answer():
-    """Every image gets its answer or its error; the status is that of the first error."""
+def classify():
+    """Every image gets its prediction or its error; the status is that of the first error."""
     try:
         received = _received()
     except ImageError:
@@ -65,26 +60,26 @@ def answer():
     manifest = g.predictor.manifest
     predictions = g.predictor.predict([upload.frame for upload in received if upload.error is None])
     rest = iter(predictions)
-    answers = [(upload, None if upload.error else next(rest)) for upload in received]
+    results = [(upload, None if upload.error else next(rest)) for upload in received]
     combine = "combine" in request.form and len(predictions) > 1
     average = mean_prediction(predictions, manifest) if combine else None
     page = render_template(
         "result.html",
-        results=[_result(upload, prediction, manifest) for upload, prediction in answers],
+        results=[_result(upload, prediction, manifest) for upload, prediction in results],
         average=average and present.result(f"Average of {len(predictions)} images", None, average, manifest),
-        download=_download(answers, average, manifest),
-        answered=datetime.now(UTC),
+        download=_download(results, average, manifest),
+        predicted_at=datetime.now(UTC),
     )
     return page, next((status_of(upload.error) for upload in received if upload.error), 200)
 
 
 @blueprint.get("/about")
 def about():
-    """How an answer comes about, and the card of the model that gives it."""
+    """How a prediction is made, and the card of the model that makes it."""
     manifest = g.predictor.manifest
     return render_template(
         "about.html",
-        card=_card(manifest),
+        card=_card(),
         measured=present.measured(manifest),
         frame=images.seen(manifest.fit, manifest.crops),
     )
@@ -93,12 +88,7 @@ def about():
 @blueprint.get("/api")
 def api():
     document = openapi.describe(g.predictor.manifest.labels, current_app.config)
-    return render_template(
-        "api.html",
-        about=document["info"]["description"],
-        operations=reference.operations(document),
-        schemas=reference.schemas(document),
-    )
+    return render_template("api.html", document=document, **document["components"])
 
 
 @blueprint.get("/privacy")
@@ -122,14 +112,14 @@ def _result(upload: uploads.Upload, prediction: Prediction | None, manifest: Man
 
 
 def _download(
-    answers: list[tuple[uploads.Upload, Prediction | None]], average: Prediction | None, manifest: Manifest
+    results: list[tuple[uploads.Upload, Prediction | None]], average: Prediction | None, manifest: Manifest
 ) -> str:
-    """The answers as a ``data:`` URL: what the API says, with each image's name, and the average if wanted."""
+    """The results as a ``data:`` URL: as from the API, with each image's name, and the average if wanted."""
     content = {
         "model": manifest.identity,
         "predictions": [
             {"image": upload.name, **(prediction.to_dict() if prediction else {"error": str(upload.error)})}
-            for upload, prediction in answers
+            for upload, prediction in results
         ],
     }
     if average:
@@ -138,17 +128,15 @@ def _download(
     return "data:application/json;base64," + base64.b64encode(text.encode()).decode()
 
 
-def _card(manifest: Manifest) -> Markup | None:
-    """The model card; None where the manifest holds less than one needs, for it is no part of what predictions need."""
-    try:
-        return markdown.render(model_card(manifest.content), below=1)
-    except (KeyError, TypeError, AttributeError):
-        return None
+def _card() -> Markup | None:
+    """The card in the model's folder; None where it has none, for predictions need none."""
+    path = Path(current_app.config["MODEL"] or PRETRAINED).expanduser() / "MODEL_CARD.md"
+    return markdown.render(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _form(error: str | None = None) -> str:
     limits = {
-        "formats": ", ".join(images.FORMATS),
+        "formats": images.format_names(),
         "accept": ",".join(f"image/{name.lower()}" for name in images.FORMATS),
         "bytes": images.MAX_BYTES,
         "megabytes": images.MAX_BYTES // 2**20,

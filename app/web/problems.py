@@ -9,13 +9,13 @@ from werkzeug.exceptions import HTTPException
 
 from skinlesion.core.errors import ImageError
 
-#: Every code that an answer can carry: its HTTP status, and what it means. The first of a status stands for the status.
+#: Every code that a problem can carry: its HTTP status, and what it means. The first of a status stands for the status.
 CODES = {
     "bad-request": (400, "The request is malformed."),
     "missing": (400, "No image was sent in the multipart field `image`."),
-    "untrusted-host": (400, "The server does not answer for this host name."),
+    "untrusted-host": (400, "The server does not accept this host name."),
     "unauthorized": (401, "The bearer token is missing or wrong."),
-    "forbidden": (403, "The request comes from another web site, or from a form that is not the server's own."),
+    "forbidden": (403, "A browser sent the request from another web site."),
     "not-found": (404, "There is nothing at this address."),
     "method-not-allowed": (405, "This address does not take this method; `Allow` names those it takes."),
     "too-large": (413, "An image has too many bytes, the request has, or it holds too many images."),
@@ -24,10 +24,8 @@ CODES = {
     "too-many-pixels": (422, "The image has too many pixels, or the images of the request have together."),
     "too-small": (422, "A side of the image has too few pixels."),
     "animated": (422, "The file holds several frames."),
-    "too-many-requests": (429, "This client has asked too often; `Retry-After` says when to come back."),
-    "request-header-fields-too-large": (431, "The request's headers are too large."),
+    "too-many-requests": (429, "This client has sent too many requests; `Retry-After` says when to come back."),
     "internal-server-error": (500, "The server failed, and it is not the request's fault."),
-    "not-implemented": (501, "The request uses a part of HTTP that the server does not know."),
     "overloaded": (503, "Too many images are waiting; `Retry-After` says when to come back."),
 }
 _FIRST = {status: code for code, (status, _) in reversed(CODES.items())}
@@ -38,21 +36,19 @@ def status_of(error: ImageError) -> int:
     return CODES[error.code][0]
 
 
-def as_problem(status: int, detail: str, code: str | None = None, **members) -> dict:
-    """A problem details object (RFC 9457); ``code`` is stable, and follows from the status where it isn't given."""
-    title = HTTPStatus(status).phrase
-    code = code or _FIRST.get(status) or title.lower().replace(" ", "-")
-    return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **members}
-
-
 def init_app(app: Flask) -> None:
     app.register_error_handler(ImageError, _image_error)
     app.register_error_handler(HTTPException, _http_error)
 
 
 def problem_response(status: int, detail: str, code: str | None = None, **members) -> Response:
-    """:func:`as_problem` as the response that this request's sender can read."""
-    problem = as_problem(status, detail, code, **members)
+    """A problem details object (RFC 9457) as JSON for programs, as a page for people.
+
+    ``code`` is stable, and follows from the status where it isn't given.
+    """
+    title = HTTPStatus(status).phrase
+    code = code or _FIRST.get(status) or title.lower().replace(" ", "-")
+    problem = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **members}
     if request.path.startswith(("/api/", "/healthz")):
         response = jsonify(problem)
         response.content_type = "application/problem+json"
@@ -60,12 +56,6 @@ def problem_response(status: int, detail: str, code: str | None = None, **member
         response = Response(render_template("error.html", problem=problem))
     response.status_code = status
     return response
-
-
-def problem_page(app: Flask, problem: dict) -> str:
-    """A problem as a page, outside of any request."""
-    with app.test_request_context():
-        return render_template("error.html", problem=problem)
 
 
 def _image_error(error: ImageError) -> Response:

@@ -26,7 +26,7 @@ def _check_host() -> Response | None:
         name = None
     if name in current_app.config["HOSTS"]:
         return None
-    detail = "this server does not answer for that host name; whoever runs it can list the name in SKINLESION_HOSTS"
+    detail = "this server does not accept that host name; whoever runs it can list the name in SKINLESION_HOSTS"
     return problem_response(400, detail, "untrusted-host")
 
 

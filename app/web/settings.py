@@ -1,4 +1,4 @@
-"""What the environment sets: secrets, and whom the server answers. The README and SECURITY.md list the variables."""
+"""What the environment sets: tokens, host names and the rate. SECURITY.md lists the variables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750, section 2.1
 
 
 def from_environment(environ: Mapping[str, str], host: str = "127.0.0.1") -> dict:
-    """The configuration that the environment asks for; an empty variable counts as none.
+    """The configuration that the environment sets; an empty variable counts as none.
 
     Parameters
     ----------
     environ : mapping of str to str
         ``SKINLESION_TOKENS``: bearer tokens for the API, separated by commas; without any, the API is open.
-        ``SKINLESION_SECRET``: signs forms; without it, one is drawn at each start.
-        ``SKINLESION_HOSTS``: host names to answer for, separated by commas, beside ``host`` and the loopback names.
+        ``SKINLESION_HOSTS``: host names to accept, separated by commas, beside ``host`` and the loopback names.
         ``SKINLESION_RATE``: requests a minute and client address; 0 is no limit.
     host : str
         The address that is listened on. On loopback all clients share one address, so only elsewhere is there a rate
@@ -39,8 +38,6 @@ def from_environment(environ: Mapping[str, str], host: str = "127.0.0.1") -> dic
             "SKINLESION_TOKENS must be bearer tokens separated by commas (letters, digits and -._~+/); make one with "
             "`python -c 'import secrets; print(secrets.token_urlsafe())'`"
         )
-    if secret := environ.get("SKINLESION_SECRET"):
-        config["SECRET_KEY"] = secret
     rate = environ.get("SKINLESION_RATE") or str(0 if host.lower() in LOOPBACK else RATE)
     if not re.fullmatch("[0-9]{1,9}", rate):
         raise ConfigError(f"SKINLESION_RATE must be a whole number of requests a minute, 0 for no limit, not {rate!r}")

@@ -1,4 +1,4 @@
-"""The predictor that requests share: all cores for one that asks alone, a core each for several."""
+"""The predictor that requests share: all cores for a single one, a core each for several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SharedPredictor:
     """A model loaded twice: one request gets all cores, several at once get one each.
 
     A prediction on all cores is the quickest alone, but several at once get in each other's way; what either way gives
-    is in ``benchmarks/results/serve.json``. Answers differ by the rounding of 32 bits at most.
+    is in ``benchmarks/results/serve.json``. Predictions differ by the rounding of 32 bits at most.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class SharedPredictor:
 
     def __init__(self, model: str | None = None):
         self._alone, self._together = Predictor.load(model), Predictor.load(model, threads=1)
-        self._asking, self._lock = 0, threading.Lock()
+        self._inside, self._lock = 0, threading.Lock()
 
     @property
     def manifest(self):
@@ -32,10 +32,10 @@ class SharedPredictor:
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """As :meth:`skinlesion.serving.predictor.Predictor.predict`."""
         with self._lock:
-            self._asking += 1
-            predictor = self._alone if self._asking == 1 else self._together
+            self._inside += 1
+            predictor = self._alone if self._inside == 1 else self._together
         try:
             return predictor.predict(images)
         finally:
             with self._lock:
-                self._asking -= 1
+                self._inside -= 1

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import hmac
-from collections.abc import Callable
 
-from flask import Response, current_app, request
+from flask import Flask, Response, current_app, request
 
 from app.web.problems import problem_response
 
+OPEN = ("api.health", "api.description")
 
-def guarded(view: Callable) -> Callable:
-    """Let a view answer only those who send one of the configured tokens; everybody where there are none."""
 
-    @functools.wraps(view)
-    def check(*arguments, **named):
-        tokens = current_app.config["TOKENS"]
-        return view(*arguments, **named) if not tokens or _known(tokens) else _refuse()
+def init_app(app: Flask) -> None:
+    """Refuse API requests without one of the configured tokens; where there are none, the API is open."""
+    app.before_request(_check)
 
-    return check
+
+def _check() -> Response | None:
+    tokens = current_app.config["TOKENS"]
+    if not tokens or request.blueprint != "api" or request.endpoint in OPEN or _known(tokens):
+        return None
+    response = problem_response(401, "send one of this server's tokens as `Authorization: Bearer TOKEN`")
+    given = "Authorization" in request.headers
+    response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if given else "Bearer"
+    return response
 
 
 def _known(tokens: tuple[str, ...]) -> bool:
@@ -33,10 +37,3 @@ def _known(tokens: tuple[str, ...]) -> bool:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
-
-
-def _refuse() -> Response:
-    response = problem_response(401, "send one of this server's tokens as `Authorization: Bearer TOKEN`")
-    given = "Authorization" in request.headers
-    response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if given else "Bearer"
-    return response

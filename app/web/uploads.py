@@ -16,7 +16,7 @@ from skinlesion.core.errors import ImageError
 
 
 class MemoryRequest(Request):
-    """Keeps uploaded files in memory; Werkzeug's own request spools larger ones to a temporary file."""
+    """Stores uploaded files in memory; Werkzeug's own request spools larger ones to a temporary file."""
 
     def _get_file_stream(self, *_details, **_more) -> io.BytesIO:
         return io.BytesIO()
@@ -41,7 +41,7 @@ def receive() -> list[Upload]:
     RequestEntityTooLarge
         If it holds more bytes or more files than the configuration allows.
     """
-    files = [file for file in request.files.getlist("image") if file.filename or _kept(file).getbuffer().nbytes]
+    files = [file for file in request.files.getlist("image") if file.filename or _bytes_of(file).getbuffer().nbytes]
     if not files:
         raise ImageError("missing", "no image was sent; send one or several files in the multipart field `image`")
     most = current_app.config["MAX_IMAGES"]
@@ -50,14 +50,14 @@ def receive() -> list[Upload]:
     room = current_app.config["MAX_REQUEST_PIXELS"]
     received = []
     for number, file in enumerate(files, 1):
-        upload = _decode(file.filename or f"image {number}", _kept(file).getvalue(), room)
+        upload = _decode(file.filename or f"image {number}", _bytes_of(file).getvalue(), room)
         received.append(upload)
         if upload.frame is not None:
             room -= upload.frame.shape[0] * upload.frame.shape[1]
     return received
 
 
-def _kept(file: FileStorage) -> io.BytesIO:
+def _bytes_of(file: FileStorage) -> io.BytesIO:
     """Its bytes, where :class:`MemoryRequest` put them."""
     return cast(io.BytesIO, file.stream)
 
@@ -68,9 +68,8 @@ def _decode(name: str, data: bytes, room: int) -> Upload:
     try:
         return Upload(name, frame=images.decode(data, max_pixels=min(most, room)))
     except ImageError as error:
+        text = str(error)
         if error.code == "too-many-pixels" and room < most:
             together = current_app.config["MAX_REQUEST_PIXELS"]
-            error = ImageError(
-                error.code, f"the images have more than {together:,} pixels together; send fewer at a time"
-            )
-        return Upload(name, error=error)
+            text = f"the images have more than {together:,} pixels together; send fewer at a time"
+        return Upload(name, error=ImageError(error.code, text))  # a new one: a traceback keeps the file in memory

@@ -131,7 +131,7 @@ def test_the_voila_view_agrees(pictures, expected):
     answers = []
     for start in range(0, COUNT, 10):
         view.upload.value = tuple(chosen(path) for path in pictures[start : start + 10])
-        answers += [answered.prediction.to_dict() for answered in view.answered]
+        answers += [outcome.prediction.to_dict() for outcome in view.outcomes]
     compare(answers, expected)
 
 

@@ -28,11 +28,11 @@ def test_page_shows_class_probabilities_advice_and_warnings(client, model):
     for probability in prediction.probabilities.values():
         assert f"{probability:.1%}" in text or "under 0.1%" in text
     assert ("Refer to a dermatologist" in text) == (prediction.referral == "refer")
-    assert "operating point of 40.0%" in text
+    assert "referral threshold of 40.0%" in text
     assert "sensitivity 90.0% (95% interval 84.0% to 95.0%) on 123 images" in text
     assert ("does not look like" in text) == (not prediction.in_domain)
     assert "trained on synthetic demo images" in text
-    assert "no medical device" in text
+    assert "not a medical device" in text
     assert "2026.01.02-0123abcd" in text
     assert "data:image/jpeg;base64," in answer.text
 

@@ -152,7 +152,7 @@ def test_the_shipped_network_too(graphics, tmp_path):
 def test_what_answers_otherwise_is_not_used(visit):
     page = visit("result.milliseconds = 0; result.logits[1] += 1")
     box = choose(page)
-    assert told(page) == "Not used: it gives other answers here."
+    assert told(page) == "Not used: it gives other predictions here."
     assert not box.is_checked() and box.is_enabled()
     assert "on its graphics processor" not in example(page, "a melanoma").inner_text()
     page.reload()
@@ -168,7 +168,7 @@ def test_what_is_as_good_is_downloaded_by_who_chooses_it_used_and_kept_and_left_
     large = sorted(f"/page/ort/{name}" for name in build.GRAPHICS)
     assert not [path for _, path, _ in place.asked if path in large]
     choose(page)
-    assert told(page).startswith("In use: the same answers, 0 ms an image instead of ")
+    assert told(page).startswith("In use: the same predictions, 0 ms an image instead of ")
     assert sorted(path for _, path, _ in place.asked if path in large) == large
     assert {(method, length) for method, _, length in place.asked} == {("GET", 0)}
     assert "on its graphics processor" in example(page, "a melanoma").inner_text()

@@ -90,7 +90,7 @@ def test_neither_form_nor_result_has_an_accessibility_violation(opened, lesions,
     requests = watch(page)
     page.locator("summary").click()
     choose(page, lesions, "melanoma.jpeg", "broken.jpg", "keratosis.jpeg")
-    page.get_by_label("average their answers").check()
+    page.get_by_label("average their predictions").check()
     check_looks(page)
     classify(page)
     page.locator("summary").click()
@@ -131,13 +131,13 @@ def hand_over(page, kind: str, file, name: str | None = None):
 
 def test_images_are_dropped_pasted_removed_and_refused_before_they_are_sent(opened, lesions, predictor):
     page = opened(**DESKTOP)
-    average = page.get_by_label("average their answers")
+    average = page.get_by_label("average their predictions")
     hand_over(page, "drop", lesions / "mole.jpeg")
     assert not average.is_visible()
     hand_over(page, "paste", lesions / "melanoma.jpeg")
     choose(page, lesions, "keratosis.jpeg")  # adds to what is there
     hand_over(page, "drop", lesions / "mole.jpeg", "moving.gif")
-    assert page.get_by_role("alert").inner_text() == "moving.gif is no JPEG, PNG, WEBP image."
+    assert page.get_by_role("alert").inner_text() == "moving.gif is not a JPEG, PNG or WebP image."
     chosen = page.get_by_role("list", name="Chosen images").get_by_role("listitem")
     names = [text.partition(",")[0] for text in chosen.all_inner_texts()]
     assert names == ["mole.jpeg", "melanoma.jpeg", "keratosis.jpeg"]
@@ -182,21 +182,21 @@ def test_progress_shows_while_the_answer_is_awaited(opened, lesions):
 def test_without_javascript_all_of_it_works(opened, lesions, predictor):
     page = opened(java_script_enabled=False, **PHONE)
     choose(page, lesions, "melanoma.jpeg", "broken.jpg", "keratosis.jpeg")
-    page.get_by_label("average their answers").check()
+    page.get_by_label("average their predictions").check()
     classify(page)
     each = answers(predictor, lesions, "melanoma.jpeg", "keratosis.jpeg")
     average = mean_prediction(each, predictor.manifest)
     headings = page.get_by_role("heading", level=2).all_inner_texts()
     assert headings == [average.name, each[0].name, "broken.jpg", each[1].name]
     advice = [text.splitlines()[0] for text in page.locator(".advice").all_inner_texts()]
-    watch = {True: "Watch for changes", False: "Watch, as far as this answer can be relied on"}
+    watch = {True: "Watch for changes", False: "Watch, as far as this result can be relied on"}
     assert advice == [
         "Refer to a dermatologist" if answer.referral == "refer" else watch[answer.in_domain]
         for answer in (average, *each)
     ]
     activation = page.get_by_alt_text("Class activation map").first
     assert activation.is_visible()
-    page.get_by_label("Show what spoke for").first.uncheck()
+    page.get_by_label("Show the evidence for").first.uncheck()
     assert not activation.is_visible()
     assert not page.get_by_role("slider").first.is_visible()
     assert not page.get_by_role("button", name="Print").is_visible()
@@ -226,5 +226,5 @@ def test_the_printed_page_is_the_answer_and_nothing_else(opened):
     assert not page.get_by_role("link", name="Download as JSON").is_visible()
     for kept in (page.get_by_role("table"), page.locator(".advice"), page.get_by_alt_text("Preview")):
         assert kept.is_visible()
-    assert "no medical device" in page.locator("footer").inner_text()
+    assert "not a medical device" in page.locator("footer").inner_text()
     assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"

@@ -189,13 +189,13 @@ def test_view_answers_every_chosen_file(predictor, lesion, tmp_path):
 
     in_kernel(choose)
     expected = predictor.predict([images.read(lesion)])[0]
-    answers = view.answers.value
+    answers = view.cards.value
     assert re.findall('data-label="(.*?)"', answers) == [expected.label]
     assert f"{expected.probability:.1%}" in answers
     assert "This image cannot be used" in answers
     assert "&lt;b&gt;one" in answers
     assert "<b>one" not in answers
-    assert "1 of 2 images answered" in view.status.value
+    assert "1 of 2 images classified" in view.status.value
     assert view.compare.layout.display == "none"  # one answer is nothing to compare
 
 
@@ -206,8 +206,8 @@ def test_more_images_than_fit_are_named(predictor, lesion):
         view.upload.value = tuple(chosen(lesion, f"{i}.png") for i in range(MAX_IMAGES + 2))
 
     in_kernel(choose)
-    assert len(re.findall("data-label", view.answers.value)) == MAX_IMAGES
-    assert view.answers.value.count(f"only {MAX_IMAGES} images are answered at a time") == 2
+    assert len(re.findall("data-label", view.cards.value)) == MAX_IMAGES
+    assert view.cards.value.count(f"only {MAX_IMAGES} images are classified at a time") == 2
 
 
 def test_images_are_compared_and_averaged(predictor, lesion):
@@ -230,7 +230,7 @@ def test_images_are_compared_and_averaged(predictor, lesion):
         f"{i}. Example drawn as {example.drawn_as}" for i, example in ((2, first), (3, second))
     ]
     in_kernel(view.clear.click)
-    assert "data-label" not in view.answers.value
+    assert "data-label" not in view.cards.value
     assert [part.layout.display for part in (view.compare, view.whatif.panel)] == ["none", "none"]
 
 

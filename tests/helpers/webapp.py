@@ -42,19 +42,14 @@ def files(*contents: bytes) -> dict:
 
 
 def send_form(client, data: dict):
-    """Post to the page as a browser does: with the cookie and the field of the form that it shows."""
-    token = re.search('name="csrf_token" value="(.+?)"', client.get("/").text)[1]
-    return client.post("/", data={"csrf_token": token, **data}, content_type="multipart/form-data")
+    """Post to the page as a browser does."""
+    return client.post("/", data=data, content_type="multipart/form-data", headers={"Sec-Fetch-Site": "same-origin"})
 
 
-def body_of(data: bytes, count: int = 1, fields: dict | None = None) -> tuple[bytes, dict]:
+def body_of(data: bytes, count: int = 1) -> tuple[bytes, dict]:
     """A multipart body by hand, and its headers."""
     part = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + data + b"\r\n"
-    texts = "".join(
-        f'--edge\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in (fields or {}).items()
-    )
-    return texts.encode() + part * count + b"--edge--\r\n", {"Content-Type": "multipart/form-data; boundary=edge"}
+    return part * count + b"--edge--\r\n", {"Content-Type": "multipart/form-data; boundary=edge"}
 
 
 @dataclass

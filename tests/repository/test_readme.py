@@ -43,7 +43,7 @@ TESTS = {
     "make app": "test_the_app_takes_an_image_from_curl",
     "curl": "test_the_app_takes_an_image_from_curl",
     "make site": "test_other_targets_start_their_modules test_device.py",
-    "make widget": "test_other_targets_start_their_modules test_voila.py",
+    "make widget": "test_other_targets_start_their_modules test_voila_browser.py",
     "make bench": "test_bench.py",
     "pip install .": "test_public_api.py",
     "pip install": "test_what_pip_is_told_to_install_is_there",

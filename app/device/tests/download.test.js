@@ -17,7 +17,7 @@ test("files arrive whole, and the share of both is told", async () => {
 test("what is missing, cut short or too long is named", async () => {
   await assert.rejects(download(["none"], { none: 1 }, () => {}), /none could not be fetched \(status 404\)/);
   await assert.rejects(download(["one"], { one: 4 }, () => {}), /one was cut short/);
-  await assert.rejects(download(["one"], { one: 2 }, () => {}), /one is not the file/);
+  await assert.rejects(download(["one"], { one: 2 }, () => {}), /one is not the expected file/);
 });
 
 test("a lost connection is told from a missing file", async () => {
@@ -31,5 +31,5 @@ test("another file than the one expected is refused", async () => {
   const content = new Uint8Array(files.two);
   await verify(content, createHash("sha256").update(content).digest("hex"));
   content[2] = 0;
-  await assert.rejects(verify(content, createHash("sha256").update(new Uint8Array(files.two)).digest("hex")), /not the file/);
+  await assert.rejects(verify(content, createHash("sha256").update(new Uint8Array(files.two)).digest("hex")), /not the expected file/);
 });

@@ -94,11 +94,16 @@ def decode(
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise _unsupported(f"this is not a readable {', '.join(formats)} image") from None
+        raise _unsupported(f"the file is not a readable {format_names(formats)} image") from None
     except Image.DecompressionBombError:
         raise ImageError("too-many-pixels", f"the image has more than {max_pixels:,} pixels") from None
     except Exception:  # Pillow raises many kinds on broken files; none may reach a user as a traceback
         raise ImageError("unreadable", "the image is damaged or cut short; save or download it again") from None
+
+
+def format_names(formats: tuple[str, ...] = FORMATS) -> str:
+    """Formats in words: "JPEG, PNG or WebP"."""
+    return " or ".join(", ".join(formats).replace("WEBP", "WebP").rsplit(", ", 1))
 
 
 def _unsupported(what: str) -> ImageError:
