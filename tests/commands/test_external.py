@@ -153,9 +153,7 @@ def test_images_are_found_by_name_and_labels_by_the_words_that_are_given(elsewhe
 
 
 def test_the_command_from_end_to_end(elsewhere, tmp_path, capsys):
-    model = tiny_model.write(tmp_path / "model", model=None, data={
-        "source": "demo", "synthetic": True, "fingerprint": "ab" * 32, "citation": "drawn", "images": 90, "lesions": 80,
-    })  # fmt: skip
+    model = tiny_model.write(tmp_path / "model")
     out = tmp_path / "out"
     arguments = [
         "external",

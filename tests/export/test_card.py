@@ -1,4 +1,4 @@
-"""The model card and the checklist: every figure in them is the manifest's, and what is missing is called so."""
+"""The model card and the checklist: every figure in them is the manifest's, and what was not measured is stated."""
 
 import json
 import re
@@ -45,12 +45,12 @@ def evaluation():
     }
 
 
-def test_it_says_what_the_network_started_from():
+def test_the_parent_network_is_stated():
     bare = shipped() | {"started_from": None}
     bare["config"] |= {"start": "", "pretrained": False, "epochs": 6, "fit": "random_crop", "mix": "none"}
     assert "from random weights, 6 epochs" in model_card(bare)
     bare["config"]["start"] = "final"
-    assert "the network of the run final to start from, 6 epochs" in model_card(bare)
+    assert "from the network of the run final, 6 epochs" in model_card(bare)
     bare["started_from"] = bare["config"] | {
         "start": "",
         "pretrained": True,
@@ -58,7 +58,7 @@ def test_it_says_what_the_network_started_from():
         "fit": "squash",
         "mix": "mixup",
     }
-    said = "a network to start from that had 8 epochs (fit squash, mix mixup; ImageNet weights to start from), 6 epochs"
+    said = "from a network trained for 8 epochs (fit squash, mix mixup; from ImageNet weights), 6 epochs"
     assert said in model_card(bare)
 
 
@@ -72,10 +72,10 @@ def test_figures_are_the_manifest_s():
     card = model_card(manifest)
     for said in ("81.2% (75.0 to 87.5)", "65.4% (75.0 to 87.5)", "0.432", " 7.8%"):
         assert said in card and said not in before
-    for heading in ("Intended use", "Must not be used", "Data and their gaps", "How good it is", "Who it works for",
-                    "Elsewhere", "What to mind", "Terms", "CLEAR Derm checklist"):  # fmt: skip
+    for heading in ("Intended use", "Must not be used", "Data and their limits", "How good it is", "Subgroups",
+                    "External images", "Limits", "Terms", "CLEAR Derm checklist"):  # fmt: skip
         assert f"\n## {heading}\n" in card
-    assert manifest["licence"] in card and manifest["sha256"] in card and "no medical" in card
+    assert manifest["licence"] in card and manifest["sha256"] in card and "not a\nmedical device" in card
 
 
 def test_a_group_that_is_there_is_never_none_of_the_images():
@@ -84,16 +84,16 @@ def test_a_group_that_is_there_is_never_none_of_the_images():
 
 def test_evaluations_are_shown_where_there_are_any_and_missed_where_not():
     manifest = shipped() | {"evaluation": {}}
-    assert "Not measured by group" in model_card(manifest)
-    assert "Not measured on images of another place" in model_card(manifest)
+    assert "## Subgroups\nNot measured" in model_card(manifest)
+    assert "Not measured on images of another clinic" in model_card(manifest)
     manifest["evaluation"] = evaluation()
     card = model_card(manifest)
     assert "| sex | female | 791 | 81.2% (75.0 to 87.5) | 81.2% (75.0 to 87.5) | not measured |" in card
     assert "| skin tone | brown | 6 | not measured |" in card
     assert "- By sex: male 60%, female 40% of the images." in card
-    assert "**ph2**, 200 images (mel 40, nv 160)" in card and "earlier version" not in card
+    assert "**ph2**, 200 images (mel 40, nv 160)" in card and "another model file" not in card
     manifest["evaluation"]["external"][0]["model"] = {"sha256": "0" * 64}
-    assert "Measured with an earlier version" in model_card(manifest)
+    assert "Measured with another model file" in model_card(manifest)
 
 
 def test_the_checklist_has_its_25_items_and_none_without_answer():
@@ -103,44 +103,44 @@ def test_the_checklist_has_its_25_items_and_none_without_answer():
             ("data", "technique", "technical assessment", "application")] == [15, 4, 4, 2]  # fmt: skip
     assert len({item for _, item, _ in items}) == 25 and all(answer.strip() for _, _, answer in items)
     answers = {item: answer for _, item, answer in items}
-    assert "very light 90%, tan 10%" in answers["skin tone, and how it was found"]
+    assert "very light 90%, tan 10%" in answers["skin tone, and how it was determined"]
     assert "ph2, 200 images" in answers["external test set"]
-    assert answers["search for bias"].startswith("2 groups by sex, skin tone. 84 gaps were tested together.")
+    assert answers["bias assessment"].startswith("2 groups by sex, skin tone. 84 gaps were tested together.")
     missed = round(100 * (1 - manifest["referral"]["sensitivity"]["value"]))
     assert (
-        f"Of 100 malignant lesions like those measured, {missed} would be told to watch"
-        in answers["what it may do to staff and patients"]
+        f"Of 100 malignant lesions like those measured, {missed} would be missed"
+        in answers["effects on staff and patients"]
     )
     rows = re.findall(r"^\| (\d+) \| ", model_card(manifest), re.M)
     assert [int(row) for row in rows] == list(range(1, 26)), "in the card too, a row each"
     bare = {item: answer for _, item, answer in clear_derm(shipped() | {"evaluation": {}})}
-    assert bare["external test set"] == "None for this model." and "Not done" in bare["search for bias"]
+    assert bare["external test set"] == "None for this model." and "Not done" in bare["bias assessment"]
 
 
 @pytest.mark.parametrize("labels", [HAM7, ISIC8], ids=["7", "8"])
-def test_a_manifest_that_lacks_much_still_has_a_card(labels):
+def test_a_model_without_evaluations_has_a_card(labels):
     manifest = tiny_model.manifest(labels, b"model")
     card = model_card(manifest)
     assert (
-        "never seen skin" in card
+        "no image of skin was used" in card
         and "not measured" in card
         and "None" not in card.replace("None: ", "").replace("None for this model", "")
     )
     assert len(clear_derm(manifest)) == 25
     manifest["referral"]["sensitivity"] = NONE
-    assert "would be told to watch" not in model_card(manifest)
+    assert "would be missed" not in model_card(manifest)
 
 
-def test_how_the_data_were_parted_depends_on_the_data():
+def test_how_the_data_were_split_depends_on_the_data():
     manifest = shipped()
     assert "by lesion, near-duplicates" in model_card(manifest)
     manifest["data"]["lesions"] = manifest["data"]["images"]
     assert "by lesion, near-duplicates" not in model_card(manifest)
-    assert "by image: lesions may stand on both sides" in model_card(shipped() | {
+    assert "by image: a lesion may have images in training and test" in model_card(shipped() | {
         "data": shipped()["data"] | {"source": "dermamnist"}})  # fmt: skip
     own = shipped()
     own["config"]["split_file"] = "mine.csv"
-    assert "as a file of the user's says" in model_card(own)
+    assert "by the user's split file" in model_card(own)
 
 
 def test_attaching_keeps_the_model_valid_and_writes_its_card_anew(tmp_path):

@@ -99,6 +99,7 @@ def folder(tmp_path, frames, **changes):
         "prior": dict.fromkeys(HAM7.codes, 1 / 7),
         "prior_shift": dict.fromkeys(HAM7.codes, 0.0),
         "decision_weights": dict.fromkeys(HAM7.codes, 1.0),
+        "decision_tau": 0.0,
         "referral": {"threshold": 0.3, "sensitivity": METRIC, "specificity": METRIC, "chosen_on": "validation"},
     }
     metrics = dict.fromkeys(("balanced_accuracy", "macro_auroc", "accuracy", "ece"), METRIC)
@@ -121,7 +122,13 @@ def test_the_model_folder(tmp_path, frames):
     assert manifest["domain"] == {"method": "mahalanobis", "threshold": -1.5, "kept": 0.95, "kept_in_training": 1.0}
     assert hashlib.sha256((place / "model.onnx").read_bytes()).hexdigest() == manifest["sha256"]
     card = (place / "MODEL_CARD.md").read_text()
-    for said in ("synthetic demo data", "no medical", "50.0% (40.0 to 60.0)", manifest["sha256"], "Melanoma"):
+    for said in (
+        "synthetic demo data",
+        "not a\nmedical device",
+        "50.0% (40.0 to 60.0)",
+        manifest["sha256"],
+        "Melanoma",
+    ):
         assert said in card
     again = folder(tmp_path, frames, name="other")
     assert json.loads((place / "manifest.json").read_text())["name"] == again["name"] == "other"

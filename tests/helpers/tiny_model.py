@@ -69,6 +69,7 @@ def manifest(labels: LabelSet, model: bytes, *, with_map: bool = True) -> dict:
     draw = np.random.default_rng(5)
     prior = draw.dirichlet(np.ones(len(codes)) * 5)
     figure = {"value": 0.9, "low": 0.84, "high": 0.95, "n": 123}
+    unknown = {"value": None, "low": None, "high": None, "n": 0}
     return {
         "format": 1,
         "name": "tiny",
@@ -78,8 +79,10 @@ def manifest(labels: LabelSet, model: bytes, *, with_map: bool = True) -> dict:
         "sha256": hashlib.sha256(model).hexdigest(),
         "bytes": len(model),
         "labels": list(codes),
+        "architecture": "linear",
         "image_size": 128,
         "fit": "squash",
+        "views": 1,
         "crops": 1,
         "outputs": ["logits", "features", "domain", *(["map"] if with_map else [])],
         "temperature": 1.7,
@@ -89,9 +92,18 @@ def manifest(labels: LabelSet, model: bytes, *, with_map: bool = True) -> dict:
         "decision_tau": 1.0,
         "referral": {"threshold": 0.4, "sensitivity": figure, "specificity": figure, "chosen_on": "validation"},
         "domain": {"method": "mahalanobis", "threshold": -0.3, "kept": 0.95},
-        "data": {"source": "demo", "synthetic": True, "fingerprint": "ab" * 32, "citation": "generated"},
-        "metrics": {"balanced_accuracy": figure, "macro_auroc": figure},
-        "config": {},
+        "data": {
+            "source": "demo",
+            "synthetic": True,
+            "fingerprint": "ab" * 32,
+            "citation": "generated",
+            "images": 90,
+            "lesions": 80,
+        },
+        "metrics": dict.fromkeys(("balanced_accuracy", "macro_auroc", "accuracy", "ece"), figure)
+        | {"n_images": 123, "n_lesions": 99, "per_class": {code: {"sensitivity": unknown} for code in codes}},
+        "measured_on": "test",
+        "config": {"balance": "none", "epochs": 1, "seed": 0, "split_file": "", "start": "", "pretrained": False},
         "versions": {},
         "licence": "Apache-2.0",
     }

@@ -340,8 +340,10 @@ def region(height: int, width: int, how: str, crops: int = 1) -> tuple[float, fl
 def seen(how: str, crops: int = 1) -> str:
     """:func:`region` in words."""
     if how == "squash":
-        return "all of the frame, squashed"
-    return "the centre square of the frame" if crops == 1 else "two squares, one at either end of the frame"
+        return "the whole frame, squashed"
+    return (
+        "the centre square of the frame" if crops == 1 else "two square crops, the left and the right end of the frame"
+    )
 
 
 def squares(height: int, width: int, crops: int) -> list[tuple[float, float, float, float]]:

@@ -1,4 +1,4 @@
-"""What model card and checklist share: how figures read, and what the publications of known data sets say of them."""
+"""What model card and checklist share: how figures are written, and facts from the publications of known data sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _HAM10000 = {
     "place": "the Department of Dermatology of the Medical University of Vienna, Austria, and a skin cancer practice "
     "in Queensland, Australia, over 20 years.",
     "truth": "histopathology for all malignant lesions and about half of the images; the rest by follow-up, expert "
-    "consensus or confocal microscopy, which concern lesions that looked harmless.",
+    "consensus or confocal microscopy, which concern lesions that looked benign.",
     "skin": "patients of two clinics with mostly light skin; no skin type is recorded. Performance on dark skin is "
     "not known.",
     "acquisition": "film slides that were scanned, and several digital dermatoscopes, with immersion or polarised "
@@ -19,17 +19,17 @@ _HAM10000 = {
     "lesion are linked, lesions of one patient are not.",
 }
 _OWN = {
-    "place": "the user's own data, of which this card knows no more than their numbers.",
+    "place": "the user's own data; nothing but their numbers is recorded.",
     "truth": "not recorded.",
     "skin": "not recorded. Performance on dark skin is not known.",
     "acquisition": "not recorded.",
     "vendors": "Not recorded.",
-    "meta": "What the data set's table holds; see the data check of the run.",
+    "meta": "The columns of the data set's table; see the data check of the run.",
 }
 _DEMO = {
     "place": "a program: no image shows a lesion.",
-    "truth": "the program drew what the label says.",
-    "skin": "drawn. Nothing can be said about any skin.",
+    "truth": "the class that the program drew.",
+    "skin": "drawn. Performance on real skin is not known.",
     "acquisition": "drawn at 200 x 150 px with simulated lighting, hair, bubbles and compression.",
     "vendors": "None: one simulated camera.",
     "meta": "Drawn ages, sexes and sites.",
@@ -38,27 +38,27 @@ _SOURCES = {"ham10000": _HAM10000, "isic-archive": _HAM10000, "dermamnist": _HAM
 
 
 def about(manifest: dict) -> dict[str, str]:
-    """What is published about the kind of data that a model was trained on (HAM10000: doi:10.1038/sdata.2018.161)."""
+    """What is published about the data set that a model was trained on (HAM10000: doi:10.1038/sdata.2018.161)."""
     return _SOURCES.get(manifest["data"]["source"], _OWN)
 
 
-def parted(manifest: dict) -> str:
-    """How train, validation and test were parted: by lesion, by image, or as somebody else did."""
+def described_split(manifest: dict) -> str:
+    """How images were assigned to training, validation and test: by lesion, by image, or by another file or source."""
     data = manifest["data"]
-    if manifest.get("config", {}).get("split_file"):
-        return "as a file of the user's says."
+    if manifest["config"]["split_file"]:
+        return "by the user's split file."
     if data["source"] == "dermamnist":
-        return "as the source does, by image: lesions may stand on both sides, so figures may be too good."
-    if data.get("lesions") == data.get("images"):
-        return "by image, for no lesion has two, or none is named: then figures may be too good."
+        return "the source's own, by image: a lesion may have images in training and test, so figures may be too high."
+    if data["lesions"] == data["images"]:
+        return "by image. If the data have lesions with several images but no lesion ids, figures may be too high."
     return (
         "by lesion, near-duplicates counted as one lesion, stratified by diagnosis: a test part and five folds, one of "
-        "which validates."
+        "them for validation."
     )
 
 
 def number(value: int | None) -> str:
-    """``1,234``, or words where it is unknown."""
+    """``1,234``, or words where it is not recorded."""
     return "an unrecorded number of" if value is None else f"{value:,}"
 
 
