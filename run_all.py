@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from skinlesion import pipeline
+from skinlesion.commands.train import ListParameters
 from skinlesion.core.errors import ConfigError, SkinLesionError
 
 ROOT = Path(__file__).resolve().parent
@@ -24,12 +25,13 @@ def parser() -> argparse.ArgumentParser:
     add("--preset", nargs="+", default=["quick"], choices=tuple(pipeline.PRESETS), help="default: quick")
     add("--run", metavar="NAME", help="folder under reports/; default: demo, or made from data and recipe")
     add("--config", metavar="RECIPE", nargs="+", default=[None],
-        help="name of a recipe in configs/ or a JSON file, instead of the preset's")  # fmt: skip
+        help="name of a recipe, or a JSON file, instead of the preset's")  # fmt: skip
     add("--folds", metavar="FOLD", nargs="+", type=int, default=[None], help="which folds validate; default: fold 0")
     add("--jobs", type=_positive, default=1, metavar="N",
         help="of several presets, recipes or folds: so many runs at a time; they are compared at the end")  # fmt: skip
     add("--output", metavar="PLACE", help="copy the finished reports there too: a folder or URL (s3://bucket/reports)")
     add("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help="change single parameters")
+    add("--list-parameters", action=ListParameters, nargs=0, help="explain all parameters and recipes, and exit")
     add("--labels", type=int, choices=(7, 8), help="7 HAM10000 codes or 8 ISIC Archive labels")
     add("--label", metavar="WORD=CODE", nargs="+", action="extend", default=[],
         help="the class that an unknown label of the data set stands for")  # fmt: skip
@@ -51,9 +53,7 @@ def _positive(text: str) -> int:
 def _config(given: argparse.Namespace, preset: str, recipe: str | None, fold: int | None):
     settings = given.set if fold is None else [*given.set, f"fold={fold}"]
     settings = [*settings, f"label_words={','.join(given.label)}"] if given.label else settings
-    return pipeline.resolve(
-        ROOT / "configs", preset=preset, recipe=recipe, data=given.data, labels=given.labels, settings=settings
-    )
+    return pipeline.resolve(preset=preset, recipe=recipe, data=given.data, labels=given.labels, settings=settings)
 
 
 def main(arguments: list[str] | None = None, *, notebooks=ROOT / "notebooks", reports=ROOT / "reports") -> int:

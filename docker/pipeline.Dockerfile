@@ -22,7 +22,6 @@ COPY lib lib
 RUN python3 -m venv /opt/venv \
  && pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.txt -e '.[lab,pretrained,scale]'
 COPY run_all.py ./
-COPY configs configs
 COPY notebooks notebooks
 # the committed tables that the notebooks show
 COPY experiments/table.csv experiments/leak.csv experiments/

@@ -14,10 +14,10 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-import skinlesion
 from skinlesion import crossval
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError
+from skinlesion.core.recipes import FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "experiments" / "recipes.toml"
@@ -91,9 +91,8 @@ def about(name: str, recipes: dict[str, Recipe]) -> str:
 
 def packaged(name: str) -> Path:
     """The file of a named recipe that the package brings."""
-    for folder in (Path(skinlesion.__file__).parent / "recipes", ROOT / "configs"):
-        if (file := folder / f"{name}.json").exists():
-            return file
+    if (file := FOLDER / f"{name}.json").exists():
+        return file
     raise ConfigError(f"there is no recipe {name!r}, neither in {FILE} nor in the package")
 
 

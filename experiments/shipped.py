@@ -35,7 +35,6 @@ from experiments import tested
 from experiments.recipes import OUTPUTS, ROOT, Recipe, about, config, load
 from experiments.run import checked_table
 from skinlesion import crossval
-from skinlesion.commands.train import train
 from skinlesion.core import images
 from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
@@ -58,6 +57,7 @@ from skinlesion.export.variants import add_variants
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.domain import fit_domain
+from skinlesion.training.standalone import train
 from skinlesion.training.trained import load_trained
 
 STORED = OUTPUTS / "recipes"

@@ -6,11 +6,11 @@ import signal
 
 import pytest
 
-from skinlesion.commands import train as command
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.core.runs import Run, lock
 from skinlesion.data.splits import load_split
+from skinlesion.training import standalone as command
 from small import small_table
 
 TINY = Config(data="demo:60", image_size=24, epochs=1, batch_size=16)

@@ -9,9 +9,9 @@ import pytest
 
 from conftest import REPOSITORY
 from skinlesion import cli
-from skinlesion.commands.evaluate import evaluate as evaluate_command
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation.assessment import NOT_CHOSEN, answer, assess
+from skinlesion.evaluation.documents import evaluate_file
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.operating import ask, choose_threshold
 from skinlesion.evaluation.predictions import SCORES_ONLY, read
@@ -32,7 +32,7 @@ def real():
 def test_everything_is_written_and_the_report_holds_it_all(real, tmp_path, capsys):
     real.write(tmp_path / "predictions.csv")
     output = tmp_path / "out"
-    assert evaluate_command(tmp_path / "predictions.csv", None, output, replicates=30, prevalence=0.05) == 0
+    assert evaluate_file(tmp_path / "predictions.csv", None, output, replicates=30, prevalence=0.05) == 0
     printed, test = capsys.readouterr().out, real.of("test")
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["balanced_accuracy"] == evaluate(test, 30)["balanced_accuracy"]
@@ -100,7 +100,7 @@ def test_what_does_not_work_is_said_before_anything_is_written(real, tmp_path, c
     real.write(tmp_path / "p.csv")
     output = tmp_path / "out"
     with pytest.raises(DataError, match="'train'; the splits here are 'test', 'validation'"):
-        evaluate_command(tmp_path / "p.csv", None, output, split="train")
+        evaluate_file(tmp_path / "p.csv", None, output, split="train")
     arguments = ["evaluate", str(tmp_path / "p.csv"), "--output", str(output)]
     assert cli.main([*arguments, "--prevalence", "2"]) == 2
     assert "between 0 and 1, not 2" in capsys.readouterr().err

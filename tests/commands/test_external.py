@@ -12,7 +12,6 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 import tiny_model
 from skinlesion import cli
-from skinlesion.commands.external import evaluate_elsewhere
 from skinlesion.core import images
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.taxonomy import HAM7
@@ -24,6 +23,7 @@ from skinlesion.evaluation import plots
 from skinlesion.evaluation.plots.external_validation import external_figure
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.predictions import read as read_predictions
+from skinlesion.external_images import evaluate_external
 from skinlesion.serving.predictor import Predictor
 from small import small_table
 
@@ -194,13 +194,13 @@ def test_images_that_the_model_was_trained_on_do_not_count(elsewhere, tmp_path, 
     training = tmp_path / "training.csv"
     known = load_csv(elsewhere, HAM7).frame.head(4)
     known[["path", "label"]].assign(image_id=list("wxyz")).to_csv(training, index=False)
-    assert evaluate_elsewhere(str(elsewhere), model, out, training=str(training), replicates=10) == 0
+    assert evaluate_external(str(elsewhere), model, out, training=str(training), replicates=10) == 0
     assert (
         "4 images that the model was trained on are left out; compared with the training data by id and by content"
         in (capsys.readouterr().out)
     )
     assert not set(known["image_id"]) & set(read_predictions(out / "predictions.csv").image_ids)
     with pytest.raises(DataError, match="trained on all 18 images"):
-        evaluate_elsewhere(str(elsewhere), model, out, training=str(elsewhere))
+        evaluate_external(str(elsewhere), model, out, training=str(elsewhere))
     with pytest.raises(ConfigError, match="WORD=CODE"):
-        evaluate_elsewhere(str(elsewhere), model, out, words=["wart"])
+        evaluate_external(str(elsewhere), model, out, words=["wart"])

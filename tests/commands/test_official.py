@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from skinlesion import cli
-from skinlesion.commands import official
+from skinlesion import official_test as official
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data.ham10000 import load_official_test
@@ -80,7 +80,7 @@ def test_images_and_lesions_of_the_training_set_are_left_out(place):
     assert known == ({"x", IDS[6]}, {"HAM_9000001", "HAM_0000001"})
     chosen = official.choose(table, known)
     assert sorted(set(IDS) - set(chosen.table.frame["image_id"])) == [IDS[2], IDS[3], IDS[6]]
-    assert "Left out: 3 images, seen in training, or another image of a lesion that was." in chosen.notes
+    assert "Left out: 3 images, used in training, or another image of a lesion that was." in chosen.notes
     everything = set(IDS) | {"x"}
     with pytest.raises(DataError, match="no image of the official test set"):
         official.choose(table, (everything, set()))

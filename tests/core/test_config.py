@@ -1,27 +1,26 @@
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from skinlesion.core.config import Config, list_parameters, parse_setting
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
+from skinlesion.core.recipes import list_recipes, load_recipe, recipe_names
 from skinlesion.core.runs import atomic, open_run, write_json
-
-FOLDER = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted(
-    p for p in FOLDER.rglob("*.json") if '"rows"' not in p.read_text()
-)  # what combines rows trains nothing
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_every_recipe_is_valid(path):
-    assert Config.from_file(path)
 
 
 def test_the_defaults_are_the_classic_recipe():
-    classic = Config.from_file(FOLDER / "classic.json")
-    assert classic == Config()
+    assert load_recipe("classic") == Config()
+
+
+def test_recipes_by_name_and_by_path(tmp_path):
+    assert recipe_names() == ["classic", "first", "full", "quick", "shipped"]
+    assert (load_recipe("shipped").start, load_recipe("shipped").crops) == ("first", 2)
+    (tmp_path / "mine.json").write_text('{"epochs": 2}')
+    assert load_recipe(str(tmp_path / "mine.json")) == Config(epochs=2)
+    with pytest.raises(ConfigError, match="no recipe 'mine'; .* one of: classic, first, full, quick, shipped"):
+        load_recipe("mine")
+    assert [line.split(":")[0].strip() for line in list_recipes().splitlines()] == recipe_names()
 
 
 @pytest.mark.parametrize(

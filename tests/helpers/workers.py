@@ -21,7 +21,7 @@ from skinlesion.core.runs import Run
 from skinlesion.data.cache import open_cache
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["skinlesion.commands.train", "skinlesion.pipeline"])
+_SERVER.set_forkserver_preload(["skinlesion.training.standalone", "skinlesion.pipeline"])
 
 LINES = "steps.txt"  # where a training notes each step that it has made, and when (seconds)
 ERROR = "error.txt"  # what it said when it failed

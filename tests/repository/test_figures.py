@@ -234,7 +234,7 @@ def test_the_readmes_table_says_of_a_recipe_what_its_run_said(name, column):
         for code, of in metrics["per_class"].items()
     }
     assert {row: cells[column] for row, cells in rows.items() if row in expected} == expected
-    recipe = Config.from_file(REPOSITORY / f"configs/{name}.json").but(stress=config["stress"])
+    recipe = Config.from_file(REPOSITORY / f"lib/skinlesion/recipes/{name}.json").but(stress=config["stress"])
     assert Config().but(**config).but(data=recipe.data) == recipe, "made by the recipe as it is"
 
     answers = pd.read_csv(RESULTS / f"accuracy/{name}.csv.gz")  # and the figures are those of the answers

@@ -11,9 +11,10 @@ from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run, write_json
 from skinlesion.data.cache import build_cache
-from skinlesion.data.splits import make_split
-from skinlesion.training.distillation import Teachers, teacher_runs
+from skinlesion.data.splits import make_split, write_split
+from skinlesion.training.distillation import Teachers
 from skinlesion.training.fit import fit, training_key
+from skinlesion.training.parent_runs import parent_key, teacher_runs
 from skinlesion.training.trained import load_trained, predict
 from small import small_table
 
@@ -34,6 +35,9 @@ def data(table):
 def train(data, folder, config, **options):
     run = Run(folder)
     write_json(run.config_file, config.to_dict())
+    ids = [f"image {i}" for i in range(len(data[2]))]
+    split = pd.DataFrame({"image_id": ids, "lesion_id": ids, "group": range(len(ids)), "label": "nv", "split": data[2]})
+    write_split(split, run.split)
     return fit(config, *data, run, classes=7, **options)
 
 
@@ -82,34 +86,9 @@ def test_at_its_own_prior_a_teacher_repeats_itself(teacher, data):
     assert answer == pytest.approx(softmax(logits / 2, axis=1), abs=1e-5)
 
 
-def test_the_teachers_split_must_be_the_students(teacher, tmp_path):
-    student = CONFIG.but(teachers=str(teacher))
-    for change in ({"seed": 1}, {"fold": 1}, {"max_images": 50}, {"data": "elsewhere"}, {"split_file": "s.csv"},
-                   {"exclude_official_test": False}, {"labels": 8}):  # fmt: skip
-        (name, value), *_ = change.items()
-        with pytest.raises(ConfigError, match=f"another split: .*{name}=.*, here {value!r}"):
-            Teachers(student.but(**change), 7, PRIOR)
-    assert Teachers(student.but(fold=-1), 7, PRIOR), "who trains on all folds may learn from a teacher of one"
-    with pytest.raises(ConfigError, match="fold=-1, here 0"):
-        Teachers(CONFIG.but(teachers=str(copied(teacher, tmp_path, fold=-1))), 7, PRIOR)
-
-
-def test_a_split_file_decides_alone(teacher, tmp_path, monkeypatch):
-    folder = copied(teacher, tmp_path, split_file=str(tmp_path / "s.csv"))
-    monkeypatch.chdir(tmp_path)
-    assert Teachers(CONFIG.but(teachers=str(folder), split_file="s.csv", seed=5, fold=2), 7, PRIOR)
-
-
-def test_a_teacher_knows_the_students_labels(teacher, data, tmp_path):
-    ids = [f"i{i}" for i in range(len(data[2]))]
-    split = pd.DataFrame({"image_id": ids, "lesion_id": ids, "group": range(len(ids)), "label": "nv", "split": data[2]})
-    folder, given = copied(teacher, tmp_path), tmp_path / "s.csv"
-    for place in (folder / "split.csv", given):
-        split.to_csv(place, index=False)
-    student = CONFIG.but(teachers=str(folder), split_file=str(given))
-    assert Teachers(student, 7, PRIOR)
-    with pytest.raises(ConfigError, match="knows 7 labels, the student 8"):
-        Teachers(student.but(labels=8), 8, PRIOR)
+def test_a_teacher_has_the_students_labels(teacher, data, tmp_path):
+    with pytest.raises(ConfigError, match="has 7 labels, the student 8"):
+        train(data, tmp_path, CONFIG.but(teachers=str(teacher), labels=8))
 
 
 def copied(teacher, tmp_path, **changes):
@@ -132,9 +111,11 @@ def test_a_teacher_that_is_not_there_is_a_clear_error(data, tmp_path):
 def test_other_weights_of_a_teacher_make_another_training(teacher, data, tmp_path):
     folder = copied(teacher, tmp_path)
     student = CONFIG.but(teachers=str(folder))
-    before = training_key(student, data[0].content, *data[1:])
+    before = parent_key(student, Run(tmp_path))
     train(data, folder, CONFIG.but(epochs=1))
-    assert training_key(student, data[0].content, *data[1:]) != before
+    assert parent_key(student, Run(tmp_path)) != before
+    keys = [training_key(student, data[0].content, *data[1:], weights) for weights in (before, "others")]
+    assert keys[0] != keys[1]
 
 
 def divergence(student, teacher_logits, data):

@@ -305,7 +305,7 @@ def test_two_trainings_of_one_run(data, whole, tmp_path):
         assert workers.run(workers.train, data, CONFIG, tmp_path) == 2
     finally:
         os.kill(first.pid, signal.SIGCONT)
-    assert "another process is training" in (tmp_path / workers.ERROR).read_text()
+    assert "is at work in" in (tmp_path / workers.ERROR).read_text()
     first.join()
     assert first.exitcode == 0
     assert all(same(one, other) for one, other in zip(end_of(tmp_path), whole, strict=True))

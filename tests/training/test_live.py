@@ -220,3 +220,26 @@ def test_without_tensorboard_there_is_no_watch(tmp_path, monkeypatch):
     monkeypatch.setattr(live, "find_spec", lambda name: None)
     assert live.tensorboard(tmp_path / "events") is None
     assert not (tmp_path / "events").exists()
+
+
+def test_lines_tell_each_epoch_once_with_loss_score_and_time_left(capsys):
+    watch = live.lines()
+    old = {"epoch": 1, "train_loss": 2.0, "val_balanced_accuracy": 0.1}
+    progress = Progress(epoch=1, epochs=3, history=[old])  # resumed: the first epoch has been told before
+    for step in range(1, 11):
+        progress.at(1, step, 10, 0.5, 7.0)
+        watch(progress)
+    assert capsys.readouterr().out == ""
+    progress.history.append({"epoch": 2, "train_loss": 1.25, "val_balanced_accuracy": 0.5})
+    watch(progress)
+    assert capsys.readouterr().out == "epoch 2 of 3: loss 1.250, val_balanced_accuracy 0.500, about 1:10 left\n"
+    progress.ended = True
+    watch(progress)
+    watch(Progress(epoch=2, epochs=2, history=[old, old], ended=True))  # another training that had ended before
+    assert capsys.readouterr().out == ""
+    following = Progress(epoch=0, epochs=1)
+    following.at(0, 1, 1, 0.5, 1.0)
+    watch(following)
+    following.history.append({"epoch": 1, "train_loss": 0.5})  # no fold validates
+    watch(following)
+    assert capsys.readouterr().out == "epoch 1 of 1: loss 0.500, about 0:00 left\n"

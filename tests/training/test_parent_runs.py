@@ -23,13 +23,21 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(table):
-    return build_cache(table, size=24, fit="squash"), table.targets, make_split(table)["split"].to_numpy(str)
+    return build_cache(table, size=24, fit="squash"), table.targets, make_split(table)
 
 
-def train(data, folder, config):
+def train(data, folder, config, *, classes=7):
+    cache, targets, split = data
     run = Run(folder)
     write_json(run.config_file, config.to_dict())
-    return fit(config, *data, run, classes=7)
+    write_split(split, run.split)
+    return fit(config, cache, targets, split["split"].to_numpy(str), run, classes=classes)
+
+
+def with_split(data, **options):
+    """The same pixels and labels, split otherwise."""
+    cache, targets, split = data
+    return cache, targets, split.assign(**options)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +64,7 @@ def test_at_another_size_too(table, data, tmp_path):
     second = train((larger, *data[1:]), tmp_path / "large", config.but(**changes))
     for name, weight in first.model.named_parameters():
         assert torch.allclose(second.model.state_dict()[name], weight, atol=1e-9), name
-    said, _ = predict(second.model, larger, np.flatnonzero(data[2] == "validation"))
+    said, _ = predict(second.model, larger, np.flatnonzero(data[2]["split"] == "validation"))
     assert np.isfinite(said).all()
 
 
@@ -68,31 +76,46 @@ def test_other_earlier_weights_make_another_training(earlier, data, tmp_path):
     assert one != two
 
 
-def test_with_other_labels_all_but_the_last_layer_is_taken_over(earlier, table, data, tmp_path):
+def test_with_other_labels_all_but_the_last_layer_is_taken_over(earlier, data, tmp_path):
     folder, first = earlier
-    write_split(make_split(table), folder / "split.csv")
-    config = CONFIG.but(start=str(folder), labels=8, split_file=str(folder / "split.csv"), **STILL)
-    run = Run(tmp_path / "eight")
-    write_json(run.config_file, config.to_dict())
-    second = fit(config, *data, run, classes=8).model.state_dict()
+    second = train(data, tmp_path / "eight", CONFIG.but(start=str(folder), labels=8, **STILL), classes=8)
     for name, weight in first.model.named_parameters():
         if "classifier" in name:
-            assert second[name].shape[0] == 8 and weight.shape[0] == 7
+            assert second.model.state_dict()[name].shape[0] == 8 and weight.shape[0] == 7
         else:
-            assert torch.allclose(second[name], weight, atol=1e-9), name
-    with pytest.raises(ConfigError, match="another split: labels=7, here 8"):
-        train(data, tmp_path / "no split file", CONFIG.but(start=str(folder), labels=8, epochs=1))
+            assert torch.allclose(second.model.state_dict()[name], weight, atol=1e-9), name
 
 
-def test_with_a_split_file_no_lesion_that_is_judged_may_be_known(earlier, table, data, tmp_path):
-    folder, _ = earlier
-    split = make_split(table)
-    write_split(split, folder / "split.csv")
-    (lesion, *_), path = split.loc[split["split"] == "train", "lesion_id"], tmp_path / "other.csv"
-    moved = split["split"].where(split["lesion_id"] != lesion, "val")
-    split[["image_id"]].assign(split=moved).to_csv(path, index=False)
-    with pytest.raises(ConfigError, match=f"trained on 1 of the lesions that {path} gives to validation or test"):
-        train(data, tmp_path / "a", CONFIG.but(start=str(folder), split_file=str(path), epochs=1))
+@pytest.mark.parametrize("role", ["start", "teachers"])
+def test_no_lesion_that_is_evaluated_may_have_trained_a_parent(earlier, table, data, tmp_path, role):
+    folder, split = earlier[0], data[2]
+    child = CONFIG.but(**{role: str(folder)}, epochs=1)
+    lesion = split.loc[split["split"] == "train", "lesion_id"].iloc[0]
+    moved = split["split"].where(split["lesion_id"] != lesion, "validation")
+    with pytest.raises(ConfigError, match="was trained on 1 of the lesions that this run has for validation or test"):
+        train(with_split(data, split=moved), tmp_path / "a", child)
+    with pytest.raises(ConfigError, match=r"was trained on \d+ of the lesions"):
+        train(with_split(data, split=make_split(table, fold=1)["split"]), tmp_path / "b", child.but(fold=1))
+    every = make_split(table, fold=-1)["split"]
+    train(with_split(data, split=every), tmp_path / "all", child.but(fold=-1))
+    with pytest.raises(ConfigError, match=r"was trained on \d+ of the lesions"):
+        train(data, tmp_path / "c", child.but(**{role: str(tmp_path / "all")}))
+
+
+def test_a_near_duplicate_of_a_training_lesion_counts_as_that_lesion(earlier, data, tmp_path):
+    run, split = Run(tmp_path / "parent"), data[2]
+    a, b = (split.loc[split["split"] == part, "group"].iloc[0] for part in ("train", "validation"))
+    train(with_split(data, group=split["group"].replace(b, a)), run.folder, CONFIG.but(epochs=1))
+    with pytest.raises(ConfigError, match="was trained on 1 of the lesions"):
+        train(data, tmp_path / "child", CONFIG.but(start=str(run.folder), epochs=1))
+
+
+def test_other_data_need_a_split_file_that_vouches_for_them(earlier, data, tmp_path):
+    folder, split = earlier[0], data[2]
+    other = with_split(data, image_id="new " + split["image_id"], lesion_id="new " + split["lesion_id"])
+    with pytest.raises(ConfigError, match="was trained on other data, .* or give a split_file"):
+        train(other, tmp_path / "a", CONFIG.but(start=str(folder), **STILL))
+    train(other, tmp_path / "b", CONFIG.but(start=str(folder), split_file="mine.csv", **STILL))
 
 
 def test_what_a_run_was_trained_on_is_what_counts(table, data, tmp_path):
@@ -100,8 +123,6 @@ def test_what_a_run_was_trained_on_is_what_counts(table, data, tmp_path):
     run, start = Run(tmp_path / "earlier"), CONFIG.but(start=str(tmp_path / "earlier"), epochs=1)
     train(data, run.folder, CONFIG.but(epochs=1))
     write_json(run.config_file, CONFIG.but(epochs=1, fold=1, image_size=32).to_dict())
-    with pytest.raises(ConfigError, match="another split: fold=0, here 1"):
-        train(data, tmp_path / "a", start.but(fold=1))
     train(data, tmp_path / "b", start)
     write_split(make_split(table, fold=1), run.split)
     with pytest.raises(ConfigError, match="was split anew since it was trained"):
@@ -120,8 +141,6 @@ def test_damaged_facts_are_told(data, tmp_path, content):
 def test_what_cannot_be_started_from_is_refused(earlier, data, tmp_path):
     folder, _ = earlier
     start = CONFIG.but(start=str(folder), epochs=1)
-    with pytest.raises(ConfigError, match="another split: fold=0, here 1"):
-        train(data, tmp_path / "a", start.but(fold=1))
     with pytest.raises(ConfigError, match="is a classic at 24 px, which does not fit the resnet10t at 24 px"):
         train(data, tmp_path / "b", start.but(model="resnet10t"))
     with pytest.raises(DataError, match=r"training\.json is not there yet; run skinlesion train"):
@@ -132,10 +151,8 @@ def test_a_distilled_transformer_has_two_last_layers(table, data, tmp_path):
     config = CONFIG.but(model="deit_tiny_distilled_patch16_224", image_size=32, epochs=1)
     wide = build_cache(table, size=32, fit="squash")
     first = train((wide, *data[1:]), tmp_path / "seven", config)
-    write_split(make_split(table), tmp_path / "seven" / "split.csv")
-    changes = {"start": str(tmp_path / "seven"), "labels": 8, "split_file": str(tmp_path / "seven" / "split.csv")}
-    config = config.but(**changes, **STILL)
-    second = fit(config, wide, *data[1:], Run(tmp_path / "eight"), classes=8).model.state_dict()
+    config = config.but(start=str(tmp_path / "seven"), labels=8, **STILL)
+    second = train((wide, *data[1:]), tmp_path / "eight", config, classes=8).model.state_dict()
     for name, weight in first.model.named_parameters():
         if "head" in name:
             assert second[name].shape[0] == 8 and weight.shape[0] == 7
@@ -148,9 +165,13 @@ def test_a_manifest_tells_what_the_start_was_trained_by(earlier, data, tmp_path)
     run = Run(tmp_path / "earlier")
     train(data, run.folder, CONFIG.but(epochs=1))
     write_json(run.config_file, CONFIG.but(epochs=7).to_dict())
-    told = recipes(CONFIG.but(start=str(run.folder)), "demo")
-    assert told["started_from"]["epochs"] == 1 and told["config"]["start"] == "earlier"
-    assert "started_from" not in recipes(CONFIG.but(start=str(tmp_path / "nobody")), "demo")
+    child = Run(tmp_path / "child")
+    stated = recipes(CONFIG.but(start=str(run.folder)), "demo", child)
+    assert stated["started_from"]["epochs"] == 1 and stated["config"]["start"] == "earlier"
+    assert "started_from" not in recipes(CONFIG.but(start=str(tmp_path / "nobody")), "demo", child)
+    child.folder.mkdir()
+    run.folder.rename(child.folder / "start")
+    assert recipes(CONFIG.but(start="first"), "demo", child)["started_from"]["epochs"] == 1
 
 
 #: Told by the pixels, the targets, the split and the parent runs' weights, or without effect on the weights.
@@ -169,11 +190,11 @@ NOT_IN_THE_KEY = {
 
 def test_every_parameter_up_to_training_makes_another_training_but_those_that_opt_out(data):
     """Also where data are the same: images may be of no more classes than both label sets share."""
+    cache, targets, split = data
+    rest = cache.content, targets, split["split"].to_numpy(str), "weights of the parent runs"
     base = Config(fit="center_crop")
     changed = {name: another(name) for name in Config.names("data", "preprocessing", "augmentation", "training")}
     del changed["teachers"], changed["start"]  # weights that have to be there: tested above
-    keys = {
-        name: training_key(base.but(**{name: value}), data[0].content, *data[1:]) for name, value in changed.items()
-    }
-    same = training_key(base, data[0].content, *data[1:])
+    keys = {name: training_key(base.but(**{name: value}), *rest) for name, value in changed.items()}
+    same = training_key(base, *rest)
     assert {name for name, key in keys.items() if key == same} == NOT_IN_THE_KEY - {"start"}

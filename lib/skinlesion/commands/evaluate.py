@@ -1,156 +1,38 @@
-"""``skinlesion evaluate`` and ``skinlesion compare``: any model's predictions in, numbers, figures and a report out."""
+"""``skinlesion evaluate``: any model's predictions in; metrics, figures and a report out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import argparse
+import sys
 
-from skinlesion.core.errors import ConfigError
-from skinlesion.core.runs import Run, write_json
-from skinlesion.evaluation import compare as comparing
-from skinlesion.evaluation import plots
-from skinlesion.evaluation.assessment import PREVALENCE, Assessment, answer, assess
-from skinlesion.evaluation.bootstrap import describe
-from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OVERALL
-from skinlesion.evaluation.predictions import Predictions, read
-from skinlesion.evaluation.sections import figures, sections, words
-from skinlesion.report.document import Section, write_document
-
-REPORT = "report.html"
-
-_COLUMNS = ("sensitivity", "specificity", "ppv", "auroc")
+from skinlesion.commands.data import add_label
 
 
-def evaluate(
-    predictions: str | Path,
-    labels: str | Path | None,
-    output: str | Path,
-    replicates: int = 2000,
-    prevalence: float = PREVALENCE,
-    split: str = "test",
-    words: Sequence[str] = (),
-) -> int:
-    """Evaluate predictions (one split of them where they name splits), write the results, print a summary.
-
-    Parameters
-    ----------
-    predictions, labels, words : see :func:`skinlesion.evaluation.predictions.read`
-    output : folder for ``metrics.json``, ``report.html`` and ``figures/``
-    prevalence : fraction of malignant lesions in the population that plain words and decision curve speak of
-
-    Returns
-    -------
-    int, the exit status
-
-    Raises
-    ------
-    DataError
-        If the files break the contract, or there are splits, but not this one.
-    ConfigError
-        If the prevalence is no fraction.
-    """
-    everything = read(predictions, labels, words)
-    name = Path(predictions).name
-    return write_evaluation(everything, output, name, prevalence=prevalence, split=split, replicates=replicates)
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser("evaluate", help="evaluate any model's predictions")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("predictions", metavar="PREDICTIONS", nargs="?", help="a predictions.csv or ISIC 2018 submission")
+    what.add_argument("--official", metavar="DIR", help="predict and score the official ISIC 2018 test set in DIR")
+    parser.add_argument("--labels", metavar="CSV", help="the truth: ISIC ground truth, HAM10000 metadata or split.csv")
+    parser.add_argument("--model", metavar="DIR", help="with --official: a model folder (the shipped one by default)")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where the report, metrics and figures go")
+    parser.add_argument("--prevalence", type=float, default=0.02, metavar="P",
+                        help="fraction of malignant lesions that the report assumes (%(default)s)")  # fmt: skip
+    parser.add_argument("--split", default="test", help="which one, where the predictions name splits (%(default)s)")
+    add_label(parser)
+    parser.set_defaults(run=run)
 
 
-def write_evaluation(
-    everything: Predictions,
-    output: str | Path,
-    name: str,
-    *,
-    referral_threshold: float | None = None,
-    prevalence: float = PREVALENCE,
-    split: str = "test",
-    replicates: int = 2000,
-) -> int:
-    """Assess predictions, write everything into ``output``, print a summary; see :func:`evaluate`.
+def run(arguments: argparse.Namespace) -> int:
+    output, prevalence = arguments.output, arguments.prevalence
+    if arguments.official:
+        from skinlesion.official_test import evaluate_official
 
-    Parameters
-    ----------
-    name : what the report calls the predictions
-    referral_threshold : see :func:`skinlesion.evaluation.assessment.assess`
-    """
-    if not 0 < prevalence < 1:
-        raise ConfigError(f"the prevalence must be a fraction between 0 and 1, not {prevalence:g}")
-    names_splits = bool((everything.split != "").any())
-    found = assess(
-        everything, split=split, referral_threshold=referral_threshold, prevalence=prevalence, replicates=replicates
-    )
-    judged, left_out = found.judged, len(everything) - len(found.judged)
-    lead = (
-        f"{len(judged):,} images of {found.metrics['n_lesions']:,} lesions"
-        f"{f' of the {split} split' if names_splits else ''}"
-        + (f"; {left_out:,} of other splits left out" if left_out else "")
-        + f". In brackets: {found.metrics['interval']}."
-    )
-    run = Run(output)
-    pictures = {
-        key: (plots.write(figure, alt, run.figures / f"{key}.png"), alt)
-        for key, (figure, alt) in figures(found).items()
-    }
-    write_document(
-        run.folder / REPORT, f"Evaluation of {name}", lead, sections(found, pictures, prevalence), found.notes
-    )
-    write_json(run.metrics, found.to_dict())
-    print(lead, *found.notes, "", summary(found), *words(found, prevalence), "", sep="\n")
-    print(f"Wrote {run.folder / REPORT}, {run.metrics.name} and {len(pictures)} figures")
-    return 0
+        progress = sys.stderr.isatty()
+        return evaluate_official(arguments.official, arguments.model, output, prevalence=prevalence, progress=progress)
+    from skinlesion.evaluation.documents import evaluate_file
 
-
-def summary(assessment: Assessment) -> str:
-    """The answer and the metrics as plain text."""
-    judged, metrics = assessment.judged, assessment.metrics
-    shown = [name for name in OVERALL if judged.are_probabilities or name not in CALIBRATION]
-    lines = [answer(assessment), "", *(f"{NAMES[name]:<24}{describe(metrics[name])}" for name in shown)]
-    lines += ["", f"{'class':<8}{'images':>7}  " + "".join(f"{NAMES[name]:<24}" for name in _COLUMNS).rstrip()]
-    for code in judged.labels.codes:
-        by_class = metrics["per_class"][code]
-        cells = "".join(f"{describe(by_class[name]):<24}" for name in _COLUMNS).rstrip()
-        lines.append(f"{code:<8}{by_class['sensitivity']['n']:>7,}  {cells}")
-    return "\n".join(lines) + "\n"
-
-
-def compare(
-    places: Sequence[str],
-    labels: str | Path | None,
-    output: str | Path,
-    shared: bool = False,
-    split: str = "test",
-    replicates: int = 2000,
-    words: Sequence[str] = (),
-) -> int:
-    """Compare runs on the same lesions: one table, one figure of paired differences to the first; print the table.
-
-    Parameters
-    ----------
-    places, labels, split, words : see :func:`skinlesion.evaluation.compare.load`
-    output : folder for ``comparison.json``, ``report.html`` and ``figures/differences.png``
-    shared : compare on the images that all runs share, where they differ
-
-    Raises
-    ------
-    DataError
-        If there are fewer than two runs, files break the contract, or images, truths or classes differ.
-    """
-    runs = comparing.load(list(places), labels, split, words)
-    found = comparing.compare(comparing.shared(runs) if shared else runs, replicates)
-    run, first = Run(output), next(iter(found.metrics))
-    figure, alt = plots.differences(found)
-    picture = plots.write(figure, alt, run.figures / "differences.png"), alt
-    lead = f"{found.n_images:,} images of {found.n_lesions:,} lesions, the same for all runs; 95% intervals."
-    marked = (
-        f"Minus {first}, each bootstrap replicate drawing the same lesions for all runs. A star: the 95% interval "
-        "leaves out zero. With many metrics and runs, some do by chance alone."
-    )
-    write_document(
-        run.folder / REPORT, f"Comparison with {first}", lead,
-        [Section("Paired differences", (marked, picture, found.differences_table())),
-         Section("What each run reaches", (found.table(),))],
-        found.notes,
+    return evaluate_file(
+        arguments.predictions, arguments.labels, output,
+        prevalence=prevalence, split=arguments.split, words=arguments.label,
     )  # fmt: skip
-    write_json(run.folder / "comparison.json", found.to_dict())
-    print(lead, *found.notes, "", found.table().to_string(), "", marked, "", sep="\n")
-    print(found.differences_table().to_string())
-    print(f"\nWrote {run.folder / REPORT}, comparison.json and figures/differences.png")
-    return 0

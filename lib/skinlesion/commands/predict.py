@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from skinlesion.core import images as door
 from skinlesion.core.errors import ImageError
-from skinlesion.core.runs import write_text
-from skinlesion.core.tables import image_ids
 from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS, LabelSet
-from skinlesion.serving.predictor import Prediction, Predictor
+
+if TYPE_CHECKING:
+    from skinlesion.serving.predictor import Prediction, Predictor
 
 FORMATS = ("table", "json", "csv")
 
-Answer = tuple[str, Prediction | ImageError]
+Result = tuple[str, "Prediction | ImageError"]
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser("predict", help="classify images")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="JPEG, PNG, WebP, BMP or TIFF files")
+    parser.add_argument("--model", metavar="DIR", help="a model folder (the shipped model by default)")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="%(default)s")
+    parser.add_argument("--output", metavar="F", help="a file, instead of the screen")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return predict(arguments.images, arguments.model, arguments.format, arguments.output)
 
 
 def predict(images: Sequence[str], model: str | None = None, format: str = "table", output: str | None = None) -> int:
-    """Predict every file and write the answers whole.
+    """Predict every file and write the predictions whole.
 
     Parameters
     ----------
@@ -48,63 +62,70 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
     SkinLesionError
         If ``output`` cannot be written.
     """
+    from skinlesion.core.runs import write_text
+    from skinlesion.serving.predictor import Predictor
+
     predictor = Predictor.load(model)
-    answers = [(str(path), _answer(predictor, path)) for path in images]
-    text = {"table": _table, "json": _json, "csv": _csv}[format](answers, predictor.manifest.labels)
+    results = [(str(path), _predict(predictor, path)) for path in images]
+    text = {"table": _table, "json": _json, "csv": _csv}[format](results, predictor.manifest.labels)
     if output is None:
         sys.stdout.write(text)
     else:
         write_text(output, text)
-    failed = [(path, answer) for path, answer in answers if isinstance(answer, ImageError)]
+    failed = [(path, result) for path, result in results if isinstance(result, ImageError)]
     if format == "csv":
         for path, error in failed:
             print(f"left out {path}: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _answer(predictor: Predictor, path: str) -> Prediction | ImageError:
+def _predict(predictor: Predictor, path: str) -> Prediction | ImageError:
+    from skinlesion.core.images import read
+
     try:
-        return predictor.predict([door.read(path)])[0]
+        return predictor.predict([read(path)])[0]
     except ImageError as error:
         return error
 
 
-def _json(answers: list[Answer], _labels: LabelSet) -> str:
+def _json(results: list[Result], _labels: LabelSet) -> str:
     entries = [
-        {"image": path, "error": str(answer)} if isinstance(answer, ImageError) else {"image": path, **answer.to_dict()}
-        for path, answer in answers
+        {"image": path, "error": str(result)} if isinstance(result, ImageError) else {"image": path, **result.to_dict()}
+        for path, result in results
     ]
     return json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _csv(answers: list[Answer], labels: LabelSet) -> str:
+def _csv(results: list[Result], labels: LabelSet) -> str:
+    from skinlesion.core.tables import image_ids
+
     columns = ISIC2018_COLUMNS if labels is HAM7 else tuple(code.upper() for code in labels.codes)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *columns])
-    names = image_ids([path for path, _ in answers])
-    for name, (_, answer) in zip(names, answers, strict=True):
-        if isinstance(answer, Prediction):
-            writer.writerow([name, *(answer.scores[column.lower()] for column in columns)])
+    names = image_ids([path for path, _ in results])
+    for name, (_, result) in zip(names, results, strict=True):
+        if not isinstance(result, ImageError):
+            writer.writerow([name, *(result.scores[column.lower()] for column in columns)])
     return text.getvalue()
 
 
-def _table(answers: list[Answer], _labels: LabelSet) -> str:
+def _table(results: list[Result], _labels: LabelSet) -> str:
     header = ("image", "predicted class", "probability", "malignant", "advice", "note")
-    rows = [header, *(_row(path, answer) for path, answer in answers)]
+    rows = [header, *(_row(path, result) for path, result in results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def _row(path: str, answer: Prediction | ImageError) -> tuple[str, ...]:
-    if isinstance(answer, ImageError):
-        return (path, "-", "-", "-", "-", f"error: {answer}")
+def _row(path: str, result: Prediction | ImageError) -> tuple[str, ...]:
+    if isinstance(result, ImageError):
+        return (path, "-", "-", "-", "-", f"error: {result}")
     return (
         path,
-        f"{answer.name} ({answer.label})",
-        f"{answer.probability:.1%}",
-        f"{answer.malignant_probability:.1%}",
-        answer.referral,
-        "" if answer.in_domain else "unlike the training images",
+        f"{result.name} ({result.label})",
+        f"{result.probability:.1%}",
+        f"{result.malignant_probability:.1%}",
+        result.referral,
+        "" if result.in_domain else "unlike the training images",
     )

@@ -2,137 +2,50 @@
 
 from __future__ import annotations
 
-import signal
+import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
 
-import pandas as pd
-
-from skinlesion.core.config import TRAINING_FIELDS, Config
-from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
-from skinlesion.core.runs import Run, cache_folder, lock, write_json
-from skinlesion.core.taxonomy import label_set
-from skinlesion.data import splits
-from skinlesion.data.cache import build_cache, link_cache, linked_cache
-from skinlesion.data.check import check_table
-from skinlesion.data.sources import load_table
-from skinlesion.data.table import LesionTable
-from skinlesion.training import distributed, live
-from skinlesion.training.fit import fit
-from skinlesion.training.parent_runs import check_lesions, check_split, recipe_of, teacher_runs
-from skinlesion.training.session import first_network
-from skinlesion.training.trained import facts_of, write_outputs
+from skinlesion.commands.data import add_label
 
 
-def train(config: Config, run: Run, *, progress: bool = True) -> int:
-    """Check the data, split it by lesion, decode it, train, and write every file that 04_evaluation reads.
-
-    Calling it again goes on where an interrupted call was. Under torchrun the first process does all but the training
-    alone, and is the only one that prints.
-
-    Returns
-    -------
-    int, the exit status
-
-    Raises
-    ------
-    SkinLesionError
-        For data, parameters or a folder that cannot be used, or an interruption; what was reached is kept.
-    """
-    try:
-        with _stoppable(), distributed.join() as world, lock(run.folder) if world.first else nullcontext():
-            if world.first:
-                prepare(config, run, progress)
-            world.need_shared(run.folder, cache_folder())
-            _train(config, run, world, progress)
-            world.wait()
-    except KeyboardInterrupt:
-        if not distributed.world().first:
-            sys.exit(130)  # the first process says it for all
-        kept = any(run.checkpoints.glob("*/step-*"))
-        raise SkinLesionError(
-            f"interrupted; the last checkpoint is kept in {run.checkpoints}, the same command goes on from it"
-            if kept
-            else "interrupted before the first checkpoint; the same command begins again"
-        ) from None
-    return 0
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser("train", help="train a network, without notebooks")
+    add_recipe_options(parser)
+    parser.add_argument("--run", required=True, metavar="DIR", dest="folder", help="the run's folder")
+    parser.set_defaults(run=run)
 
 
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM, with which batch systems and torchrun end a process, do what Ctrl-C does, once."""
-    kinds = (signal.SIGINT, signal.SIGTERM)
+def run(arguments: argparse.Namespace) -> int:
+    from skinlesion.core.runs import Run
+    from skinlesion.training.standalone import train
 
-    def stop(number: int, frame: object) -> None:
-        for kind in kinds:  # a terminal and torchrun both send one: the second must not disturb the end
-            signal.signal(kind, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {kind: signal.signal(kind, stop) for kind in kinds}
-    try:
-        yield
-    finally:
-        if distributed.world().size == 1:  # torchrun's second signal comes late, and its processes end now anyway
-            for kind, handler in before.items():
-                signal.signal(kind, handler)
+    return train(configuration(arguments), Run(arguments.folder), progress=sys.stderr.isatty())
 
 
-def prepare(config: Config, run: Run, progress: bool) -> None:
-    """Check, split and decode the data, and write down all of it; what is refused leaves the folder as it was."""
-    first_network(config, len(label_set(config.labels)))
-    for teacher in teacher_runs(config):
-        check_split(teacher, config)
-    found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
-    check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
-    table = check.table
-    split, origin = splits.split_for(table, split_file=config.split_file, seed=config.seed, fold=config.fold)
-    splits.check_split(split, fold=config.fold)
-    check_lesions(config, run, split)
-    _refuse_evaluated(config, run, split)
-
-    with suppress(OSError):  # a folder that cannot be written to is told of next
-        run.outputs.unlink(missing_ok=True)  # of an earlier training, perhaps of another recipe
-    write_json(run.config_file, config.to_dict())
-    check.write(run.data_check)
-    table.save(run)
-    splits.write_split(split, run.split)
-    print(f"{len(table):,} images from {table.source}; {len(check.problems):,} problems in {run.data_check}")
-    sizes = split["split"].value_counts()
-    print(f"split {origin}; " + ", ".join(f"{name} {sizes.get(name, 0):,}" for name in splits.SPLITS))
-    link_cache(run, build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops, progress=progress))
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """``--config``, ``--data``, ``--set`` and the list of what can be set."""
+    add = parser.add_argument
+    add("--data", metavar="PATH", help="a data set, or demo (the recipe's by default)")
+    add("--config", default="quick", metavar="F", help="name of a recipe, or a JSON file (quick)")
+    add_label(parser)
+    add("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help="change parameters")
+    add("--list-parameters", action=ListParameters, nargs=0, help="explain all parameters and recipes, and exit")
 
 
-def _refuse_evaluated(config: Config, run: Run, split: pd.DataFrame) -> None:
-    """Raise ConfigError where the folder holds an evaluation or a model of another training than this one."""
-    there = [path.name for path in (run.predictions, run.metrics, run.model) if path.exists()]
-    try:
-        known, dealt = recipe_of(run), facts_of(run)["split"]
-    except (DataError, KeyError):  # none was finished here, or by an older version
-        return
-    other = [name for name in (*TRAINING_FIELDS, "crops", "views") if getattr(known, name) != getattr(config, name)]
-    other += ["split"] if dealt != splits.digest(split["split"]) else []
-    if there and other:
-        raise ConfigError(
-            f"{run.folder} holds {', '.join(there)} of another training (with another {', '.join(other)}); choose "
-            "another folder for this one, or delete that one"
-        )
+def configuration(arguments: argparse.Namespace):
+    """The configuration that these options ask for."""
+    from skinlesion.pipeline import resolve
+
+    settings = [*arguments.set, f"label_words={','.join(arguments.label)}"] if arguments.label else arguments.set
+    return resolve(recipe=arguments.config, data=arguments.data, settings=settings)
 
 
-def _train(config: Config, run: Run, world: distributed.World, progress: bool) -> None:
-    table, cache = LesionTable.load(run), linked_cache(run)
-    split = splits.load_split(run.split)["split"].to_numpy(str)
-    watch = None
-    if world.first:
-        watch = live.together(live.terminal() if progress else None, live.tensorboard(run.folder / "tensorboard"))
-    trained = fit(config, cache, table.targets, split, run, classes=len(table.labels), watch=watch)
-    if not world.first:
-        return
-    write_outputs(trained, cache, table.frame["image_id"].to_numpy(str), split, run, views=config.views)
-    best = trained.history.iloc[trained.best_epoch - 1]
-    score = {name: best[name] for name in ("val_balanced_accuracy", "val_accuracy") if name in best}
-    print(
-        f"\nepoch {trained.best_epoch} of {len(trained.history)} kept"
-        + "".join(f", {name} {value:.3f}" for name, value in score.items())
-        + f"\nmade {run.folder}"
-    )
+class ListParameters(argparse.Action):
+    """Print all recipes and parameters, and exit."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from skinlesion.core.config import list_parameters
+        from skinlesion.core.recipes import list_recipes
+
+        print(f"recipes:\n{list_recipes()}\n\n{list_parameters()}")
+        parser.exit()

@@ -66,8 +66,8 @@ def parameter(
 
 
 _data, _preprocessing, _augmentation, _training, _evaluation = (partial(parameter, stage=stage) for stage in STAGES)
-_fraction = {"at_least": 0, "at_most": 1}
-_below_one = {"at_least": 0, "below": 1}
+_fraction: dict[str, Any] = {"at_least": 0, "at_most": 1}
+_below_one: dict[str, Any] = {"at_least": 0, "below": 1}
 
 
 @dataclass(frozen=True)

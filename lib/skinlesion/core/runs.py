@@ -70,8 +70,10 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def lock(folder: Path):
-    """Keep a second process out of a run's folder; the system lets go of the lock when its holder ends, even killed.
+def lock(folder: Path, *, wait: bool = False):
+    """Keep a second process out of a folder; the system lets go of the lock when its holder ends, even killed.
+
+    With ``wait``, wait for that process to end instead of raising an error.
 
     Raises
     ------
@@ -89,7 +91,7 @@ def lock(folder: Path):
         ) from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
@@ -147,7 +149,7 @@ def open_run(namespace: dict) -> tuple[Run, Config]:
     declared = namespace.get("__annotations__")
     if declared is None and "__annotate__" in namespace:  # Python 3.14 evaluates annotations on request
         declared = namespace["__annotate__"](1)
-    if "run" not in (declared or {}):
+    if not declared or "run" not in declared:
         raise ConfigError('the parameters cell must declare run: str = "…", the run\'s folder; run that cell first')
     run = Run(namespace["run"])
     stored = Config.from_file(run.config_file) if run.config_file.exists() else Config()

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError, SkinLesionError
-from skinlesion.core.runs import Run, cache_folder, write_json
+from skinlesion.core.runs import Run, cache_folder, lock, write_json
 from skinlesion.data.table import LesionTable
 
 VERSION = 2
@@ -127,7 +126,7 @@ def build_cache(
     folder = cache_folder() / "pixels" / cache_key(table, size, fit, crops)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):  # a second process waits, then finds the work done
+        with lock(folder, wait=True):  # a second process waits, then finds the work done
             if not (folder / "cache.json").exists():
                 _fill(table, folder, size, fit, crops, workers or os.cpu_count() or 1, progress)
         return open_cache(folder)

@@ -29,7 +29,7 @@ from skinlesion.serving.predictor import Predictor
 from skinlesion.training.domain import Domain, fit_domain
 from skinlesion.training.networks.models import Classifier
 from skinlesion.training.networks.views import answer
-from skinlesion.training.parent_runs import recipe_of
+from skinlesion.training.parent_runs import recipe_of, start_run
 
 TOLERANCE = 1e-3  # largest difference between torch and ONNX Runtime in a logit, relative to 1 + its size
 LICENCES = {
@@ -301,7 +301,7 @@ def export_model(
             "metrics": metrics,
             "measured_on": measured_on,
             **({"out_of_fold": out_of_fold} if out_of_fold else {}),
-            **recipes(config, data["source"]),
+            **recipes(config, data["source"], run),
             "versions": versions(),
             "licence": LICENCES.get(data["source"], "as the training data allow"),
         }
@@ -311,16 +311,16 @@ def export_model(
     return manifest
 
 
-def recipes(config: Config, source: str) -> dict[str, dict]:
-    """``config`` and, where it goes on from another run's network that is still there, that one's as ``started_from``.
+def recipes(config: Config, source: str, run: Run) -> dict[str, dict]:
+    """``config`` of ``run`` and, where it started from another run that is still there, that one's as ``started_from``.
 
     Of places only the last name is told: no path of this machine leaves it.
     """
     values = config.to_dict() | {"data": source}
     for name in ("split_file", "start", "teachers", "elsewhere"):
         values[name] = ",".join(Path(place).name for place in listed(values[name]))
-    before = Run(config.start) if config.start else None
-    earlier = recipes(recipe_of(before), source)["config"] if before and before.training.exists() else None
+    start = start_run(config, run)
+    earlier = recipes(recipe_of(start), source, start)["config"] if start and start.training.exists() else None
     return {"config": values} | ({"started_from": earlier} if earlier else {})
 
 

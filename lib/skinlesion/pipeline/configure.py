@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skinlesion.core.config import Config, listed, parse_setting, split_kind
 from skinlesion.core.errors import ConfigError, DataError
+from skinlesion.core.recipes import load_recipe, recipe_names
 from skinlesion.core.runs import Run
 
 #: A preset names its recipe and may limit it; with the limits of ``smoke`` the series takes two minutes at most.
@@ -30,7 +31,6 @@ PRESETS = {
 
 
 def resolve(
-    configs: Path,
     *,
     preset: str = "quick",
     recipe: str | None = None,
@@ -42,8 +42,6 @@ def resolve(
 
     Parameters
     ----------
-    configs : Path
-        The folder of the named recipes.
     preset : str
         One of :data:`PRESETS`.
     recipe : str
@@ -63,10 +61,11 @@ def resolve(
         raise ConfigError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
     default, limits = PRESETS[preset]
     named = {name: value for name, value in (("data", data), ("labels", labels)) if value is not None}
-    config = Config.from_file(_recipe_file(configs, recipe or default)).but(**limits).but(**named)
+    config = load_recipe(recipe or default).but(**limits).but(**named)
     config = config.but(**dict(parse_setting(setting) for setting in settings))
     places = {name: _place(config, name) for name in ("data", "split_file", "elsewhere")}
-    return config.but(**places, **{name: _runs(config, name) for name in ("start", "teachers")})
+    start = config.start if config.start in recipe_names() else _runs(config, "start")
+    return config.but(**places, start=start, teachers=_runs(config, "teachers"))
 
 
 def _place(config: Config, name: str) -> str:
@@ -74,7 +73,6 @@ def _place(config: Config, name: str) -> str:
     value = getattr(config, name)
     if (name == "data" and re.fullmatch(r"demo(:\d+)?", value)) or (name != "data" and not value):
         return value
-    _refuse_parts(name, value)
     kind, path = split_kind(value)
     if not value or not path.exists():
         raise DataError(f"there is nothing at {value!r} ({name}); name a folder or file that exists")
@@ -89,29 +87,13 @@ def _runs(config: Config, name: str) -> str:
     """Trained runs, separated by commas, as notebooks can use them."""
     found = []
     for place in listed(getattr(config, name)):
-        _refuse_parts(name, place)
         if not Run(place).training.exists():
-            raise DataError(f"there is no trained run at {place!r} ({name}); train it first, or name another's folder")
+            hint = f", or name a recipe: {', '.join(recipe_names())}" if name == "start" else ""
+            raise DataError(f"there is no trained run at {place!r} ({name}); train it first{hint}")
         found.append(str(Run(place).folder.resolve()))
     if getattr(config, name) and not found:
         raise ConfigError(f"{name}={getattr(config, name)!r} names no folder; name trained runs, or leave it empty")
     return ",".join(found)
-
-
-def _refuse_parts(name: str, place: str) -> None:
-    if "{" in place and not Path(place).exists():
-        raise ConfigError(
-            f"{name}={place!r} stands for a run of each part, which experiments/shipped.py or "
-            f"experiments/run.py fills in; name one that is there: --set {name}=PLACE"
-        )
-
-
-def _recipe_file(configs: Path, recipe: str) -> Path:
-    named = configs / f"{recipe}.json"
-    if named.exists() or Path(recipe).is_file():
-        return named if named.exists() else Path(recipe)
-    known = ", ".join(sorted(path.stem for path in configs.glob("*.json"))) or f"none in {configs}"
-    raise ConfigError(f"there is no recipe {recipe!r}; give the path of a JSON file or one of: {known}")
 
 
 def run_name(config: Config, preset: str, recipe: str | None = None) -> str:

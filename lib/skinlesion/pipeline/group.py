@@ -154,10 +154,10 @@ def _run(config: Config, folder: Path, notebooks: Path, threads: int, options: d
 
 def _compare(folders: list[Path], output: Path, status: _Status) -> bool:
     """One report on all runs, the first one to compare with; False if they cannot be compared."""
-    from skinlesion.commands.evaluate import compare
+    from skinlesion.evaluation.documents import compare_files
 
     try:
-        compare([str(folder) for folder in folders], None, output)
+        compare_files([str(folder) for folder in folders], None, output)
     except SkinLesionError as error:
         status.facts["error"] = f"no comparison: {error}"
         status.say(f"error: {status.facts['error']}")

@@ -55,13 +55,13 @@ SERIES = (
     ),
     Step(
         "03_training",
-        ("data/cache.py", "data/splits.py", "data/table.py", "training"),
+        ("data/cache.py", "data/splits.py", "data/table.py", "recipes", "training"),
         ("checkpoints", "training.json", "outputs.npz", "history.csv"),
         ("experiments/table.csv",),
     ),
     Step(
         "04_evaluation",
-        ("commands/external.py", "data", "evaluation", "export", "report", "serving", "training"),
+        ("external_images.py", "data", "evaluation", "export", "report", "serving", "training"),
         ("predictions.csv", "metrics.json", "decision.json", "candidate", "evaluation.json"),
         ("experiments/leak.csv",),
     ),

@@ -17,7 +17,6 @@ from typing import Any
 
 import pandas as pd
 
-from skinlesion.commands.train import prepare
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DivergedError, SkinLesionError
 from skinlesion.core.random_streams import generator
@@ -26,6 +25,8 @@ from skinlesion.data import splits
 from skinlesion.data.cache import build_cache
 from skinlesion.data.table import LesionTable
 from skinlesion.training.fit import fit
+from skinlesion.training.standalone import prepare
+from skinlesion.training.start import start_recipe, train_start
 
 try:
     import optuna
@@ -40,7 +41,7 @@ TABLE = "sweep.csv"
 SCORE = "val_balanced_accuracy"
 REDUCTION = 3  # of each rung's trials, one in three goes on; a rung is three times as many epochs as the one before
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-#: What decides where results lie or what they are judged by: a space that changed these would compare unlike things.
+#: What decides where results lie or what they are compared by: a space that changed these would compare unlike things.
 _FIXED = ("data", "labels", "split_file", "fold", "max_images", "exclude_official_test", "label_words")
 
 
@@ -75,11 +76,14 @@ def sweep(config: Config, space: dict, folder: Path, trials: int, *, progress: b
         study = _study(run, config)
         _take_up(study)
         prepare(config, run, progress)
-        table, split = LesionTable.load(run), splits.load_split(run.split)["split"].to_numpy(str)
-        if "validation" not in split:
+        table, split = LesionTable.load(run), splits.load_split(run.split)
+        if "validation" not in set(split["split"]):
             raise ConfigError(
-                f"fold={config.fold} leaves no validation images, by which trials are judged; give a fold from 0 to 4"
+                f"fold={config.fold} leaves no validation images, on which trials are compared; give a fold from 0 to 4"
             )
+        if start_recipe(config):  # once for all trials
+            train_start(config, run, progress=progress)
+            config = config.but(start=str(run.folder / "start"))
         while (ended := len(study.get_trials(deepcopy=False, states=_ENDED))) < trials:
             study.sampler = _sampler(config.seed, ended)
             trial = study.ask()
@@ -102,7 +106,7 @@ def _check(config: Config, space: dict) -> None:
     Config.check_names(space)
     for name, values in space.items():
         if name in _FIXED:
-            raise ConfigError(f"{name} cannot be drawn: trials would be judged on different images")
+            raise ConfigError(f"{name} cannot be drawn: trials would be compared on different images")
         if isinstance(values, dict):
             numbers: list[Any] = [values.get(end) for end in ("low", "high")]
             known = values.keys() <= {"low", "high", "log", "step"} and not ("log" in values and "step" in values)
@@ -176,13 +180,15 @@ def _watch(trial) -> Callable:
     return watch
 
 
-def _try(study, trial, config: Config, values: dict, table: LesionTable, split, place: Run) -> None:
+def _try(study, trial, config: Config, values: dict, table: LesionTable, split: pd.DataFrame, place: Run) -> None:
     """Train one recipe to its end, or to where it is stopped, and tell the study; some that are drawn cannot be."""
     try:
         config = config.but(**values)
         write_json(place.config_file, config.to_dict())
+        splits.write_split(split, place.split)
         cache = build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops)
-        trained = fit(config, cache, table.targets, split, place, classes=len(table.labels), watch=_watch(trial))
+        parts = split["split"].to_numpy(str)
+        trained = fit(config, cache, table.targets, parts, place, classes=len(table.labels), watch=_watch(trial))
     except _Stop:
         study.tell(trial, state=TrialState.PRUNED)
     except DivergedError:

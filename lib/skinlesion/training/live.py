@@ -92,6 +92,7 @@ def terminal() -> Watch:
         if progress.ended:
             if bar is not None:  # none was drawn for a training that had ended before
                 bar.close()
+            bar = None
             return
         done, total = progress.epoch * progress.steps + progress.step, progress.epochs * progress.steps
         if bar is None:  # not before the first step, when its clock starts
@@ -105,6 +106,31 @@ def terminal() -> Watch:
         )
 
     return watch
+
+
+def lines() -> Watch:
+    """A printed line an epoch, with loss, validation score and time left: for outputs that are no terminal."""
+    printed = None
+
+    def watch(progress: Progress) -> None:
+        nonlocal printed
+        if printed is None:  # epochs before a resume have been printed before
+            printed = len(progress.history)
+        for row in progress.history[printed:]:
+            score = row.get("val_balanced_accuracy")
+            print(
+                f"epoch {row['epoch']} of {progress.epochs}: loss {row['train_loss']:.3f}"
+                + (f", val_balanced_accuracy {score:.3f}" if score is not None else "")
+                + f", about {_minutes(progress.seconds_left)} left",
+                flush=True,
+            )
+        printed = None if progress.ended else len(progress.history)
+
+    return watch
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def notebook(draw: Callable[[pd.DataFrame], object], every: float = 1.0) -> Watch:
@@ -126,6 +152,8 @@ def notebook(draw: Callable[[pd.DataFrame], object], every: float = 1.0) -> Watc
         elif not progress.ended and time.monotonic() - shown["time"] < every:
             return
         shown["time"] = time.monotonic()
+        if progress.ended:  # another training may follow
+            shown["epochs"] = 0
         line.update(_Line(describe(progress)))
 
     return watch
@@ -153,10 +181,10 @@ def describe(progress: Progress, width: int = 24) -> str:
         early = "" if finished == progress.epochs else "; no better one had come for long enough (patience)"
         return f"trained for {finished} of {progress.epochs} epochs{early}"
     share = (progress.epoch * progress.steps + progress.step) / (progress.epochs * max(progress.steps, 1))
-    left = int(progress.seconds_left)
     return (
         f"{'█' * round(share * width):░<{width}} {share:.0%} · epoch {progress.epoch + 1} of {progress.epochs} · "
-        f"step {progress.step} of {progress.steps} · loss {progress.loss:.3f} · about {left // 60}:{left % 60:02d} left"
+        f"step {progress.step} of {progress.steps} · loss {progress.loss:.3f} · about "
+        f"{_minutes(progress.seconds_left)} left"
     )
 
 

@@ -1,15 +1,13 @@
-"""Runs that were trained before, to learn from or to start from, and whether they may be used here."""
+"""Parent runs: finished trainings that another one starts from or distils, and whether it may use them."""
 
 from __future__ import annotations
-
-from collections.abc import Collection
-from pathlib import Path
 
 import pandas as pd
 import torch
 
-from skinlesion.core.config import Config, listed, split_kind
+from skinlesion.core.config import Config, listed
 from skinlesion.core.errors import ConfigError
+from skinlesion.core.recipes import recipe_names
 from skinlesion.core.runs import Run
 from skinlesion.data import splits
 from skinlesion.training import checkpoint
@@ -27,122 +25,89 @@ def teacher_runs(config: Config) -> list[Run]:
     return runs
 
 
-def earlier_runs(config: Config) -> list[Run]:
+def start_run(config: Config, run: Run) -> Run | None:
+    """The run that ``run`` starts from: ``RUN/start`` where ``config.start`` names a recipe; None where it is empty."""
+    if config.start in recipe_names():
+        return Run(run.folder / "start")
+    return Run(config.start) if config.start else None
+
+
+def parent_runs(config: Config, run: Run) -> list[Run]:
     """All runs that a training learns from: its teachers, and the one that it starts from."""
-    return teacher_runs(config) + ([Run(config.start)] if config.start else [])
+    start = start_run(config, run)
+    return teacher_runs(config) + ([start] if start else [])
 
 
-def earlier_stamp(config: Config) -> str:
-    """Names the weights of all earlier runs, so that a training is not mixed with another that had other ones."""
-    return " ".join(facts_of(run, MAKER)["checkpoint"] for run in earlier_runs(config))
+def parent_key(config: Config, run: Run) -> str:
+    """Names the weights of all parent runs, so that a training is not mixed with another that had other ones."""
+    return " ".join(facts_of(parent, MAKER)["checkpoint"] for parent in parent_runs(config, run))
 
 
 def recipe_of(run: Run) -> Config:
-    """The recipe that a run's weights were trained by.
-
-    The folder's ``config.json`` may be of a training that was begun there since. Runs of older versions have it alone.
-    """
-    facts = facts_of(run, MAKER)
-    return Config().but(**facts["config"]) if "config" in facts else Config.from_file(run.config_file)
+    """The recipe of a finished training; the folder's ``config.json`` may be of one that was begun there since."""
+    return Config().but(**facts_of(run, MAKER)["config"])
 
 
-def check_split(run: Run, config: Config) -> None:
-    """Refuse an earlier run that may have trained on this one's validation or test images.
+def check_parents(config: Config, run: Run, split: pd.DataFrame) -> None:
+    """Refuse parent runs that were trained on a lesion which this run evaluates, or of which that cannot be known.
 
-    A training of all five folds (``fold`` -1) may use runs of any one fold. Where a split file is given, it decides:
-    no lesion that it gives to validation or test may have an image that the run was trained on.
-
-    Raises
-    ------
-    ConfigError
-        Where it may have, or where its folder was split anew since it was trained.
-    DataError
-        Where it is not trained yet.
-    """
-    facts, earlier = facts_of(run, MAKER), recipe_of(run)
-    known = facts.get("split")  # older versions did not say
-    if known and run.split.exists() and known != splits.digest(splits.load_split(run.split)["split"]):
-        raise ConfigError(f"{run.folder} was split anew since it was trained; train it again, or take another run")
-    if config.split_file and Path(config.split_file).exists() and run.split.exists():
-        _refuse_known(run, splits.read_parts(config.split_file), config.split_file)
-        return
-    names: tuple[str, ...] = ("labels", "split_file")
-    if not config.split_file:
-        names += ("data", "seed", "max_images", "exclude_official_test", "label_words")
-    if not config.split_file and config.fold != -1:
-        names += ("fold",)
-    other = [name for name in names if _settled(earlier, name) != _settled(config, name)]
-    if other:
-        raise ConfigError(
-            f"{run.folder} was trained on another split: "
-            + ", ".join(f"{name}={getattr(earlier, name)!r}, here {getattr(config, name)!r}" for name in other)
-            + "; make them agree, or train it anew"
-        )
-
-
-def check_lesions(config: Config, run: Run, split: pd.DataFrame) -> None:
-    """Refuse earlier runs that were trained on a lesion which ``run``'s split gives to validation or test.
-
-    :func:`check_split` compares recipes, which agree where a data set has grown since at the same place; this compares
-    the splits themselves.
+    A training of all five folds (``fold`` -1) may use runs of any one fold: it evaluates the test split alone.
 
     Parameters
     ----------
     config : Config
     run : Run
-        The one that is to be trained: it cannot be its own start or teacher.
+        The one that is to be trained: it cannot be its own parent.
     split : DataFrame
         Its ``image_id``, ``lesion_id`` and ``split``.
 
     Raises
     ------
     ConfigError
+        Where a parent may not be used, or its folder was split anew since it was trained.
+    DataError
+        Where a parent is not trained yet.
     """
-    for earlier in earlier_runs(config):
-        if earlier.folder == run.folder:
+    evaluated = split[split["split"] != "train"]
+    for parent in parent_runs(config, run):
+        if parent.folder == run.folder:
             raise ConfigError(f"{run.folder} cannot be its own start or teacher; choose another folder for the new run")
-        if earlier.split.exists():
-            judged = split[split["split"] != "train"]
-            _refuse_known(earlier, split.set_index("image_id")["split"], str(run.split), set(judged["lesion_id"]))
+        facts, theirs = facts_of(parent, MAKER), splits.load_split(parent.need(parent.split, MAKER))
+        if facts["split"] != splits.digest(theirs["split"]):
+            raise ConfigError(
+                f"{parent.folder} was split anew since it was trained; train it again, or take another run"
+            )
+        if not config.split_file and not theirs["image_id"].isin(split["image_id"]).any():
+            raise ConfigError(
+                f"{parent.folder} was trained on other data, so it cannot be known whether it was trained on images "
+                "that are evaluated here; take a run of the same data, or give a split_file"
+            )
+        both = theirs["image_id"].isin(evaluated["image_id"]) | theirs["lesion_id"].isin(evaluated["lesion_id"])
+        trained = theirs["group"].isin(theirs["group"][theirs["split"] == "train"])  # near-duplicates count as one
+        if known := theirs["group"][both & trained].nunique():
+            raise ConfigError(
+                f"{parent.folder} was trained on {known:,} of the lesions that this run has for validation or test; "
+                "take a run of the same split, or train it anew"
+            )
+    for teacher in teacher_runs(config):
+        if (labels := recipe_of(teacher).labels) != config.labels:
+            raise ConfigError(f"{teacher.folder} has {labels} labels, the student {config.labels}; take another")
 
 
-def _refuse_known(run: Run, parts: pd.Series, source: str, lesions: Collection[str] = ()) -> None:
-    """Refuse a run that was trained on lesions (near-duplicates as one) of what ``source`` gives to be judged.
-
-    ``parts`` says of each image id where it belongs, ``lesions`` which ones are judged, where that is known.
-    """
-    theirs = splits.load_split(run.split)
-    judged = theirs["image_id"].isin(parts.index[parts != "train"]) | theirs["lesion_id"].isin(lesions)
-    trained = theirs["group"].isin(theirs["group"][theirs["split"] == "train"])
-    if known := theirs["group"][judged & trained].nunique():
-        raise ConfigError(
-            f"{run.folder} was trained on {known:,} of the lesions that {source} gives to validation or test; take a "
-            "run of the same split, or train it anew"
-        )
-
-
-def _settled(config: Config, name: str) -> object:
-    """A value to compare: places in full, since one folder goes by many names."""
-    value = getattr(config, name)
-    return split_kind(value)[1].resolve() if name in ("data", "split_file") else value
-
-
-def load_start(model: Classifier, config: Config) -> None:
-    """Put the best weights of the run ``config.start`` into ``model``; with other labels, all but the last layer.
+def load_start(model: Classifier, config: Config, start: Run) -> None:
+    """Put the best weights of the run ``start`` into ``model``; with other labels, all but the last layer.
 
     Raises
     ------
     ConfigError
-        Where it was trained on another split, or is another network.
-    DataError
-        Where it is not trained yet.
+        Where it is another network.
+    DataError, ModelError
+        Where it is not trained yet, or its weights are damaged.
     """
-    run = Run(config.start)
-    check_split(run, config)
-    earlier = recipe_of(run)
-    tensors, _ = checkpoint.read(run.folder / facts_of(run, MAKER)["checkpoint"])
+    parent = recipe_of(start)
+    tensors, _ = checkpoint.read(start.folder / facts_of(start, MAKER)["checkpoint"])
     weights = {name: torch.as_tensor(tensor) for name, tensor in tensors.items()}
-    if earlier.labels != config.labels:
+    if parent.labels != config.labels:
         heads = model.backbone.get_classifier()
         heads = heads if isinstance(heads, tuple) else (heads,)  # distilled transformers have two
         last = {id(parameter) for head in heads for parameter in head.parameters()}
@@ -151,6 +116,6 @@ def load_start(model: Classifier, config: Config) -> None:
         model.load_state_dict(weights)
     except RuntimeError:
         raise ConfigError(
-            f"start={config.start!r} is a {earlier.model} at {earlier.image_size} px, which does not fit the "
+            f"start={config.start!r} is a {parent.model} at {parent.image_size} px, which does not fit the "
             f"{config.model} at {config.image_size} px with the classes here; name a run of the same network and size"
         ) from None

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DivergedError, ModelError
+from skinlesion.core.runs import Run
 from skinlesion.training import checkpoint
 from skinlesion.training.distributed import World
 from skinlesion.training.networks.freeze import freeze_stages
@@ -22,13 +23,13 @@ from skinlesion.training.trained import device
 NEW_EPOCH = {"step": 0, "loss_sum": 0.0, "confusion": None}
 
 
-def first_network(config: Config, classes: int) -> Classifier:
-    """The network that a training begins with.
+def first_network(config: Config, classes: int, start: Run | None) -> Classifier:
+    """The network that a training begins with: with the weights of the run ``start``, where there is one.
 
     Raises
     ------
     ConfigError
-        For a network that cannot be trained so, or a start that may have seen what is judged here.
+        For a network that cannot be trained so, or a start of another network.
     DataError, ModelError
         Where the weights to start from are missing or damaged.
     """
@@ -37,8 +38,8 @@ def first_network(config: Config, classes: int) -> Classifier:
     model = create_model(config.model, classes=classes, image_size=config.image_size, pretrained=pretrained)
     if config.first_epochs:
         check_answer(model, config.model, classes, config.first_size)
-    if config.start:
-        load_start(model, config)
+    if start:
+        load_start(model, config, start)
     freeze_stages(model, config.freeze, config.model)  # what it refuses is refused before anything is written
     return model
 
@@ -49,9 +50,9 @@ class Session:
     Every process of a training holds the same one; the first one writes it.
     """
 
-    def __init__(self, config: Config, folder: Path, classes: int, world: World):
+    def __init__(self, config: Config, folder: Path, classes: int, world: World, start: Run | None):
         self.config, self.folder, self.world, self.device = config, folder, world, device()
-        model = first_network(config, classes)
+        model = first_network(config, classes, start)
         world.share_weights(model)
         self._frozen = freeze_stages(model, config.freeze, config.model)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
@@ -67,8 +68,8 @@ class Session:
         return self.folder / "best.safetensors"
 
     @property
-    def judged(self) -> Classifier:
-        """The network that validation judges: the averaged one where there is one."""
+    def evaluated(self) -> Classifier:
+        """The network that validation evaluates: the averaged one where there is one."""
         return cast(Classifier, self.average.module) if self.average else self.model
 
     def set_training(self) -> None:
@@ -113,9 +114,9 @@ class Session:
         checkpoint.save_step(self.folder, self.state["total_steps"], tensors, self.state)
 
     def save_best(self) -> None:
-        """Write the judged network as the best one, which it is since ``state["best_epoch"]``."""
+        """Write the evaluated network as the best one, which it is since ``state["best_epoch"]``."""
         if self.world.first:
-            checkpoint.write(self.best_file, self.judged.state_dict(), {"epoch": self.state["best_epoch"]})
+            checkpoint.write(self.best_file, self.evaluated.state_dict(), {"epoch": self.state["best_epoch"]})
 
     def resume(self) -> None:
         """Go on from the newest checkpoint that is whole; every process from the same.
@@ -168,7 +169,7 @@ class Session:
                 f"the checkpoints in {self.folder} do not fit a {self.config.model} as it is built here; perhaps "
                 "another version of timm or torch wrote them. Delete that folder to train anew"
             ) from None
-        before = state.get("processes", 1)
+        before = state["processes"]
         if before != self.world.size and self.world.first:
             warnings.warn(
                 f"this training began with {before} processes and goes on with {self.world.size}: it will not equal an "

@@ -120,7 +120,8 @@ def write_outputs(
         Where a logit is infinite or no number.
     """
     rows = np.flatnonzero(split != "train")
-    logits, _ = predict(trained.model, cache, rows, views=views)
+    # a training of all folds on a split without test images leaves none to predict
+    logits = predict(trained.model, cache, rows, views=views)[0] if len(rows) else np.empty((0, len(trained.prior)))
     if not np.isfinite(logits).all():
         raise ModelError("the trained network answers with infinite numbers; lower learning_rate and train again")
     buffer = io.BytesIO()

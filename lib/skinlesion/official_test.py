@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from skinlesion.commands.evaluate import write_evaluation
 from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError, ModelError
 from skinlesion.core.runs import Run
@@ -18,6 +17,7 @@ from skinlesion.data.ham10000 import METADATA, load_official_test
 from skinlesion.data.reading import official_test
 from skinlesion.data.table import LesionTable
 from skinlesion.evaluation.assessment import PREVALENCE
+from skinlesion.evaluation.documents import write_evaluation
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.truth import WITHOUT_WEIGHT
 from skinlesion.serving.predictor import Predictor
@@ -36,13 +36,13 @@ def evaluate_official(
     replicates: int = 2000,
     progress: bool = False,
 ) -> int:
-    """Predict and judge the official test set; write ``predictions.csv``, ``submission.csv`` and the report.
+    """Predict and evaluate the official test set; write ``predictions.csv``, ``submission.csv`` and the report.
 
     Parameters
     ----------
     place : the folder that ``skinlesion data download ham10000 --parts test`` made
     model : a model folder; the shipped model where None
-    output : see :func:`skinlesion.commands.evaluate.evaluate`
+    output : see :func:`skinlesion.evaluation.documents.evaluate_file`
 
     Returns
     -------
@@ -62,7 +62,7 @@ def evaluate_official(
     chosen = choose(load_official_test(Path(place)), known_training_rows(place))
     table, notes = chosen.table, chosen.notes
     if manifest.synthetic:
-        notes += ("The model was trained on synthetic images: it has never seen skin.",)
+        notes += ("The model was trained on synthetic images: none of them shows skin.",)
     shapes: list[bool] = []
 
     def read(path: str | Path) -> np.ndarray:
@@ -90,7 +90,7 @@ def evaluate_official(
 
 @dataclass(frozen=True)
 class Chosen:
-    """The images that count, and what has to be said of the others."""
+    """The images that count, and notes about the others."""
 
     table: LesionTable
     notes: tuple[str, ...]
@@ -110,14 +110,14 @@ def choose(table: LesionTable, training: tuple[set[str], set[str]] = (set(), set
     ids, lesions = table.frame["image_id"], table.frame["lesion_id"]
     strange = ~official_test(ids)
     weightless = ids == WITHOUT_WEIGHT
-    learnt = ids.isin(training[0]) | lesions.isin(training[1])
-    kept = table.keep(~(strange | weightless | learnt))
+    trained = ids.isin(training[0]) | lesions.isin(training[1])
+    kept = table.keep(~(strange | weightless | trained))
     if not len(kept):
         raise DataError(f"{table.location} holds no image of the official test set (ISIC_0034524 to ISIC_0036064)")
     notes = []
     for mask, words in (
         (strange, "no image of the official test set"),
-        (learnt & ~strange, "seen in training, or another image of a lesion that was"),
+        (trained & ~strange, "used in training, or another image of a lesion that was"),
     ):
         if mask.any():
             notes.append(f"Left out: {_count(int(mask.sum()), 'image')}, {words}.")
@@ -144,7 +144,7 @@ def known_training_rows(place: str | Path) -> tuple[set[str], set[str]]:
 def same_view(frame: np.ndarray) -> np.ndarray:
     """The frame if it is 4:3, else the largest 4:3 piece around its centre; uint8 [H, W, 3].
 
-    Networks that squash the whole frame into their square would otherwise see lesions stretched as never in training.
+    Networks that squash the whole frame into their square would otherwise get lesions stretched as never in training.
     """
     height, width = frame.shape[:2]
     if abs(width / height / VIEW - 1) <= _TOLERANCE:

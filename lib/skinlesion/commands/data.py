@@ -1,0 +1,86 @@
+"""``skinlesion data``: check, download or draw a data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def add_parser(subparsers) -> None:
+    commands = subparsers.add_parser("data", help="check, download or draw a data set").add_subparsers(
+        metavar="COMMAND", required=True
+    )
+    check = commands.add_parser("check", help="find what is wrong with a data set")
+    check.add_argument("data", metavar="PATH", help="a data set, or demo; kind:path forces its kind")
+    check.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8 labels")
+    add_label(check)
+    check.add_argument("--no-decode", action="store_true", help="check the table only, do not open the images")
+    check.add_argument("--output", default="data_check.csv", help="where to list the problems (%(default)s)")
+    check.set_defaults(run=run_check)
+
+    sets = commands.add_parser("download", help="get HAM10000 or DermaMNIST").add_subparsers(
+        metavar="SET", required=True
+    )
+    ham = sets.add_parser("ham10000", help="from Harvard Dataverse, 2.6 GB")
+    ham.add_argument("--to", default="data/ham10000", help="folder (%(default)s)")
+    ham.add_argument("--parts", default="images,metadata", help="of images,metadata,segmentations,test (%(default)s)")
+    ham.set_defaults(run=run_download_ham10000)
+    mnist = sets.add_parser("dermamnist", help="from Zenodo, one small file")
+    mnist.add_argument("--to", default="data/dermamnist", help="folder (%(default)s)")
+    mnist.add_argument("--size", type=int, choices=(28, 64, 128, 224), default=128, help="pixels (%(default)s)")
+    mnist.set_defaults(run=run_download_dermamnist)
+
+    demo = commands.add_parser("demo", help="draw the synthetic demo set")
+    demo.add_argument("--to", required=True, help="a new folder")
+    demo.add_argument("--images", type=int, default=1500, help="how many (%(default)s)")
+    demo.set_defaults(run=run_demo)
+
+
+def add_label(parser: argparse.ArgumentParser) -> None:
+    """``--label``, which all commands take that read labels."""
+    parser.add_argument("--label", metavar="WORD=CODE", nargs="+", action="extend", default=[],
+                        help="the class that an unknown label of the data stands for")  # fmt: skip
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    from skinlesion.core.tables import counted
+    from skinlesion.data.check import check_table
+    from skinlesion.data.sources import load_table
+
+    table = load_table(arguments.data, arguments.labels, words=arguments.label)
+    check = check_table(table, decode=not arguments.no_decode, progress=sys.stderr.isatty())
+    print(check.describe())
+    check.write(arguments.output)
+    listed = "is listed" if len(check.problems) == 1 else "are listed"
+    print(f"\n{counted(len(check.problems), 'problem')} {listed} in {arguments.output}")
+    return 0
+
+
+def run_download_ham10000(arguments: argparse.Namespace) -> int:
+    from skinlesion.data.download import download_ham10000
+
+    parts = tuple(part.strip() for part in arguments.parts.split(",") if part.strip())
+    download_ham10000(arguments.to, parts)
+    return _done(arguments.to)
+
+
+def run_download_dermamnist(arguments: argparse.Namespace) -> int:
+    from skinlesion.data.download import download_dermamnist
+
+    download_dermamnist(arguments.to, arguments.size)
+    return _done(arguments.to)
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from skinlesion.data.demo.dataset import make_demo
+
+    folder = make_demo(Path(arguments.to).expanduser(), arguments.images, progress=sys.stderr.isatty())
+    print(f"{folder}: {arguments.images:,} synthetic images")
+    return _done(str(folder))
+
+
+def _done(folder: str) -> int:
+    print(f"Next: skinlesion data check {folder}")
+    return 0

@@ -1,0 +1,153 @@
+"""A training from the data to its stored outputs: notebooks 01 to 03 without notebooks, in one process or many."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+
+import pandas as pd
+
+from skinlesion.core.config import TRAINING_FIELDS, Config
+from skinlesion.core.errors import ConfigError, SkinLesionError
+from skinlesion.core.runs import Run, cache_folder, lock, write_json
+from skinlesion.core.taxonomy import label_set
+from skinlesion.data import splits
+from skinlesion.data.cache import build_cache, link_cache, linked_cache
+from skinlesion.data.check import check_table
+from skinlesion.data.sources import load_table
+from skinlesion.data.table import LesionTable
+from skinlesion.training import distributed, live
+from skinlesion.training.fit import fit
+from skinlesion.training.parent_runs import check_parents, recipe_of, start_run
+from skinlesion.training.session import first_network
+from skinlesion.training.start import start_recipe, train_start
+from skinlesion.training.trained import facts_of, write_outputs
+
+
+def train(config: Config, run: Run, *, progress: bool = True) -> int:
+    """Check the data, split it by lesion, decode it, train, and write every file that 04_evaluation reads.
+
+    Calling it again goes on where an interrupted call was. Under torchrun the first process does all but the training
+    alone, and is the only one that prints.
+
+    Parameters
+    ----------
+    config : Config
+    run : Run
+    progress : bool
+        Show bars, as on a terminal, instead of a line an epoch.
+
+    Returns
+    -------
+    int, the exit status
+
+    Raises
+    ------
+    SkinLesionError
+        For data, parameters or a folder that cannot be used, or an interruption; checkpoints are stored.
+    """
+    try:
+        with _stoppable(), distributed.join() as world, lock(run.folder) if world.first else nullcontext():
+            if world.first:
+                prepare(config, run, progress)
+            world.need_shared(run.folder, cache_folder())
+            _train(config, run, world, progress)
+            world.wait()
+    except KeyboardInterrupt:
+        if not distributed.world().first:
+            sys.exit(130)  # the first process says it for all
+        saved = any(run.folder.glob("**/checkpoints/*/step-*"))
+        raise SkinLesionError(
+            f"interrupted; the last checkpoint is in {run.folder}, the same command goes on from it"
+            if saved
+            else "interrupted before the first checkpoint; the same command begins again"
+        ) from None
+    return 0
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM, with which batch systems and torchrun end a process, do what Ctrl-C does, once."""
+    kinds = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, frame: object) -> None:
+        for kind in kinds:  # a terminal and torchrun both send one: the second must not disturb the end
+            signal.signal(kind, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {kind: signal.signal(kind, stop) for kind in kinds}
+    try:
+        yield
+    finally:
+        if distributed.world().size == 1:  # torchrun's second signal comes late, and its processes end now anyway
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+
+
+def prepare(config: Config, run: Run, progress: bool) -> None:
+    """Check, split and decode the data, and write down all of it; what is refused leaves the folder as it was."""
+    trains_start = start_recipe(config) is not None
+    first_network(config, len(label_set(config.labels)), None if trains_start else start_run(config, run))
+    found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
+    check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
+    table = check.table
+    split, origin = splits.split_for(
+        table, split_file=config.split_file, seed=config.seed, fold=config.fold, tested=False
+    )
+    check_parents(config.but(start="") if trains_start else config, run, split)
+    _refuse_evaluated(config, run, split)
+
+    with suppress(OSError):  # a folder that cannot be written to is reported next
+        run.outputs.unlink(missing_ok=True)  # of an earlier training, perhaps of another recipe
+    write_json(run.config_file, config.to_dict())
+    check.write(run.data_check)
+    table.save(run)
+    splits.write_split(split, run.split)
+    print(f"{len(table):,} images from {table.source}; {len(check.problems):,} problems in {run.data_check}")
+    sizes = split["split"].value_counts()
+    print(f"split {origin}; " + ", ".join(f"{name} {sizes.get(name, 0):,}" for name in splits.SPLITS))
+    link_cache(run, build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops, progress=progress))
+
+
+def _refuse_evaluated(config: Config, run: Run, split: pd.DataFrame) -> None:
+    """Raise ConfigError where the folder holds an evaluation or a model of another training than this one."""
+    there = [path.name for path in (run.predictions, run.metrics, run.model) if path.exists()]
+    if not (there and run.training.exists()):
+        return
+    known, parts = recipe_of(run), facts_of(run)["split"]
+    other = [name for name in (*TRAINING_FIELDS, "crops", "views") if getattr(known, name) != getattr(config, name)]
+    other += ["split"] if parts != splits.digest(split["split"]) else []
+    if other:
+        raise ConfigError(
+            f"{run.folder} holds {', '.join(there)} of another training (with another {', '.join(other)}); choose "
+            "another folder for this one, or delete that one"
+        )
+
+
+def _train(config: Config, run: Run, world: distributed.World, progress: bool) -> None:
+    if start := start_recipe(config):
+        if world.first:
+            print(f"training the start first: {config.start}, {start.epochs} epochs", flush=True)
+        train_start(config, run, watch=_watch(start_run(config, run), world, progress), progress=progress)
+    table, cache = LesionTable.load(run), linked_cache(run)
+    split = splits.load_split(run.split)["split"].to_numpy(str)
+    watch = _watch(run, world, progress)
+    trained = fit(config, cache, table.targets, split, run, classes=len(table.labels), watch=watch)
+    if not world.first:
+        return
+    write_outputs(trained, cache, table.frame["image_id"].to_numpy(str), split, run, views=config.views)
+    best = trained.history.iloc[trained.best_epoch - 1]
+    score = {name: best[name] for name in ("val_balanced_accuracy", "val_accuracy") if name in best}
+    print(
+        f"\nthe weights are those of epoch {trained.best_epoch} of {len(trained.history)}"
+        + "".join(f", {name} {value:.3f}" for name, value in score.items())
+        + f"\nmade {run.folder}"
+    )
+
+
+def _watch(run: Run | None, world: distributed.World, progress: bool) -> live.Watch | None:
+    if run is None or not world.first:
+        return None
+    return live.together(live.terminal() if progress else live.lines(), live.tensorboard(run.folder / "tensorboard"))
