@@ -1,9 +1,7 @@
 """The scripts behind the committed figures, run on a small data set; and the committed table itself."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,25 +12,29 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from conftest import REPOSITORY
+from experiments import recipes, run, shipped, tested
+from skinlesion import crossval
 from skinlesion.core.config import Config
-from skinlesion.core.errors import DataError
+from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training import checkpoint
-from skinlesion.training.experiments import in_words, read_experiments, read_shipped
+from skinlesion.training.experiments import changes_by_base, read_experiments, read_shipped, readable_experiments
 from skinlesion.training.trained import facts_of
 from small import small_table
 
 TINY = {"image_size": 24, "fit": "squash", "epochs": 2, "batch_size": 16, "learning_rate": 0.003, "keep": "last"}
+TABLE = REPOSITORY / "experiments" / "table.csv"
 
 
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def toml(sections):
+    """``{"rows.plain": {...}}`` as TOML."""
+    lines = []
+    for name, values in sections.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+    return "\n".join(lines)
 
 
 @pytest.fixture(scope="module")
@@ -46,69 +48,129 @@ def data(tmp_path_factory):
     return str(place)
 
 
-def test_every_row_is_a_valid_recipe_with_a_word_on_what_it_is():
-    for path in (REPOSITORY / "configs" / "experiments").glob("*.json"):
-        recipe = json.loads(path.read_text())
-        assert len(recipe["about"]) > 5
-        if "rows" in recipe:
-            assert set(recipe) <= {"about", "base", "rows", "refit"}
-            assert all(path.with_name(f"{row}.json").exists() for row in [Path(recipe["base"]).stem, *recipe["rows"]])
-            continue
-        config = Config.from_file(path)
-        if "base" in recipe:
-            base = Config.from_file(path.parent / recipe["base"])
-            assert {name for name in recipe if name not in ("about", "base")} == {
-                name for name, value in config.to_dict().items() if value != base.to_dict()[name]
-            }, f"{path.stem} repeats or forgets what it changes"
+@pytest.mark.parametrize("section", ["rows", "recipes"])
+def test_every_recipe_is_valid_and_changes_what_it_lists(section):
+    known = recipes.load(section)
+    for name, recipe in known.items():
+        assert len(recipe.about) > 5
+        config = recipes.config(name, known)
+        if recipe.rows:
+            assert not recipe.values and {recipe.base, *recipe.rows} <= set(known)
+        elif recipe.base:
+            base = recipes.config(recipe.base, known).to_dict()
+            changed = {key for key, value in config.to_dict().items() if value != base[key]}
+            assert set(recipe.values) == changed, f"{name} repeats or forgets what it changes"
 
 
-def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys):
-    experiments = script("experiments")
-    recipes = tmp_path / "recipes"
-    recipes.mkdir()
-    (recipes / "plain.json").write_text(json.dumps({"about": "a small start", **TINY}))
-    (recipes / "other.json").write_text(json.dumps({"about": "one change", "base": "plain.json", "balance": "sqrt"}))
-    (recipes / "views.json").write_text(json.dumps({"about": "four views", "base": "plain.json", "views": 4}))
-    (recipes / "both.json").write_text(
-        json.dumps({"about": "the two averaged", "base": "plain.json", "rows": ["plain", "other"]})
-    )
-    (recipes / "age.json").write_text(
-        json.dumps({"about": "with age", "base": "plain.json", "rows": ["plain"], "refit": ["age", "sex", "site"]})
-    )
-    (recipes / "refit.json").write_text(
-        json.dumps({"about": "what to compare with", "base": "plain.json", "rows": ["plain"], "refit": []})
-    )
-    monkeypatch.setattr(experiments, "RECIPES", recipes)
-    monkeypatch.setattr(experiments, "TABLE", tmp_path / "table.csv")
-    monkeypatch.setattr(experiments, "ANSWERS", tmp_path / "answers")
-    output, kept = tmp_path / "runs", tmp_path / "answers"
+def test_combined_rows_stand_after_their_parts():
+    names = list(recipes.load("rows"))
+    for name, recipe in recipes.load("rows").items():
+        assert all(names.index(row) < names.index(name) for row in recipe.rows)
 
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["experiments.py", "--output", str(output), *arguments])
-        experiments.main()
 
-    call("run", "--data", data, "--folds", "0", "1")
-    stamps = {path: path.stat().st_mtime_ns for path in kept.glob("*/fold-*")}
-    assert len(stamps) == 12
-    assert not list((output / "views").glob("*/checkpoints")), "other views ask the same network"
-    call("run", "--data", data, "--folds", "0", "1")
-    assert stamps == {path: path.stat().st_mtime_ns for path in kept.glob("*/fold-*")}, "done is done"
-    call("table")
+def test_an_unknown_recipe_or_value_names_its_place(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="no recipe 'nothing'"):
+        recipes.config("nothing", {})
+    monkeypatch.setattr(recipes, "FILE", tmp_path / "recipes.toml")
+    recipes.FILE.write_text(toml({"rows.a": {"about": "a typing error", "epoch": 3}, "rows.b": {"epochs": 3}}))
+    with pytest.raises(ConfigError, match=r"\[rows.b\].*about"):
+        recipes.load("rows")
+    recipes.FILE.write_text(toml({"rows.a": {"about": "a typing error", "epoch": 3}}))
+    with pytest.raises(ConfigError, match=r"recipes.toml, a: unknown parameter 'epoch'"):
+        recipes.config("a", recipes.load("rows"))
+
+
+def test_every_stored_recipe_loads():
+    """Where this fails after a parameter was renamed: ``python -m experiments.recipes OLD NEW``."""
+    files = recipes.stored()
+    assert len(files) > 40
+    for path in files:
+        facts = crossval.read_parquet(path)[1]
+        for one in [facts] if path.parent == tested.STORED else facts.values():
+            crossval.stored_config(one, path)
+
+
+def test_a_renamed_parameter_is_renamed_wherever_it_is_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "FILE", tmp_path / "recipes.toml")
+    monkeypatch.setattr(recipes, "OUTPUTS", tmp_path)
+    recipes.FILE.write_text(toml({"rows.a": {"about": "long epochs = 3", "epochz": 3}}))
+    frame = pd.DataFrame({"image_id": ["a"], "logit_mel": np.float32([0.5])})
+    crossval.write_parquet(tmp_path / "rows.parquet", frame, {"fold-0": {"config": {"epochz": 3, "seed": 1}}})
+    crossval.write_parquet(tmp_path / "test" / "one.parquet", frame, {"config": {"epochz": 4}, "seconds": 1})
+    recipes.main(["epochz", "epochs"])
+    assert crossval.read_parquet(tmp_path / "rows.parquet")[1] == {"fold-0": {"config": {"epochs": 3, "seed": 1}}}
+    back, facts = crossval.read_parquet(tmp_path / "test" / "one.parquet")
+    assert facts == {"config": {"epochs": 4}, "seconds": 1}
+    pd.testing.assert_frame_equal(back, frame, check_dtype=False)
+    assert recipes.config("a", recipes.load("rows")).epochs == 3
+    recipes.main(["seed"])
+    assert crossval.read_parquet(tmp_path / "rows.parquet")[1] == {"fold-0": {"config": {"epochs": 3}}}
+    assert recipes.rename("nothing", "else") == []
+
+
+@pytest.mark.parametrize("row", ["proxy", "mobilenetv2_160", "labels_8"])
+def test_a_line_of_the_committed_table_follows_from_its_outputs(row):
+    line = read_experiments(TABLE).set_index("row").loc[row]
+    frame, facts = crossval.read_parquet(recipes.OUTPUTS / "rows" / f"{row}.parquet")
+    codes = [name.removeprefix("logit_") for name in frame if name.startswith("logit_")]
+    even = frame.filter(like="logit_").to_numpy(float).round(4)
+    even -= np.log([facts[part]["prior"] for part in frame["part"]])
+    predicted = np.array(codes)[even.argmax(axis=1)]
+    assert line["balanced_accuracy"] == round(balanced_accuracy_score(frame["label"], predicted), 4)
+    assert line["n_images"] == len(frame) and line["n_lesions"] == frame["lesion_id"].nunique()
+    assert line["folds"] == " ".join(part.removeprefix("fold-") for part in sorted(facts))
+
+
+def test_a_line_of_the_candidates_follows_from_its_outputs():
+    line = pd.read_csv(shipped.CANDIDATES, index_col=["recipe", "set", "metric"])
+    for name in ("shipped", "mobilenet_squares"):
+        outputs = crossval.read(shipped.STORED / f"{name}.parquet")
+        predicted = outputs.decided(outputs.decision(0.9)).predicted
+        expected = balanced_accuracy_score(outputs.y, predicted)
+        assert line.loc[(name, "out_of_fold", "balanced_accuracy"), "value"] == pytest.approx(expected, abs=1e-5)
+    known = set(line.index.get_level_values("recipe"))
+    assert known == {path.stem for path in shipped.STORED.glob("*.parquet")}
+
+
+def test_experiments_are_evaluated_out_of_fold(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "FILE", tmp_path / "recipes.toml")
+    recipes.FILE.write_text(toml({
+        "rows.plain": {"about": "a small start", **TINY},
+        "rows.other": {"about": "one change", "base": "plain", "balance": "sqrt"},
+        "rows.views": {"about": "four views", "base": "plain", "views": 4},
+        "rows.both": {"about": "the two averaged", "base": "plain", "rows": ["plain", "other"]},
+        "rows.age": {"about": "with age", "base": "plain", "rows": ["plain"], "refit": ["age", "sex", "site"]},
+        "rows.refit": {"about": "what to compare with", "base": "plain", "rows": ["plain"], "refit": []},
+    }))  # fmt: skip
+    output, stored = tmp_path / "runs", tmp_path / "outputs"
+    rows = run.Rows(recipes.load("rows"), stored)
+    rows.train([], data, [0, 1], output)
+    stamps = {path: path.stat().st_mtime_ns for path in stored.glob("*.parquet")}
+    assert {path.stem for path in stamps} == {"plain", "other", "views"}
+    assert not list((output / "views").glob("*/checkpoints")), "other views use the same network"
+    rows.train([], data, [0, 1], output)
+    assert stamps == {path: path.stat().st_mtime_ns for path in stored.glob("*.parquet")}, "done is done"
+    with pytest.raises(ConfigError, match="no recipe nothing"):
+        rows.train(["nothing"], data, [0], output)
+    rows.table().to_csv(tmp_path / "table.csv", index=False)
 
     table = read_experiments(tmp_path / "table.csv").set_index("row")
     assert table.loc["both", "parameters"] == table.loc[["plain", "other"], "parameters"].sum(), "it costs their sum"
-    parts = [pd.read_csv(kept / "other" / f"fold-{fold}.csv.gz") for fold in (0, 1)]
-    assert not set(parts[0]["lesion_id"]) & set(parts[1]["lesion_id"])
-    codes, truth, even = list(HAM7.codes), [], []
-    for fold, part in enumerate(parts):
-        prior = json.loads((kept / "other" / f"fold-{fold}.json").read_text())["prior"]
-        truth += list(part["label"])
-        even.append(part[codes].to_numpy() - np.log(prior))
-    even, truth = np.concatenate(even), np.array(truth)
-    expected = balanced_accuracy_score(truth, np.array(codes)[even.argmax(1)])
+    codes = list(HAM7.codes)
+
+    def even(row):
+        frame, facts = crossval.read_parquet(stored / f"{row}.parquet")
+        priors = np.log([facts[part]["prior"] for part in frame["part"]])
+        return frame, frame[[f"logit_{code}" for code in codes]].to_numpy(float) - priors
+
+    frame, logits = even("other")
+    lesions = frame.groupby("part")["lesion_id"].agg(set)
+    assert not lesions["fold-0"] & lesions["fold-1"]
+    truth = frame["label"].to_numpy(str)
+    expected = balanced_accuracy_score(truth, np.array(codes)[logits.argmax(1)])
     assert table.loc["other", "balanced_accuracy"] == pytest.approx(expected, abs=1e-4)
     natural = np.array([(truth == code).mean() for code in codes])
-    p = np.exp(even) * natural
+    p = np.exp(logits) * natural
     auroc = roc_auc_score(truth, p / p.sum(1, keepdims=True), multi_class="ovr", labels=codes)
     assert table.loc["other", "macro_auroc"] == pytest.approx(auroc, abs=1e-4)
     assert table.loc["other", "difference"] == pytest.approx(
@@ -116,52 +178,31 @@ def test_experiments_are_judged_out_of_fold(data, tmp_path, monkeypatch, capsys)
     )
     assert np.isnan(table.loc["plain", "difference"])
 
-    seen = {
-        row: np.concatenate(
-            [
-                log_softmax(
-                    pd.read_csv(kept / row / f"fold-{fold}.csv.gz")[codes].to_numpy()
-                    - np.log(json.loads((kept / row / f"fold-{fold}.json").read_text())["prior"]),
-                    axis=1,
-                )
-                for fold in (0, 1)
-            ]
-        )
-        for row in ("plain", "other", "views")
-    }
-    assert np.abs(seen["views"] - seen["plain"]).max() > 1e-4
-    both = balanced_accuracy_score(truth, np.array(codes)[(seen["plain"] + seen["other"]).argmax(1)])
+    logs = {row: log_softmax(even(row)[1], axis=1) for row in ("plain", "other", "views")}
+    assert np.abs(logs["views"] - logs["plain"]).max() > 1e-4
+    both = balanced_accuracy_score(truth, np.array(codes)[(logs["plain"] + logs["other"]).argmax(1)])
     assert table.loc["both", "balanced_accuracy"] == pytest.approx(both, abs=1e-4)
-    fold = np.repeat([0, 1], [len(part) for part in parts])
-    ages = np.concatenate([part["age"] for part in parts])
     ones = np.ones((len(truth), 2))  # site and unknown sex are the same everywhere
-    x = np.hstack([seen["plain"], (ages[:, None] - 50) / 20, ones])
-    answer = np.empty(len(truth), object)
-    for k in (0, 1):
-        model = LogisticRegression(class_weight="balanced", max_iter=2000).fit(x[fold != k], truth[fold != k])
-        answer[fold == k] = model.predict(x[fold == k])
-    expected = balanced_accuracy_score(truth, answer.astype(str))
+    x = np.hstack([logs["plain"], (frame["age"].to_numpy()[:, None] - 50) / 20, ones])
+    predicted = np.empty(len(truth), object)
+    for part in ("fold-0", "fold-1"):
+        inside = (frame["part"] == part).to_numpy()
+        model = LogisticRegression(class_weight="balanced", max_iter=20000, tol=1e-8)
+        predicted[inside] = model.fit(x[~inside], truth[~inside]).predict(x[inside])
+    expected = balanced_accuracy_score(truth, predicted.astype(str))
     assert table.loc["age", "balanced_accuracy"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_row_trains_what_it_starts_from_as_that_row_says(data, tmp_path, monkeypatch):
-    experiments = script("experiments")
-    first = {"about": "small images", **TINY, "model": "test_efficientnet"}
-    place = str(tmp_path / "by itself" / "first" / "fold-{fold}")
-    then = {
-        "about": "larger ones",
-        "base": "first.json",
-        "image_size": 32,
-        "start": place.replace("by itself", "needed"),
-    }
-    for name, recipe in (("first", first), ("then", then)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(recipe))
-    monkeypatch.setattr(experiments, "RECIPES", tmp_path)
+def test_a_row_trains_what_it_starts_from_by_that_rows_recipe(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "FILE", tmp_path / "recipes.toml")
+    start = str(tmp_path / "needed" / "first" / "fold-{fold}")
+    recipes.FILE.write_text(toml({
+        "rows.first": {"about": "small images", **TINY, "model": "test_efficientnet"},
+        "rows.then": {"about": "larger ones", "base": "first", "image_size": 32, "start": start},
+    }))  # fmt: skip
     for output, row in (("by itself", "first"), ("needed", "then")):
-        monkeypatch.setattr(experiments, "ANSWERS", tmp_path / output / "answers")
-        command = ["--output", str(tmp_path / output), "run", row, "--data", data, "--folds", "0"]
-        monkeypatch.setattr("sys.argv", ["experiments.py", *command])
-        experiments.main()
+        rows = run.Rows(recipes.load("rows"), tmp_path / output / "outputs")
+        rows.train([row], data, [0], tmp_path / output)
     runs = [Run(tmp_path / output / "first" / "fold-0") for output in ("by itself", "needed")]
     one, other = (facts_of(run)["checkpoint"] for run in runs)
     assert one == other, "the same recipe on the same pixels"
@@ -171,76 +212,61 @@ def test_a_row_trains_what_it_starts_from_as_that_row_says(data, tmp_path, monke
 
 
 def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, monkeypatch, capsys):
-    shipped = script("shipped")
-    recipe = tmp_path / "tiny.json"
-    (tmp_path / "before.json").write_text(json.dumps({"about": "what it starts from", **TINY}))
-    recipe.write_text(json.dumps({"base": "before.json", "start": str(tmp_path / "before" / "{part}"), "epochs": 1}))
-    monkeypatch.setattr(shipped, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(recipes, "FILE", tmp_path / "recipes.toml")
+    recipes.FILE.write_text(toml({
+        "recipes.before": {"about": "what it starts from", **TINY},
+        "recipes.tiny": {"about": "tiny", "base": "before", "start": str(tmp_path / "before" / "{part}"), "epochs": 1},
+    }))  # fmt: skip
+    monkeypatch.setattr(shipped, "STORED", tmp_path / "outputs")
+    monkeypatch.setattr(shipped, "CANDIDATES", tmp_path / "candidates.csv")
+    monkeypatch.setattr(shipped, "READS", tmp_path / "test_reads.csv")
+    monkeypatch.setattr(tested, "STORED", tmp_path / "test")
     monkeypatch.setattr(shipped, "PRETRAINED", tmp_path / "pretrained")
     monkeypatch.setattr(shipped, "SIZES", ((40, 30), (80, 60)))
-    command = [
-        "shipped.py",
-        "--data",
-        data,
-        "--config",
-        str(recipe),
-        "--parts",
-        str(tmp_path / "parts"),
-        "--again",
-        "--install",
-    ]
-    monkeypatch.setattr("sys.argv", command)
-    shipped.main()
+    command = ["--data", data, "--recipe", "tiny", "--parts", str(tmp_path / "parts")]
+    shipped.main([*command, "--again", "--install"])
 
-    found = pd.read_csv(tmp_path / "results" / "tiny" / "out_of_fold.csv")
-    test = pd.read_csv(tmp_path / "results" / "tiny" / "test.csv")
-    assert sorted(found["fold"].unique()) == [0, 1, 2, 3, 4]
-    assert not set(found["lesion_id"]) & set(test["lesion_id"])
-    metrics = json.loads((tmp_path / "results" / "tiny" / "metrics.json").read_text())
-    scores = [f"score_{code}" for code in HAM7.codes]
-    for which, rows in (("out_of_fold", found), ("test", test)):
-        answer = np.array(HAM7.codes)[rows[scores].to_numpy().argmax(1)]
-        expected = balanced_accuracy_score(rows["label"], answer)
-        assert metrics[which]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
-
-    predictor = Predictor.load(tmp_path / "pretrained")
-    content = predictor.manifest.content
-    assert content["out_of_fold"] == metrics["out_of_fold"]
-    assert content["metrics"] == metrics["test"]
+    outputs = crossval.read(tmp_path / "outputs" / "tiny.parquet")
+    test, facts = tested.read("tiny")
+    assert outputs.parts == [f"fold-{fold}" for fold in range(5)]
+    assert not set(outputs.images["lesion_id"]) & set(test.lesions)
+    assert facts["config"]["epochs"] == 1 and set(facts["same_answer_at_any_size"]) == {"40x30", "80x60"}
+    content = Predictor.load(tmp_path / "pretrained").manifest.content
+    candidates = pd.read_csv(tmp_path / "candidates.csv", index_col=["recipe", "set", "metric"])["value"]
+    decided = outputs.decided(outputs.decision(0.9))
+    expected = balanced_accuracy_score(decided.y, decided.predicted)
+    assert content["out_of_fold"]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert candidates["tiny", "out_of_fold", "balanced_accuracy"] == pytest.approx(expected, abs=1e-5)
+    expected = balanced_accuracy_score(test.y, test.predicted)
+    assert content["metrics"]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
     assert {"fp16", "int8"} <= set(content["variants_judged"])
     assert {f"model.{name}.onnx" for name in content["variants"]} == {
         path.name for path in (tmp_path / "pretrained").glob("model.*.onnx")
     }
-    (read,) = pd.read_csv(tmp_path / "results" / "test_reads.csv").to_dict("records")
-    assert (read["recipe"], content["evaluation"]["test_reads"]) == ("tiny", 1)
-    assert read["balanced_accuracy"] == pytest.approx(metrics["test"]["balanced_accuracy"]["value"], abs=1e-4)
+    (read,) = pd.read_csv(tmp_path / "test_reads.csv").to_dict("records")
+    assert (read["recipe"], read["what"], content["evaluation"]["test_reads"]) == ("tiny", "tiny", 1)
+    assert read["balanced_accuracy"] == pytest.approx(expected, abs=1e-4)
+    assert read["balanced_accuracy_low"] < expected < read["balanced_accuracy_high"]
     trained_on = pd.read_csv(Run(tmp_path / "parts" / "final").split)
-    assert set(trained_on.loc[trained_on["split"] == "train", "image_id"]) == set(found["image_id"])
+    assert set(trained_on.loc[trained_on["split"] == "train", "image_id"]) == set(outputs.images["image_id"])
     for part in ("fold-3", "final"):
-        before, run = Run(tmp_path / "before" / part), Run(tmp_path / "parts" / part)
-        assert Config.from_file(run.config_file).start == str(before.folder)
-        assert before.split.read_bytes() == run.split.read_bytes()
+        before, own = Run(tmp_path / "before" / part), Run(tmp_path / "parts" / part)
+        assert Config.from_file(own.config_file).start == str(before.folder)
+        assert before.split.read_bytes() == own.split.read_bytes()
     assert content["started_from"] == content["config"] | {"start": "", "epochs": TINY["epochs"]}
     assert (content["config"]["start"], content["config"]["epochs"]) == ("final", 1)
-    facts = json.loads((tmp_path / "results" / "tiny" / "fold-3.json").read_text())
     both = [Run(tmp_path / name / "fold-3").training for name in ("before", "parts")]
-    assert facts["seconds"] == pytest.approx(sum(json.loads(file.read_text())["seconds"] for file in both))
+    expected = sum(json.loads(file.read_text())["seconds"] for file in both)
+    assert outputs.facts["fold-3"]["seconds"] == pytest.approx(expected)
 
-    monkeypatch.setattr("sys.argv", [*command[:-2], "--out-of-fold", "--folds", "0", "2"])
     capsys.readouterr()
-    shipped.main()
-    assert capsys.readouterr().out.count("already") == 2, "what is kept of both folds is of these data"
-    judged = pd.read_csv(tmp_path / "results" / "tiny" / "out_of_fold.csv")
-    assert sorted(judged["fold"].unique()) == [0, 2]
-    again = json.loads((tmp_path / "results" / "tiny" / "metrics.json").read_text())
-    answer = np.array(HAM7.codes)[judged[scores].to_numpy().argmax(1)]
-    expected = balanced_accuracy_score(judged["label"], answer)
-    assert again["out_of_fold"]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
-    assert again["test"] == metrics["test"], "what was read of the test part stays"
+    shipped.main([*command, "--out-of-fold", "--folds", "0", "2"])
+    assert capsys.readouterr().out.count("already") == 2, "what is stored of both folds is of these data"
+    assert len(pd.read_csv(tmp_path / "test_reads.csv")) == 1, "the test split is not read"
 
 
-def test_eight_labels_are_judged_as_seven():
-    shipped, random = script("shipped"), np.random.default_rng(0)
+def test_eight_labels_are_merged_into_seven():
+    random = np.random.default_rng(0)
     scores, y = random.dirichlet(np.ones(8), 300), random.integers(0, 8, 300)
     ids, nothing = np.arange(300).astype(str), np.full(300, "")
     eight = Predictions(ids, ids, nothing, np.zeros(300, int), ISIC8, y, scores, scores)
@@ -254,9 +280,9 @@ def test_eight_labels_are_judged_as_seven():
         np.testing.assert_allclose(seven.probabilities[:, HAM7.codes.index(code)], scores[:, parts].sum(1))
 
 
-def test_the_table_for_people_says_what_the_table_says():
-    table = read_experiments()
-    told = in_words(table)
+def test_the_readable_table_has_the_tables_figures():
+    table = read_experiments(TABLE)
+    told = readable_experiments(table)
     assert len(told) == len(table) and told.index.is_unique
     for row, says in table.set_index(["row", "about"]).iterrows():
         value, low, high = map(float, re.findall(r"[\d.]+", told.loc[row, "balanced accuracy"]))
@@ -267,8 +293,18 @@ def test_the_table_for_people_says_what_the_table_says():
     assert best.is_monotonic_decreasing
 
 
-def test_a_missing_table_names_the_fix(tmp_path):
-    with pytest.raises(DataError, match=r"experiments\.py"):
+def test_differences_are_grouped_by_what_they_change():
+    table = read_experiments(TABLE)
+    found = changes_by_base(table)
+    assert sum(map(len, found.values())) == table["difference"].notna().sum()
+    for base, rows in found.items():
+        assert set(rows) == set(table.loc[(table["base"] == base) & table["difference"].notna(), "row"])
+        assert [one["value"] for one in rows.values()] == sorted((one["value"] for one in rows.values()), reverse=True)
+    assert changes_by_base(None) == {}
+
+
+def test_a_missing_table_says_so(tmp_path):
+    with pytest.raises(DataError, match="comes with the project's repository"):
         read_experiments(tmp_path / "none.csv")
     (tmp_path / "short.csv").write_text("row,about\na,b\n")
     with pytest.raises(DataError, match="lacks base"):
