@@ -44,8 +44,8 @@ export async function decode(image) {
 async function open(image) {
   checkCanvas();
   try {
-    // Colour profiles are not applied, for the network was trained on pixels as the files hold them.
-    return await createImageBitmap(image, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+    // Colour profiles are converted to sRGB, the space of the training images, as skinlesion/core/colour.py does.
+    return await createImageBitmap(image, { imageOrientation: "from-image", colorSpaceConversion: "default" });
   } catch {
     throw new Error("the file is not an image that the browser can read, or it is damaged; choose a JPEG, PNG or WebP file");
   }

@@ -31,7 +31,7 @@ def tables():
     """The tables of every kind, as text."""
     rows = list(zip(IMAGES, LABELS, strict=True))
     metadata = "lesion_id,image_id,dx,dx_type,age,sex,localization\n" + "".join(
-        f"HAM_{i % 7},{image},{label},histo,{40 + i},male,back\n" for i, (image, label) in enumerate(rows)
+        f"HAM_{i},{image},{label},histo,{40 + i},male,back\n" for i, (image, label) in enumerate(rows)
     )
     archive = "isic_id,diagnosis_1,diagnosis_3,image_type,lesion_id\n" + "".join(
         f"{image},Benign,{'Nevus' if i % 2 else 'Melanoma in situ'},dermoscopic,IL_{i}\n"
@@ -41,8 +41,9 @@ def tables():
     truth = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\n" + "".join(
         f"{image},{i % 2},{1 - i % 2},0,0,0,0,0\n" for i, image in enumerate(IMAGES)
     )
-    split = "image_id,split,fold\n" + "".join(
-        f"{image},{('train', 'val', 'test')[i % 3]},{i % 3 - 1}\n" for i, image in enumerate(IMAGES)
+    split = "image_id,lesion_id,group,label,split,fold\n" + "".join(
+        f"{image},HAM_{i},{i},{label},{'train' if i < 7 else 'val'},{i % 3 - 1}\n"
+        for i, (image, label) in enumerate(rows)
     )
     head = ",".join(["image_id", "label", *(f"p_{code}" for code in CODES)])
     scored = head + "\n" + "".join(f"{image},{label},0.4,0.1,0.1,0.1,0.1,0.1,0.1\n" for image, label in rows)
@@ -146,7 +147,7 @@ def read_everything(folder, ours) -> Counter:
     attempt("predictions", lambda: read(folder / "predictions.csv"))
     attempt("truth", lambda: read(folder / "predictions.csv", folder / "truth.csv"))
     attempt("labels", lambda: read(folder / "truth.csv", folder / "HAM10000_metadata.csv"))
-    attempt("split", lambda: splits.split_for(ours, split_file=str(folder / "split.csv")))
+    attempt("split", lambda: splits.split_for(ours, split_file=str(folder / "split.csv"), tested=False))
     attempt("parts", lambda: splits.read_parts(folder / "split.csv"))
     attempt("run's split", lambda: splits.load_split(folder / "split.csv"))
     return found

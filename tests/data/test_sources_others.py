@@ -7,7 +7,7 @@ from datafiles import write_csv, write_images
 from skinlesion.core import images
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.data.dermamnist import LEAK
+from skinlesion.data.dermamnist import CORRECTED, EXTENDED, LEAK
 from skinlesion.data.isic_archive import code_of
 from skinlesion.data.sources import load_table
 
@@ -189,3 +189,86 @@ def test_csv_columns_that_are_missing_or_ambiguous(tmp_path):
     path = write_csv(tmp_path / "b.csv", ("path", "file", "label"), [("a.jpg", "b.jpg", "nv")])
     with pytest.raises(DataError, match="several columns for the path: path, file"):
         load_table(str(path))
+
+
+def test_other_medmnist_sets_get_no_skin_labels(tmp_path):
+    """PathMNIST has nine classes, RetinaMNIST five, BloodMNIST eight, OCTMNIST grey images."""
+    draw = np.random.default_rng(0)
+    for name, classes, shape in (("path", 9, (3,)), ("retina", 5, (3,)), ("blood", 8, (3,)), ("oct", 7, ())):
+        arrays = {}
+        for part in ("train", "val", "test"):
+            arrays[f"{part}_images"] = draw.integers(0, 256, (36, 28, 28, *shape), dtype=np.uint8)
+            arrays[f"{part}_labels"] = (np.arange(36) % classes).astype(np.uint8)[:, None]
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, **arrays)
+        with pytest.raises(DataError, match="no DermaMNIST file"):
+            load_table(str(path))
+    with pytest.raises(DataError, match="fits no kind"):
+        load_table(str(tmp_path))
+    write_dermamnist(tmp_path / "renamed.npz")
+    assert len(load_table(str(tmp_path))) == 14, "known by what it holds"
+
+
+def write_counts(path, counts):
+    """A file with the published number of images, of one pixel each."""
+    arrays = {}
+    for part, count in zip(("train", "val", "test"), counts, strict=True):
+        arrays[f"{part}_images"] = np.zeros((count, 1, 1, 3), np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(count) % 7).astype(np.uint8)[:, None]
+    np.savez_compressed(path, **arrays)
+
+
+def test_the_corrected_and_the_extended_dermamnist_are_known_for_what_they_are(tmp_path):
+    path = tmp_path / "any.npz"
+    for counts, note in (((7007, 1003, 2005), LEAK), ((8215, 573, 1227), CORRECTED), ((10015, 193, 1511), EXTENDED)):
+        write_counts(path, counts)
+        assert load_table(str(path), exclude_official_test=False).notes[0] == note
+    table = load_table(str(path))
+    assert len(table) == 10015 + 193 and table.official_split == {}, "its test part is the official test set"
+    assert "1,511 images of the official ISIC 2018 test set left out." in table.notes
+    write_dermamnist(tmp_path / "dermamnist_corrected_28.npz")
+    assert load_table(str(tmp_path / "dermamnist_corrected_28.npz")).notes[0] == CORRECTED
+
+
+@pytest.mark.parametrize("form", ["isic_0034524", "ISIC_0034524_downsampled", "Isic_0034524"])
+def test_official_test_images_are_left_out_whatever_they_are_called(tmp_path, form):
+    write_images(tmp_path / "nv", [f"{form}.JPG", "a.jpg"])
+    write_images(tmp_path / "mel", ["b.jpg"])
+    assert sorted(load_table(str(tmp_path)).frame["image_id"]) == ["a", "b"]
+
+
+def test_missing_values_are_missing_in_every_column(tmp_path):
+    write_images(tmp_path, [f"{i}.jpg" for i in range(8)])
+    words = ["NA", "n/a", "nan", "NULL", "none", "Unknown", "-", ""]
+    rows = [(f"{i}.jpg", word, ("nv", "mel")[i % 2], word, word, word) for i, word in enumerate(words)]
+    path = write_csv(tmp_path / "t.csv", ("path", "lesion_id", "dx", "age", "sex", "site"), rows)
+    table = load_table(str(path))
+    assert len(table) == 8 and not table.has_lesions and table.frame["lesion_id"].nunique() == 8
+    assert table.frame["age"].isna().all() and set(table.frame["sex"]) == set(table.frame["site"]) == {"unknown"}
+    assert len(table.problems) == 0
+    rows = [(f"{i}.jpg", word) for i, word in enumerate([*words[:-2], "nv", "mel"])]
+    table = load_table(str(write_csv(tmp_path / "u.csv", ("path", "dx"), rows)))
+    assert set(table.problems["detail"]) == {"no label"} and len(table) == 2
+
+
+def test_unknown_labels_are_listed_with_the_nearest_word_and_the_option(tmp_path):
+    write_images(tmp_path, [f"{i}.jpg" for i in range(5)])
+    rows = [("0.jpg", "nv"), ("1.jpg", "mel"), ("2.jpg", "melanomma"), ("3.jpg", "wart"), ("4.jpg", "wart")]
+    path = write_csv(tmp_path / "t.csv", ("path", "dx"), rows)
+    (note,) = [note for note in load_table(str(path)).notes if note.startswith("Unknown labels")]
+    assert "'wart' (2 images)" in note and "'melanomma' (1 image, nearest known: melanoma" in note
+    assert note.endswith("add --label 'wart=CODE'.")
+    assert load_table(str(path), words=["wart=bkl", "melanomma=mel"]).counts()[["bkl", "mel"]].tolist() == [2, 2]
+
+
+def test_isic_levels_in_a_csv_of_ones_own(tmp_path):
+    write_images(tmp_path, ["a.jpg", "b.jpg", "c.jpg"])
+    columns = ("isic_id", *(f"diagnosis_{i}" for i in range(1, 6)))
+    rows = [
+        ("a", "Benign", "Benign melanocytic proliferations", "Nevus", "", ""),
+        ("b", "Malignant", "", "Melanoma", "", ""),
+        ("c", "Benign", "", "Milium", "", ""),
+    ]
+    table = load_table(str(write_csv(tmp_path / "t.csv", columns, rows)))
+    assert table.frame["label"].tolist() == ["nv", "mel"]
+    assert table.problems[["image_id", "detail"]].to_numpy().tolist() == [["c", "Milium"]]

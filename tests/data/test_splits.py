@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from skinlesion.core.errors import DataError
 from skinlesion.data import splits
+from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from small import small_table
 
@@ -117,3 +120,53 @@ def test_ham10000_by_lesion(ham10000_dir):
     of_image = split.set_index("image_id")["split"]
     assert len(table.near_duplicates) == 18
     assert all(of_image[a] == of_image[b] for a, b in table.near_duplicates)
+
+
+def test_a_class_without_images_to_learn_from_or_to_choose_by_is_told(table, tmp_path):
+    ours, path = splits.make_split(table), tmp_path / "split.csv"
+    for part, others in (("validation", "train"), ("train", "validation")):
+        moved = ours.assign(split=ours["split"].mask((ours["label"] == "df") & (ours["split"] == part), others))
+        moved.to_csv(path, index=False)
+        with pytest.raises(DataError, match=f"the {part} split has no images of df"):
+            splits.read_split(table, path)
+
+
+def test_identical_images_in_two_parts_are_told(table, tmp_path):
+    ours = splits.make_split(table)
+    first = ours[ours["split"] == "train"].iloc[0]
+    other = ours[(ours["split"] == "test") & (ours["label"] == first["label"])].iloc[0]
+    of_id = table.frame.set_index("image_id")["path"]
+    Path(of_id[other["image_id"]]).write_bytes(Path(of_id[first["image_id"]]).read_bytes())
+    checked = check_table(table).table
+    path = tmp_path / "split.csv"
+    splits.write_split(ours, path)
+    with pytest.raises(DataError, match="in two splits .or near-duplicates or identical images do"):
+        splits.read_split(checked, path)
+    splits.check_split(splits.make_split(checked))
+
+
+def test_split_files_as_people_write_them(table, tmp_path):
+    ours, path = splits.make_split(table), tmp_path / "split.csv"
+    written = pd.DataFrame(
+        {
+            "image_id": "images\\" + ours["image_id"].str.upper() + ".JPG",
+            "split": ours["split"].str.upper() + " ",
+            "fold": ("fold" + ours["fold"].astype(str)).replace("fold-1", "-1"),
+        }
+    )
+    path.write_bytes(written.to_csv(index=False, sep=";").encode("utf-16"))
+    assert splits.read_split(table, path).equals(ours)
+    written.assign(fold="").to_csv(path, index=False)
+    fold = splits.read_split(table, path)["fold"]
+    assert fold.equals(ours["split"].map({"train": 1, "validation": 0, "test": -1}))
+    written.assign(fold="one").to_csv(path, index=False)
+    with pytest.raises(DataError, match="fold must hold whole numbers"):
+        splits.read_split(table, path)
+
+
+def test_a_split_without_test_images_is_enough_where_nothing_is_tested(table, tmp_path):
+    ours, path = splits.make_split(table), tmp_path / "split.csv"
+    splits.write_split(ours.assign(split=ours["split"].replace("test", "train")), path)
+    with pytest.raises(DataError, match="test split is empty"):
+        splits.read_split(table, path)
+    assert set(splits.read_split(table, path, tested=False)["split"]) == {"train", "validation"}

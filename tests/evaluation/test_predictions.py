@@ -205,3 +205,36 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(Exception, match="cannot be written"):
         make(seed=1).write(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_lesions_are_no_lesion_and_folds_have_many_forms(tmp_path):
+    changes = {
+        "lesion_id": ["NA", "n/a", "L1", "-"],
+        "fold": ["fold3", "2.0", "", "NaN"],
+        "split": ["nan", "", "test", "NA"],
+    }
+    predictions = read(foreign(tmp_path, **changes))
+    assert list(predictions.lesions) == ["a", "b", "L1", "d"] and list(predictions.fold) == [3, 2, -1, -1]
+    assert list(predictions.split) == ["", "", "test", ""]
+
+
+def test_decimal_commas_and_files_of_one_name(tmp_path):
+    path = foreign(tmp_path, image_id=["mel/0.jpg", r"nv\0.jpg", "mel/1.jpg", "nv/1.jpg"], label=None)
+    frame = pd.read_csv(path, dtype=str)
+    path.write_text(frame.apply(lambda column: column.str.replace(".", ",") if column.name != "image_id" else column)
+                    .to_csv(index=False, sep=";"))  # fmt: skip
+    (tmp_path / "truth.csv").write_text("image,dx\nnv/1,df\nnv/0,nv\nmel/1.JPG,mel\nmel/0,mel\n")
+    predictions = read(path, tmp_path / "truth.csv")
+    assert list(predictions.image_ids) == ["mel/0.jpg", "nv/0.jpg", "mel/1.jpg", "nv/1.jpg"]
+    assert [HAM7.codes[i] for i in predictions.y] == ["mel", "nv", "mel", "df"]
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1)
+    (tmp_path / "truth.csv").write_text("image,dx\n0,nv\n1,mel\n")
+    with pytest.raises(DataError, match=r"mel/0\.jpg, nv/0\.jpg are all 0"):
+        read(path, tmp_path / "truth.csv")
+
+
+def test_words_of_ones_own(tmp_path):
+    path = foreign(tmp_path, label=["mel", "wart", "nv", "nv"])
+    with pytest.raises(DataError, match="Map a word with --label 'wart=CODE'"):
+        read(path)
+    assert HAM7.codes[read(path, words=["wart=bkl"]).y[1]] == "bkl"

@@ -53,8 +53,9 @@ def tabulate(
     ----------
     rows : DataFrame of str
         ``image_id``, ``path`` (``""`` where there is no image), ``word`` (the source's own label) and ``label`` (the
-        code it stands for, or None); perhaps ``sought`` (what ``index`` was asked for, if not the id), ``lesion_id, age, sex, site, dx_type``, and ``problem`` and ``detail``
-        (a reader's own reason to set a row aside, or ``""``).
+        code it stands for, or None); perhaps ``sought`` (what ``index`` was asked for, if not the id),
+        ``lesion_id, age, sex, site, dx_type``, and ``problem`` and ``detail`` (a reader's own reason to set a row
+        aside, or ``""``).
     index : ImageIndex, optional
         The images that were found; what had to be left out is listed.
     spare : bool

@@ -1,0 +1,37 @@
+"""The device page converts embedded colour profiles as the library does."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from browser import chromium  # noqa: F401 - the fixture `browser`
+from profiles import ADOBE_RGB, DISPLAY_P3, profile
+from skinlesion.core import images
+
+FRAME = Path(__file__).parents[2] / "app" / "device" / "frame.js"
+DECODE = """async ([code, data, kind]) => {
+  const { decode } = await import(`data:text/javascript;base64,${code}`);
+  const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
+  const frame = await decode(new Blob([bytes], { type: kind }));
+  return [frame.height, frame.width, Array.from(frame.data)];
+}"""
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("space", [None, DISPLAY_P3, ADOBE_RGB], ids=["none", "p3", "adobe"])
+def test_the_browser_agrees_with_the_library_within_a_grey_level(browser, space, kind):
+    buffer, draw = io.BytesIO(), np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}.get(kind, {})
+    Image.fromarray(pixels).save(buffer, kind, icc_profile=profile(space) if space else None, **options)
+    page = browser.new_page()
+    page.goto("about:blank")
+    given = [base64.b64encode(data).decode() for data in (FRAME.read_bytes(), buffer.getvalue())]
+    height, width, values = page.evaluate(DECODE, [*given, f"image/{kind.lower()}"])
+    page.close()
+    theirs = np.array(values).reshape(height, width, 4)[..., :3]
+    assert np.abs(theirs - images.decode(buffer.getvalue()).astype(int)).max() <= 1
