@@ -66,13 +66,13 @@ def test_calibration_says_which_way_it_is_off():
     home = {"sensitivity": figure, "specificity": figure}
     found = external.external_metrics(honest, 0.3, replicates=100)
     assert found["malignant_ece"]["value"] < 0.03
-    assert "agrees within chance" in external.change_in_words(found, home)
+    assert "the difference is not significant" in external.change_in_words(found, home)
     rare = honest.take(np.flatnonzero(~truth | (np.arange(4000) % 4 == 0)))
     found = external.external_metrics(rare, 0.3, replicates=100)
     assert found["malignant_ece"]["value"] > 0.1 and "too high" in external.change_in_words(found, home)
     assert found["in_domain"]["value"] is None
     table = external.beside_home(found, home)
-    assert table.loc[external.NAMES["sensitivity"], "at home"] == "0.900 (0.800 to 0.950)"
+    assert table.loc[external.NAMES["sensitivity"], "own test"] == "0.900 (0.800 to 0.950)"
     assert external.NAMES["in_domain"] not in table.index
 
 

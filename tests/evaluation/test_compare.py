@@ -60,7 +60,7 @@ def test_unlike_images_are_refused_with_the_way_out_and_compared_only_when_asked
         compare(runs)
     found = compare(shared(runs), 10)
     assert found.n_images == 250
-    assert found.notes == ("a: judged on 250 of its 300 images, those that all runs share.",)
+    assert found.notes == ("a: evaluated on 250 of its 300 images, those that all runs share.",)
     with pytest.raises(DataError, match="no image in common"):
         shared({"a": make().take(np.arange(5)), "b": make().take(np.arange(5, 9))})
     with pytest.raises(DataError, match="two runs or more"):

@@ -46,7 +46,7 @@ def test_the_two_questions():
     assert (score == predictions.probabilities[:, 4]).all() and (melanoma == (predictions.y == 4)).all()
 
 
-def test_thresholds_keep_their_aim_on_validation_and_are_judged_on_test_by_hand():
+def test_thresholds_keep_their_aim_on_validation_and_are_evaluated_on_test_by_hand():
     validation, test = make(seed=0), make(seed=1, split="test")
     points = operating.operating_points(validation, test, replicates=50)
     assert set(points) == {"malignant", "melanoma"}

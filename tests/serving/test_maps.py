@@ -1,4 +1,4 @@
-"""The maps of a frame's squares, joined over what they cover."""
+"""The maps of a frame's crops, joined over what they cover."""
 
 import numpy as np
 import pytest

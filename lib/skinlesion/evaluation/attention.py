@@ -1,9 +1,9 @@
-"""Do the activation maps look at the lesion? Judged against lesion masks, chance and a model that has learnt nothing.
+"""Do activation maps lie on the lesion? Compared with lesion masks, constant and centred maps and shuffled weights.
 
 A map's energy is the share of its positive part that falls inside the mask (Wang et al. 2020, arXiv:1910.01279,
-section 4.3, there for boxes); the pointing game asks whether its peak does (Zhang et al. 2016, arXiv:1608.00507).
+section 4.3, there for boxes); the pointing game checks whether its peak does (Zhang et al. 2016, arXiv:1608.00507).
 Lesions are photographed large and centred, so both are high by chance: the baselines are a map that is the same
-everywhere, one that always looks at the centre, and the maps of the same network with shuffled weights (the sanity
+everywhere, one that is always centred, and the maps of the same network with shuffled weights (the sanity
 check of Adebayo et al. 2018, arXiv:1810.03292), which must lose both the aim and the likeness to the model's maps.
 """
 
@@ -28,7 +28,7 @@ MODEL = "model"
 
 
 def maps_of(model, frames: Sequence[np.ndarray]) -> np.ndarray:
-    """The activation map of each frame's label, float32 [N, h, w], asked for a few frames at a time.
+    """The activation map of each frame's label, float32 [N, h, w], computed for a few frames at a time.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def maps_of(model, frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def fit_mask(mask: np.ndarray, fit: str, crops: int = 1) -> np.ndarray:
-    """What the network sees of a mask, uint8 [H, W, 3] with 255 inside, as a square: bool [SIDE, SIDE]."""
+    """The part of a mask that the network gets, uint8 [H, W, 3] with 255 inside, as a square: bool [SIDE, SIDE]."""
     return images.resize(mask, (SIDE, SIDE), images.region(mask.shape[0], mask.shape[1], fit, crops))[..., 0] >= 128
 
 
@@ -66,13 +66,13 @@ def judge(
     Parameters
     ----------
     maps : float [N, h, w]
-        Of what each image was called; evidence for it is positive.
+        Of the predicted class; evidence for it is positive.
     masks : bool [N, SIDE, SIDE], as :func:`fit_mask` returns them
     y : int [N], true class, index into ``codes``
     lesions : [N], lesion ids
     shuffled : sequence of float [N, h, w]
-        The same images' maps by the network with shuffled weights, one array a shuffle; their mean is judged, since a
-        shuffled network is often against every class, everywhere.
+        The same images' maps by the network with shuffled weights, one array a shuffle; their mean counts, since a
+        shuffled network's map is often negative everywhere, for every class.
 
     Returns
     -------
@@ -88,7 +88,9 @@ def judge(
         Where there are no images, or maps and masks differ in number.
     """
     if not len(maps) == len(masks) == len(y) == len(lesions) or not len(maps):
-        raise DataError("judging activation maps needs a mask, a class and a lesion id for each of one or more images")
+        raise DataError(
+            "evaluating activation maps needs a mask, a class and a lesion id for each of one or more images"
+        )
     axis = (np.arange(SIDE) + 0.5) / SIDE - 0.5
     centre = np.exp(-(axis[:, None] ** 2 + axis[None, :] ** 2) / (2 * CENTRE_SIGMA**2))
     inside = masks.reshape(len(masks), -1).astype(np.float64)

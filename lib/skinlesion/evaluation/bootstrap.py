@@ -1,7 +1,7 @@
 """Uncertainty by resampling lesions.
 
 Images of one lesion resemble each other, so the lesion is what is drawn with replacement (the cluster bootstrap; Field
-and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x). A replicate is kept as a count of every lesion: metrics built
+and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x). A replicate is stored as a count of every lesion: metrics built
 from sums need one matrix product for all replicates, and ranking metrics need one sort for all of them.
 """
 

@@ -53,7 +53,7 @@ class Comparison:
         )
 
     def differences_table(self) -> pd.DataFrame:
-        """For people: the same for the differences to the first run, marked where they are beyond chance."""
+        """For people: the same for the differences to the first run, marked where they are significant."""
         return pd.DataFrame(
             {
                 run: {title(m): describe(values[m]) + (" *" if beyond_chance(values[m]) else "") for m in COMPARED}
@@ -78,7 +78,7 @@ def beyond_chance(difference: dict) -> bool:
 
 
 def compare(runs: dict[str, Predictions], replicates: int = 2000, seed: int = 0) -> Comparison:
-    """Judge every run on the same images, each replicate drawing the same lesions for all.
+    """Evaluate every run on the same images, each replicate drawing the same lesions for all.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _aligned_with(first: str, start: Predictions, name: str, predictions: Predic
 
 
 def shared(runs: dict[str, Predictions]) -> dict[str, Predictions]:
-    """Every run cut down to the images that all of them have, with a note that says how many that are.
+    """Every run cut down to the images that all of them have, with a note of how many those are.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def shared(runs: dict[str, Predictions]) -> dict[str, Predictions]:
     result = {}
     for name, one in runs.items():
         kept = np.array([image in common for image in one.image_ids])
-        note = (f"judged on {len(common):,} of its {len(one):,} images, those that all runs share.",)
+        note = (f"evaluated on {len(common):,} of its {len(one):,} images, those that all runs share.",)
         result[name] = replace(one.take(kept), notes=one.notes + (() if kept.all() else note))
     return result
 
@@ -164,7 +164,7 @@ def load(
 
     Returns
     -------
-    {name: Predictions}: the folder's or file's name, with as much of its path as tells it from the others
+    {name: Predictions}: the folder's or file's name, with as much of its path as makes it unique
 
     Raises
     ------
@@ -183,7 +183,7 @@ def load(
 
 
 def _names(files: list[Path]) -> list[str]:
-    """The last parts of every path, as many as it takes to tell them apart; ``predictions.csv`` itself says nothing."""
+    """The last parts of every path, as many as make them unique; ``predictions.csv`` itself is left out."""
     parts = [path.resolve().with_suffix("").parts for path in files]
     parts = [one[:-1] if one[-1] == "predictions" else one for one in parts]
     for length in range(1, max(map(len, parts)) + 1):
@@ -191,4 +191,4 @@ def _names(files: list[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     repeated = next(name for name, count in Counter(names).items() if count > 1)
-    raise DataError(f"{repeated} is named more than once; a run compared with itself says nothing")
+    raise DataError(f"{repeated} is named more than once; name different runs")

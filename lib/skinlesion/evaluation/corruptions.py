@@ -4,7 +4,7 @@
 Needs NumPy and Pillow only, and works on frames of any size: lengths are in sides, that is, fractions of the shorter
 one. What is drawn at random depends on the seed and the image's id alone, so that the severities of one image have the
 same hairs in the same places, only more of them. Training with
-:mod:`skinlesion.training.inputs.degrade` knows other forms of some of these.
+:mod:`skinlesion.training.inputs.degrade` has other forms of some of these.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class _Sheet:
         return image + covered * (color.astype(np.float32) - image)
 
 
-# --- movements, under which the answer should stay ------------------------------------------------------------------
+# --- movements, which should not change the prediction -------------------------------------------------------------
 
 
 def _rotate(image: np.ndarray, degrees: float, rng: np.random.Generator) -> np.ndarray:
@@ -240,7 +240,7 @@ CORRUPTIONS = {
     "bubbles": Corruption("bubbles", (3, 6, 12, 24, 48), _bubbles),
 }
 
-#: The same image held differently: the answer should not change.
+#: The same image held differently: the prediction should not change.
 MOVEMENTS = {
     "rotation": Corruption("degrees", (5, 15, 30, 45, 90), _rotate),
     "shift": Corruption("sides", (0.01, 0.02, 0.04, 0.07, 0.1), _shift),

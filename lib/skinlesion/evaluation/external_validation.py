@@ -1,4 +1,4 @@
-"""Elsewhere: what a finished model does on images of another place. Nothing is chosen here, thresholds come with it."""
+"""A finished model on external images. Nothing is chosen on them: thresholds are the model's own."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from skinlesion.evaluation.predictions import Predictions
 NAMES = {
     "mel_nv_auroc": "AUROC, melanoma against nevus",
     "malignant_auroc": "AUROC, malignant against benign",
-    "sensitivity": "Sensitivity for malignant lesions at the model's threshold",
-    "specificity": "Specificity at the model's threshold",
+    "sensitivity": "Sensitivity for malignant lesions at the referral threshold",
+    "specificity": "Specificity at the referral threshold",
     "observed": "Share of malignant images",
     "predicted": "Mean predicted probability of malignancy",
     "ece": "Calibration error (ECE)",
     "malignant_ece": "Calibration error of the probability of malignancy",
-    "in_domain": "Share of images that the model calls in domain",
+    "in_domain": "Share of images in domain",
 }
 
 
@@ -31,7 +31,7 @@ def external_metrics(
     replicates: int = 2000,
     seed: int = 0,
 ) -> dict[str, dict]:
-    """Ranking, the model's own operating point, and how far its probabilities are off, on images of another place.
+    """Ranking, sensitivity and specificity at the referral threshold, and calibration on external images.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def external_metrics(
     dict of :data:`NAMES` -> value, low, high, n
         Undefined (None) where a kind of image is missing. Melanoma against nevus is ranked by the probability of
         melanoma, among images of these two kinds. Both calibration errors are over bins of equal mass; the second is
-        of one probability, that of malignancy, against what came true.
+        of one probability, that of malignancy, against the ground truth.
     """
     resamples = resample(predictions.lesions, replicates, seed)
     score, malignant = predictions.malignant_probability, predictions.is_malignant
@@ -89,7 +89,7 @@ def _error(resamples, confidence: np.ndarray, correct: np.ndarray) -> np.ndarray
 
 
 def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:
-    """The figures of another place beside those that the model was shipped with, in words, a row a figure.
+    """The figures on external images beside those in the model's manifest, as text, a row a figure.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:
     home : dict of some of the same names -> metric
     """
     rows = {
-        words: {"here": describe(found[name]), "at home": describe(home[name]) if name in home else ""}
+        words: {"external": describe(found[name]), "own test": describe(home[name]) if name in home else ""}
         for name, words in NAMES.items()
         if found[name]["value"] is not None
     }
@@ -105,24 +105,24 @@ def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:
 
 
 def change_in_words(found: dict[str, dict], home: dict[str, dict]) -> str:
-    """What changed, in plain words: ranking, what the threshold does here, and which way probabilities are off."""
+    """What changed, as text: ranking, the referral threshold, and whether probabilities are too high or too low."""
     parts = []
     if found["malignant_auroc"]["value"] is not None:
-        parts.append(f"It ranks malignant above benign images with an AUROC of {describe(found['malignant_auroc'])}.")
+        parts.append(f"The AUROC for malignant against benign images is {describe(found['malignant_auroc'])}.")
         parts.append(
-            f"Its threshold refers {describe(found['sensitivity'])} of the malignant images (at home "
-            f"{describe(home['sensitivity'])}) and spares {describe(found['specificity'])} of the benign ones (at home "
-            f"{describe(home['specificity'])})."
+            f"At the referral threshold the sensitivity is {describe(found['sensitivity'])} (on the model's own test "
+            f"images {describe(home['sensitivity'])}) and the specificity {describe(found['specificity'])} (on the "
+            f"model's own {describe(home['specificity'])})."
         )
     predicted, observed = found["predicted"], found["observed"]
     if observed["low"] is None or predicted["value"] is None:
         return " ".join(parts)
     if observed["low"] <= predicted["value"] <= observed["high"]:
-        verdict = "which agrees within chance"
+        verdict = "the difference is not significant"
     else:
         verdict = "too high" if predicted["value"] > observed["value"] else "too low"
     parts.append(
-        f"On average it predicts malignancy with {predicted['value']:.3f} where {describe(observed)} are malignant: "
-        f"{verdict}."
+        f"The mean predicted probability of malignancy is {predicted['value']:.3f} where {describe(observed)} are "
+        f"malignant: {verdict}."
     )
     return " ".join(parts)

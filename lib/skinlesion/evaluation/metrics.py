@@ -1,7 +1,7 @@
 """How good the predictions are: every metric as value, 95% interval and the number of images that it rests on.
 
-Two kinds of numbers, never mixed: accuracy, sensitivity, kappa and their like judge the class that the decision rule
-names (the largest score); AUROC, average precision and calibration judge the probabilities.
+Two kinds of numbers: accuracy, sensitivity, kappa and the like are of the class that the decision rule predicts (the
+largest score); AUROC, average precision and calibration are of the probabilities.
 
 Conventions are scikit-learn's. A ratio with an empty denominator is undefined (None, and left out of macro means)
 rather than zero; Matthews' coefficient of a constant prediction is 0.
@@ -9,10 +9,10 @@ rather than zero; Matthews' coefficient of a constant prediction is 0.
 The official scorer of the ISIC challenges (isic-challenge-scoring on PyPI) gives the same balanced accuracy, AUC and
 average precision to the last digits. It differs, by its conventions, in the rest:
 
-- its sensitivity, specificity, PPV, NPV, accuracy and Dice of a class ask whether that class's own score is above 0.5,
-  whatever the others are; ours ask whether the class is the one that the decision rule names;
+- its sensitivity, specificity, PPV, NPV, accuracy and Dice of a class count it as predicted where its own score is
+  above 0.5, whatever the others are; ours count the class that the decision rule predicts;
 - an image whose highest score is shared by two classes counts as wrong there; here the first of them in the order of
-  the label set is named (see :func:`ties`);
+  the label set is predicted (see :func:`ties`);
 - a ratio with an empty denominator counts as 1 there;
 - it weighs images by ``score_weight``, which is 0 for one image of the 2018 test set (ISIC_0035068) and else 1; here
   images of weight 0 are left out when the ground truth is read.
@@ -98,7 +98,7 @@ def evaluate(predictions: Predictions, replicates: int = 2000, seed: int = 0) ->
 
 
 def summarised(predictions: Predictions, values: dict[str, np.ndarray], resamples: Resamples) -> dict:
-    """:func:`evaluate`'s answer from values that are there already (:func:`replicate_values`)."""
+    """:func:`evaluate`'s result from values that are computed already (:func:`replicate_values`)."""
     n, n_of_class = _support(predictions)
     codes = predictions.labels.codes
     unit = "lesions" if predictions.has_lesions else "images (no lesion ids are known)"
@@ -131,7 +131,7 @@ def paired_difference(
 
     Returns
     -------
-    dict name -> value, low, high, n; the difference is beyond chance where the interval leaves out zero
+    dict name -> value, low, high, n; the difference is significant where the interval excludes zero
 
     Raises
     ------
@@ -295,8 +295,8 @@ def _support(predictions: Predictions) -> tuple[dict[str, int], dict[str, np.nda
     called = np.bincount(predictions.predicted, minlength=k)
     hit = np.bincount(predictions.y[predictions.y == predictions.predicted], minlength=k)
     n = len(predictions)
-    judged = n if predictions.are_probabilities else 0
-    return {name: judged if name in CALIBRATION else n for name in OVERALL}, {
+    calibrated = n if predictions.are_probabilities else 0
+    return {name: calibrated if name in CALIBRATION else n for name in OVERALL}, {
         "sensitivity": true,
         "specificity": n - true,
         "ppv": called,

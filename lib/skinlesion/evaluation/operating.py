@@ -1,4 +1,4 @@
-"""Where to act: the decision rule and the thresholds, all chosen on validation and then reported on test."""
+"""Decision rule and thresholds: chosen on validation, then evaluated on test."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from skinlesion.evaluation.metrics import confusion_metrics, ratio
 from skinlesion.evaluation.predictions import Predictions
 
 #: Strengths of the prior correction that are tried: 0 leaves the probabilities alone, 1 removes the class prior, which
-#: is best for balanced accuracy where probabilities are calibrated. More would make the rarest class of a sure answer.
+#: is best for balanced accuracy where probabilities are calibrated. More would predict the rarest
+#: class even where the network is certain of another.
 TAUS = np.round(np.arange(0, 1.001, 0.05), 2)
 
-#: The two questions that a threshold answers.
+#: What a threshold separates.
 QUESTIONS = {"malignant": "Malignant against benign", "melanoma": "Melanoma against the rest"}
 
 #: What a threshold can be chosen for: the sensitivity or the specificity that it shall reach.
@@ -136,8 +137,8 @@ def operating_points(
 ) -> dict[str, dict[str, OperatingPoint]]:
     """Every threshold of :data:`AIMS`, chosen on validation, as it does on test.
 
-    The intervals say how well the test images tell what *this* threshold does; that another validation split would have
-    chosen another one is not in them.
+    The intervals are those of *these* thresholds on test images; that another validation split would have chosen other
+    ones is not in them.
 
     Returns
     -------
@@ -154,7 +155,7 @@ def operating_points(
             f"{measure} {fraction:.2f}": choose[measure](score, positive, fraction) for measure, fraction in AIMS
         }
         points[question] = {
-            aim: _judge(*ask(test, question), threshold, resamples) for aim, threshold in thresholds.items()
+            aim: _evaluate(*ask(test, question), threshold, resamples) for aim, threshold in thresholds.items()
         }
     return points
 
@@ -164,8 +165,8 @@ def points_on_the_curve(
 ) -> dict[str, dict]:
     """The best sensitivity at a given specificity and the reverse, read off the ROC curve of these very images.
 
-    A description of the ranking, and no forecast: the threshold is found on the images that it is judged by, anew in
-    every replicate. Where there is a validation split, :func:`operating_points` says what can be promised.
+    A description of the ranking, not a prediction: the threshold is found on the images that it is evaluated on, anew
+    in every replicate. Where there is a validation split, use :func:`operating_points`.
 
     Parameters
     ----------
@@ -226,10 +227,10 @@ def operating_point(
     is_malignant : bool [N]
     lesions : [N], lesion ids
     """
-    return _judge(malignant_probability, is_malignant, threshold, resample(lesions, replicates, seed))
+    return _evaluate(malignant_probability, is_malignant, threshold, resample(lesions, replicates, seed))
 
 
-def _judge(score: np.ndarray, positive: np.ndarray, threshold: float, resamples: Resamples) -> OperatingPoint:
+def _evaluate(score: np.ndarray, positive: np.ndarray, threshold: float, resamples: Resamples) -> OperatingPoint:
     truth = np.asarray(positive, bool).astype(np.int64)
     referred = (np.asarray(score) >= threshold).astype(np.int64)
     confusion = resamples.totals(np.eye(4)[truth * 2 + referred]).reshape(-1, 2, 2)

@@ -1,7 +1,7 @@
-"""Does a score tell images of the domain from all others? Works on scores alone, whichever model made them.
+"""How well a score separates images of the domain from all others. Needs scores alone, whichever model made them.
 
-FPR95 is the fraction of foreign images that still pass where 95% of the domain's images do (Hendrycks and Gimpel 2017,
-arXiv:1610.02136, and its successors).
+FPR95 is the fraction of out-of-distribution images that still pass where 95% of the domain's images do (Hendrycks and
+Gimpel 2017, arXiv:1610.02136, and its successors).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def detection(
     replicates: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """AUROC and FPR95 of a domain score against every set of foreign images.
+    """AUROC and FPR95 of a domain score against every set of out-of-distribution images.
 
-    Each replicate draws lesions for the domain and sources (whole photos, not their crops) for the foreign images, so
+    Each replicate draws lesions for the domain and sources (whole photos, not their crops) for the others, so
     a set cut from a handful of photos gets the wide interval that it deserves.
 
     Parameters
@@ -47,7 +47,7 @@ def detection(
         Where there are no images on one side.
     """
     if not len(inside) or not outside or not all(len(scores) for scores, _ in outside.values()):
-        raise DataError("judging a domain score needs images of the domain and foreign ones")
+        raise DataError("evaluating a domain score needs images of the domain and out-of-distribution images")
     near = resample(lesions, replicates, seed)
     rows, replicate_values = [], []
     for number, (name, (scores, sources)) in enumerate(outside.items()):
@@ -80,7 +80,7 @@ def _auroc(inside: np.ndarray, outside: np.ndarray, near: Resamples, far: Resamp
 
 
 def _passing(inside: np.ndarray, outside: np.ndarray, near: Resamples, far: Resamples) -> np.ndarray:
-    """Fraction of foreign images at or above the highest score that :data:`KEPT` of the domain's images reach."""
+    """Fraction of the others at or above the highest score that :data:`KEPT` of the domain's images reach."""
     order, foreign = np.argsort(-inside, kind="stable"), np.argsort(-outside, kind="stable")
     falling = -outside[foreign]
     result = np.empty(len(near.counts))

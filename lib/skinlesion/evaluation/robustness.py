@@ -1,4 +1,4 @@
-"""How the answers hold when images get worse, or are held differently: needs a model and pixels, no training.
+"""Predictions on corrupted, rotated and shifted images: needs a model and pixels, no training.
 
 Every corrupted version is compared with the clean one image by image, so that the intervals are paired: each bootstrap
 replicate draws the same lesions for both.
@@ -24,24 +24,24 @@ CLEAN = "clean"
 MEASURES = (
     "balanced_accuracy", "relative", "same_label", "mean_change", "in_domain", "confidence", "accuracy", "ece",
 )  # fmt: skip
-_CHUNK = 32  # frames corrupted and answered at once
+_CHUNK = 32  # frames corrupted and predicted at once
 
 
-class Answering(Protocol):
-    """What is asked of a model: :class:`skinlesion.serving.predictor.Predictor` is one."""
+class Model(Protocol):
+    """What is evaluated: :class:`skinlesion.serving.predictor.Predictor` is one."""
 
     def predict(self, images: Sequence[np.ndarray]) -> list: ...
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a model said about one version of all images: three arrays, a row an image.
+class Predicted:
+    """A model's predictions for one version of all images: three arrays, a row an image.
 
     Attributes
     ----------
     probabilities : float64 [N, K]
     predicted : int64 [N]
-        Class that the decision rule names.
+        Class that the decision rule predicts.
     in_domain : bool [N]
     """
 
@@ -60,7 +60,7 @@ def sample_evenly(y: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
 
 
 def measure(
-    model: Answering,
+    model: Model,
     frames: Sequence[np.ndarray],
     image_ids: Sequence[str],
     y: np.ndarray,
@@ -73,11 +73,11 @@ def measure(
     seed: int = 0,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Judge a model on corrupted and moved versions of images. Costs one prediction an image, kind and severity.
+    """Evaluate a model on corrupted and moved versions of images. Costs one prediction an image, kind and severity.
 
     Parameters
     ----------
-    model : Answering
+    model : Model
         A Predictor, or anything with its ``predict``.
     frames : uint8 [H, W, 3] each, of any sizes
     image_ids : of the frames; they decide what is drawn at random
@@ -114,30 +114,32 @@ def measure(
         raise DataError("robustness needs at least one image, and an id, a class and a lesion id for each")
     resamples = resample(lesions, replicates, seed)
     weight = np.ones(len(y)) if prior is None else _weights(y, np.asarray(prior))
-    clean = _answers(model, frames)
-    rows = [{"kind": CLEAN, "severity": 0, "level": 0.0} | _judge(clean, clean, y, resamples, weight)]
+    clean = _predict(model, frames)
+    rows = [{"kind": CLEAN, "severity": 0, "level": 0.0} | _compare(clean, clean, y, resamples, weight)]
     todo = [(kind, severity) for kind in kinds for severity in severities]
     for kind, severity in tqdm(todo, desc="corrupt", disable=not progress):
-        answers = _answers(model, frames, image_ids, kind, severity, seed)
+        changed = _predict(model, frames, image_ids, kind, severity, seed)
         level = (CORRUPTIONS | MOVEMENTS)[kind].levels[severity - 1]
-        found = _judge(answers, clean, y, resamples, weight)
+        found = _compare(changed, clean, y, resamples, weight)
         rows.append({"kind": kind, "severity": severity, "level": float(level)} | found)
     return pd.DataFrame(rows)
 
 
-def _answers(model: Answering, frames, image_ids=None, kind: str = CLEAN, severity: int = 0, seed: int = 0) -> Answers:
-    said = []
+def _predict(model: Model, frames, image_ids=None, kind: str = CLEAN, severity: int = 0, seed: int = 0) -> Predicted:
+    found = []
     for start in range(0, len(frames), _CHUNK):
         chunk = range(start, min(start + _CHUNK, len(frames)))
         if kind == CLEAN:
-            said += model.predict([frames[i] for i in chunk])
+            found += model.predict([frames[i] for i in chunk])
         else:
-            said += model.predict([corrupt(frames[i], kind, severity, image_id=image_ids[i], seed=seed) for i in chunk])
-    codes = list(said[0].probabilities)
-    return Answers(
-        np.array([[one.probabilities[code] for code in codes] for one in said]),
-        np.array([codes.index(one.label) for one in said]),
-        np.array([one.in_domain for one in said]),
+            found += model.predict(
+                [corrupt(frames[i], kind, severity, image_id=image_ids[i], seed=seed) for i in chunk]
+            )
+    codes = list(found[0].probabilities)
+    return Predicted(
+        np.array([[one.probabilities[code] for code in codes] for one in found]),
+        np.array([codes.index(one.label) for one in found]),
+        np.array([one.in_domain for one in found]),
     )
 
 
@@ -147,19 +149,19 @@ def _weights(y: np.ndarray, prior: np.ndarray) -> np.ndarray:
     return weight * len(y) / weight.sum()
 
 
-def _judge(answers: Answers, clean: Answers, y: np.ndarray, resamples: Resamples, weight: np.ndarray) -> dict:
-    accuracy, before = (_balanced_accuracy(one, y, resamples) for one in (answers, clean))
+def _compare(changed: Predicted, clean: Predicted, y: np.ndarray, resamples: Resamples, weight: np.ndarray) -> dict:
+    accuracy, before = (_balanced_accuracy(one, y, resamples) for one in (changed, clean))
     images = resamples.totals(np.ones(len(y)))
-    change = np.abs(answers.probabilities - clean.probabilities).max(axis=1)
-    confidence, right = calibration.top_label(answers.probabilities, y)
+    change = np.abs(changed.probabilities - clean.probabilities).max(axis=1)
+    confidence, right = calibration.top_label(changed.probabilities, y)
     total = resamples.totals(weight)
     gaps = resamples.totals(calibration.gaps(confidence, right) * weight[:, None])
     replicates = {
         "balanced_accuracy": accuracy,
         "relative": ratio(accuracy, before),
-        "same_label": resamples.totals(answers.predicted == clean.predicted) / images,
+        "same_label": resamples.totals(changed.predicted == clean.predicted) / images,
         "mean_change": resamples.totals(change) / images,
-        "in_domain": resamples.totals(answers.in_domain) / images,
+        "in_domain": resamples.totals(changed.in_domain) / images,
         "confidence": resamples.totals(confidence * weight) / total,
         "accuracy": resamples.totals(right * weight) / total,
         "ece": np.abs(gaps).sum(axis=1) / total,
@@ -171,9 +173,9 @@ def _judge(answers: Answers, clean: Answers, y: np.ndarray, resamples: Resamples
     return row
 
 
-def _balanced_accuracy(answers: Answers, y: np.ndarray, resamples: Resamples) -> np.ndarray:
-    k = answers.probabilities.shape[1]
-    confusion = resamples.totals(np.eye(k * k)[y * k + answers.predicted]).reshape(-1, k, k)
+def _balanced_accuracy(changed: Predicted, y: np.ndarray, resamples: Resamples) -> np.ndarray:
+    k = changed.probabilities.shape[1]
+    confusion = resamples.totals(np.eye(k * k)[y * k + changed.predicted]).reshape(-1, k, k)
     return confusion_metrics(confusion)["balanced_accuracy"]
 
 

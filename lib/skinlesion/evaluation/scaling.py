@@ -1,4 +1,4 @@
-"""What temperature scaling does to calibration: fitted on validation, judged on other images, before and after."""
+"""Calibration before and after temperature scaling: fitted on validation, evaluated on other images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Scaling:
     ----------
     temperature : float
     probabilities : {name: float64 [N, K]}
-        Of the judged images, under :data:`BEFORE` and :data:`AFTER`, as ``plots.reliability_diagram`` takes them.
+        Of the evaluated images, under :data:`BEFORE` and :data:`AFTER`, as ``plots.reliability_diagram`` takes them.
     metrics : {name: {metric: value, low, high, n}}
         The metrics of ``metrics.CALIBRATION`` under the same names.
     change : {metric: value, low, high, n}
@@ -54,13 +54,13 @@ def temperature_scaling(
     replicates: int = 2000,
     seed: int = 0,
 ) -> Scaling:
-    """Fit a temperature on validation (Guo et al. 2017) and judge the calibration of other images with and without it.
+    """Fit a temperature on validation (Guo et al. 2017); evaluate calibration on other images with and without it.
 
     Parameters
     ----------
     validation_logits : float [M, K], validation_y : int [M]
     logits : float [N, K], y : int [N]
-        The images to judge: test, or images from elsewhere to see what a shift does to the calibration.
+        The images to evaluate: test, or external images to see what a shift does to the calibration.
     lesions : [N], lesion ids
     shift : float [K]
         Added to the logits in both cases, from the class mix seen in training to the one that probabilities are for.

@@ -1,4 +1,4 @@
-"""Selective prediction: how good the answers are when the least certain images are left to somebody else.
+"""Selective prediction: how good predictions are when uncertain cases are deferred.
 
 Needs predictions alone. Risk is the fraction of wrong labels among the images that are answered, coverage the fraction
 that is (El-Yaniv and Wiener 2010, JMLR 11; Geifman and El-Yaniv 2017, arXiv:1705.08500).

@@ -13,16 +13,16 @@ def p_value(p: float) -> str:
 
 
 def gaps_in_words(table: pd.DataFrame, level: float = 0.05) -> str:
-    """Which gaps are beyond chance and beyond the mix of cases, and which groups are too small to tell: Markdown."""
+    """Which gaps are significant beyond the mix of cases, and which groups are too small: Markdown."""
     tested = int(table["p"].notna().sum())
     if not tested:
         return "No group is large enough to be compared with the others."
     found = table[table["p"] < level].sort_values("p", kind="stable")
     words = f"{tested} gaps were tested together. "
     if found.empty:
-        words += "None is beyond chance and beyond what the mix of cases explains; gaps within the intervals may exist."
+        words += "None is significant beyond what the mix of cases explains; gaps within the intervals may exist."
     else:
-        words += "Beyond chance and beyond what the mix of cases explains:\n\n"
+        words += "Significant beyond what the mix of cases explains:\n\n"
         for (attribute, group), rows in found.groupby(["attribute", "group"], sort=False):
             words += f"- {attribute} {group}: " + "; ".join(map(_gap, rows.itertuples())) + "\n"
     small = _small(table).groupby("attribute", sort=False)["group"].agg(", ".join)
@@ -31,16 +31,16 @@ def gaps_in_words(table: pd.DataFrame, level: float = 0.05) -> str:
 
 
 def gaps_in_brief(table: pd.DataFrame, level: float = 0.05) -> str:
-    """The same in two sentences: how many were tested, for whom figures differ, how many groups are too small."""
+    """The same in two sentences: how many were tested, which groups differ, how many groups are too small."""
     tested, groups = int(table["p"].notna().sum()), len(table.groupby(["attribute", "group"]))
     if not tested:
         return "No group is large enough to be compared with the others."
     found = table[table["p"] < level].sort_values("p", kind="stable")
     names = list(dict.fromkeys(f"{row.attribute} {row.group}" for row in found.itertuples()))
-    told = f"figures differ for {', '.join(names)}" if names else "none is left"
+    result = f"metrics differ for {', '.join(names)}" if names else "none differs"
     return (
-        f"{tested} gaps between a group and the others were tested together; beyond chance and beyond what the mix of "
-        f"cases explains, {told}. {len(_small(table))} of {groups} groups are too small for some or all figures."
+        f"{tested} gaps between a group and the others were tested together; significantly, and beyond what the mix of "
+        f"cases explains, {result}. {len(_small(table))} of {groups} groups are too small for some or all figures."
     )
 
 

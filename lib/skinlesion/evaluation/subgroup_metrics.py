@@ -1,11 +1,11 @@
-"""Who it works for: the same metrics for every group of people, sites or diagnoses, and whether gaps are beyond chance.
+"""Metrics by subgroup of people, sites or diagnoses, and whether gaps between subgroups are significant.
 
 A group is compared with all others whose group is known. Groups differ in their mix of diagnoses (older people have
-more carcinomas), which alone makes a gap. So groups are dealt anew among the lesions *of each kind* many times over:
-the mean of the gaps that this gives is what the mix explains, their spread is chance, and a gap far outside of it needs
-another cause. All gaps are tested together against the largest standardised gap of each deal (the single-step max-T of
-Westfall and Young 1993, Resampling-Based Multiple Testing): the chance that any of them is called real where none is
-stays at 5%, and since gaps that move together are dealt together, less power is lost than with Bonferroni or Holm.
+more carcinomas), which alone makes a gap. So groups are permuted among the lesions *of each class* many times: the mean
+of the permuted gaps is what the mix explains, their spread is chance, and a gap far outside of it needs another cause.
+All gaps are tested together against the largest standardised gap of each permutation (the single-step max-T of Westfall
+and Young 1993, Resampling-Based Multiple Testing): the probability that any of them is called significant where none is
+stays at 5%, and since gaps that move together are permuted together, less power is lost than with Bonferroni or Holm.
 
 Attributes overlap (a clinic's camera, its patients' skin and its way to confirm a diagnosis come together), so a gap
 belongs to a group, not to its name: it may be another attribute's.
@@ -113,9 +113,9 @@ def by_subgroup(
         Of the referral, on the malignant probability; without it there is no sensitivity and specificity.
     hold : str, optional
         An attribute of ``groups`` whose mix explains gaps as the mix of kinds does: groups of all other attributes are
-        dealt within it too. With "diagnosis by", nevi that were followed up (easy ones) trade places with such alone.
+        permuted within it too. With "diagnosis by", followed-up nevi (easy ones) trade places with such alone.
     replicates : int
-        Of the lesion bootstrap behind the intervals, and of the deals behind the test.
+        Of the lesion bootstrap behind the intervals, and of the permutations behind the test.
     seed : int
 
     Returns
@@ -138,10 +138,12 @@ def by_subgroup(
         raise DataError(f"every image needs a word for every attribute; write {UNKNOWN!r} where none is known")
     bootstrap = resample(predictions.lesions, replicates, seed)
     kind = _most_frequent(bootstrap.lesion, predictions.y)
-    deals = _deals(kind, replicates, seed)
-    held = deals
+    permutations = _permutations(kind, replicates, seed)
+    held = permutations
     if hold:
-        held = _deals(kind * len(groups) + _most_frequent(bootstrap.lesion, _words(groups[hold])[1]), replicates, seed)
+        held = _permutations(
+            kind * len(groups) + _most_frequent(bootstrap.lesion, _words(groups[hold])[1]), replicates, seed
+        )
     rows = _Rows.of(predictions, threshold)
     wanted = [name for name in NAMES if threshold is not None or name not in ("sensitivity", "specificity")]
     if not predictions.are_probabilities:
@@ -165,7 +167,7 @@ def by_subgroup(
                 "lesions": int(inside.sum()),
                 "malignant": int(counts[0][rows.malignant_classes].sum()),
             }
-            for line, test in _compare(rows, bootstrap, deals if attribute == hold else held, sides, wanted):
+            for line, test in _compare(rows, bootstrap, permutations if attribute == hold else held, sides, wanted):
                 kinds = codes[sides.classes] if line["metric"] == "balanced_accuracy" else ()
                 lines.append(about | line | {"kinds": " ".join(kinds)})
                 tests.append(test)
@@ -213,17 +215,19 @@ def _words(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return np.array(words, object), words.get_indexer(column)
 
 
-def _compare(rows: _Rows, bootstrap: Resamples, deals: np.ndarray, sides: _Sides, wanted: list[str]) -> list[tuple]:
-    """One (line, gap of the sample and of every deal) a metric; the gaps are None where there is no test."""
+def _compare(
+    rows: _Rows, bootstrap: Resamples, permutations: np.ndarray, sides: _Sides, wanted: list[str]
+) -> list[tuple]:
+    """One (line, gap of the sample and of every permutation) a metric; the gaps are None where there is no test."""
     lacking = {name: (sides.lacking(name, 0), sides.lacking(name, 1)) for name in wanted}
     given = [name for name in wanted if not lacking[name][0]]
     tested = [name for name in given if not lacking[name][1]]
     here = _resampled(rows, bootstrap, sides.inside, sides.classes, given)
     elsewhere = _resampled(rows, bootstrap, sides.outside, sides.classes, tested)
-    dealt_here, dealt_elsewhere = (
+    permuted_here, permuted_others = (
         {}
         if not tested
-        else rows.metrics(replace(bootstrap, counts=members[deals].astype(np.uint16)), sides.classes, tested)
+        else rows.metrics(replace(bootstrap, counts=members[permutations].astype(np.uint16)), sides.classes, tested)
         for members in (sides.inside, sides.outside)
     )
     n = _support(rows, sides.inside[bootstrap.lesion], sides.classes)
@@ -233,15 +237,15 @@ def _compare(rows: _Rows, bootstrap: Resamples, deals: np.ndarray, sides: _Sides
         line |= dict.fromkeys(("gap", "gap_low", "gap_high", "gap_by_mix"))
         if name in given:
             line |= summarise(here[name], n[name], recentre=name == "ece")
-        dealt = None
+        permuted = None
         if name in tested:
             gap = summarise(here[name] - elsewhere[name], n[name])
-            dealt = dealt_here[name] - dealt_elsewhere[name]
+            permuted = permuted_here[name] - permuted_others[name]
             line |= {"gap": gap["value"], "gap_low": gap["low"], "gap_high": gap["high"]}
-            line["gap_by_mix"] = float(dealt.mean())
+            line["gap_by_mix"] = float(permuted.mean())
         few, others_few = lacking[name]
         line["note"] = f"too few: {few}" if few else f"no test, too few others: {others_few}" if others_few else ""
-        result.append((line, dealt))
+        result.append((line, permuted))
     return result
 
 
@@ -277,25 +281,25 @@ def _most_frequent(lesion: np.ndarray, code: np.ndarray) -> np.ndarray:
     return counts.argmax(axis=1)
 
 
-def _deals(kind: np.ndarray, count: int, seed: int) -> np.ndarray:
+def _permutations(kind: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Orders of the lesions that trade places within their kind alone, int32 [1 + R, L]; the first moves none."""
     random = np.random.default_rng(seed)
-    deals = np.tile(np.arange(len(kind), dtype=np.int32), (1 + count, 1))
+    permutations = np.tile(np.arange(len(kind), dtype=np.int32), (1 + count, 1))
     for number in np.unique(kind):
         places = np.flatnonzero(kind == number)
-        deals[1:, places] = random.permuted(deals[1:, places], axis=1)
-    return deals
+        permutations[1:, places] = random.permuted(permutations[1:, places], axis=1)
+    return permutations
 
 
 def _adjusted(tests: list[np.ndarray | None]) -> list[float | None]:
-    """p-values corrected for all tests: how often a deal's largest standardised gap reaches that of the sample."""
+    """p-values corrected for all tests: how often a permutation's largest standardised gap is as large."""
     carried = [gaps for gaps in tests if gaps is not None]
     if not carried:
         return [None] * len(tests)
     gaps = np.stack(carried)
     spread = gaps.std(axis=1, keepdims=True)
     distance = np.abs(ratio(gaps - gaps.mean(axis=1, keepdims=True), spread))
-    distance = np.nan_to_num(distance)  # a gap that no deal can change says nothing
+    distance = np.nan_to_num(distance)  # a gap that no permutation can change is not tested
     largest = distance.max(axis=0)
     p = iter([float((largest >= own - 1e-12).mean()) for own in distance[:, 0]])
     return [None if gaps is None else next(p) for gaps in tests]

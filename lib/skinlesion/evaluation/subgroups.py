@@ -1,4 +1,4 @@
-"""Who the images are of: the groups that figures are given for."""
+"""The groups of people, sites and diagnoses that metrics are computed for."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def model_card(manifest: dict) -> str:
     parts = [
         f"# Model card: {manifest['name']} {manifest['version']}\n",
         f"{warning}Classifies a dermatoscopic image of one skin lesion into {len(labels)} classes. **Research "
-        "software, not a\nmedical device**: it must not be used to diagnose, to rule out cancer, or to decide on treatment.\n",
+        "software, not a\nmedical device**: it must not be used to diagnose, to rule out cancer, or to decide on "
+        "treatment.\n",
         _use(labels),
         _made(manifest),
         _data(manifest, labels),

@@ -62,8 +62,8 @@ def _weights(positions: torch.Tensor, target: int, start: torch.Tensor, stop: to
 class Exported(nn.Module):
     """The network as it is shipped: frames of any size in; logits, features, domain score and perhaps maps out.
 
-    Activation maps show what speaks for a class more than for the mean of all classes. What speaks for all alike moves
-    no probability, but would decide where a bare map is positive.
+    Activation maps show what speaks for a class more than for the mean of all classes. What speaks for all
+    alike changes no probability, but would decide where such a map is positive.
     """
 
     mean: torch.Tensor
@@ -93,7 +93,7 @@ class Exported(nn.Module):
         return -torch.sqrt(squared / features.shape[1])
 
     def frame(self, image: torch.Tensor) -> torch.Tensor:
-        """uint8 [N, H, W, 3] -> float32 [crops N, 3, S, S] in 0-1, the first squares of all frames, then the second.
+        """uint8 [N, H, W, 3] -> float32 [crops N, 3, S, S] in 0-1, the first crops of all frames, then the second.
 
         Byte for byte as :func:`skinlesion.core.images.fit_squares`.
         """
@@ -102,7 +102,7 @@ class Exported(nn.Module):
         height, width = rows[-1] + 1, columns[-1] + 1
         boxes = self.boxes(height, width)
         vertical = [_weights(rows, self.image_size, top, bottom) for top, _, bottom, _ in boxes]
-        # Of squares side by side the rows are the same, and are computed once: the second's are left out, and the first
+        # Of crops side by side the rows are the same, and are computed once: the second's are left out, and the first
         # taken for them. On a large frame this product is nearly all of the work.
         apart = (vertical[-1] != vertical[0]).any()
         more = [weights[apart.expand(self.image_size)] for weights in vertical[1:]]
@@ -131,15 +131,15 @@ class Exported(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """uint8 [N, H, W, 3] -> logits [N, K], features [N, D], domain [N] and perhaps map [N, K, crops h, w].
 
-        The map holds each square's own, one below the other; :func:`skinlesion.serving.maps.whole` joins them.
+        The map holds each crop's own, one below the other; :func:`skinlesion.serving.maps.whole` joins them.
         """
         logits, features, maps = answer(self.model, self.frame(image), self.views, self.crops)
-        said = logits, features, self.domain(features)
+        outputs = logits, features, self.domain(features)
         if not self.has_map:
-            return said
+            return outputs
         weights = self.model.backbone.get_classifier().weight
         evidence = torch.einsum("kc,qnchw->nkqhw", weights - weights.mean(0), maps)
-        return *said, evidence.flatten(2, 3)
+        return *outputs, evidence.flatten(2, 3)
 
 
 @torch.inference_mode()
@@ -237,9 +237,9 @@ def export_model(
     metrics : dict
         The run's ``metrics.json``.
     frames : list of uint8 [H, W, 3]
-        Images that parity between torch and ONNX Runtime is proved on.
+        Images that torch and ONNX Runtime are compared on.
     domain : Domain
-        What the training images look like to the network; by default, learnt here from the run's split and pixels.
+        The distribution of the training images' features; by default, fitted here on the run's split and pixels.
     out_of_fold : dict, optional
         The same metrics, cross-validated: for models whose choices were made there.
     measured_on : str
@@ -255,7 +255,7 @@ def export_model(
     ModelError
         Where torch and ONNX Runtime disagree by more than :data:`TOLERANCE`.
     DataError
-        Where the run lacks what the domain is learnt from.
+        Where the run lacks what the domain is fitted on.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     domain = domain or fit_domain(model, run, config)
@@ -274,7 +274,8 @@ def export_model(
         worst = parity(exported, folder / "model.onnx", frames)
         if worst > TOLERANCE:
             raise ModelError(
-                f"ONNX Runtime and torch differ by {worst:.2g} in an answer; this model cannot be exported"
+                f"ONNX Runtime and torch differ by {worst:.2g} in an output; this model cannot be exported, "
+                "report it with its architecture"
             )
         content = (folder / "model.onnx").read_bytes()
         digest = hashlib.sha256(content).hexdigest()
@@ -314,7 +315,7 @@ def export_model(
 def recipes(config: Config, source: str, run: Run) -> dict[str, dict]:
     """``config`` of ``run`` and, where it started from another run that is still there, that one's as ``started_from``.
 
-    Of places only the last name is told: no path of this machine leaves it.
+    Of paths only the last name is recorded: no path of this machine leaves it.
     """
     values = config.to_dict() | {"data": source}
     for name in ("split_file", "start", "teachers", "elsewhere"):
@@ -325,9 +326,9 @@ def recipes(config: Config, source: str, run: Run) -> dict[str, dict]:
 
 
 def shuffled(folder: str | Path | None = None, seed: int = 0) -> Predictor:
-    """An exported model whose weights are shuffled within each layer: it answers, but has learnt nothing.
+    """An exported model whose weights are shuffled within each layer: it predicts, but is not trained.
 
-    Biases stay. What a picture of "why" shows of this network too, it did not learn from lesions (Adebayo et al. 2018,
+    Biases stay. What activation maps show of this network, too, does not come from training (Adebayo et al. 2018,
     arXiv:1810.03292, "independent randomization" of all layers at once).
 
     Raises
@@ -351,7 +352,7 @@ def shuffled(folder: str | Path | None = None, seed: int = 0) -> Predictor:
 
 
 def release(run: Run) -> dict:
-    """Make the judged ``candidate`` the run's ``model``, with what its evaluation found in manifest and card.
+    """Make the evaluated ``candidate`` the run's ``model``, with its evaluation in manifest and card.
 
     Raises
     ------

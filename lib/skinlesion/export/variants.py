@@ -1,4 +1,4 @@
-"""Other files of an exported model: weights in 16 bits, 8-bit convolutions, no framing; and what they cost."""
+"""Other files of an exported model: weights in 16 bits, 8-bit convolutions, no framing; and their loss of accuracy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from skinlesion.evaluation.metrics import confusion_metrics
 from skinlesion.serving.manifest import FILE, Manifest
 from skinlesion.serving.predictor import Predictor
 
-LOSS = 0.005  # of balanced accuracy, that a smaller file may cost; one that costs more is not kept
+LOSS = 0.005  # of balanced accuracy, that a smaller file may lose; one that loses more is deleted
 LARGE = 256  # smaller tensors stay as they are: they weigh nothing and some carry exact arithmetic
 
 
@@ -63,7 +63,7 @@ def without_framing(source: Path, target: Path, crops: int = 1) -> None:
     source, target : ONNX files
         The target's only input is ``levels``, float32 [crops N, S, S, 3]: whole grey levels, 0 to 255.
     crops : int
-        Squares of a frame that the model looks at.
+        Crops of a frame that an output is the mean of.
 
     Raises
     ------
@@ -81,9 +81,7 @@ def without_framing(source: Path, target: Path, crops: int = 1) -> None:
         node.input[:] = ["levels" if name == found[0] else name for name in node.input]
         node.output[:] = ["levels" if name == found[0] else name for name in node.output]
         nodes.append(node)
-        if (
-            node.op_type == "Shape" and node.input[0] == "image"
-        ):  # after the cut, only the number of frames is asked for
+        if node.op_type == "Shape" and node.input[0] == "image":  # after the cut, only the number of frames is needed
             frames, squares = node.output[0], f"{node.output[0]}.squares"
             node.input[0], node.output[0] = "levels", squares
             nodes.append(helper.make_node("Div", [squares, "crops"], [frames]))
@@ -137,12 +135,12 @@ def add_variants(
     replicates: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Make the smaller files of a model folder, judge them, and keep those that cost less than :data:`LOSS`.
+    """Make the smaller files of a model folder, evaluate them, and store those that lose less than :data:`LOSS`.
 
     Parameters
     ----------
     folder : a model folder; its manifest gets an entry ``variants``
-    frames : uint8 [H, W, 3] each, images to judge on
+    frames : uint8 [H, W, 3] each, to evaluate on
     y : int [N], their classes; lesions : [N], their lesion ids
     ranges_from : uint8 [H, W, 3] each, training images that the integer ranges are measured on
 
@@ -157,12 +155,12 @@ def add_variants(
         "int8": lambda target: integer_convolutions(folder / manifest.file, target, ranges_from),
     }
     resamples = resample(lesions, replicates, seed)
-    whole = _judge(manifest, folder, frames, y, resamples)
+    whole = _evaluate(manifest, folder, frames, y, resamples)
     rows, kept = {"fp32": _row(whole, whole, len(y), folder / manifest.file)}, {}
     for name, make in makers.items():
         path = folder / f"model.{name}.onnx"
         make(path)
-        row = _row(_judge(replace(manifest, file=path.name), folder, frames, y, resamples), whole, len(y), path)
+        row = _row(_evaluate(replace(manifest, file=path.name), folder, frames, y, resamples), whole, len(y), path)
         rows[name] = row
         if row["kept"]:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -173,13 +171,13 @@ def add_variants(
     return pd.DataFrame(rows).T
 
 
-def _judge(manifest: Manifest, folder: Path, frames: Sequence[np.ndarray], y: np.ndarray, resamples) -> dict:
+def _evaluate(manifest: Manifest, folder: Path, frames: Sequence[np.ndarray], y: np.ndarray, resamples) -> dict:
     predictor = Predictor(
         manifest, onnxruntime.InferenceSession(folder / manifest.file, providers=["CPUExecutionProvider"])
     )
-    said = predictor.predict(frames)
+    predictions = predictor.predict(frames)
     codes = manifest.labels.codes
-    predicted = np.array([codes.index(one.label) for one in said])
+    predicted = np.array([codes.index(one.label) for one in predictions])
     confusion = resamples.totals(np.eye(len(codes) ** 2)[y * len(codes) + predicted])
     times = []
     for frame in [*frames[:3], *frames[:20]]:  # the first three warm up
@@ -187,7 +185,7 @@ def _judge(manifest: Manifest, folder: Path, frames: Sequence[np.ndarray], y: np
         predictor.predict([frame])
         times.append(time.perf_counter() - start)
     return {
-        "probabilities": np.array([list(one.probabilities.values()) for one in said]),
+        "probabilities": np.array([list(one.probabilities.values()) for one in predictions]),
         "predicted": predicted,
         "accuracy": confusion_metrics(confusion.reshape(-1, len(codes), len(codes)))["balanced_accuracy"],
         "milliseconds": 1000 * statistics.median(times[3:]),

@@ -1,1 +1,1 @@
-"""Weights -> answers. Imports no torch."""
+"""A model folder -> predictions. Imports no torch."""

@@ -40,7 +40,7 @@ _MARKS = (
 class Item(NamedTuple):
     """One image that is still a file: a path or URL, and the member where that is an archive.
 
-    ``mark`` changes when the file does: a store's hash, or a time. ``size`` is in bytes, None where nobody says.
+    ``mark`` changes when the file does: a store's hash, or a time. ``size`` is in bytes, None where it is unknown.
     """
 
     url: str
@@ -109,7 +109,7 @@ def listing(sources: Sequence[str]) -> Iterator[Item]:
             ) from None
         except Exception as error:  # every store has its own kinds
             raise DataError(
-                f"{source!r} cannot be looked into ({str(error) or type(error).__name__}); check its name, its "
+                f"{source!r} cannot be listed ({str(error) or type(error).__name__}); check its name, its "
                 "permissions and your credentials"
             ) from error
         if empty:
@@ -157,7 +157,7 @@ def _inside(files, folder: str) -> Iterator[dict]:
         path = f"{folder.rstrip('/')}/{name}"
         try:
             yield files.info(path)
-        except FileNotFoundError:  # a broken link, or just removed: whoever reads it is told
+        except FileNotFoundError:  # a broken link, or just removed: reading it reports that
             yield {"name": path, "type": "file"}
 
 
@@ -194,7 +194,7 @@ def fetch(items: Sequence[Item]) -> Iterator[bytes | ImageError]:
     Raises
     ------
     DataError
-        If a store fails in a way that says nothing about the image, such as a broken connection: trying again helps.
+        If a store fails for reasons other than the image, such as a broken connection: trying again helps.
     """
     for archived, group in groupby(items, key=lambda item: item.url if item.member else ""):
         for chunk in _chunks(list(group)):
@@ -246,7 +246,7 @@ def _too_large(item: Item) -> ImageError | None:
 
 
 def _checked(item: Item, found: bytes | Exception) -> bytes | ImageError:
-    """Tell what is wrong with one image from what is wrong with the way to it."""
+    """The bytes, or the error: an ImageError for a fault of one image, a DataError for one of the connection."""
     if not isinstance(found, Exception):
         return found
     if isinstance(found, FileNotFoundError | KeyError):

@@ -33,7 +33,7 @@ class Manifest:
         Which model this is; ``sha256`` is that of the ONNX file's bytes, hexadecimal.
     labels : LabelSet
     image_size : int
-        Side of the network's square, pixels.
+        Side of the network's input, pixels.
     fit, crops : str, int
         How a frame becomes square crops, and how many: see :func:`skinlesion.core.images.region`.
     outputs : tuple of str

@@ -1,4 +1,4 @@
-"""One activation map a frame, from those of the squares that its answer was made of."""
+"""One activation map a frame, from those of its crops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skinlesion.core.images import WIDEST, region, squares
 
 
 def whole(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Join the maps of a frame's squares over what they cover; where they overlap, both count alike.
+    """Join the maps of a frame's crops over what they cover; where they overlap, they are averaged.
 
     Parameters
     ----------
@@ -22,8 +22,8 @@ def whole(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     Returns
     -------
     ndarray, float32 [h', w']
-        Over :func:`skinlesion.core.images.region`: the one square's map as it is, two squares' interpolated linearly,
-        with as many cells for the region's sides as keep the squares' finer ones.
+        Over :func:`skinlesion.core.images.region`: the one crop's map as it is, two crops' interpolated linearly,
+        with as many cells for the region's sides as keep the crops' finer ones.
     """
     if len(maps) == 1:
         return maps[0]
@@ -41,7 +41,7 @@ def whole(maps: np.ndarray, height: int, width: int) -> np.ndarray:
 def _weights(source: int, target: int, start: float, stop: float) -> np.ndarray:
     """Linear interpolation from ``source`` cells between two shares of a side to ``target`` cells on all of it.
 
-    Float64 [target, source]; rows sum to one inside, and to nothing outside, where these cells say nothing.
+    Float64 [target, source]; rows sum to one inside, and to zero outside, where these cells hold no information.
     """
     places = (np.arange(target) + 0.5) / target
     inside = (places >= start) & (places <= stop)

@@ -1,4 +1,4 @@
-"""What ``skinlesion score`` leaves: numbered Parquet files, and ``_score.json``, which says what made them."""
+"""The output of ``skinlesion score``: numbered Parquet files, and ``_score.json``, which records their origin."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Plan:
     fingerprint : str
         Over the images' names, sizes and times.
     model : dict
-        ``name``, ``version`` and ``sha256``, and ``rules``, a hash over all by which its output becomes an answer.
+        ``name``, ``version`` and ``sha256``, and ``rules``, a hash over all that turns its output into a prediction.
     """
 
     images: int
@@ -82,12 +82,12 @@ class Plan:
         if before == self:
             return
         changed = "model" if before.model != self.model else "images"
-        told = {
+        what = {
             "model": f"by {before.model.get('name')} {before.model.get('version')}, which is not this model",
             "images": f"of {before.images:,} images, which are not these {self.images:,} any more",
         }[changed]
         raise SkinLesionError(
-            f"{folder} holds scores {told}; choose another --output, go on with the same {changed}, or delete that one"
+            f"{folder} holds scores {what}; choose another --output, go on with the same {changed}, or delete that one"
         )
 
 
@@ -124,37 +124,39 @@ def sweep(folder: Folder, numbers: Iterable[int]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def table(items: Sequence[Item], answers: Sequence[Prediction | ImageError], manifest: Manifest) -> pa.Table:
+def table(items: Sequence[Item], predictions: Sequence[Prediction | ImageError], manifest: Manifest) -> pa.Table:
     """One row an image, in order.
 
     ``image_id`` (the file's name), ``path`` (as ``archive.zip!member`` in an archive), ``label``, ``p_<code>`` and
     ``score_<code>`` for each code, ``malignant_probability``, ``referral``, ``in_domain``, ``domain_score``: see
-    :class:`~skinlesion.serving.predictor.Prediction`. ``error`` is null, or says why all of these are.
+    :class:`~skinlesion.serving.predictor.Prediction`. ``error`` is null, or the reason why all of these are.
     """
     codes = manifest.labels.codes
-    good = [None if isinstance(answer, ImageError) else answer for answer in answers]
+    good = [None if isinstance(prediction, ImageError) else prediction for prediction in predictions]
 
     def column(kind: pa.DataType, get) -> pa.Array:
-        return pa.array([answer and get(answer) for answer in good], kind)
+        return pa.array([prediction and get(prediction) for prediction in good], kind)
 
     number, text = pa.float64(), pa.string()
     columns = {
         "image_id": pa.array([item.name for item in items], text),
         "path": pa.array([item.path for item in items], text),
-        "label": column(text, lambda answer: answer.label),
-        **{f"p_{code}": column(number, lambda answer, code=code: answer.probabilities[code]) for code in codes},
-        **{f"score_{code}": column(number, lambda answer, code=code: answer.scores[code]) for code in codes},
-        "malignant_probability": column(number, lambda answer: answer.malignant_probability),
-        "referral": column(text, lambda answer: answer.referral),
-        "in_domain": column(pa.bool_(), lambda answer: answer.in_domain),
-        "domain_score": column(number, lambda answer: answer.domain_score),
-        "error": pa.array([str(answer) if isinstance(answer, ImageError) else None for answer in answers], text),
+        "label": column(text, lambda one: one.label),
+        **{f"p_{code}": column(number, lambda one, code=code: one.probabilities[code]) for code in codes},
+        **{f"score_{code}": column(number, lambda one, code=code: one.scores[code]) for code in codes},
+        "malignant_probability": column(number, lambda one: one.malignant_probability),
+        "referral": column(text, lambda one: one.referral),
+        "in_domain": column(pa.bool_(), lambda one: one.in_domain),
+        "domain_score": column(number, lambda one: one.domain_score),
+        "error": pa.array(
+            [str(prediction) if isinstance(prediction, ImageError) else None for prediction in predictions], text
+        ),
     }
     return pa.table(columns).replace_schema_metadata({"model": json.dumps(manifest.identity)})
 
 
-def to_parquet(items: Sequence[Item], answers: Sequence[Prediction | ImageError], manifest: Manifest) -> bytes:
+def to_parquet(items: Sequence[Item], predictions: Sequence[Prediction | ImageError], manifest: Manifest) -> bytes:
     """The table as a Parquet file with a single row group."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table(items, answers, manifest), sink, compression="zstd")
+    pq.write_table(table(items, predictions, manifest), sink, compression="zstd")
     return sink.getvalue().to_pybytes()

@@ -30,10 +30,10 @@ from skinlesion.serving.parts import Plan
 from skinlesion.serving.predictor import BATCH_FRAMES, Prediction, Predictor
 
 ENGINES = ("local", "ray")
-# Decoded images that a worker collects before it asks the network: bounded whatever cameras send.
+# Decoded images that a worker collects before it runs the network: bounded whatever cameras send.
 HELD_BYTES = 32_000_000
 
-Tell = Callable[[int], object]
+Report = Callable[[int], object]
 Part = tuple[int, list[Item]]
 
 
@@ -63,7 +63,7 @@ def score(
     sources : see :func:`skinlesion.serving.listing.listing`
     output : str
         A folder or fsspec URL for ``part-000000.parquet``, … (columns: :func:`skinlesion.serving.parts.table`) and
-        ``_score.json``, which says what they were made from.
+        ``_score.json``, which records what they were made from.
     engine : str
         ``local``, all cores of this machine; ``ray``, those of the cluster at ``RAY_ADDRESS``, or of this machine.
     shard : str
@@ -76,7 +76,7 @@ def score(
     Returns
     -------
     int
-        0, or 1 where an image could not be scored; its row says why.
+        0, or 1 where an image could not be scored; its row has the reason.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def score(
         If sources, output or model cannot be used, or the output holds scores of others.
     """
     index, count = _shard(shard)
-    predictor = Predictor.load(model, threads=1)  # one a worker: cores are kept busy by many images, not by one
+    predictor = Predictor.load(model, threads=1)  # one a worker: many images keep the cores busy, not one
     survey = Survey()
     for _ in survey.watch(listing(sources)):
         pass
@@ -115,12 +115,12 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _cut(sources: Sequence[str], plan: Plan, wanted: Sequence[int]) -> Iterator[Part]:
-    """The wanted parts' images, from a second look at the sources; nothing but one part is held.
+    """The wanted parts' images, from a second listing of the sources; only one part is in memory.
 
     Raises
     ------
     DataError
-        At the end, if the sources are no longer what they were at the first look.
+        At the end, if the sources have changed since the first listing.
     """
     chosen, survey = set(wanted), Survey()
     if not chosen:
@@ -153,21 +153,21 @@ def _engine(name: str) -> Callable:
     raise ConfigError(f"there is no engine {name!r}; choose one of {', '.join(ENGINES)}")
 
 
-def on_threads(job: Job, todo: Iterator[Part], tell: Tell) -> dict[int, int]:
+def on_threads(job: Job, todo: Iterator[Part], report: Report) -> dict[int, int]:
     """Score and write parts on all cores of this machine. Returns {part: images that failed}."""
     # To wait for a store costs no core: with more workers than cores, others compute meanwhile.
     workers = cores() * (2 if any(map(is_url, job.sources)) else 1)
     stopped, lock = threading.Event(), threading.Lock()
     failed: dict[int, int] = {}
 
-    def report(count: int) -> None:
+    def count_images(count: int) -> None:
         if stopped.is_set():
-            raise SkinLesionError("stopped")  # nobody hears it: the error that stopped the others is told
+            raise SkinLesionError("stopped")  # not shown: the error that stopped the others is
         with lock:
-            tell(count)
+            report(count)
 
     def work(number: int, items: list[Item]) -> tuple[int, int]:
-        content, missed = score_part(items, job.predictor, report)
+        content, missed = score_part(items, job.predictor, count_images)
         job.folder.write(files.name(number), content)
         return number, missed
 
@@ -187,33 +187,33 @@ def on_threads(job: Job, todo: Iterator[Part], tell: Tell) -> dict[int, int]:
     return failed
 
 
-def score_part(items: Sequence[Item], predictor: Predictor, tell: Tell) -> tuple[bytes, int]:
+def score_part(items: Sequence[Item], predictor: Predictor, report: Report) -> tuple[bytes, int]:
     """Score the images of one part: what every engine's workers do.
 
     Parameters
     ----------
     items : the part's images
     predictor : Predictor
-    tell : called with the number of images after each batch
+    report : called with the number of images after each batch
 
     Returns
     -------
     tuple
         The Parquet file, and how many images failed.
     """
-    answers: list[Prediction | ImageError] = []
+    predictions: list[Prediction | ImageError] = []
     waiting: list[np.ndarray | ImageError] = []
     for data in fetch(items):
         waiting.append(_decoded(data))
         held = sum(frame.size for frame in waiting if not isinstance(frame, ImageError))
         if len(waiting) == BATCH_FRAMES or held > HELD_BYTES:
-            answers += _predicted(predictor, waiting)
-            tell(len(waiting))
+            predictions += _predicted(predictor, waiting)
+            report(len(waiting))
             waiting.clear()
-    answers += _predicted(predictor, waiting)
-    tell(len(waiting))
-    missed = sum(isinstance(answer, ImageError) for answer in answers)
-    return files.to_parquet(items, answers, predictor.manifest), missed
+    predictions += _predicted(predictor, waiting)
+    report(len(waiting))
+    missed = sum(isinstance(one, ImageError) for one in predictions)
+    return files.to_parquet(items, predictions, predictor.manifest), missed
 
 
 def _decoded(data: bytes | ImageError) -> np.ndarray | ImageError:
@@ -227,8 +227,8 @@ def _predicted(predictor: Predictor, frames: list[np.ndarray | ImageError]) -> l
     good = [frame for frame in frames if not isinstance(frame, ImageError)]
     try:
         found = iter(predictor.predict(good, maps=False))
-    except ModelError as error:  # of one of them: the others are answered
+    except ModelError as error:  # of one of them: the others are predicted
         if len(frames) == 1:
             return [ImageError("unreadable", str(error))]
-        return [answer for frame in frames for answer in _predicted(predictor, [frame])]
+        return [one for frame in frames for one in _predicted(predictor, [frame])]
     return [frame if isinstance(frame, ImageError) else next(found) for frame in frames]

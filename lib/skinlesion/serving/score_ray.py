@@ -1,7 +1,7 @@
 """Batch scoring on a Ray cluster: each part is a Ray task, and this process writes what the tasks send back.
 
 Tasks, not a Ray Data pipeline, for three reasons. A part has a name and lands whole, once, under it: Ray Data names its
-files after its own blocks, so after a lost driver nothing could be told apart, skipped or counted. A task that dies
+files after its own blocks, so after a lost driver no part could be identified, skipped or counted. A task that dies
 with its node is simply run again by Ray, where a pool of actors has to be rebuilt. And images never pass through the
 object store: a worker fetches them from the source itself, and sends back some 100 bytes for each.
 
@@ -22,12 +22,12 @@ from skinlesion.core.errors import DataError, SkinLesionError
 from skinlesion.serving import parts as files
 from skinlesion.serving.manifest import FILE, PRETRAINED
 from skinlesion.serving.predictor import Predictor
-from skinlesion.serving.score import Job, Part, Tell, score_part
+from skinlesion.serving.score import Job, Part, Report, score_part
 
 LOST_NODES = 10  # how often a task is begun again elsewhere before there must be another reason
 
 
-def on_ray(job: Job, todo: Iterator[Part], tell: Tell) -> dict[int, int]:
+def on_ray(job: Job, todo: Iterator[Part], report: Report) -> dict[int, int]:
     """Score parts on all cores of a cluster, and write them. Returns {part: images that failed}.
 
     Raises
@@ -44,11 +44,11 @@ def on_ray(job: Job, todo: Iterator[Part], tell: Tell) -> dict[int, int]:
     def collect(wanted: int) -> None:
         """Write finished parts until no more than ``wanted`` are under way."""
         while len(running) > wanted:
-            for answer in ray.wait(list(running), num_returns=1)[0]:
-                number, images = running.pop(answer)
-                content, failed[number] = _answer(ray, answer)
+            for reference in ray.wait(list(running), num_returns=1)[0]:
+                number, images = running.pop(reference)
+                content, failed[number] = _result(ray, reference)
                 job.folder.write(files.name(number), content)
-                tell(images)
+                report(images)
 
     for number, items in todo:
         running[task.remote(items, model)] = number, len(items)
@@ -59,8 +59,8 @@ def on_ray(job: Job, todo: Iterator[Part], tell: Tell) -> dict[int, int]:
 
 
 def _connect():
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no report about this machine leaves it unasked
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # we tell of the first; Ray would trace the others too
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage report leaves this machine
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the first is reported; Ray would trace the others too
     try:
         import ray
     except ImportError:
@@ -74,7 +74,7 @@ def _connect():
         ray.init(**start, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises many kinds here
         raise SkinLesionError(
-            f"no Ray cluster answers at {address or 'this machine'} ({error}); check RAY_ADDRESS, and that "
+            f"no Ray cluster responds at {address or 'this machine'} ({error}); check RAY_ADDRESS, and that "
             "RAY_AUTH_MODE and the token are the cluster's (`ray get-auth-token`), or unset RAY_ADDRESS to "
             "use this machine alone"
         ) from error
@@ -88,9 +88,9 @@ def _listens(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=30).close()
 
 
-def _answer(ray, answer) -> tuple[bytes, int]:
+def _result(ray, reference) -> tuple[bytes, int]:
     try:
-        return ray.get(answer)
+        return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, SkinLesionError):
             raise error.cause from None
@@ -105,7 +105,7 @@ def _answer(ray, answer) -> tuple[bytes, int]:
 
 
 def _packed(job: Job) -> dict[str, bytes]:
-    """The model's files; those of the shipped one too, so that all nodes answer by the same."""
+    """The model's files; those of the shipped one too, so that all nodes use the same."""
     folder = Path(job.model).expanduser() if job.model is not None else PRETRAINED
     return {name: (folder / name).read_bytes() for name in (FILE, job.predictor.manifest.file)}
 
