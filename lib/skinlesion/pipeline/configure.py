@@ -1,4 +1,4 @@
-"""From what was asked for (preset, recipe, data, settings) to one configuration and a place for the run."""
+"""From preset, recipe, data and settings to one configuration and a place for the run."""
 
 from __future__ import annotations
 

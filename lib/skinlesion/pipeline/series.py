@@ -2,7 +2,7 @@
 
 The series is a chain. A notebook is up to date as long as nothing it depends on has changed: its own code and prose,
 the parameters of it and of those before it, the parts of the library it uses, the data's files, and what the notebooks
-before it wrote. The last is told by content, so a notebook that runs again and writes the same makes none run after it;
+before it wrote. The last is compared by content, so a notebook that runs again and writes the same makes none run after it;
 changed evaluation code doesn't train again.
 """
 
@@ -42,7 +42,7 @@ class Step:
 
 BASE = ("core",)
 #: Training doesn't list the plots that show its curves: a new colour is no reason to train again. Nor does it list how
-#: a source is read: if the table stays the same, so does what is learnt from it.
+#: a source is read: if the table stays the same, so does what is trained on it.
 SERIES = (
     Step("01_eda", ("data", "evaluation/plots"), ("table.csv", "table.json", "data_check.csv")),
     Step(
@@ -61,13 +61,13 @@ SERIES = (
     ),
     Step(
         "04_evaluation",
-        ("external_images.py", "data", "evaluation", "export", "report", "serving", "training"),
+        ("external_images.py", "data", "decision.py", "evaluation", "export", "report", "serving", "training"),
         ("predictions.csv", "metrics.json", "decision.json", "candidate", "evaluation.json"),
         ("experiments/leak.csv",),
     ),
     Step(
         "05_export",
-        ("data", "evaluation", "export", "serving", "training"),
+        ("data", "decision.py", "evaluation", "export", "serving", "training"),
         ("model",),
     ),
 )  # fmt: skip

@@ -132,10 +132,10 @@ def _draw(trial, name: str, values):
 
 def _same_question(run: Run, config: Config, space: dict) -> None:
     """Refuse to mix trials of two recipes or spaces."""
-    asked, file = {"config": config.to_dict(), "space": space}, run.folder / "sweep.json"
+    wanted, file = {"config": config.to_dict(), "space": space}, run.folder / "sweep.json"
     if not file.exists():
-        write_json(file, asked)
-    elif json.loads(file.read_text()) != json.loads(json.dumps(asked)):
+        write_json(file, wanted)
+    elif json.loads(file.read_text()) != json.loads(json.dumps(wanted)):
         raise ConfigError(f"{run.folder} holds a sweep of another recipe or space ({file.name}); choose another --run")
 
 

@@ -94,9 +94,9 @@ class World:
         """The first process's number, in every process."""
         if self.size == 1:
             return number
-        told = torch.tensor([number])
-        dist.broadcast(told, 0)
-        return int(told)
+        sent = torch.tensor([number])
+        dist.broadcast(sent, 0)
+        return int(sent)
 
     def wait(self) -> None:
         """Wait until every process is here."""
