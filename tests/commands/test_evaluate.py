@@ -7,24 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY
+from experiments import tested
 from skinlesion import cli
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation.assessment import NOT_CHOSEN, answer, assess
 from skinlesion.evaluation.documents import evaluate_file
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.operating import ask, choose_threshold
-from skinlesion.evaluation.predictions import SCORES_ONLY, read
+from skinlesion.evaluation.predictions import SCORES_ONLY
 from skinlesion.evaluation.published import CAUTION, PUBLISHED, published_table
 from skinlesion.report.page import keep_interval
-
-REAL = REPOSITORY / "benchmarks" / "shipped" / "shipped" / "test.csv"
 
 
 @pytest.fixture(scope="module")
 def real():
     """Real predictions, a third of the lesions called validation and the others test."""
-    predictions = read(REAL)
+    predictions, _ = tested.read("shipped")
     lesion = np.unique(predictions.lesions.astype(str), return_inverse=True)[1]
     return replace(predictions, split=np.where(lesion % 3 == 0, "validation", "test").astype(object))
 

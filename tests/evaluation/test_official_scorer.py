@@ -7,16 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import REPOSITORY
+from experiments import tested
 from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS
 from skinlesion.evaluation.metrics import evaluate, ties
 from skinlesion.evaluation.predictions import read
 from skinlesion.evaluation.truth import WITHOUT_WEIGHT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the scorer's, of deprecations
-
-REAL = REPOSITORY / "benchmarks" / "shipped" / "shipped" / "test.csv"
-
 
 @pytest.fixture(scope="module")
 def scorer():
@@ -41,7 +38,7 @@ def write_truth(path, predictions, **columns):
 
 @pytest.fixture
 def files(tmp_path):
-    predictions = read(REAL)
+    predictions, _ = tested.read("shipped")
     predictions.write_submission(tmp_path / "submission.csv")
     return write_truth(tmp_path / "truth.csv", predictions), tmp_path / "submission.csv"
 
@@ -61,7 +58,7 @@ def test_balanced_accuracy_and_ranking_agree_on_real_predictions(scorer, files):
 
 
 def test_probabilities_agree_too_and_rank_better_than_scores(scorer, tmp_path):
-    predictions = read(REAL)
+    predictions, _ = tested.read("shipped")
     columns = {name: predictions.probabilities[:, HAM7.index(name.lower())] for name in ISIC2018_COLUMNS}
     pd.DataFrame({"image": predictions.image_ids} | columns).to_csv(tmp_path / "p.csv", index=False)
     official = scorer(write_truth(tmp_path / "truth.csv", predictions), tmp_path / "p.csv")

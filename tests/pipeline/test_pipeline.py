@@ -3,6 +3,7 @@
 import ast
 import io
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -102,12 +103,21 @@ def test_the_series_names_what_its_notebooks_use(step):
     assert {path for path in used if not any(path == part or part in path.parents for part in parts)} == set()
 
 
+@pytest.mark.parametrize("step", pipeline.SERIES, ids=lambda step: step.name)
+def test_what_a_notebook_shows_of_the_repository_is_named_and_there(step):
+    """What it reads from above its folder, and not from the run's, counts for its freshness."""
+    book = nbformat.read(run_all.ROOT / "notebooks" / f"{step.name}.ipynb", as_version=4)
+    shown = re.findall(r'read_\w+\("\.\./([^"]+)"', "\n".join(cell.source for cell in book.cells))
+    assert set(shown) == set(step.reads)
+    assert all((run_all.ROOT / name).exists() for name in step.reads)
+
+
 # --- freshness: notebooks run in this very process, which is quick ----------------------------------------------------
 
 
 CHAIN = (
     Step("01_a", ("data",), ("a.txt",)),
-    Step("02_b", ("training",), ("b.txt",)),
+    Step("02_b", ("training",), ("b.txt",), ("shown.csv",)),
     Step("03_c", ("evaluation",), ("c.txt",)),
 )
 A = "import pathlib\nhere = pathlib.Path(run)\n(here / 'a.txt').write_text('rows')"
@@ -201,6 +211,7 @@ def execute_and_save_in_jupyter(chain):
         (lambda chain: (chain.library / "training" / "code.py").write_text("2"), ["02"]),
         (lambda chain: (chain.library / "core" / "code.py").write_text("2"), ["01", "02", "03"]),
         (lambda chain: (chain.library / "serving.py").write_text("2"), []),
+        (lambda chain: (chain.notebooks.parent / "shown.csv").write_text("a table"), ["02"]),
         (lambda chain: (chain.folder / "b.txt").unlink(), ["02"]),
         (lambda chain: (chain.folder / "a.txt").write_text("edited"), ["02", "03"]),
         (lambda chain: (chain.folder / "03_c.ipynb").unlink(), ["03"]),
