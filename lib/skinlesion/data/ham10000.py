@@ -56,7 +56,7 @@ def load(place: Path, labels: LabelSet = HAM7, words: Mapping[str, str] | None =
     code_of = label_finder(labels, words)
     rows = _rows(metadata, index).assign(label=[code_of(word) for word in metadata["dx"]])
     if labels is ISIC8:
-        rows = _split_akiec(rows, files, place)
+        rows = split_akiec(rows, files, place)
     return tabulate(
         rows,
         labels=labels,
@@ -121,7 +121,7 @@ def _rows(metadata: pd.DataFrame, index: ImageIndex) -> pd.DataFrame:
     return rows.assign(path=[index.find(name) for name in rows["image_id"]])
 
 
-def _split_akiec(rows: pd.DataFrame, files: Files, place: Path) -> pd.DataFrame:
+def split_akiec(rows: pd.DataFrame, files: Files, place: Path) -> pd.DataFrame:
     """Give the images that HAM10000 calls akiec the label that ISIC 2019 gave them: ak or scc."""
     finer = _isic2019_labels(files)
     if finer is None:

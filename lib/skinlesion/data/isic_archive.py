@@ -18,7 +18,7 @@ from skinlesion.data.table import LesionTable
 METADATA = "metadata"
 
 # The archive's ways to confirm a diagnosis, in the words of HAM10000.
-_CONFIRMED_BY = {
+CONFIRMED_BY = {
     "histopathology": "histo",
     "serial imaging showing no change": "follow_up",
     "single image expert consensus": "consensus",
@@ -84,7 +84,7 @@ def _rows(metadata: pd.DataFrame, index: ImageIndex) -> pd.DataFrame:
             "age": metadata.get("age_approx", empty),
             "sex": metadata.get("sex", empty),
             "site": metadata[site] if site else empty,
-            "dx_type": confirmed.replace(_CONFIRMED_BY),
+            "dx_type": confirmed.replace(CONFIRMED_BY),
             "path": [index.find(name) for name in metadata["isic_id"]],
             "problem": empty.mask(strange, NOT_DERMATOSCOPIC),
             "detail": empty.mask(strange, kind),

@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from skinlesion.core.config import split_kind
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted, read_table
 from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
-from skinlesion.data import dermamnist, ham10000, isic_archive, plain, reading
+from skinlesion.data import challenges, dermamnist, ham10000, isic_archive, plain, reading
 from skinlesion.data.files import TABLES, find_files
 from skinlesion.data.table import LesionTable
 
@@ -106,10 +107,14 @@ def detect(data: str) -> tuple[str, Path]:
     )
 
 
-def _is_ham10000(place: Path) -> bool:
+def _has_table(name: str, place: Path) -> bool:
     if place.is_file() and place.suffix.lower() != ".zip":
         return False
-    return find_files(place).table(ham10000.METADATA) is not None
+    return find_files(place).table(name) is not None
+
+
+def _is_derm7pt(place: Path) -> bool:
+    return place.is_dir() and challenges.is_derm7pt(find_files(place))
 
 
 def _is_isic_archive(place: Path) -> bool:
@@ -159,11 +164,27 @@ class Kind:
 KINDS = {
     "ham10000": Kind(
         "HAM10000_metadata (.csv, .tab or no suffix) and the images as jpg files or in zip archives",
-        _is_ham10000, ham10000.load,
+        partial(_has_table, ham10000.METADATA), ham10000.load,
     ),
     "isic-archive": Kind(
         "metadata.csv with a column isic_id, and ISIC_<7 digits>.jpg beside it",
         _is_isic_archive, isic_archive.load, form="folder",
+    ),
+    "milk10k": Kind(
+        "MILK10k_Training_GroundTruth, _Metadata and _Supplement, and MILK10k_Training_Input",
+        partial(_has_table, challenges.MILK10K), challenges.load_milk10k,
+    ),
+    "isic2019": Kind(
+        "ISIC_2019_Training_GroundTruth and _Metadata, and ISIC_2019_Training_Input",
+        partial(_has_table, challenges.ISIC2019), challenges.load_isic2019,
+    ),
+    "isic2018": Kind(
+        "ISIC2018_Task3_Training_GroundTruth and _LesionGroupings, and ISIC2018_Task3_Training_Input",
+        partial(_has_table, challenges.ISIC2018), challenges.load_isic2018,
+    ),
+    "derm7pt": Kind(
+        "meta/meta.csv with the columns diagnosis and derm, and images/",
+        _is_derm7pt, challenges.load_derm7pt, form="folder",
     ),
     "dermamnist": Kind("one npz file with DermaMNIST's arrays, or the path of it", _is_dermamnist, dermamnist.load),
     "folder": Kind(
