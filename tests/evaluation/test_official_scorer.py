@@ -15,6 +15,7 @@ from skinlesion.evaluation.truth import WITHOUT_WEIGHT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the scorer's, of deprecations
 
+
 @pytest.fixture(scope="module")
 def scorer():
     """The scorer, which is older than pandas 3 and imports an archive reader that only segmentations need."""

@@ -293,5 +293,5 @@ def test_the_first_epochs_may_have_smaller_inputs(data, tmp_path, monkeypatch):
 
 
 def test_a_network_of_one_size_cannot_begin_smaller(data, tmp_path):
-    with pytest.raises(ConfigError, match="classic gives no answer for images of 16 px"):
+    with pytest.raises(ConfigError, match="classic cannot process images of 16 px"):
         train(data, tmp_path, CONFIG.but(image_size=48, first_epochs=1, first_size=16))

@@ -50,7 +50,7 @@ def test_the_notebook_view_renews_itself_in_place(outputs):
     assert len(line.shown) == 2 and "step 1 of 3" in repr(line.shown[-1])
 
 
-@pytest.mark.parametrize("epochs, said", [(3, "3 of 3 epochs"), (8, "3 of 8 epochs; no better one had come")])
+@pytest.mark.parametrize("epochs, said", [(3, "3 of 3 epochs"), (8, "3 of 8 epochs; the validation score")])
 def test_the_notebook_view_says_at_once_when_a_training_has_ended(outputs, epochs, said):
     line, figure = outputs
     watch = live.notebook(lambda history: f"{len(history)} epochs", every=1e9)
@@ -82,7 +82,7 @@ with live.interruptible():
 after = True
 """)
     assert isinstance(result.error_in_exec, SkinLesionError) and "after" not in shell.user_ns
-    assert captured.stdout == "SkinLesionError: interrupted; run the cell again to go on from the last checkpoint\n"
+    assert captured.stdout == "SkinLesionError: interrupted; run the cell again to resume from the last checkpoint\n"
 
 
 def test_the_bar_counts_all_steps(capsys):

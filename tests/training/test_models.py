@@ -23,7 +23,7 @@ def test_answer_is_forward_and_its_parts(name):
     model = create_model(name, classes=8, image_size=size).eval()
     x = torch.rand(2, 3, size, size)
     with torch.inference_mode():
-        logits, features, _ = model.answer(x)
+        logits, features, _ = model.outputs(x)
         assert torch.allclose(logits, model(x), atol=1e-5)
         assert torch.allclose(model.backbone.get_classifier()(features), logits, atol=1e-5)
 
@@ -44,7 +44,7 @@ def test_any_timm_model_with_a_classifier_trains(name):
     changed = [k for k, p in model.named_parameters() if not torch.equal(p, before[k])]
     assert any(k.startswith("backbone.") and "head" not in k and "fc" not in k and "class" not in k for k in changed)
     with torch.inference_mode():
-        logits, features, _ = model.eval().answer(x)
+        logits, features, _ = model.eval().outputs(x)
         assert logits.shape == (4, 5) and features.dim() == 2 and len(features) == 4
         assert torch.allclose(logits, model(x), atol=1e-5)
 
@@ -63,11 +63,11 @@ def test_a_network_without_classifier_is_refused():
             return self.forward_head(self.forward_features(x))
 
     with pytest.raises(ConfigError, match="headless has no classifier"):
-        models.check_answer(models.Classifier(Headless(), (0.0,) * 3, (1.0,) * 3), "headless", 7, 32)
+        models.check_outputs(models.Classifier(Headless(), (0.0,) * 3, (1.0,) * 3), "headless", 7, 32)
 
 
 def test_a_size_that_the_network_does_not_take_is_refused():
-    with pytest.raises(ConfigError, match="efficientformer_l1 gives no answer for images of 128 px.*image_size"):
+    with pytest.raises(ConfigError, match="efficientformer_l1 cannot process images of 128 px.*image_size"):
         create_model("efficientformer_l1", classes=7, image_size=128)
     with pytest.raises(ConfigError, match="swin_tiny_patch4_window7_224.*3 px"):
         create_model("swin_tiny_patch4_window7_224", classes=7, image_size=3)

@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 from skinlesion.export.onnx import write_onnx
 from skinlesion.training.domain import fit_gaussian
 from skinlesion.training.networks.models import create_model
-from skinlesion.training.networks.views import answer, unview, view
+from skinlesion.training.networks.views import mean_outputs, unview, view
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_the_eight_views_are_the_symmetries_of_a_square():
 @pytest.mark.parametrize("views", [1, 2, 4, 8])
 def test_the_answer_is_the_mean_and_stays_linear_in_the_maps(model, views):
     x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    logits, features, maps = answer(model, x, views)
+    logits, features, maps = mean_outputs(model, x, views)
     one_by_one = torch.stack([model(view(x, number)) for number in range(views)])
     torch.testing.assert_close(logits, one_by_one.mean(0), atol=1e-5, rtol=1e-5)
     (maps,), classifier = maps, model.backbone.get_classifier()
@@ -44,9 +44,9 @@ def test_the_answer_is_the_mean_and_stays_linear_in_the_maps(model, views):
 @pytest.mark.parametrize("views", [1, 2, 4, 8])
 def test_two_squares_take_turns(model, views):
     x = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    logits, features, maps = answer(model, x, views, 2)
+    logits, features, maps = mean_outputs(model, x, views, 2)
     halves = x[:3], x[3:]
-    looks = [model.answer(view(halves[number % 2], number)) for number in range(max(views, 2))]
+    looks = [model.outputs(view(halves[number % 2], number)) for number in range(max(views, 2))]
     torch.testing.assert_close(logits, torch.stack([look[0] for look in looks]).mean(0), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(features, torch.stack([look[1] for look in looks]).mean(0), atol=1e-5, rtol=1e-5)
     for half in range(2):
@@ -58,12 +58,12 @@ def test_two_squares_take_turns(model, views):
 @pytest.mark.parametrize("views", [2, 4, 8])
 def test_a_mirrored_frame_with_a_square_at_either_end_gets_the_same_answer(model, views):
     left, right = torch.rand(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    logits, _, maps = answer(model, torch.cat([left, right]), views, 2)
-    mirrored, _, mirrored_maps = answer(model, torch.flip(torch.cat([right, left]), (3,)), views, 2)
+    logits, _, maps = mean_outputs(model, torch.cat([left, right]), views, 2)
+    mirrored, _, mirrored_maps = mean_outputs(model, torch.flip(torch.cat([right, left]), (3,)), views, 2)
     torch.testing.assert_close(mirrored, logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(torch.flip(mirrored_maps, (0, 4)), maps, atol=1e-5, rtol=1e-5)
     if views > 2:
-        upside_down, _, _ = answer(model, torch.flip(torch.cat([left, right]), (2,)), views, 2)
+        upside_down, _, _ = mean_outputs(model, torch.flip(torch.cat([left, right]), (2,)), views, 2)
         torch.testing.assert_close(upside_down, logits, atol=1e-5, rtol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_a_mirrored_frame_with_a_square_at_either_end_gets_the_same_answer(model
 def test_with_all_eight_a_turned_image_gets_the_same_answer_and_a_turned_map(model):
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     turned = torch.rot90(x, 1, (2, 3))
-    (logits, _, maps), (logits_turned, _, maps_turned) = answer(model, x, 8), answer(model, turned, 8)
+    (logits, _, maps), (logits_turned, _, maps_turned) = mean_outputs(model, x, 8), mean_outputs(model, turned, 8)
     torch.testing.assert_close(logits, logits_turned, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(torch.rot90(maps, 1, (3, 4)), maps_turned, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(model(x), model(turned), atol=1e-5), "one view alone does notice"

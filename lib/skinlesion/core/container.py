@@ -1,4 +1,4 @@
-"""What a decoder gets to see of a JPEG or PNG file: the picture alone.
+"""A JPEG or PNG file without its metadata, as the decoder gets it.
 
 Metadata is where small files hide much work: EXIF entries that all point at the same bytes, profiles to inflate,
 hundreds of thousands of empty segments. So it never reaches the decoder; only the orientation and a colour profile of

@@ -1,8 +1,8 @@
-"""Errors meant for people: the message says what is wrong and what to do about it."""
+"""Errors meant for people: the message names the fault and the fix."""
 
 
 class SkinLesionError(Exception):
-    """Base of every error that the user can mend. Front ends print the message, never a traceback."""
+    """Base of every error that the user can fix. Front ends print the message, never a traceback."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows of it in a notebook."""
@@ -10,7 +10,7 @@ class SkinLesionError(Exception):
 
 
 class DataError(SkinLesionError):
-    """A data source is missing, unreadable, or unfit for what was asked of it."""
+    """A data source is missing, unreadable, or unfit for its purpose."""
 
 
 class ConfigError(SkinLesionError):
@@ -22,7 +22,7 @@ class ModelError(SkinLesionError):
 
 
 class DivergedError(ModelError):
-    """A training's loss or weights are no numbers any more."""
+    """The loss or the weights of a training have become NaN or infinite."""
 
 
 class ImageError(SkinLesionError):

@@ -22,7 +22,7 @@ from skinlesion.core.colour import to_srgb
 from skinlesion.core.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-#: Files of our own may be BMP (PH2's are) and TIFF too. Nothing that strangers send may: TIFF's decoder writes to
+#: Files of our own may be BMP (PH2's are) and TIFF too. No upload may: TIFF's decoder writes to
 #: standard error what it finds wrong with a file, and lists of a million frames keep it busy for minutes.
 FILE_FORMATS = (*FORMATS, "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -41,8 +41,8 @@ HALF = 0.5013
 #: How a frame is fitted into the network's square. ``random_crop`` trains on squares cut anywhere from the frame and
 #: predicts on the centre square, or on several (:func:`squares`).
 FITS = ("squash", "center_crop", "random_crop")
-CROPS = (1, 2)  # squares of a frame that one answer is made of
-WIDEST = 4 / 3  # long side to short side of what is seen of a frame by two squares: HAM10000's; half of it is in both
+CROPS = (1, 2)  # crops of a frame that one prediction averages
+WIDEST = 4 / 3  # long side to short side of what two crops cover of a frame: HAM10000's; half of it is in both
 
 # Pillow warns of large pictures and of broken EXIF; our own limits decide. Not around each decoding: threads that
 # decode at once would undo each other's filters, and end with one that silences the whole process.
@@ -54,7 +54,7 @@ def decode(
 ) -> np.ndarray:
     """Decode an encoded image into RGB, upright and without its metadata.
 
-    The format is told from the content, sizes are checked before anything is decoded, the EXIF orientation is applied,
+    The content decides the format, sizes are checked before anything is decoded, the EXIF orientation is applied,
     transparency is laid over white, 16-bit and CMYK are converted, and colours of an embedded RGB profile (Display P3,
     Adobe RGB) become sRGB (:mod:`skinlesion.core.colour`).
 
@@ -74,7 +74,7 @@ def decode(
     Raises
     ------
     ImageError
-        With a ``code`` that says which promise the file breaks.
+        With a ``code`` that names the limit that the file breaks.
     """
     if len(data) > max_bytes:
         raise ImageError("too-large", f"the file has {len(data):,} bytes; at most {max_bytes:,} are accepted")
@@ -323,7 +323,7 @@ def center_square(height: int, width: int) -> tuple[float, float, float, float]:
 
 
 def region(height: int, width: int, how: str, crops: int = 1) -> tuple[float, float, float, float]:
-    """What of a frame the network sees, as a box (top, left, bottom, right) in pixels.
+    """The part of a frame that the network takes, as a box (top, left, bottom, right) in pixels.
 
     All of it where ``how`` is ``squash``; else its centre square, or with two ``crops`` as much of its middle as is no
     longer than :data:`WIDEST`.
@@ -347,7 +347,7 @@ def seen(how: str, crops: int = 1) -> str:
 
 
 def squares(height: int, width: int, crops: int) -> list[tuple[float, float, float, float]]:
-    """The boxes that a frame's answer is the mean of: its centre square, or both ends of its :func:`region`."""
+    """The crops that a prediction averages, as boxes: the centre square, or left and right of :func:`region`."""
     if crops == 1:
         return [center_square(height, width)]
     top, left, bottom, right = region(height, width, "center_crop", crops)
@@ -356,7 +356,7 @@ def squares(height: int, width: int, crops: int) -> list[tuple[float, float, flo
 
 
 def fit_squares(frame: np.ndarray, size: int, how: str, crops: int) -> np.ndarray:
-    """All that the network is asked for one answer, uint8 [crops, size, size, 3]; one square is :func:`fit`'s."""
+    """The network's input for one prediction, uint8 [crops, size, size, 3]; one crop is :func:`fit`'s."""
     if crops == 1:
         return fit(frame, size, how)[None]
     return np.stack([resize(frame, (size, size), box) for box in squares(frame.shape[0], frame.shape[1], crops)])

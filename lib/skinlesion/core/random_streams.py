@@ -1,4 +1,4 @@
-"""One source of chance: everything random is a function of (seed, epoch, index), never of what ran before."""
+"""One random source: everything random is a function of (seed, epoch, index), never of what ran before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def uniform(seed: int, epoch: int, index: np.ndarray, draws: int, *, stream: str = "") -> np.ndarray:
-    """Independent uniform numbers for each sample, whatever batch or process it falls into.
+    """Independent uniform numbers for each sample, whichever batch or process it is in.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A run's folder: the one place that knows which file lies where, and how files are written whole or not at all."""
+"""A run's folder: the names of its files, in one place, and how files are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def lock(folder: Path, *, wait: bool = False):
-    """Keep a second process out of a folder; the system lets go of the lock when its holder ends, even killed.
+    """Keep a second process out of a folder; the system releases the lock when its holder ends, even killed.
 
     With ``wait``, wait for that process to end instead of raising an error.
 

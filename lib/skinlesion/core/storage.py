@@ -1,7 +1,7 @@
-"""Places that files lie at: local folders and, through fsspec, object stores and web servers.
+"""Where files are: local folders and, through fsspec, object stores and web servers.
 
 Credentials and endpoints are those that each store's own tools take from the environment (``AWS_PROFILE``,
-``AWS_ENDPOINT_URL``, ``GOOGLE_APPLICATION_CREDENTIALS``, …); none is read or kept here.
+``AWS_ENDPOINT_URL``, ``GOOGLE_APPLICATION_CREDENTIALS``, …); none is read or stored here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def resolve(place: str | Path):
     place = str(place) if is_url(place) else str(Path(place).expanduser())
     protocol = place.partition("://")[0]
     if "::" in place:
-        raise SkinLesionError(f"{place}: chained URLs are not taken; name the archive itself, it is looked into")
+        raise SkinLesionError(f"{place}: chained URLs are not taken; name the archive itself, it is opened")
     try:
         return url_to_fs(place, use_listings_cache=False)  # it would grow with the store, and hide what changes
     except ImportError as error:
@@ -105,7 +105,7 @@ class Folder:
             raise self._refused("written to", error) from error
 
     def put(self, name: str, path: Path) -> None:
-        """Copy a file of this machine there, as :meth:`write` would; object stores learn its kind from its ending."""
+        """Copy a file of this machine there, as :meth:`write` would; object stores derive its type from its suffix."""
         if self.local:
             self.write(name, path.read_bytes())
             return

@@ -28,7 +28,7 @@ from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.domain import Domain, fit_domain
 from skinlesion.training.networks.models import Classifier
-from skinlesion.training.networks.views import answer
+from skinlesion.training.networks.views import mean_outputs
 from skinlesion.training.parent_runs import recipe_of, start_run
 
 TOLERANCE = 1e-3  # largest difference between torch and ONNX Runtime in a logit, relative to 1 + its size
@@ -133,7 +133,7 @@ class Exported(nn.Module):
 
         The map holds each crop's own, one below the other; :func:`skinlesion.serving.maps.whole` joins them.
         """
-        logits, features, maps = answer(self.model, self.frame(image), self.views, self.crops)
+        logits, features, maps = mean_outputs(self.model, self.frame(image), self.views, self.crops)
         outputs = logits, features, self.domain(features)
         if not self.has_map:
             return outputs
@@ -152,7 +152,7 @@ def ends_in_pooling(model: Classifier, image_size: int) -> bool:
     if not isinstance(classifier, nn.Linear):
         return False
     probe = torch.rand(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    logits, features, maps = model.answer(probe)
+    logits, features, maps = model.outputs(probe)
     if maps.dim() != 4 or features.shape[1] != maps.shape[1]:
         return False
     pooled = maps.mean((2, 3))

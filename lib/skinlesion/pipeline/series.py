@@ -2,8 +2,8 @@
 
 The series is a chain. A notebook is up to date as long as nothing it depends on has changed: its own code and prose,
 the parameters of it and of those before it, the parts of the library it uses, the data's files, and what the notebooks
-before it wrote. The last is compared by content, so a notebook that runs again and writes the same makes none run after it;
-changed evaluation code doesn't train again.
+before it wrote. The last is compared by content, so a notebook that runs again and writes the same makes none run
+after it; changed evaluation code doesn't train again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Balancing the classes of the training split, after splitting and on nothing else.
 
-Every strategy answers one question, which rows an epoch trains on, as a pure function of (seed, epoch).
+Every strategy chooses the rows that an epoch trains on, as a pure function of (seed, epoch).
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ def loss_weights(counts: np.ndarray) -> np.ndarray:
 
 
 def training_prior(counts: np.ndarray, strategy: str, target_count: int = 0) -> np.ndarray:
-    """The class prior that a network trained with this strategy has seen, float64 [K]."""
+    """The class prior of the samples that this strategy trains on, float64 [K]."""
     if strategy == "loss":
-        seen = (np.asarray(counts) > 0).astype(float)
+        drawn = (np.asarray(counts) > 0).astype(float)
     else:
-        seen = class_targets(counts, strategy, target_count).astype(float)
-    return seen / seen.sum()
+        drawn = class_targets(counts, strategy, target_count).astype(float)
+    return drawn / drawn.sum()

@@ -1,10 +1,10 @@
-"""What the training images look like to the network, so that a model can notice an image unlike all of them.
+"""The distribution of the training images' features, by which a model flags an image as out of distribution.
 
 The score is Mahalanobis' distance of an image's pooled features from those of the training images (Lee et al. 2018,
 arXiv:1807.03888, with one mean for all classes), under a covariance of low rank plus noise (probabilistic principal
-component analysis: Tipping and Bishop 1999, doi:10.1111/1467-9868.00196), which keeps it small enough to travel in the
-model file. Every class counts alike in mean and covariance: a distance that is made of nevi finds the rare malignant
-lesions strange and turns them away.
+component analysis: Tipping and Bishop 1999, doi:10.1111/1467-9868.00196), which keeps it small enough for the
+model file. Every class has the same weight in mean and covariance: a distance dominated by nevi would flag the rare
+malignant lesions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from skinlesion.training.trained import predict
 KEPT = 0.95  # fraction of validation images that count as in domain
 MOST_COMPONENTS = 160  # of 1,280 features: 0.8 MB in the model file
 IMAGES_A_COMPONENT = 8  # fewer would fit the sample, not the distribution
-MOST_OF_A_CLASS = 700  # training images whose features are looked at; more move no figure and cost time
+MOST_OF_A_CLASS = 700  # training images whose features are used; more change no figure and cost time
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,8 @@ class Domain:
     threshold : float
         Scores below it are out of domain.
     kept_in_training : float
-        Fraction of the training images that the threshold keeps. The network knows them, so it is above :data:`KEPT`.
+        Fraction of the training images that the threshold accepts. The network was trained on them, so it is above
+        :data:`KEPT`.
     """
 
     mean: np.ndarray
@@ -57,7 +58,7 @@ class Domain:
     def score(self, features: np.ndarray) -> np.ndarray:
         """Minus the distance, in root mean square standard deviations: float64 [N] of [N, D]; higher is more alike.
 
-        About -1 for an image like those of training, whatever the network.
+        About -1 for an image like those of training, for any network.
         """
         away = np.asarray(features, np.float64) - self.mean
         along = (away @ self.components) ** 2
@@ -85,7 +86,7 @@ def fit_gaussian(features: np.ndarray, y: np.ndarray) -> Domain:
     Raises
     ------
     DataError
-        Of fewer than two images nothing can be learnt.
+        Where there are fewer than two images.
     """
     if len(features) < 2:
         raise DataError("the domain of a model needs two training images or more")
@@ -112,23 +113,23 @@ def bounded(
     training, validation : float [N, D], [M, D]
         Features. Without validation images, the score that ``kept_in_training`` of the training images reach.
     """
-    known = domain.score(training)
+    scores = domain.score(training)
     if validation is not None:
         threshold = float(np.quantile(domain.score(validation), 1 - KEPT))
     else:
-        threshold = float(np.quantile(known, 1 - kept_in_training))
+        threshold = float(np.quantile(scores, 1 - kept_in_training))
     return Domain(
-        domain.mean, domain.components, domain.variances, domain.noise, threshold, float((known >= threshold).mean())
+        domain.mean, domain.components, domain.variances, domain.noise, threshold, float((scores >= threshold).mean())
     )
 
 
 def fit_domain(model: Classifier, run: Run, config: Config, *, kept_in_training: float | None = None) -> Domain:
-    """Look at the run's training images through its network, and draw the line on its validation images.
+    """Fit the run's domain on its training images, with the threshold that its validation images set.
 
     Parameters
     ----------
     kept_in_training : float
-        For a network that was trained on the validation images too: the fraction of the training images to keep, as
+        For a network that was trained on the validation images too: the fraction of the training images to accept, as
         other folds' networks found it.
 
     Raises
@@ -144,9 +145,9 @@ def fit_domain(model: Classifier, run: Run, config: Config, *, kept_in_training:
     training = np.sort(np.concatenate(classes))
     validation = np.flatnonzero(split == "validation")
     if not len(validation) and kept_in_training is None:
-        raise DataError("the split has no validation images to draw the domain's threshold on; choose another fold")
-    _, known = predict(model, cache, training, views=config.views)
-    domain = fit_gaussian(known, targets[training])
+        raise DataError("the split has no validation images to choose the domain's threshold on; choose another fold")
+    _, features = predict(model, cache, training, views=config.views)
+    domain = fit_gaussian(features, targets[training])
     if kept_in_training is not None:
-        return bounded(domain, known, None, kept_in_training)
-    return bounded(domain, known, predict(model, cache, validation, views=config.views)[1])
+        return bounded(domain, features, None, kept_in_training)
+    return bounded(domain, features, predict(model, cache, validation, views=config.views)[1])

@@ -1,4 +1,4 @@
-"""Watching a training: a progress bar in a terminal, a line and curves that renew themselves in a notebook, and
+"""Watching a training: a progress bar in a terminal, a line and curves that are updated in a notebook, and
 TensorBoard where it is installed."""
 
 from __future__ import annotations
@@ -161,24 +161,24 @@ def notebook(draw: Callable[[pd.DataFrame], object], every: float = 1.0) -> Watc
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Around a training in a notebook: an interruption is told in a line that says how to go on.
+    """Around a training in a notebook: an interruption ends in one line that names the way to resume.
 
     Raises
     ------
     SkinLesionError
-        In place of ``KeyboardInterrupt``; like that one, it keeps the cells below from running.
+        In place of ``KeyboardInterrupt``; like that one, it stops the cells below.
     """
     try:
         yield
     except KeyboardInterrupt:
-        raise SkinLesionError("interrupted; run the cell again to go on from the last checkpoint") from None
+        raise SkinLesionError("interrupted; run the cell again to resume from the last checkpoint") from None
 
 
 def describe(progress: Progress, width: int = 24) -> str:
     """``██████░░░░ 62% · epoch 3 of 8 · step 40 of 118 · loss 0.912 · about 2:31 left``, and how it ended."""
     if progress.ended:
         finished = len(progress.history)
-        early = "" if finished == progress.epochs else "; no better one had come for long enough (patience)"
+        early = "" if finished == progress.epochs else "; the validation score no longer improved (patience)"
         return f"trained for {finished} of {progress.epochs} epochs{early}"
     share = (progress.epoch * progress.steps + progress.step) / (progress.epochs * max(progress.steps, 1))
     return (

@@ -26,7 +26,7 @@ def make_loss(config: Config, counts: np.ndarray, device: torch.device) -> Calla
     ``focal``
         Lin et al., ICCV 2017, arXiv:1708.02002, gamma 2.
     ``balanced_softmax``
-        Cross-entropy of logits shifted by the log prior, so that the network itself learns scores for a uniform prior.
+        Cross-entropy of logits shifted by the log prior, so that the logits themselves fit a uniform prior.
         Ren et al., NeurIPS 2020, arXiv:2007.10740; as logit adjustment: Menon et al., ICLR 2021, arXiv:2007.07314.
     ``ldam_drw``
         Margins in proportion to count^(-1/4), and in the last fifth of the training class weights that even out what
@@ -74,7 +74,7 @@ def _focal(logits: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | N
 
 
 def distillation(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Mean KL divergence from the teacher's softened answer, times temperature squared to keep the gradients' size.
+    """Mean KL divergence from the teacher's softened output, times temperature squared, which keeps gradients' size.
 
     Hinton, Vinyals, Dean 2015, arXiv:1503.02531. ``teacher`` holds probabilities [N, K], softened already.
     """
@@ -83,7 +83,7 @@ def distillation(logits: torch.Tensor, teacher: torch.Tensor, temperature: float
 
 
 def learned_prior(config: Config, counts: np.ndarray) -> np.ndarray:
-    """Class prior that the trained softmax answers for, float64 [K].
+    """Class prior that the trained softmax assumes, float64 [K].
 
     Uniform over the classes present where the loss removes the prior: in balanced softmax, and in LDAM-DRW, which ends
     on evenly weighted classes and whose paper decides by the plain logits.

@@ -16,7 +16,7 @@ from skinlesion.core.runs import Run
 from skinlesion.training import checkpoint
 from skinlesion.training.distributed import World
 from skinlesion.training.networks.freeze import freeze_stages
-from skinlesion.training.networks.models import Classifier, check_answer, create_model
+from skinlesion.training.networks.models import Classifier, check_outputs, create_model
 from skinlesion.training.parent_runs import load_start
 from skinlesion.training.trained import device
 
@@ -37,7 +37,7 @@ def first_network(config: Config, classes: int, start: Run | None) -> Classifier
     pretrained = config.pretrained and not config.start
     model = create_model(config.model, classes=classes, image_size=config.image_size, pretrained=pretrained)
     if config.first_epochs:
-        check_answer(model, config.model, classes, config.first_size)
+        check_outputs(model, config.model, classes, config.first_size)
     if start:
         load_start(model, config, start)
     freeze_stages(model, config.freeze, config.model)  # what it refuses is refused before anything is written

@@ -1,4 +1,4 @@
-"""A finished training: loading its best network, and the network's answers."""
+"""A finished training: loading its best network, and the network's outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skinlesion.data.cache import PixelCache
 from skinlesion.training import checkpoint
 from skinlesion.training.inputs.augment import plain
 from skinlesion.training.networks.models import Classifier, create_model
-from skinlesion.training.networks.views import answer
+from skinlesion.training.networks.views import mean_outputs
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Trained:
     model: Classifier
     history: pd.DataFrame  # one row an epoch
     best_epoch: int  # chosen on validation, counted from 1
-    prior: np.ndarray  # class prior seen in training, float64 [K]
-    facts: dict  # what training.json says
+    prior: np.ndarray  # class prior of the training samples, float64 [K]
+    facts: dict  # the content of training.json
 
 
 def device() -> torch.device:
@@ -37,7 +37,7 @@ def device() -> torch.device:
 
 
 def facts_of(run: Run, maker: str = "03_training") -> dict:
-    """What ``training.json`` says of a finished training.
+    """The content of ``training.json``, of a finished training.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def facts_of(run: Run, maker: str = "03_training") -> dict:
         facts = json.loads(path.read_text(encoding="utf-8"))
         return facts | {"checkpoint": str(facts["checkpoint"]), "prior": [float(share) for share in facts["prior"]]}
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error!r}); train that run again, its checkpoints are kept") from None
+        raise DataError(f"{path} is damaged ({error!r}); train that run again from its checkpoints") from None
 
 
 def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
@@ -58,7 +58,7 @@ def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
     Raises
     ------
     DataError
-        Where the run is not trained yet, or what it says of that is damaged.
+        Where the run is not trained yet, or its ``training.json`` is damaged.
     ModelError
         Where its weights are damaged, or of another network.
     """
@@ -82,7 +82,7 @@ def predict(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits float32 [len(rows), K] and pooled features float32 [len(rows), D], means over ``views`` symmetries.
 
-    Of the cache's squares, which take turns where it has two a frame.
+    The cache's crops take turns where it has two a frame.
     """
     crops = cache.squares.shape[1]
     was_training, where = model.training, next(model.parameters()).device
@@ -91,8 +91,8 @@ def predict(
     for start in range(0, len(rows), batch_size):
         squares = cache.squares[rows[start : start + batch_size]].swapaxes(0, 1)
         x = plain(torch.from_numpy(np.concatenate(squares)).to(where))
-        said, pooled, _ = answer(model, x.contiguous(memory_format=torch.channels_last), views, crops)
-        logits.append(said.cpu().numpy())
+        mean, pooled, _ = mean_outputs(model, x.contiguous(memory_format=torch.channels_last), views, crops)
+        logits.append(mean.cpu().numpy())
         features.append(pooled.cpu().numpy())
     model.train(was_training)
     return np.concatenate(logits), np.concatenate(features)
@@ -101,7 +101,7 @@ def predict(
 def write_outputs(
     trained: Trained, cache: PixelCache, image_ids: np.ndarray, split: np.ndarray, run: Run, *, views: int = 1
 ) -> None:
-    """Write the logits of the validation and test rows to ``outputs.npz``; no label is looked at.
+    """Write the logits of the validation and test rows to ``outputs.npz``; no label is used.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def write_outputs(
     split : str [N]
     run : Run
     views : int
-        Mirror images whose answers are averaged.
+        Mirror images whose outputs are averaged.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def write_outputs(
     # a training of all folds on a split without test images leaves none to predict
     logits = predict(trained.model, cache, rows, views=views)[0] if len(rows) else np.empty((0, len(trained.prior)))
     if not np.isfinite(logits).all():
-        raise ModelError("the trained network answers with infinite numbers; lower learning_rate and train again")
+        raise ModelError("the trained network's logits are not finite; lower learning_rate and train again")
     buffer = io.BytesIO()
     np.savez(buffer, image_id=image_ids[rows], logits=logits, prior=trained.prior)
     with atomic(run.outputs) as temporary:

@@ -2,8 +2,8 @@
 
 The structures and their frequencies follow the usual dermatoscopic criteria (Kittler et al., "Standardization of
 terminology in dermoscopy", 2016, doi:10.1016/j.jaad.2015.12.038). Sizes and contrasts are set so that their spread in a
-class is near that of HAM10000. None of it is always there, and some lesions look like another class altogether, so
-that classes overlap as they do in practice.
+class is near that of HAM10000. No structure is always there, and some lesions are drawn as another class, so that
+classes overlap as they do in practice.
 """
 
 from __future__ import annotations

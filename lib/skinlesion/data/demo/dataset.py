@@ -1,6 +1,6 @@
 """The built-in demo data: drawn dermatoscopic images in HAM10000's file layout, so that its reader reads them.
 
-Nothing is downloaded and nobody's skin is shown. Class sizes, images a lesion, ages, sexes, sites and kinds of
+Nothing is downloaded, and no image shows a person. Class sizes, images a lesion, ages, sexes, sites and kinds of
 diagnosis follow HAM10000's own figures (Tschandl et al. 2018, doi:10.1038/sdata.2018.161).
 """
 
@@ -104,8 +104,8 @@ def make_demo(folder: str | Path, n: int = 1500, seed: int = 0, progress: bool =
     """Draw a demo set into ``folder``: whole, or not at all.
 
     The files are those of the HAM10000 download, with lesion masks, ``isic2019_labels.csv`` for eight labels, and
-    ``demo.json``, by which a reader tells drawn data from real. The same ``n`` and ``seed`` give the same images on
-    the same machine.
+    ``demo.json``, by which a reader tells drawn data from real. The same ``n`` and ``seed`` give the same images
+    on the same machine.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
 
 
 def _plan(n: int, seed: int) -> list[_Lesion]:
-    """All lesions with their pictures' ids and what is known about their patients; indices count from 1."""
+    """All lesions with their pictures' ids and what the metadata hold about their patients; indices count from 1."""
     rng = np.random.default_rng(seed)
     sizes = _sizes(n, rng)
     rng.shuffle(sizes)

@@ -30,7 +30,7 @@ DARK_BLOOD = (0.85, 1.0, 0.72)
 
 
 class Cells:
-    """A Voronoi pattern, looked up when asked: each of the three is float32 [SIDE, SIDE]."""
+    """A Voronoi pattern; each of the three is computed on demand, float32 [SIDE, SIDE]."""
 
     def __init__(self, index: np.ndarray, period: float):
         self._index, self._period = index, np.float32(period)
@@ -135,7 +135,7 @@ class Canvas:
     typical : float
         How much of its class's structure the lesion shows, 0 (little) to 1.
     damage : float
-        How much sun the skin has seen, 0 to 1; the classes that come of it draw it.
+        Sun damage of the skin, 0 to 1; the classes that it causes draw it.
     """
 
     def __init__(self, rng: np.random.Generator):

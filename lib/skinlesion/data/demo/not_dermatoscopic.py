@@ -1,6 +1,6 @@
 """Pictures that are no dermatoscopic image of a lesion, which anybody can make from installed packages alone.
 
-They judge whether a model notices what it was never meant to see. Photos and textures are those that scikit-image,
+They measure whether a model flags images that it is not meant for. Photos and textures are those that scikit-image,
 scikit-learn and matplotlib install; everything else is drawn here. The same (set, seed) gives the same pictures.
 """
 
@@ -20,7 +20,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.data.demo.camera import Sitting
 from skinlesion.data.demo.drawing import Canvas
 
-HEIGHT, WIDTH = 150, 200  # pixels of what is drawn; crops of photos keep their own
+HEIGHT, WIDTH = 150, 200  # pixels of what is drawn; crops of photos have sizes of their own
 
 # package, folder in it, file -> name without suffix
 _SOURCES = {
@@ -54,10 +54,10 @@ class ForeignSet:
     Attributes
     ----------
     about : str
-        What they are, for people.
+        A description for people.
     frames : list of uint8 [H, W, 3]
     sources : list of str
-        Where each is from: crops of one photo share theirs, and resemble each other.
+        The photo that each is from: crops of one photo resemble each other.
     """
 
     about: str
@@ -66,7 +66,7 @@ class ForeignSet:
 
 
 def foreign_sets(count: int = 200, seed: int = 0) -> dict[str, ForeignSet]:
-    """Every kind of foreign picture, ``count`` of each.
+    """Every kind of picture that is not dermatoscopic, ``count`` of each.
 
     Raises
     ------
@@ -90,7 +90,8 @@ def _installed(kind: str, name: str) -> np.ndarray:
         place = resources.files(package) / folder / pattern.format(name)
     except ModuleNotFoundError:
         raise DataError(
-            f"foreign pictures need {package.partition('.')[0]}; get it with: pip install 'skin-lesion-lab[lab]'"
+            f"{package.partition('.')[0]} is not installed, whose sample images are used here as pictures that are not "
+            "dermatoscopic; get it with: pip install 'skin-lesion-lab[lab]'"
         ) from None
     with resources.as_file(place) as path:
         return images.read(path)

@@ -1,1 +1,1 @@
-"""What happens to a batch before the network sees it."""
+"""From frames of the cache to input batches: augmentation, degradation, mixing."""

@@ -29,7 +29,7 @@ def augment(frames: torch.Tensor, config: Config, epoch: int, index: np.ndarray)
     frames : uint8 [N, height, width, 3]
     config : Config
         ``rotation``, ``flip``, ``scale``, ``shift``, ``shear``, ``color``, ``rand_augment``, ``degrade`` and ``erase``
-        say how much, and come in this order; ``seed`` and ``image_size``.
+        set the amount, and are applied in this order; ``seed`` and ``image_size``.
     epoch : int
     index : int [N]
         Each sample's position in the epoch: with seed and epoch, all that its randomness depends on.

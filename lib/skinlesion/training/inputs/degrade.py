@@ -108,7 +108,7 @@ def sharpen(image: torch.Tensor, sigma: float, amount: float) -> torch.Tensor:
 def jpeg(image: torch.Tensor, quality: float, chroma_step: float) -> torch.Tensor:
     """What baseline JPEG (ITU-T T.81) leaves of an image; entropy coding loses nothing and is not needed.
 
-    Both numbers are rounded down. Quality is libjpeg's scale, 1-100. ``chroma_step`` 1 keeps chroma whole (4:4:4);
+    Both numbers are rounded down. Quality is libjpeg's scale, 1-100. ``chroma_step`` 1 leaves chroma whole (4:4:4);
     2 halves it on both axes (4:2:0), and it comes back up by a triangle filter, as in libjpeg.
     """
     quality, chroma_step, side = int(quality), int(chroma_step), image.shape[-1]

@@ -15,7 +15,7 @@ ALPHA = {"mixup": 0.2, "cutmix": 1.0}  # of the Beta(alpha, alpha) that a pair's
 def mix(
     x: torch.Tensor, targets: torch.Tensor, config: Config, epoch: int, index: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix every sample with its mirror image in the batch's order, if ``config.mix`` says so.
+    """Mix every sample with its mirror image in the batch's order, where ``config.mix`` names a way.
 
     Mixup: Zhang et al., ICLR 2018, arXiv:1710.09412. CutMix: Yun et al., ICCV 2019, arXiv:1905.04899.
 
@@ -24,7 +24,7 @@ def mix(
     x : float32 [N, 3, S, S]
     targets : float32 [N, K]
     config : Config
-        ``mix`` is none, mixup, cutmix, or both: then each sample takes one of the two with equal chance.
+        ``mix`` is none, mixup, cutmix, or both: then each sample takes one of the two with equal probability.
     epoch : int
     index : int [N]
         Each sample's position in the epoch.
@@ -42,8 +42,8 @@ def mix(
     box = _boxes(share, chance[:, 1], chance[:, 2], x.shape[-1])
     keep = np.where(cut[:, None, None], 1 - box, share[:, None, None]).astype(np.float32)
     weight = torch.from_numpy(keep.mean((1, 2))).to(x.device)[:, None]
-    kept = torch.from_numpy(keep).to(x.device)[:, None]
-    return torch.lerp(x.flip(0), x, kept), torch.lerp(targets.flip(0), targets, weight)
+    shares = torch.from_numpy(keep).to(x.device)[:, None]
+    return torch.lerp(x.flip(0), x, shares), torch.lerp(targets.flip(0), targets, weight)
 
 
 def _boxes(share: np.ndarray, u: np.ndarray, v: np.ndarray, side: int) -> np.ndarray:

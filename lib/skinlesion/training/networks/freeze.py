@@ -1,4 +1,4 @@
-"""Freezing the first stages of a pretrained network: less to compute, and what they know of edges stays."""
+"""Freezing the first stages of a pretrained network: less to compute, and their pretrained filters stay as they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skinlesion.training.networks.models import Classifier
 def freeze_stages(model: Classifier, count: int, name: str) -> list[nn.Module]:
     """Take the first ``count`` stages of a timm network out of training.
 
-    The stem counts as the first stage; timm knows each network's stages (its ``group_matcher``).
+    The stem counts as the first stage; timm defines each network's stages (its ``group_matcher``).
 
     Returns
     -------

@@ -22,7 +22,7 @@ from torch import nn
 
 from skinlesion.core.errors import ModelError
 
-ANSWER_SECONDS = 5.0  # the hub's own client would try for minutes where there is no network
+RESPONSE_SECONDS = 5.0  # the hub's own client would try for minutes where there is no network
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 Weights = dict[str, torch.Tensor]
@@ -96,7 +96,7 @@ def read(path: Path) -> Weights:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a foreign file makes its reader raise
+    except Exception as error:  # a third party's file can make its reader raise anything
         raise ModelError(
             f"{path} cannot be read ({_brief(error)}): it is damaged, or holds more than weights; {_REMEDY}"
         ) from error
@@ -151,9 +151,9 @@ def _from_hub(repo: str, revision: str | None, files: tuple[str, ...]) -> Path:
     for file in files:
         url = huggingface_hub.hf_hub_url(repo, file, revision=revision)
         try:
-            huggingface_hub.get_hf_file_metadata(url, timeout=ANSWER_SECONDS)
+            huggingface_hub.get_hf_file_metadata(url, timeout=RESPONSE_SECONDS)
             return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
-        except LocalEntryNotFoundError:  # a kind of the next one, but it says that the network went
+        except LocalEntryNotFoundError:  # a kind of the next one, raised where the connection failed
             raise
         except EntryNotFoundError:
             continue
@@ -161,7 +161,7 @@ def _from_hub(repo: str, revision: str | None, files: tuple[str, ...]) -> Path:
 
 
 def _from_address(url: str, file: Path) -> Path:
-    with urlopen(url, timeout=ANSWER_SECONDS):  # torch's download would wait for ever
+    with urlopen(url, timeout=RESPONSE_SECONDS):  # torch's download would wait for ever
         file.parent.mkdir(parents=True, exist_ok=True)
     torch.hub.download_url_to_file(url, str(file), hash_prefix=file.stem.rpartition("-")[2], progress=False)
     return file

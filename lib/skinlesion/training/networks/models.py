@@ -36,7 +36,7 @@ class ClassicCNN(nn.Module):
         self.classifier = nn.Linear(256, classes)
 
     def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """float32 [N, 128, S / 16, S / 16] -> logits [N, K], or what the last layer sees, [N, 256]."""
+        """float32 [N, 128, S / 16, S / 16] -> logits [N, K], or the last layer's input, [N, 256]."""
         hidden = self.hidden(features)
         return hidden if pre_logits else self.classifier(self.dropout(hidden))
 
@@ -55,10 +55,10 @@ class ClassicCNN(nn.Module):
 class Classifier(nn.Module):
     """A backbone with its input normalisation inside: 0-1 pixels in, logits out.
 
-    ``mean`` and ``std`` are what the backbone was pretrained with; the classic recipe uses 0 and 1.
+    ``mean`` and ``std`` are those of the backbone's pretraining; the classic recipe uses 0 and 1.
     """
 
-    backbone: Any  # a network of timm, which can do more than nn.Module knows, or ClassicCNN
+    backbone: Any  # a network of timm, with methods that nn.Module lacks, or ClassicCNN
     mean: torch.Tensor
     std: torch.Tensor
 
@@ -72,14 +72,14 @@ class Classifier(nn.Module):
         """float32 [N, 3, S, S] in 0-1 -> float32 [N, K] logits."""
         return self.backbone((x - self.mean) / self.std)
 
-    def answer(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits [N, K], pooled features [N, D] (what the last linear layer sees) and the last feature maps."""
+    def outputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits [N, K], pooled features [N, D] (the last linear layer's input) and the last feature maps."""
         maps = self.backbone.forward_features((x - self.mean) / self.std)
         return self.backbone.forward_head(maps), self.backbone.forward_head(maps, pre_logits=True), maps
 
 
 def create_model(name: str, *, classes: int = 1000, image_size: int = 128, pretrained: bool = False) -> Classifier:
-    """A network with ``classes`` outputs; ImageNet's, unless others are asked for.
+    """A network with ``classes`` outputs, by default ImageNet's 1,000.
 
     Parameters
     ----------
@@ -120,12 +120,12 @@ def create_model(name: str, *, classes: int = 1000, image_size: int = 128, pretr
             raise ConfigError(f"timm cannot build {name} for images of {image_size} px: {error}") from error
     pad_small_maps(backbone)
     model = Classifier(backbone, tuple(configuration.mean), tuple(configuration.std))
-    check_answer(model, name, classes, image_size)
+    check_outputs(model, name, classes, image_size)
     return model
 
 
 def _configuration(name: str) -> PretrainedCfg:
-    """What timm knows of a network: its normalisation, and whether it is built for one input size."""
+    """timm's record of a network: its normalisation, and whether it is built for one input size."""
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), 3) or ["resnet18", "tf_efficientnet_lite0"]
         raise ConfigError(f"unknown model {name!r}; use 'classic' or a timm model, such as {', '.join(near)}")
@@ -138,8 +138,8 @@ def _configuration(name: str) -> PretrainedCfg:
 
 
 @torch.no_grad()
-def check_answer(model: Classifier, name: str, classes: int, image_size: int) -> None:
-    """Refuse what a training would stumble over: a network without classifier, or of another input size.
+def check_outputs(model: Classifier, name: str, classes: int, image_size: int) -> None:
+    """Refuse a network that cannot be trained: one without classifier, or of another input size.
 
     Raises
     ------
@@ -147,10 +147,10 @@ def check_answer(model: Classifier, name: str, classes: int, image_size: int) ->
     """
     model.eval()
     try:
-        logits, features, _ = model.answer(torch.zeros(2, 3, image_size, image_size))
+        logits, features, _ = model.outputs(torch.zeros(2, 3, image_size, image_size))
     except Exception as error:  # each network has its own way to fail
         raise ConfigError(
-            f"{name} gives no answer for images of {image_size} px ({type(error).__name__}: {error}); choose another "
+            f"{name} cannot process images of {image_size} px ({type(error).__name__}: {error}); choose another "
             "image_size, or another timm model with a classifier"
         ) from error
     if logits.shape != (2, classes) or not isinstance(features, torch.Tensor) or features.dim() != 2:

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the answers to squares of an image and to their mirror images, averaged."""
+"""Test-time augmentation: the mean of the outputs for crops of an image and for their mirror images."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ def unview(x: torch.Tensor, number: int) -> torch.Tensor:
     return torch.flip(x.transpose(2, 3) if swap else x, dims)
 
 
-def answer(model, x: torch.Tensor, views: int, crops: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """``model.answer`` averaged over the first ``views`` symmetries, its maps turned back; float32 each.
+def mean_outputs(model, x: torch.Tensor, views: int, crops: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """``model.outputs`` averaged over the first ``views`` symmetries, its maps turned back; float32 each.
 
-    Two squares of a frame take turns: symmetry ``v`` is of square ``v % 2``. Two symmetries in a row differ by
-    mirroring left and right, which also makes a frame's two ends change places: its mirror image gets the same answer.
-    A linear classifier of pooled features stays one: the mean logits are its answer to the mean features and maps.
+    Two crops of a frame take turns: symmetry ``v`` is of crop ``v % 2``. Two symmetries in a row differ by
+    mirroring left and right, which also swaps the left and the right crop: a frame's mirror image gets the same output.
+    A linear classifier of pooled features stays one: the mean logits are its output for the mean features and maps.
 
     Parameters
     ----------
     model : skinlesion.training.networks.models.Classifier
     x : float32 [crops N, 3, S, S] in 0-1
-        The first squares of all N frames, then their second ones.
+        The first crops of all N frames, then their second ones.
     views : 1, 2, 4 or 8
-    crops : 1 or 2; each is looked at at least once
+    crops : 1 or 2; each is used at least once
 
     Returns
     -------
-    tuple of logits [N, K], features [N, D] and each square's maps [crops, N, C, h, w]
+    tuple of logits [N, K], features [N, D] and each crop's maps [crops, N, C, h, w]
     """
     views = max(views, crops)
     if views == 1:
-        logits, features, maps = model.answer(x)
+        logits, features, maps = model.outputs(x)
         return logits, features, maps[None]
     squares = x.reshape(crops, -1, *x.shape[1:])
     together = torch.cat([view(squares[number % crops], number) for number in range(views)])  # larger, so quicker
     together = together.contiguous(memory_format=torch.channels_last)
-    logits, features, maps = (part.reshape(views, -1, *part.shape[1:]) for part in model.answer(together))
+    logits, features, maps = (part.reshape(views, -1, *part.shape[1:]) for part in model.outputs(together))
     if maps.dim() == 5:
         maps = torch.stack([unview(m, number) for number, m in enumerate(maps)])
     maps = torch.stack([maps[crop::crops].mean(0) for crop in range(crops)])
