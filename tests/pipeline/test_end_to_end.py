@@ -58,7 +58,7 @@ def test_the_on_device_page_is_linked_where_the_app_has_it(run):
 
 def test_the_table_of_a_sweep_in_the_folder_is_shown(run):
     page = (run / "03_training.html").read_text()
-    assert "What a sweep found" in page and "0.8125" in page
+    assert "Results of the sweep" in page and "0.8125" in page
 
 
 def test_the_test_split_shares_no_lesion(run):
