@@ -128,7 +128,8 @@ def summary(assessment: Assessment, by_group: pd.DataFrame, covered: pd.DataFram
     half = covered.iloc[(covered["coverage"] - 0.5).abs().argmin()]
     points = [
         f"**Balanced accuracy {describe(metrics['balanced_accuracy'])}**, macro AUROC "
-        f"{describe(metrics['macro_auroc'])}, on {metrics['n_images']:,} test images of {metrics['n_lesions']:,} lesions.",
+        f"{describe(metrics['macro_auroc'])}, on {metrics['n_images']:,} test images of "
+        f"{metrics['n_lesions']:,} lesions.",
         f"**Recall** of melanoma {describe(recall['mel'])}; lowest for {labels[worst].name.lower()}, "
         f"{describe(recall[worst])}.",
         *_referral(assessment, prevalence),

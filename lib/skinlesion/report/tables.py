@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from html import escape
+from html import escape, unescape
 from numbers import Integral, Real
 
 import pandas as pd
@@ -93,4 +93,4 @@ def readable(table: str, name: str) -> str:
 def caption_of(table: str) -> str:
     """A table's caption as plain text, empty where it has none."""
     found = re.search(r"<caption>(.*?)</caption>", table, re.DOTALL)
-    return re.sub(r"<[^>]+>", "", found[1]).strip() if found else ""
+    return unescape(re.sub(r"<[^>]+>", "", found[1])).strip() if found else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 
@@ -68,7 +70,7 @@ def _panels(table: pd.DataFrame, title: str, lines: dict[str, str], top: float):
             _curve(axis, curve, measure, color, label, line)
         axis.axhline(1, color=INK, linewidth=1, linestyle=":")
         axis.set(title=kind, xticks=range(6), ylim=(0, top))
-        axis.set_xlabel(f"severity ({CORRUPTIONS[kind].about})", fontsize=8)
+        axis.set_xlabel(textwrap.fill(f"severity ({CORRUPTIONS[kind].about})", 30), fontsize=8)
         last[kind] = curve.iloc[-1]
     for axis in list(axes.flat)[len(kinds) :]:
         axis.set_visible(False)
@@ -92,7 +94,7 @@ def movement_curves(table: pd.DataFrame, title: str = "Stability under rotation 
         curve = table[table["kind"] == kind]
         _curve(axis, curve, "same_label", ACCENT, "same label, fraction of images", "-", x="level")
         _curve(axis, curve, "mean_change", CONTRAST, "largest change of a probability, mean", "--", x="level")
-        axis.set(title=kind, xlabel=MOVEMENTS[kind].about, ylim=(0, 1.02))
+        axis.set(title=kind, xlabel=f"{kind} ({MOVEMENTS[kind].about})", ylim=(0, 1.02))
         told += [
             f"{kind} by {row['level']:g} {MOVEMENTS[kind].about}: {row['same_label']:.2f} keep their label, "
             f"probabilities change by {row['mean_change']:.3f}"
