@@ -9,14 +9,6 @@ from numbers import Integral, Real
 import pandas as pd
 
 
-def show_table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
-    """Show a table in a notebook; see :func:`table_html`."""
-    from IPython.display import display
-
-    text = f"{caption}\n{frame.to_string()}"
-    display({"text/html": table_html(frame, caption, digits), "text/plain": text}, raw=True)
-
-
 def table_html(frame: pd.DataFrame, caption: str, digits: int = 3) -> str:
     """The table as HTML, its index as row headers.
 

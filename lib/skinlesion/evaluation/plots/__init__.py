@@ -31,7 +31,7 @@ from skinlesion.evaluation.plots.scores import (
     reliability_diagram,
     roc_curves,
 )
-from skinlesion.evaluation.plots.style import new_figure, png, show, show_all, styled, write
+from skinlesion.evaluation.plots.style import new_figure, png, show, show_all, show_table, styled, write
 from skinlesion.evaluation.plots.subgroups import skin_tone_histogram, subgroup_forest
 from skinlesion.evaluation.plots.training import training_curves
 from skinlesion.evaluation.plots.trust import (
@@ -79,6 +79,7 @@ __all__ = [
     "roc_curves",
     "show",
     "show_all",
+    "show_table",
     "skin_tone_histogram",
     "stacked_bars",
     "styled",

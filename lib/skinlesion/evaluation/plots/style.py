@@ -1,4 +1,4 @@
-"""The look of every figure, and the one way in which figures reach a notebook or a file."""
+"""The look of every figure, and the one way in which figures and tables reach a notebook or a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+import pandas as pd
 from matplotlib import patheffects, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from PIL import Image
 
 from skinlesion.core.runs import atomic, write_text
 from skinlesion.core.taxonomy import Diagnosis
+from skinlesion.report.tables import table_html
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -147,6 +149,14 @@ def show_all(figures: dict[str, tuple[Chart, str]], folder: str | Path) -> None:
     """Show figures one after the other, and save each in ``folder`` under its name."""
     for name, (figure, alt) in figures.items():
         show(figure, alt, save=Path(folder) / f"{name}.png")
+
+
+def show_table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
+    """Show a table in a notebook with its caption; see :func:`skinlesion.report.tables.table_html`."""
+    from IPython.display import display
+
+    text = f"{caption}\n{frame.to_string()}"
+    display({"text/html": table_html(frame, caption, digits), "text/plain": text}, raw=True)
 
 
 def _for_a_page(data: bytes) -> tuple[str, bytes]:
