@@ -11,20 +11,21 @@ import pytest
 
 from conftest import REPOSITORY
 from skinlesion.core.config import Config
+from skinlesion.pipeline import notebook
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_as_stored(path):
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code), "run `nbstripout` or clear all outputs"
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
-    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
-    assert notebook.cells[0].source.splitlines()[0].endswith("?"), "a notebook opens with its question"
-    assert notebook.cells[-2].source == "## Summary" and notebook.cells[-1].metadata["tags"] == ["summary"]
+    assert set(book.metadata) <= {"kernelspec", "language_info"}
+    assert book.cells[0].source.splitlines()[0].endswith("?"), "a notebook opens with its question"
+    assert book.cells[-2].source == "## Summary" and book.cells[-1].metadata["tags"] == ["summary"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -37,14 +38,11 @@ def test_cells_are_short(path):
 
 
 def test_parameters_have_the_configurations_defaults():
-    default = Config().to_dict()
-    seen = {}
+    declared = {}
     for path in NOTEBOOKS:
-        for name, parameter in papermill.inspect_notebook(str(path)).items():
-            assert parameter["help"], f"{path.stem}: {name} needs a comment that says what it is"
-            if name != "run":
-                seen[name] = parameter["default"]
-    assert {name: eval(value) for name, value in seen.items()} == default
+        cells = nbformat.read(path, as_version=4).cells
+        exec(next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), declared)
+    assert {name: declared[name] for name in Config.names()} == Config().to_dict()
 
 
 def test_every_cell_runs_in_order(tmp_path):
@@ -53,7 +51,7 @@ def test_every_cell_runs_in_order(tmp_path):
     copies = tmp_path / "copies"
     copies.mkdir()
     for path in NOTEBOOKS:
-        known = papermill.inspect_notebook(str(path))
+        known = notebook.parameters(path)
         values = {name: value for name, value in small.items() if name in known} | {"run": str(tmp_path / "run")}
         papermill.execute_notebook(str(path), str(copies / path.name), values, prepare_only=True, progress_bar=False)
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300"]

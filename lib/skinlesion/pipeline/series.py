@@ -61,13 +61,13 @@ SERIES = (
     ),
     Step(
         "04_evaluation",
-        ("external_images.py", "data", "evaluation", "export", "report", "serving", "training"),
+        ("data", "decision.py", "evaluation", "export", "external_images.py", "report", "serving", "training"),
         ("predictions.csv", "metrics.json", "decision.json", "candidate", "evaluation.json"),
         ("experiments/leak.csv",),
     ),
     Step(
         "05_export",
-        ("data", "evaluation", "export", "serving", "training"),
+        ("data", "decision.py", "evaluation", "export", "serving", "training"),
         ("model",),
     ),
 )  # fmt: skip
