@@ -78,8 +78,8 @@ def test_a_useless_model_gains_nothing_and_the_words_say_so():
     assert "at none of the thresholds up to 50%" in curve_in_words(useless)
     p, truth, lesions = draw(2000)
     words = curve_in_words(decision_curve(p, truth, lesions, replicates=200), threshold=0.2)
-    assert "Who would take 4 needless referrals to find one refers from 20% on" in words
-    assert "beyond chance, at " in words and f"{truth.mean():.1%}" in words
+    assert "At a threshold of 20%, which accepts 4 needless referrals for one positive lesion" in words
+    assert "referring every lesion or none at " in words and f"{truth.mean():.1%}" in words
 
 
 def test_both_kinds_and_a_fraction_are_needed():

@@ -14,6 +14,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation import plots
+from skinlesion.evaluation.assessment import confident_errors
 from skinlesion.evaluation.compare import compare
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.net_benefit import decision_curve
@@ -81,10 +82,12 @@ def every_figure(labels):
 def test_every_figure_draws_without_a_warning_is_titled_labelled_and_told_in_words(labels):
     for name, (figure, alt) in every_figure(labels).items():
         with Image.open(io.BytesIO(plots.png(figure))) as image:
-            assert image.format == "PNG" and image.width <= 1100, name
+            assert image.format == "PNG" and image.width <= 2 * 1210, name
+            assert image.width == pytest.approx(2 * 110 * figure.get_size_inches()[0], abs=1), "two pixels a CSS pixel"
         titles = [figure.get_suptitle()] + [axis.get_title() for axis in figure.axes]
         assert any(titles), name
         assert len(alt) > 10, name
+        assert figure.caption.endswith(".") or name == "grid", name
         if name != "grid":
             assert any(axis.get_xlabel() for axis in figure.axes) or figure.get_supxlabel(), name
         _nothing_is_cut_off(figure, name)
@@ -138,7 +141,7 @@ def test_training_curves_mark_the_kept_epoch_and_may_lack_a_column():
         assert axis.lines[-1].get_xdata() == [4, 4]
     balanced = figure.axes[2]
     assert [line.get_label() for line in balanced.lines[:-1]] == ["validation"]
-    assert "Epoch 4 was kept" in alt and f"{2.5 / 4:.3f}" in alt
+    assert "Selected epoch 4" in alt and f"{2.5 / 4:.3f}" in alt
     figure, _ = plots.training_curves(history(6, train_balanced_accuracy=0.5), 4)
     assert [line.get_label() for line in figure.axes[2].lines[:-1]] == ["training", "validation"]
 
@@ -196,7 +199,7 @@ def test_charts_are_small_and_photographs_keep_their_colours():
     predictions = make(n=10_000)
     metrics = evaluate(predictions, replicates=5)
     for figure, _ in (plots.confusion_matrix(predictions), plots.precision_recall_curves(predictions, metrics)):
-        assert len(plots.png(figure)) < 100_000
+        assert len(plots.png(figure)) < 200_000
     frame = np.stack(np.meshgrid(np.arange(256), np.arange(256)), axis=-1).astype(np.uint8)
     frame = np.concatenate([frame, 255 - frame[..., :1]], axis=-1)
     figure, _ = plots.image_grid([frame], [""], 1, "Colours", "a colour wheel", width=5)
@@ -204,20 +207,73 @@ def test_charts_are_small_and_photographs_keep_their_colours():
         assert len(image.convert("RGB").getcolors(10**7)) > 20_000
 
 
-def test_a_notebook_gets_the_picture_with_its_text_alternative(tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda *args, **options: shown.append((args, options)))
-    plots.show(*plots.confusion_matrix(make()), save=tmp_path / "confusion.png")
-    ((data,), options), alt = shown[0], (tmp_path / "confusion.txt").read_text().strip()
-    assert options["raw"] and options["metadata"] == {"image/png": {"alt": alt}}
-    assert data["text/plain"] == alt
+@pytest.fixture
+def shown(monkeypatch):
+    """What is displayed in a notebook meanwhile: (data, metadata) of each output."""
+    outputs = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw, metadata: outputs.append((data, metadata)))
+    return outputs
+
+
+def test_a_notebook_gets_the_picture_with_its_text_alternative_and_caption(tmp_path, shown):
+    figure, alt = plots.confusion_matrix(make())
+    plots.show(figure, alt, save=tmp_path / "confusion.png")
+    (data, metadata), (caption, about) = shown
     assert base64.b64decode(data["image/png"]) == (tmp_path / "confusion.png").read_bytes()
+    assert data["text/plain"] == alt == (tmp_path / "confusion.txt").read_text().strip()
+    assert metadata["image/png"]["alt"] == alt
+    with Image.open(tmp_path / "confusion.png") as image:
+        assert image.width == pytest.approx(2 * metadata["image/png"]["width"], abs=1)
+    assert caption["text/markdown"] == f"*{figure.caption}*" and about == {"caption": figure.caption}
+    plots.show(figure, alt, caption="Another one.")
+    assert shown[-1][1] == {"caption": "Another one."}
+
+
+def test_photographs_are_shown_small(shown):
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
+    figure, alt = plots.image_grid([noise] * 12, [""] * 12, 4, "Noise", "noise")
+    plots.show(figure, alt)
+    ((data, metadata),) = shown
+    picture = base64.b64decode(data["image/jpeg"])
+    assert len(picture) < len(plots.png(figure)) and metadata["image/jpeg"]["alt"] == alt
+    with Image.open(io.BytesIO(picture)) as image:
+        assert image.format == "JPEG" and image.width == pytest.approx(2 * 110 * 9, abs=1)
+
+
+def test_several_figures_are_saved_under_their_names(tmp_path, shown):
+    plots.show_all({name: plots.confusion_matrix(make()) for name in ("a", "b")}, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.txt", "b.png", "b.txt"]
+    assert len(shown) == 4
+
+
+def test_frame_fitting_shows_every_way():
+    frames = [np.full((45, 60, 3), value, np.uint8) for value in (10, 200)]
+    figure, _ = plots.frame_fitting(frames, ["mel", "nv"], 32, "center_crop", 1)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[:4] == ["mel: whole frame", "squash", "center_crop", "this run: center_crop, 32 px"]
+    sizes = [axis.images[0].get_array().shape[:2] for axis in figure.axes[:4]]
+    assert sizes == [(128, 171), (128, 128), (128, 128), (32, 32)]
+    assert len(plots.frame_fitting(frames, ["mel", "nv"], 32, "squash", 2)[0].axes) == 2 * 5
+
+
+def test_errors_are_labelled_with_both_classes():
+    predictions = make()
+    errors = predictions.take(confident_errors(predictions, 5))
+    figure, alt = plots.labelled_images([np.zeros((12, 16, 3), np.uint8)] * 5, errors)
+    titles = [axis.get_title() for axis in figure.axes if axis.get_visible()]
+    codes = HAM7.codes
+    assert titles == [f"{codes[t]}, predicted {codes[p]}" for t, p in zip(errors.y, errors.predicted, strict=True)]
+    assert (errors.y != errors.predicted).all() and titles[0] in alt
+    highest = errors.scores.max(axis=1)
+    assert (np.diff(highest) <= 0).all(), "the most confident one first"
+    wrong = predictions.predicted != predictions.y
+    assert highest[0] == predictions.scores[wrong].max()
 
 
 def test_drawing_touches_no_global_state():
     code = (
         "import sys; from skinlesion.evaluation import plots; import matplotlib as m; before = dict(m.rcParams);"
-        "plots.class_counts({'images': [1] * 7}, __import__('skinlesion.core.taxonomy').taxonomy.HAM7, 'x');"
+        "plots.class_counts({'images': [1] * 7}, __import__('skinlesion.core.taxonomy').core.taxonomy.HAM7, 'x');"
         "from matplotlib import _pylab_helpers as open_figures;"
         "print(dict(m.rcParams) == before, len(open_figures.Gcf.figs), 'torch' in sys.modules)"
     )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
 import run_all
+from browser import faults
 from skinlesion import cli
 from skinlesion.core import images
 from skinlesion.core.taxonomy import HAM7
@@ -52,13 +54,19 @@ def test_every_page_says_that_the_data_are_synthetic_and_stays_small(run):
         assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text), page.name
 
 
+@pytest.mark.browser
+def test_every_page_is_accessible_at_every_width(run):
+    with ThreadPoolExecutor(1) as thread:  # Playwright keeps an event loop in its thread, which papermill must not meet
+        assert thread.submit(faults, sorted(run.glob("*.html"))).result() == []
+
+
 def test_the_on_device_page_is_linked_where_the_app_has_it(run):
     assert DEVICE in (run / "05_export.html").read_text()
 
 
 def test_the_table_of_a_sweep_in_the_folder_is_shown(run):
     page = (run / "03_training.html").read_text()
-    assert "What a sweep found" in page and "0.8125" in page
+    assert "Results of the sweep" in page and "0.8125" in page
 
 
 def test_the_test_split_shares_no_lesion(run):

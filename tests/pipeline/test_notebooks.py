@@ -1,6 +1,7 @@
 """The notebooks as they are stored, and run cell by cell with nbval on copies of smoke size."""
 
 import os
+import statistics
 import subprocess
 import sys
 
@@ -10,33 +11,38 @@ import pytest
 
 from conftest import REPOSITORY
 from skinlesion.core.config import Config
+from skinlesion.pipeline import notebook
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_as_stored(path):
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code), "run `nbstripout` or clear all outputs"
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
-    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
-    assert notebook.cells[0].source.splitlines()[0].endswith("?"), "a notebook opens with its question"
-    headings = [cell.source for cell in notebook.cells if cell.source.startswith("## ")]
-    assert headings[-1] == "## The answer"
-    assert max(len(cell.source.splitlines()) for cell in code) <= 36, "longer code belongs into the library"
+    assert set(book.metadata) <= {"kernelspec", "language_info"}
+    assert book.cells[0].source.splitlines()[0].endswith("?"), "a notebook opens with its question"
+    assert book.cells[-2].source == "## Summary" and book.cells[-1].metadata["tags"] == ["summary"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_cells_are_short(path):
+    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    lines = [len(cell.source.splitlines()) for cell in code if "parameters" not in cell.metadata.get("tags", [])]
+    assert len(code) <= 25
+    assert max(lines) <= 20, "longer code belongs into the library"
+    assert statistics.median(lines) < 12
 
 
 def test_parameters_have_the_configurations_defaults():
-    default = Config().to_dict()
-    seen = {}
+    declared = {}
     for path in NOTEBOOKS:
-        for name, parameter in papermill.inspect_notebook(str(path)).items():
-            assert parameter["help"], f"{path.stem}: {name} needs a comment that says what it is"
-            if name != "run":
-                seen[name] = parameter["default"]
-    assert {name: eval(value) for name, value in seen.items()} == default
+        cells = nbformat.read(path, as_version=4).cells
+        exec(next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), declared)
+    assert {name: declared[name] for name in Config.names()} == Config().to_dict()
 
 
 def test_every_cell_runs_in_order(tmp_path):
@@ -45,7 +51,7 @@ def test_every_cell_runs_in_order(tmp_path):
     copies = tmp_path / "copies"
     copies.mkdir()
     for path in NOTEBOOKS:
-        known = papermill.inspect_notebook(str(path))
+        known = notebook.parameters(path)
         values = {name: value for name, value in small.items() if name in known} | {"run": str(tmp_path / "run")}
         papermill.execute_notebook(str(path), str(copies / path.name), values, prepare_only=True, progress_bar=False)
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300"]

@@ -5,13 +5,16 @@ import html
 import io
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from skinlesion.core.errors import DataError, SkinLesionError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.report import SIZE_LIMIT, SYNTHETIC, notice, render_notebook, write_index
-from small_report import code, failure, make_run, measured, new, png, renderer, shown, typical_cells  # noqa: F401
+from skinlesion.report.tables import table_html
+from small_report import code, failure, make_run, measured, new, png, renderer, shown, stream, typical_cells  # noqa: F401
 
 # --- a notebook's page ------------------------------------------------------------------------------------------------
 
@@ -28,7 +31,7 @@ def test_title_contents_and_links(render):
     assert '<a class="home" href="index.html">demo</a>' in page
     assert re.search(r'rel="prev" href="00.html"><small>Previous</small>Before', page)
     assert re.search(r'rel="next" href="02.html"><small>Next</small>After &lt;b&gt;', page)
-    assert "Research software, no medical device." in page
+    assert "Research software, not a medical device." in page
     assert '<html lang="en">' in page
 
 
@@ -53,11 +56,50 @@ def test_figures_keep_their_description(render):
         code("b", shown(**{"image/png": png()})),
         code("c", shown(**{"image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg'/>"})),
     )
-    alts = [html.unescape(alt) for alt in re.findall(r"<img[^>]* alt=[\"']([^>]*?)[\"'] ?(?:src|/?>)", page)]
+    alts = [html.unescape(alt) for _, alt in re.findall(r"<img alt=(['\"])(.*?)\1", page)]
     assert alts[0] == 'Bars: "mel" <3'
     assert "description" in alts[1]
     assert "description" in alts[2]
     assert len(re.findall(r"<figure>", page)) == 3
+
+
+def test_a_figure_has_its_caption_and_its_width(render):
+    caption = "Bars by class. Compare <them>."
+    figure = shown(alt="Bars", **{"image/jpeg": "AAAA"})
+    figure.metadata["image/jpeg"] = {"alt": "Bars", "width": 600, "height": 400}
+    text = new.new_output("display_data", data={"text/markdown": f"*{caption}*"}, metadata={"caption": caption})
+    page = render(code("a", figure, text))
+    found = re.search(r"<figure>(.*?)</figure>", page, re.DOTALL)[1]
+    assert re.search(r'<img alt="Bars" src="data:image/jpeg;base64,AAAA" width="600"/>', found)
+    assert "<figcaption>Bars by class. Compare &lt;them&gt;.</figcaption>" in found
+    assert page.count("Bars by class") == 1, "the text below the figure became its caption"
+
+
+def test_the_summary_stands_below_the_question_and_code_below_its_output(render):
+    summary = code("tell()", stream("42 lesions"), tags=["summary"])
+    cells = [*typical_cells()[:-1], new.new_markdown_cell("## Summary"), summary]
+    page = render(*cells)
+    question, heading, answer, its_code, next_code, first = (
+        page.index(text)
+        for text in (
+            "A <strong>question</strong>",
+            'id="Summary"',
+            "42 lesions",
+            "tell",
+            "../reports/demo",
+            'id="Counts"',
+        )
+    )
+    assert question < heading < answer < its_code < next_code < first
+    assert page.count("42 lesions") == page.count('id="Summary"') == 1
+    figure, source = page.index("Bars: mel 3, nv 9"), page.index('<span class="k">class</span>')
+    assert figure < source, "what a cell shows comes before its code"
+
+
+@pytest.mark.parametrize("outputs", [(), (failure(),)], ids=["not run", "failed"])
+def test_a_summary_that_tells_nothing_stays_where_it_is(render, outputs):
+    page = render(*typical_cells()[:4], new.new_markdown_cell("## Summary"), code("tell()", *outputs, tags=["summary"]))
+    assert page.index('id="Counts"') < page.index('id="Summary"')
 
 
 def test_progress_is_folded_and_shown_as_it_ended(render):
@@ -82,11 +124,41 @@ def test_widgets_and_scripts_are_left_out(render):
 
 def test_tables_scroll_by_keyboard_and_lose_pandas_style(render):
     page = render(*typical_cells())
-    boxes = re.findall(r'<div ([^>]*class="scroll"[^>]*)>\s*<table', page)
+    boxes = re.findall(r'<div ([^>]*class="scroll"[^>]*)>\s*<table aria-label', page)
     assert len(boxes) == page.count("<table") == 2
     assert all('tabindex="0"' in box and 'role="region"' in box and "aria-label" in box for box in boxes)
     assert "<style scoped" not in page
     assert 'border="1"' not in page
+    names = re.findall(r'role="region" aria-label="([^"]*)"', page)
+    assert names == ["Counts", "Counts (2)"], "each by the heading above it"
+    assert "<th></th>" not in page
+
+
+def test_a_table_for_people(render):
+    frame = pd.DataFrame(
+        {"n": [1234, 5], "auroc": [0.98765, np.nan], "ci": ["0.7 (0.6 to 0.8)", "<b>"]}, index=["mel", "nv"]
+    )
+    page = render(code("t", shown(**{"text/html": table_html(frame.rename_axis("class"), "Metrics <1>", digits=2)})))
+    assert (
+        '<p class="caption">Metrics &lt;1&gt;</p><div class="scroll" role="region" aria-label="Metrics &lt;1&gt;"'
+        in page
+    )
+    assert re.findall(r'<th scope="col">(.*?)</th>', page) == ["class", "n", "auroc", "ci"]
+    assert re.findall(r'<th scope="row">(.*?)</th>', page) == ["mel", "nv"]
+    together = '0.7 <span class="together">(0.6 to 0.8)</span>'
+    assert re.findall(r"<td>(.*?)</td>", page) == ["1,234", "0.99", together, "5", "–", "&lt;b&gt;"]
+
+
+def test_pandas_headers_are_one_row_without_empty_cells(render):
+    frame = pd.DataFrame({"a": [1, 2], "split": ["x", "y"], "n": [3, 4]})
+    for shape, expected in (
+        (frame.set_index(["a", "split"]), ["a", "split", "n"]),
+        (pd.crosstab(frame["a"], frame["split"]), ["a", "x", "y"]),
+        (frame, ["a", "split", "n"]),
+    ):
+        page = render(code("t", shown(**{"text/html": shape.to_html(notebook=True)})))
+        assert re.findall(r'<th scope="col">(.*?)</th>', page) == expected
+        assert page.count("<tr", page.index("<thead>"), page.index("</thead>")) == 1
 
 
 def test_the_error_that_ended_the_run_is_linked(render):

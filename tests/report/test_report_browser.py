@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from browser import LOW_CONTRAST, chromium, strangers, watch  # noqa: F401  (the fixture `browser`)
+from browser import LOW_CONTRAST, chromium, strangers, violations, watch  # noqa: F401  (the fixture `browser`)
 from skinlesion.report import SYNTHETIC, write_index
 from small_report import code, make_run, measured, new, renderer, shown, typical_cells  # noqa: F401
 
@@ -77,6 +77,7 @@ def test_contrast_and_width(tmp_path, render, browser, scheme):
     write_index(run)
     for path in (render.path, run.folder / "index.html"):
         page = open_page(browser, path.as_uri(), color_scheme=scheme, viewport={"width": 375, "height": 800})
+        assert violations(page) == []
         page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
         assert page.evaluate(LOW_CONTRAST) == []
         for width in (320, 375, 768, 1440):
@@ -124,6 +125,22 @@ def test_code_and_theme_buttons(render, browser):
     assert background() == dark, "the choice is remembered"
     page.get_by_role("button", name="Light theme").click()
     assert background() == before
+
+
+def test_a_tap_enlarges_a_figure_on_a_phone(render, browser):
+    render(*typical_cells())
+    page = open_page(browser, render.path.as_uri(), viewport={"width": 375, "height": 800})
+    assert page.locator("figure img").bounding_box()["width"] < 375
+    page.locator("figure img").click()
+    large = page.get_by_role("dialog", name="Figure 1, enlarged")
+    assert large.locator("img").bounding_box()["width"] == pytest.approx(max(900 / 2, 0.96 * 375), abs=1)
+    assert large.locator("img").get_attribute("alt") == "Bars: mel 3, nv 9"
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    assert not large.is_visible()
+    page.get_by_role("button", name="Enlarge figure 1").press("Enter")
+    page.get_by_role("button", name="Close").click()
+    assert not page.get_by_role("dialog").is_visible()
 
 
 def test_without_script(render, browser):

@@ -1,4 +1,4 @@
-"""Everything that predictions alone can tell, gathered once: for the command, the report and the notebook."""
+"""Every metric that needs predictions alone, computed once: for the command, its report and the notebook."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from skinlesion.evaluation.operating import (
 )
 from skinlesion.evaluation.predictions import Predictions
 
-FEW = 30  # images of a class below which its figures say little
+FEW = 30  # images of a class below which its metrics are uncertain
 
-#: What the plain words speak of: the threshold that the apps choose, unless another was asked for.
+#: The referral threshold of the apps, unless another one is given.
 MAIN_AIM = "sensitivity 0.90"
 
 PREVALENCE = 0.02  # of malignant lesions: that of a screening clinic rather than of a data set
 
 #: The decision curves: both questions on these images, and the first one moved to another prevalence.
-CURVES = QUESTIONS | {"malignant_elsewhere": "Malignant against benign, elsewhere"}
+CURVES = QUESTIONS | {"malignant_elsewhere": "Malignant against benign, at another prevalence"}
 
-#: What has to be said where thresholds have nothing to be chosen on.
+#: The note where there are no images to choose thresholds on.
 NOT_CHOSEN = (
     "No threshold was chosen: there are no validation rows to choose one on. Sensitivity at a given specificity, and "
-    "the reverse, are read off the ROC curve of these very images: a description, no forecast of what a threshold does."
+    "the reverse, are read off the ROC curve of these same images: they describe them and predict nothing for others."
 )
 
 
@@ -44,14 +44,14 @@ class Assessment:
     Attributes
     ----------
     judged : Predictions
-        The rows that all figures rest on: one split, or all of them where no splits are named.
+        The rows that are evaluated: one split, or all of them where the predictions have no splits.
     metrics : dict, see :func:`skinlesion.evaluation.metrics.evaluate`
     points : {question: {aim: OperatingPoint}}
-        Thresholds chosen on validation, as they do on the judged rows; empty without validation rows.
+        Thresholds chosen on validation, evaluated on the ``judged`` rows; empty without validation rows.
     on_the_curve : {question: {aim: metric}}
         The descriptive stand-in where ``points`` is empty.
     referral : OperatingPoint or None
-        The threshold that the apps use, or the like: what the plain words speak of.
+        The referral threshold.
     curves : {question: DataFrame}
         Decision curves, see :data:`CURVES`; empty for decision scores.
     notes : tuple of str
@@ -66,7 +66,7 @@ class Assessment:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict:
-        """``metrics.json``: the metrics, and beside them what thresholds do, the decision curves and the notes."""
+        """``metrics.json``: the metrics, the thresholds' results, the decision curves and the notes."""
         points = {
             question: {aim: asdict(point) for aim, point in by_aim.items()} for question, by_aim in self.points.items()
         }
@@ -90,18 +90,18 @@ def assess(
     replicates: int = 2000,
     seed: int = 0,
 ) -> Assessment:
-    """Judge one split (all rows where no splits are named); thresholds are chosen on the validation rows alone.
+    """Evaluate one split (all rows where there are no splits); thresholds are chosen on the validation rows alone.
 
     Parameters
     ----------
     everything : Predictions
     split : str
-        With ``"validation"``, no threshold is chosen, for it would be judged by the images that chose it.
+        With ``"validation"``, no threshold is chosen: it would be evaluated on the images that chose it.
     referral_threshold : float
         On the malignant probability, chosen before these images were seen. Where None, the threshold that finds 90% of
         the malignant validation images.
     prevalence : float in (0, 1)
-        Fraction of malignant lesions in the population that the last of :data:`CURVES` speaks of.
+        Fraction of malignant lesions in the population of the last of :data:`CURVES`.
 
     Raises
     ------
@@ -152,19 +152,19 @@ def _curves(
 
 
 def _notes(judged: Predictions, *, chosen_threshold: bool) -> tuple[str, ...]:
-    """What has to be said before any figure is read."""
+    """Limits of the figures, which are shown before them."""
     notes = [*judged.notes]
     if not judged.has_lesions:
         notes.append(
-            "No lesion ids are known: images count as independent, so the intervals are too narrow where lesions have "
-            "several images."
+            "The lesion ids are unknown: images count as independent, so the intervals are too narrow where lesions "
+            "have several images."
         )
     if not chosen_threshold:
         notes.append(NOT_CHOSEN)
     counts = np.bincount(judged.y, minlength=len(judged.labels))
     few = [f"{code} ({n})" for code, n in zip(judged.labels.codes, counts, strict=True) if n < FEW]
     if few:
-        notes.append(f"Fewer than {FEW} images: {', '.join(few)}. Figures of these kinds are little more than a hint.")
+        notes.append(f"Fewer than {FEW} images: {', '.join(few)}. The metrics of these classes are uncertain.")
     tied, official = ties(judged)
     if tied:
         notes.append(
@@ -175,27 +175,31 @@ def _notes(judged: Predictions, *, chosen_threshold: bool) -> tuple[str, ...]:
 
 
 def answer(assessment: Assessment) -> str:
-    """How good, where weakest, and what it would do: one paragraph in plain words."""
+    """Balanced accuracy, melanoma recall, the weakest class and the referral threshold, in one paragraph."""
     judged, metrics = assessment.judged, assessment.metrics
     per_class = metrics["per_class"]
     known = {
         code: per_class[code]["sensitivity"] for code in judged.labels.codes if per_class[code]["sensitivity"]["n"]
     }
     worst = min(known, key=lambda code: known[code]["value"])
-    text = (
-        f"When it has to name one kind, it is right for {describe(metrics['balanced_accuracy'])} of the images, each "
-        "kind counting alike (balanced accuracy, with 95% interval). "
-    )
+    text = f"The balanced accuracy is {describe(metrics['balanced_accuracy'])}, with its 95% interval. "
     if "mel" in known:
-        text += f"It names {describe(known['mel'])} of the melanomas as such. "
+        text += f"Of the melanomas, {describe(known['mel'])} are predicted as melanoma. "
     text += (
-        f"It is weakest on {judged.labels[worst].name.lower()} ({describe(known[worst])}, {known[worst]['n']} images)."
+        f"The weakest class is {judged.labels[worst].name.lower()}, with a recall of {describe(known[worst])} on "
+        f"{known[worst]['n']} images."
     )
     point = assessment.referral
     if point and point.sensitivity["value"] is not None and point.specificity["value"] is not None:
         kind = "probability" if judged.are_probabilities else "score"
         text += (
-            f" Referring from a malignant {kind} of {point.threshold:.3f} on finds {describe(point.sensitivity)} "
-            f"of the malignant images and spares {describe(point.specificity)} of the benign ones."
+            f" Referring from a malignant {kind} of {point.threshold:.3f} has a sensitivity of "
+            f"{describe(point.sensitivity)} and a specificity of {describe(point.specificity)}."
         )
     return text
+
+
+def confident_errors(judged: Predictions, most: int = 12) -> np.ndarray:
+    """Rows of wrong predictions, the largest decision score first: int64 [at most ``most``]."""
+    wrong = np.flatnonzero(judged.predicted != judged.y)
+    return wrong[np.argsort(-judged.scores[wrong, judged.predicted[wrong]])][:most]

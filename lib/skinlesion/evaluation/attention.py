@@ -9,7 +9,7 @@ check of Adebayo et al. 2018, arXiv:1810.03292), which must lose both the aim an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -39,10 +39,54 @@ def maps_of(model, frames: Sequence[np.ndarray]) -> np.ndarray:
     for start in range(0, len(frames), 32):
         found += [answer.map for answer in model.predict(frames[start : start + 32])]
     if not found or any(one is None for one in found):
-        raise DataError(
-            "not run: this network has no activation maps, since it does not end in pooling and one linear layer"
-        )
+        raise DataError("this network has no activation maps: it does not end in pooling and one linear layer")
     return np.stack(found)
+
+
+def measure(
+    model,
+    shuffled: Iterable,
+    frames: Sequence[np.ndarray],
+    image_ids: Sequence[str],
+    y: np.ndarray,
+    lesions: np.ndarray,
+    masks: Mapping[str, str],
+    *,
+    fit: str,
+    crops: int = 1,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Predict the frames that have a lesion mask and compare the activation maps with it; see :func:`judge`.
+
+    Parameters
+    ----------
+    model : Predictor
+    shuffled : iterable of Predictor, the same network with shuffled weights
+    frames : uint8 [H, W, 3] each
+    image_ids, y, lesions : [N], of the frames
+    masks : {image_id: path of its mask}
+    fit, crops : how the network's squares are cut from a frame
+
+    Raises
+    ------
+    DataError
+        Where no frame has a mask, or the network has no activation maps.
+    """
+    rows = [i for i, name in enumerate(image_ids) if name in masks]
+    if not rows:
+        raise DataError("this source has no lesion masks")
+    shown = [frames[i] for i in rows]
+    return judge(
+        maps_of(model, shown),
+        np.stack([fit_mask(images.read(masks[image_ids[i]]), fit, crops) for i in rows]),
+        y[rows],
+        model.manifest.labels.codes,
+        lesions[rows],
+        shuffled=[maps_of(one, shown) for one in shuffled],
+        replicates=replicates,
+        seed=seed,
+    )
 
 
 def fit_mask(mask: np.ndarray, fit: str, crops: int = 1) -> np.ndarray:

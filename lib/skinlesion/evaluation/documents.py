@@ -86,7 +86,7 @@ def write_evaluation(
     )
     run = Run(output)
     pictures = {
-        key: (plots.write(figure, alt, run.figures / f"{key}.png"), alt)
+        key: (plots.write(figure, alt, run.figures / f"{key}.png"), alt, figure.caption)
         for key, (figure, alt) in figures(found).items()
     }
     write_document(
@@ -137,7 +137,7 @@ def compare_files(
     found = comparing.compare(comparing.shared(runs) if shared else runs, replicates)
     run, first = Run(output), next(iter(found.metrics))
     figure, alt = plots.differences(found)
-    picture = plots.write(figure, alt, run.figures / "differences.png"), alt
+    picture = plots.write(figure, alt, run.figures / "differences.png"), alt, figure.caption
     lead = f"{found.n_images:,} images of {found.n_lesions:,} lesions, the same for all runs; 95% intervals."
     marked = (
         f"Minus {first}, each bootstrap replicate drawing the same lesions for all runs. A star: the 95% interval "
@@ -145,8 +145,8 @@ def compare_files(
     )
     write_document(
         run.folder / REPORT, f"Comparison with {first}", lead,
-        [Section("Paired differences", (marked, picture, found.differences_table())),
-         Section("What each run reaches", (found.table(),))],
+        [Section("Paired differences", (marked, picture, (found.differences_table(), f"Differences to {first}"))),
+         Section("Metrics", ((found.table(), "Metrics of each run"),))],
         found.notes,
     )  # fmt: skip
     write_json(run.folder / "comparison.json", found.to_dict())

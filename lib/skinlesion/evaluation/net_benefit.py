@@ -101,7 +101,7 @@ def _rates(probability: np.ndarray, positive: np.ndarray, thresholds: np.ndarray
 
 
 def curve_in_words(curve: pd.DataFrame, threshold: float = 0.05, per: int = 1000) -> str:
-    """What the decision curve says: where the model is worth acting on, and what it is worth at one threshold."""
+    """Where referring by the model is better than both simple rules, and its net benefit at one threshold."""
     better = curve.loc[curve["gain_low"] > 0, "threshold"].to_numpy()
     row = curve.iloc[(curve["threshold"] - threshold).abs().argmin()]
     share = curve.attrs["prevalence"]
@@ -114,8 +114,8 @@ def curve_in_words(curve: pd.DataFrame, threshold: float = 0.05, per: int = 1000
     odds = (1 - row["threshold"]) / row["threshold"]
     interval = "" if pd.isna(row["gain_low"]) else f" ({per * row['gain_low']:.1f} to {per * row['gain_high']:.1f})"
     return (
-        f"Where {share:.1%} of the lesions are positive, acting on the probabilities is better than referring "
-        f"everybody or nobody, beyond chance, {where}. Who would take {odds:.0f} needless referrals to find one refers "
-        f"from {row['threshold']:.0%} on; there the model is worth {per * row['gain']:.1f}{interval} more found "
-        f"lesions, net of needless referrals, in {per:,} than the better of the two."
+        f"Where {share:.1%} of the lesions are positive, referring by the model is significantly better than referring "
+        f"every lesion or none {where}. At a threshold of {row['threshold']:.0%}, which accepts {odds:.0f} needless "
+        f"referrals for one positive lesion, its net benefit is {per * row['gain']:.1f}{interval} per {per:,} lesions "
+        "above the better of the two."
     )

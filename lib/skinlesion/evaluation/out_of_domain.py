@@ -6,6 +6,9 @@ Gimpel 2017, arXiv:1610.02136, and its successors).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -15,6 +18,37 @@ from skinlesion.evaluation.metrics import ranking
 
 KEPT = 0.95
 ALL = "all sets, their mean"
+
+
+def measure(
+    model,
+    frames: Sequence[np.ndarray],
+    lesions: np.ndarray,
+    foreign: Mapping[str, Any],
+    *,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:
+    """Score images of the domain and out-of-distribution images with a Predictor, and compare the scores.
+
+    Parameters
+    ----------
+    frames : uint8 [H, W, 3] each, of the domain
+    lesions : [N], lesion ids of ``frames``
+    foreign : {set: object with ``frames`` and ``sources``}, as ``not_dermatoscopic.foreign_sets`` returns them
+
+    Returns
+    -------
+    table of :func:`detection`; scores of the domain, float64 [N]; scores of every set, {set: float64 [M]}
+    """
+    inside = _domain_scores(model, frames)
+    outside = {name: _domain_scores(model, one.frames) for name, one in foreign.items()}
+    by_source = {name: (outside[name], np.array(one.sources)) for name, one in foreign.items()}
+    return detection(inside, lesions, by_source, replicates=replicates, seed=seed), inside, outside
+
+
+def _domain_scores(model, frames: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array([one.domain_score for one in model.predict(frames)])
 
 
 def detection(

@@ -1,6 +1,6 @@
-"""In company: what others report on HAM10000 and ISIC 2018 Task 3, and what of it may be compared with what.
+"""Published results on HAM10000 and ISIC 2018 Task 3, and which of them can be compared.
 
-Values are as their authors give them; sources are named so that they can be checked.
+Values are as their authors give them, with the sources to check them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Published:
     who, method : str
     metric : str, value : float
     images : str
-        What it was measured on, and how that was parted from the training images.
-    learned_from : str
+        What it was measured on, and how those images were separated from the training images.
+    trained_on : str
     source : str
         DOI or address.
-    mind : str
+    caution : str
         Why it is not simply better or worse than another figure here.
     """
 
@@ -32,9 +32,9 @@ class Published:
     metric: str
     value: float
     images: str
-    learned_from: str
+    trained_on: str
     source: str
-    mind: str
+    caution: str
 
 
 PUBLISHED = (
@@ -42,29 +42,29 @@ PUBLISHED = (
         "MetaOptima, winner of ISIC 2018 Task 3", "average of its ten best networks", "balanced accuracy", 0.885,
         "the official ISIC 2018 Task 3 test set (1,511 images that count)", "HAM10000 and large outside data",
         "https://challenge.isic-archive.com/landing/2018/47; https://www.dermengine.com/blog/metaoptima-awarded-isic-2018-challenge",
-        "Other people's training images: what HAM10000 alone allows is lower.",
+        "Trained on more images than HAM10000 has.",
     ),
     Published(
         "Yan et al. 2025, PanDerm", "linear probe on a frozen ViT-L", "balanced accuracy", 0.797,
         "a cleaned split of HAM10000 by lesion", "2 million skin images without labels, then HAM10000",
         "https://doi.org/10.1038/s41591-025-03747-y; https://arxiv.org/abs/2410.15038",
-        "Another split, another test part: of the same kind as a split by lesion here, not the same images.",
+        "Another split: by lesion, as here, but with other test images.",
     ),
     Published(
         "Yang et al. 2023, MedMNIST v2", "ResNet-18 at 224 px", "accuracy", 0.754,
         "DermaMNIST's test split", "DermaMNIST's training split",
         "https://doi.org/10.1038/s41597-022-01721-8",
-        "That split puts images of one lesion on both sides (Abhishek et al., https://arxiv.org/abs/2401.14497), so it "
-        "flatters; and plain accuracy rewards calling everything a nevus.",
+        "That split puts images of one lesion on both sides (Abhishek et al., https://arxiv.org/abs/2401.14497), so "
+        "the result is too high; and a model that always predicts nevus has a high accuracy.",
     ),
     Published(
         "Tschandl et al. 2020, readers alone", "physicians and other raters", "accuracy", 0.636,
         "a reader study on images of the same seven kinds", "their profession",
         "https://doi.org/10.1038/s41591-020-0942-0",
-        "A selection of cases with a class mix of its own: neither accuracy nor balanced accuracy on a test set.",
+        "Selected cases with another class mix than any test set.",
     ),
     Published(
-        "Tschandl et al. 2020, readers with AI support", "the same raters, shown a network's probabilities", "accuracy",
+        "Tschandl et al. 2020, readers with AI support", "the same raters, with a network's probabilities", "accuracy",
         0.770, "the same reader study", "their profession, and a ResNet-34 trained on HAM10000",
         "https://doi.org/10.1038/s41591-020-0942-0",
         "The gain of 13 points was largest for the least experienced; a misleading network misled experts as well.",
@@ -72,12 +72,11 @@ PUBLISHED = (
 )  # fmt: skip
 
 CAUTION = (
-    "Do not read this table as a ranking. Two figures can be compared only where they share the test images, the "
-    "metric and what was allowed for training; here that holds for the two rows of the reader study and for no "
-    "others. A figure from a split of HAM10000 by lesion, as this project's own, is none on the official test set. "
-    "One from a split by image has seen its test lesions in training and says little about new ones. Accuracy is "
-    "not balanced accuracy: two thirds of the images are nevi. With the official test set at hand, skinlesion "
-    "evaluate --official measures what the first row measures."
+    "Do not read this table as a ranking. Two figures can be compared only if they share the test images, the metric "
+    "and the training data; here only the two rows of the reader study do. A split of HAM10000 by lesion, as in this "
+    "project, is not the official test set. With a split by image, test lesions are also in training. Accuracy is not "
+    "balanced accuracy: two thirds of the images are nevi. With the official test set, skinlesion evaluate --official "
+    "measures what the first row measures."
 )
 
 
@@ -90,8 +89,8 @@ def published_table() -> pd.DataFrame:
                 "metric": one.metric,
                 "value": f"{one.value:.3f}",
                 "measured on": one.images,
-                "learned from": one.learned_from,
-                "mind": one.mind,
+                "trained on": one.trained_on,
+                "caution": one.caution,
                 "source": one.source,
             }
             for one in PUBLISHED

@@ -179,6 +179,16 @@ def _balanced_accuracy(changed: Predicted, y: np.ndarray, resamples: Resamples) 
     return confusion_metrics(confusion)["balanced_accuracy"]
 
 
+def in_words(table: pd.DataFrame) -> str:
+    """The most harmful corruption of severity 3, in one sentence of Markdown."""
+    worst = weakest(table).iloc[0]
+    return (
+        f"{worst['n_images']:,} images. At severity 3 **{worst['kind']}** is the most harmful corruption: "
+        f"{worst['relative']:.0%} ({worst['relative_low']:.0%} to {worst['relative_high']:.0%}) of the balanced "
+        "accuracy on uncorrupted images remains."
+    )
+
+
 def weakest(table: pd.DataFrame, severity: int = 3) -> pd.DataFrame:
     """The corruptions of one severity, the most harmful first."""
     kinds = table["kind"].isin(list(CORRUPTIONS)) & (table["severity"] == severity)

@@ -1,4 +1,4 @@
-"""The report on predictions: the answer first, details behind; tables for people as DataFrames."""
+"""What reports say of an assessment: a summary, tables for people as DataFrames, and the sections of a page."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OVERALL
 from skinlesion.evaluation.net_benefit import curve_in_words
 from skinlesion.evaluation.operating import AIMS, QUESTIONS, OperatingPoint, in_plain_words
 from skinlesion.evaluation.published import CAUTION, published_table
+from skinlesion.evaluation.subgroup_gaps import gaps_in_brief, p_value
 from skinlesion.report.document import Section
 
 _COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "average_precision")
 
 _FIXED = (
-    "Every threshold was chosen on the validation rows and is reported here on other lesions. The intervals say how "
-    "well these images tell what this threshold does."
+    "Every threshold was chosen on the validation rows and is evaluated here on other lesions. The intervals include "
+    "the sampling error of these images, not that of the choice."
 )
 _CURVE = (
-    "A decision curve weighs found lesions against needless referrals: who refers from a probability of 5% on would "
-    "take 19 needless referrals to find one. Acting on a model pays where its line is above referring all and none."
+    "A decision curve weighs true positives against false positives: a threshold of 5% accepts 19 needless referrals "
+    "for one malignant lesion. A model is useful where its line is above referring every lesion and referring none."
 )
 
 
 def overall_table(metrics: dict) -> pd.DataFrame:
-    """The metrics of the whole, one a row."""
-    return pd.DataFrame({"value (95% interval)": {NAMES[name]: describe(metrics[name]) for name in OVERALL}})
+    """The metrics of all images, one a row."""
+    values = {NAMES[name]: describe(metrics[name]) for name in OVERALL}
+    return pd.DataFrame({"value (95% interval)": values}).rename_axis("metric")
 
 
 def class_table(metrics: dict) -> pd.DataFrame:
@@ -38,11 +40,11 @@ def class_table(metrics: dict) -> pd.DataFrame:
             code: {"images": f"{values['sensitivity']['n']:,}"} | {NAMES[m]: describe(values[m], 2) for m in _COLUMNS}
             for code, values in metrics["per_class"].items()
         }
-    ).T
+    ).T.rename_axis("class")
 
 
 def operating_table(points: dict[str, dict[str, OperatingPoint]]) -> pd.DataFrame:
-    """What every chosen threshold does, one threshold a row."""
+    """The results of every chosen threshold, one threshold a row."""
     return pd.DataFrame(
         {
             f"{QUESTIONS[question]}: {aim}": {"threshold": f"{point.threshold:.4f}"}
@@ -50,11 +52,11 @@ def operating_table(points: dict[str, dict[str, OperatingPoint]]) -> pd.DataFram
             for question, by_aim in points.items()
             for aim, point in by_aim.items()
         }
-    ).T
+    ).T.rename_axis("question: aim on validation")
 
 
 def curve_table(on_the_curve: dict[str, dict[str, dict]]) -> pd.DataFrame:
-    """Where the ROC curve passes, one question a column."""
+    """Points on the ROC curve, one question a column."""
     other = {"sensitivity": "Specificity", "specificity": "Sensitivity"}
     return pd.DataFrame(
         {
@@ -64,36 +66,109 @@ def curve_table(on_the_curve: dict[str, dict[str, dict]]) -> pd.DataFrame:
             }
             for question, by_aim in on_the_curve.items()
         }
-    )
+    ).rename_axis("point on the ROC curve")
+
+
+def subgroup_table(by_group: pd.DataFrame) -> pd.DataFrame:
+    """Sensitivity and specificity of the referral and AUROC of malignant against benign, one subgroup and metric a row.
+
+    Parameters
+    ----------
+    by_group : DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`
+    """
+    names = {"sensitivity": "sensitivity", "specificity": "specificity", "malignant_auroc": "AUROC"}
+    shown = by_group[by_group["metric"].isin(names) & by_group["value"].notna()]
+    gaps = {
+        words: ["too few images" if pd.isna(gap) else f"{gap:+.3f}" for gap in shown[column]]
+        for words, column in (("gap to the others", "gap"), ("expected from the mix", "gap_by_mix"))
+    }
+    return pd.DataFrame(
+        {
+            "group": shown["attribute"] + ": " + shown["group"],
+            "metric": shown["metric"].map(names),
+            "lesions": shown["lesions"],
+            "value": [describe(row) for row in shown.to_dict("records")],
+            **gaps,
+            "p, corrected": ["" if pd.isna(p) else p_value(p) for p in shown["p"]],
+        }
+    ).set_index("group")
 
 
 def words(assessment: Assessment, prevalence: float) -> list[str]:
-    """The referral threshold's confusion in plain words, at the images' own share of malignant ones and at another."""
+    """Confusions at the referral threshold, in plain words: at the images' own prevalence and at another."""
     if assessment.referral is None:
         return []
     own = float(assessment.judged.is_malignant.mean())
     try:
         return [
             f"Where {share:.1%} are malignant, {where}: {in_plain_words(assessment.referral, share)}"
-            for share, where in ((own, "as among these images"), (prevalence, "as in the population asked about"))
+            for share, where in ((own, "as among these images"), (prevalence, "as set by the prevalence"))
         ]
-    except DataError:  # only malignant or only benign images: there is no confusion to tell of
+    except DataError:  # only malignant or only benign images
         return []
 
 
-def figures(assessment: Assessment) -> dict[str, tuple]:
-    """Every figure with its text alternative, by file name."""
+def curves_in_words(assessment: Assessment) -> str:
+    """Every decision curve in a sentence or two, as a Markdown list."""
+    return "\n".join(f"- {CURVES[question]}. {curve_in_words(c)}" for question, c in assessment.curves.items())
+
+
+def summary(assessment: Assessment, by_group: pd.DataFrame, covered: pd.DataFrame, prevalence: float) -> str:
+    """The evaluation in a few points, as a Markdown list.
+
+    Parameters
+    ----------
+    by_group : DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`
+    covered : DataFrame of :func:`skinlesion.evaluation.selective.coverage_curve`
+    prevalence : float, see :func:`words`
+    """
+    metrics, labels = assessment.metrics, assessment.judged.labels
+    recall = {code: metrics["per_class"][code]["sensitivity"] for code in labels.codes}
+    worst = min((code for code in recall if recall[code]["n"]), key=lambda code: recall[code]["value"])
+    half = covered.iloc[(covered["coverage"] - 0.5).abs().argmin()]
+    points = [
+        f"**Balanced accuracy {describe(metrics['balanced_accuracy'])}**, macro AUROC "
+        f"{describe(metrics['macro_auroc'])}, on {metrics['n_images']:,} test images of "
+        f"{metrics['n_lesions']:,} lesions.",
+        f"**Recall** of melanoma {describe(recall['mel'])}; lowest for {labels[worst].name.lower()}, "
+        f"{describe(recall[worst])}.",
+        *_referral(assessment, prevalence),
+        f"**Subgroups:** {gaps_in_brief(by_group)}",
+        f"**Uncertain cases:** {half['risk']:.1%} ({half['risk_low']:.1%} to {half['risk_high']:.1%}) of the labels "
+        f"are wrong in the most certain half of the images, {1 - metrics['accuracy']['value']:.1%} in all.",
+        *assessment.notes,
+    ]
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _referral(assessment: Assessment, prevalence: float) -> list[str]:
+    point = assessment.referral
+    if point is None or point.sensitivity["value"] is None or point.specificity["value"] is None:
+        return []
+    malignant = round(1000 * prevalence)
+    found = round(malignant * point.sensitivity["value"])
+    needless = round((1000 - malignant) * (1 - point.specificity["value"]))
+    return [
+        f"**Referral** from a malignant probability of {point.threshold:.3f}: sensitivity "
+        f"{describe(point.sensitivity)}, specificity {describe(point.specificity)}. Of 1,000 lesions, {malignant:,} of "
+        f"them malignant, it refers {found:,} malignant and {needless:,} benign ones."
+    ]
+
+
+def class_figures(assessment: Assessment) -> dict[str, tuple]:
+    """Confusions, metrics by class and curves: figures with their text alternatives, by file name."""
     judged, metrics = assessment.judged, assessment.metrics
-    drawn = {
+    return {
         "confusion_matrix": plots.confusion_matrix(judged),
         "by_class": plots.metric_forest(metrics, judged.labels),
         "roc_curves": plots.roc_curves(judged, metrics),
         "precision_recall_curves": plots.precision_recall_curves(judged, metrics),
     }
-    if judged.are_probabilities:
-        p, y = judged.probabilities, judged.y
-        drawn["reliability"] = plots.reliability_diagram({"As predicted": p}, y, {"As predicted": metrics["ece"]})
-        drawn["class_reliability"] = plots.class_reliability(p, y, judged.labels)
+
+
+def threshold_figures(assessment: Assessment) -> dict[str, tuple]:
+    """Thresholds and decision curves, where there are any, by file name."""
+    drawn = {}
     if assessment.points:
         drawn["operating_points"] = plots.operating_points(assessment.points)
     if assessment.curves:
@@ -101,32 +176,41 @@ def figures(assessment: Assessment) -> dict[str, tuple]:
     return drawn
 
 
-def sections(assessment: Assessment, pictures: dict[str, tuple[bytes, str]], prevalence: float) -> list[Section]:
+def figures(assessment: Assessment) -> dict[str, tuple]:
+    """Every figure with its text alternative, by file name."""
+    judged, drawn = assessment.judged, class_figures(assessment)
+    if judged.are_probabilities:
+        p, y, ece = judged.probabilities, judged.y, assessment.metrics["ece"]
+        drawn["reliability"] = plots.reliability_diagram({"As predicted": p}, y, {"As predicted": ece})
+        drawn["class_reliability"] = plots.class_reliability(p, y, judged.labels)
+    return drawn | threshold_figures(assessment)
+
+
+def sections(assessment: Assessment, pictures: dict[str, tuple[bytes, str, str]], prevalence: float) -> list[Section]:
     """The report's sections.
 
     Parameters
     ----------
-    pictures : {name: (PNG, text alternative)} of :func:`figures`
+    pictures : {name: (PNG, text alternative, caption)} of :func:`figures`
     prevalence : float, of malignant lesions, for the plain words
     """
     metrics, show = assessment.metrics, lambda *names: tuple(pictures[n] for n in names if n in pictures)
+    overall, by_class = (overall_table(metrics), "Metrics of all images"), (class_table(metrics), "Metrics by class")
     found = [
-        Section("The answer", (answer(assessment), *words(assessment, prevalence), overall_table(metrics))),
-        Section(
-            "By kind", (class_table(metrics), *show("by_class", "confusion_matrix", "roc_curves",
-                                                    "precision_recall_curves")),
-        ),
-    ]  # fmt: skip
+        Section("Summary", (answer(assessment), *words(assessment, prevalence), overall)),
+        Section("Classes", (by_class, *show("by_class", "confusion_matrix", "roc_curves", "precision_recall_curves"))),
+    ]
     if assessment.judged.are_probabilities:
-        told = "; ".join(f"{NAMES[name]} {describe(metrics[name])}" for name in CALIBRATION)
-        shown = show("reliability", "class_reliability")
-        found.append(Section("Do the probabilities mean what they say?", (told, *shown)))
+        values = "; ".join(f"{NAMES[name]} {describe(metrics[name])}" for name in CALIBRATION)
+        found.append(Section("Calibration", (values, *show("reliability", "class_reliability"))))
     if assessment.points:
-        found.append(Section("Thresholds", (_FIXED, operating_table(assessment.points), *show("operating_points"))))
+        points = operating_table(assessment.points), "Thresholds chosen on validation"
+        found.append(Section("Thresholds", (_FIXED, points, *show("operating_points"))))
     elif assessment.on_the_curve:
-        found.append(Section("Where the ROC curve passes", (NOT_CHOSEN, curve_table(assessment.on_the_curve))))
+        points = curve_table(assessment.on_the_curve), "Points on the ROC curve"
+        found.append(Section("ROC curve", (NOT_CHOSEN, points)))
     if assessment.curves:
         curves = [f"{CURVES[question]}. {curve_in_words(curve)}" for question, curve in assessment.curves.items()]
-        found.append(Section("Is acting on it worth it?", (_CURVE, *show("decision_curves"), *curves)))
-    found.append(Section("In company", (CAUTION, published_table())))
+        found.append(Section("Usefulness of referring by the model", (_CURVE, *show("decision_curves"), *curves)))
+    found.append(Section("Published results", (CAUTION, (published_table(), "Results by other authors"))))
     return found

@@ -10,6 +10,7 @@ import pandas as pd
 
 from skinlesion.core.runs import write_text
 from skinlesion.report.page import environment, page_parts
+from skinlesion.report.tables import readable, table_html
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Section:
     ----------
     title : str
     parts : tuple
-        In order: str, a paragraph; DataFrame, a table with its index as row headings; (bytes, str), a PNG with its text
-        alternative.
+        In order: str, a paragraph; (DataFrame, caption), a table with its index as row headings; (bytes, text
+        alternative, caption), a PNG.
     """
 
     title: str
@@ -41,11 +42,12 @@ def write_document(
     write_text(path, page)
 
 
-def _part(part: str | pd.DataFrame | tuple[bytes, str]) -> dict:
+def _part(part: str | tuple) -> dict:
     if isinstance(part, str):
         return {"kind": "text", "text": part}
-    if isinstance(part, pd.DataFrame):
-        rows = [(str(name), [str(value) for value in row]) for name, row in zip(part.index, part.values, strict=True)]
-        return {"kind": "table", "columns": list(map(str, part.columns)), "rows": rows}
-    png, alt = part
-    return {"kind": "figure", "source": f"data:image/png;base64,{base64.b64encode(png).decode()}", "alt": alt}
+    if isinstance(part[0], pd.DataFrame):
+        frame, caption = part
+        return {"kind": "table", "html": readable(table_html(frame, caption), caption)}
+    png, alt, caption = part
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return {"kind": "figure", "source": source, "alt": alt, "caption": caption}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import itertools
 import re
 from functools import lru_cache
 from pathlib import Path
 
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import write_text
+from skinlesion.report import tables
 
 TEMPLATE = Path(__file__).parent / "template"
 SIZE_LIMIT = 5 * 2**20  # bytes that a page should stay under
@@ -54,8 +56,10 @@ def render_notebook(
     except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
         raise SkinLesionError(f"{source} is not a readable notebook ({type(error).__name__})") from None
     failed = _tidy(notebook)
+    _summary_first(notebook)
     cells, _ = _exporter().from_notebook_node(notebook)
     cells, headings = _number_headings(cells)
+    cells = _name_tables(cells)
     title = next((text for level, _, text in headings if level == 1), source.stem)
     page = environment().get_template("report.html.j2").render(
         title=title, name=source.stem, run=run, links=links or {}, banner=banner, notice=notice, failed=failed,
@@ -88,21 +92,7 @@ def environment():
     """The Jinja environment of the pages around the cells; what goes into them is escaped."""
     import jinja2
 
-    made = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True)
-    made.filters["keep_interval"] = keep_interval
-    return made
-
-
-def keep_interval(text: str) -> str:
-    """``0.74 (0.69 to 0.79)`` as HTML that breaks before the bracket, if anywhere; other text is escaped."""
-    from markupsafe import Markup, escape
-
-    return Markup(_interval(str(escape(text))))
-
-
-def _interval(cell: str) -> str:
-    """The same for text that is HTML already."""
-    return re.sub(r"^(\S+) (\(\S+ to \S+\).*)$", r'\1 <span class="together">\2</span>', cell)
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True)
 
 
 @lru_cache(maxsize=1)
@@ -127,18 +117,20 @@ def _exporter():
 
     exporter = HTMLExporter(template_name=TEMPLATE.name, extra_template_basedirs=[str(TEMPLATE.parent)])
     exporter.log.setLevel("ERROR")  # a figure without a description gets one that says so
-    exporter.register_filter("scrollable", _scrollable)
     exporter.register_filter("plural", lambda count, word: f"{count} {word}" if count == 1 else f"{count} {word}s")
     return exporter
 
 
-def _scrollable(rich: str) -> str:
-    """Tables in boxes that scroll sideways, by keyboard too, without the styles that pandas brings along."""
-    rich = re.sub(r"<style scoped>.*?</style>", "", rich, flags=re.DOTALL)
-    rich = rich.replace('<table border="1" class="dataframe">', '<table class="dataframe">')
-    rich = re.sub(r"<td>([^<>]* \([^<>]* to [^<>]*)</td>", lambda cell: f"<td>{_interval(cell[1])}</td>", rich)
-    opening = r'<div class="scroll" role="region" aria-label="Table" tabindex="0">\1'
-    return re.sub(r"(<table\b)", opening, rich).replace("</table>", "</table></div>")
+def _summary_first(notebook) -> None:
+    """Move the cell tagged ``summary`` below the question, with the heading above it, if it has something to show."""
+    cells = notebook.cells
+    at = next((i for i, cell in enumerate(cells) if "summary" in cell.metadata.get("tags", [])), 0)
+    if at < 2 or not cells[at].get("outputs") or any(output.output_type == "error" for output in cells[at].outputs):
+        return
+    start = at - 1 if cells[at - 1].source.startswith("## ") else at
+    moved = cells[start : at + 1]
+    del cells[start : at + 1]
+    cells[1:1] = moved
 
 
 def _tidy(notebook) -> bool:
@@ -160,12 +152,23 @@ def _tidy(notebook) -> bool:
         for output in merged:
             if output.output_type == "stream":
                 output.text = _as_it_ended(output.text)
+        _join_captions(merged)
         cell.outputs = [o for o in merged if o.output_type != "stream" or o.text.strip()]
         if "raises-exception" not in cell.metadata.get("tags", []):
             last = next((o for o in cell.outputs if o.output_type == "error"), last)
     if last is not None:
         last["ended_run"] = True
     return last is not None
+
+
+def _join_captions(outputs: list) -> None:
+    """Give every figure the caption that is shown as text after it (see ``plots.show``), and drop that text."""
+    for before, output in itertools.pairwise(outputs.copy()):
+        caption = output.get("metadata", {}).get("caption")
+        kind = next((kind for kind in before.get("data", {}) if kind.startswith("image/")), None)
+        if caption and kind:
+            before.metadata.setdefault(kind, {})["caption"] = caption
+            outputs.remove(output)
 
 
 def _as_it_ended(text: str) -> str:
@@ -188,3 +191,23 @@ def _number_headings(cells: str) -> tuple[str, list[tuple[int, str, str]]]:
         return f'<h{level} id="{name}">{text}{anchor}</h{level}>'
 
     return _HEADING.sub(replace, cells), found
+
+
+_TABLE = re.compile(r'<h[1-6] id="[^"]*">(?P<heading>.*?)</h[1-6]>|<table\b.*?</table>', re.DOTALL)
+
+
+def _name_tables(cells: str) -> str:
+    """Make every table readable and name it by its caption or the heading above; no name occurs twice."""
+    heading, taken = "Table", set()
+
+    def replace(match: re.Match) -> str:
+        nonlocal heading
+        if match["heading"] is not None:
+            heading = html.unescape(re.sub(r"<a .*?</a>|<[^>]+>", "", match["heading"]))
+            return match[0]
+        name = tables.caption_of(match[0]) or heading
+        name = next(n for n in (name, *(f"{name} ({i})" for i in range(2, 999))) if n not in taken)
+        taken.add(name)
+        return tables.readable(match[0], name)
+
+    return _TABLE.sub(replace, re.sub(r"<style scoped[^>]*>.*?</style>", "", cells, flags=re.DOTALL))

@@ -1,4 +1,4 @@
-"""Figures with one look: every function returns the figure and a text that says what it shows.
+"""Figures with one look: every function returns the figure and its text alternative.
 
 ``plots.show(*plots.confusion_matrix(…), save=run.figures / "confusion_matrix.png")``
 """
@@ -9,6 +9,7 @@ from skinlesion.evaluation.plots.data import (
     class_counts,
     color_scatter,
     color_swatches,
+    frame_fitting,
     histograms,
     image_grid,
     stacked_bars,
@@ -19,19 +20,28 @@ from skinlesion.evaluation.plots.robustness import (
     corruption_curves,
     coverage_curves,
     movement_curves,
+    robustness_figures,
 )
 from skinlesion.evaluation.plots.scores import (
     confusion_matrix,
     forest,
+    labelled_images,
     metric_forest,
     precision_recall_curves,
     reliability_diagram,
     roc_curves,
 )
-from skinlesion.evaluation.plots.style import new_figure, png, show, styled, write
+from skinlesion.evaluation.plots.style import new_figure, png, show, show_all, show_table, styled, write
 from skinlesion.evaluation.plots.subgroups import skin_tone_histogram, subgroup_forest
 from skinlesion.evaluation.plots.training import training_curves
-from skinlesion.evaluation.plots.trust import domain_detection, domain_scores, map_aim, map_gallery
+from skinlesion.evaluation.plots.trust import (
+    domain_detection,
+    domain_figures,
+    domain_scores,
+    map_aim,
+    map_figures,
+    map_gallery,
+)
 
 __all__ = [
     "balancing",
@@ -46,13 +56,17 @@ __all__ = [
     "decision_curve",
     "differences",
     "domain_detection",
+    "domain_figures",
     "domain_scores",
     "external_figure",
     "forest",
+    "frame_fitting",
     "histograms",
     "image_grid",
+    "labelled_images",
     "leakage_figure",
     "map_aim",
+    "map_figures",
     "map_gallery",
     "metric_forest",
     "movement_curves",
@@ -61,8 +75,11 @@ __all__ = [
     "png",
     "precision_recall_curves",
     "reliability_diagram",
+    "robustness_figures",
     "roc_curves",
     "show",
+    "show_all",
+    "show_table",
     "skin_tone_histogram",
     "stacked_bars",
     "styled",

@@ -6,7 +6,6 @@ import textwrap
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.taxonomy import LabelSet
@@ -15,14 +14,27 @@ from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.compare import COMPARED, LESS_IS_BETTER, Comparison, title
 from skinlesion.evaluation.net_benefit import curve_in_words
 from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint
-from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, class_name, new_figure, outlined, styled
+from skinlesion.evaluation.plots.style import (
+    ACCENT,
+    CONTRAST,
+    INK,
+    MUTED,
+    Chart,
+    class_name,
+    new_figure,
+    outlined,
+    styled,
+)
 
 _PER = 1000  # lesions that net benefit is counted for
 _MEASURES = ("sensitivity", "specificity")
 
 
-@styled
-def decision_curve(curves: dict[str, pd.DataFrame], heading: str = "Decision curve") -> tuple[Figure, str]:
+@styled(
+    "Net benefit of referring by the model, of referring every lesion and of referring none, by threshold. The "
+    "model is useful where its line is above both others."
+)
+def decision_curve(curves: dict[str, pd.DataFrame], heading: str = "Decision curve") -> tuple[Chart, str]:
     """Net benefit by threshold probability against referring all or none, one panel a curve.
 
     Parameters
@@ -35,26 +47,29 @@ def decision_curve(curves: dict[str, pd.DataFrame], heading: str = "Decision cur
         if curve["low"].notna().all():
             axis.fill_between(x, _PER * curve["low"], _PER * curve["high"], color=ACCENT, alpha=0.2, linewidth=0,
                               label="95% interval")  # fmt: skip
-        axis.plot(x, _PER * curve["net_benefit"], color=ACCENT, label="by the model")
+        axis.plot(x, _PER * curve["net_benefit"], color=ACCENT, label="refer by the model")
         axis.plot(x, _PER * curve["refer_all"], color=CONTRAST, linestyle="--", label="refer all")
         axis.axhline(0, color=INK, linestyle=":", linewidth=1.2, label="refer none")
         top = _PER * curve[["refer_all", "net_benefit", "high"]].max().max()
         axis.set(
             title=f"{textwrap.fill(name, 26)}\n{curve.attrs['prevalence']:.1%} positive, n = {curve.attrs['n']:,}",
-            xlabel="Referred from this\nprobability on (%)",
+            xlabel="Referral threshold\n(probability, %)",
             ylim=(-0.25 * top, 1.12 * top),
             xlim=(0, x.max()),
         )
-    axes[0, 0].set_ylabel(f"Net benefit (found lesions per {_PER:,},\nless needless referrals)")
+    axes[0, 0].set_ylabel(f"Net benefit (true positives per {_PER:,}\nlesions, less weighted false positives)")
     axes[0, 0].legend(loc="upper right")
     figure.suptitle(heading)
     return figure, f"{heading}. " + " ".join(f"{name}: {curve_in_words(curve)}" for name, curve in curves.items())
 
 
-@styled
+@styled(
+    "Sensitivity and specificity at each threshold, with 95% intervals; a black line marks the aim on "
+    "validation. An interval that misses its line shows a threshold that does not transfer."
+)
 def operating_points(
-    points: dict[str, dict[str, OperatingPoint]], heading: str = "Thresholds chosen on validation, judged on test"
-) -> tuple[Figure, str]:
+    points: dict[str, dict[str, OperatingPoint]], heading: str = "Thresholds chosen on validation, evaluated on test"
+) -> tuple[Chart, str]:
     """Sensitivity and specificity at every threshold with intervals, one panel a question.
 
     Parameters
@@ -67,11 +82,11 @@ def operating_points(
         for row, (aim, point) in enumerate(by_aim.items()):
             measure, wanted = aim.split()
             axis.plot(float(wanted), row, "|", color=INK, markersize=20, markeredgewidth=1.6, zorder=1,
-                      label="aimed at" if row == 0 else None)  # fmt: skip
+                      label="aim on validation" if row == 0 else None)  # fmt: skip
             for name, color, lift, shape in (("sensitivity", CONTRAST, -0.13, "o"), ("specificity", ACCENT, 0.13, "s")):
                 _interval(axis, getattr(point, name), row + lift, color, shape, name if row == 0 else None)
             told.append(
-                f"{QUESTIONS[question]}, {measure} {wanted} aimed at: "
+                f"{QUESTIONS[question]}, aim {measure} {wanted}: "
                 + ", ".join(f"{name} {describe(getattr(point, name), 2)}" for name in _MEASURES)
             )
         axis.set_yticks(range(len(by_aim)), by_aim)
@@ -83,8 +98,11 @@ def operating_points(
     return figure, f"{heading}. {'; '.join(told)}."
 
 
-@styled
-def differences(comparison: Comparison, heading: str = "Paired differences") -> tuple[Figure, str]:
+@styled(
+    "Difference of each run to the first one, with 95% intervals over the same lesions. Where an interval "
+    "includes 0, the difference is not significant."
+)
+def differences(comparison: Comparison, heading: str = "Paired differences") -> tuple[Chart, str]:
     """Every run minus the first one with intervals, one panel a metric."""
     first, *others = comparison.metrics
     shown = [m for m in COMPARED if any(comparison.differences[run][m]["value"] is not None for run in others)]
@@ -96,7 +114,7 @@ def differences(comparison: Comparison, heading: str = "Paired differences") -> 
             _interval(axis, comparison.differences[run][metric], row, ACCENT, "o", None)
         axis.axvline(0, color=INK, linewidth=1, linestyle="--", zorder=1)
         less = metric in LESS_IS_BETTER
-        axis.set(title=title(metric), xlabel="less is better" if less else "more is better")
+        axis.set(title=title(metric), xlabel="lower is better" if less else "higher is better")
         axis.set_ylim(len(others) - 0.5, -0.5)
         axis.set_yticks(range(len(others)), others)
         axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -111,11 +129,17 @@ def differences(comparison: Comparison, heading: str = "Paired differences") -> 
     return figure, f"{heading} to {first} with 95% interval. {told}."
 
 
-@styled
+@styled(
+    "Observed fraction of each class by its predicted probability, in bins of equal size. Points below the "
+    "diagonal are probabilities that are too high."
+)
 def class_reliability(
-    probabilities: np.ndarray, y: np.ndarray, labels: LabelSet, heading: str = "Reliability of each class's probability"
-) -> tuple[Figure, str]:
-    """Claimed probability of every class against how often it came true, in bins of equal mass, one panel a class.
+    probabilities: np.ndarray,
+    y: np.ndarray,
+    labels: LabelSet,
+    heading: str = "Reliability of the probabilities by class",
+) -> tuple[Chart, str]:
+    """Predicted probability of every class against its observed fraction, in bins of equal size, one panel a class.
 
     Parameters
     ----------
@@ -132,13 +156,13 @@ def class_reliability(
         axis.plot(table["confidence"], table["accuracy"], "o-", color=diagnosis.color, markersize=4,
                   path_effects=outlined())  # fmt: skip
         axis.set(title=class_name(diagnosis, 24), xlim=(0, 1), ylim=(0, 1.02))
-        told.append(f"{diagnosis.code} claimed {probabilities[:, i].mean():.3f}, true {(y == i).mean():.3f}")
+        told.append(f"{diagnosis.code} predicted {probabilities[:, i].mean():.3f}, observed {(y == i).mean():.3f}")
     for axis in list(axes.flat)[len(labels) :]:
         axis.set_visible(False)
-    figure.supxlabel("Claimed probability (mean of the bin)", fontsize=10)
-    figure.supylabel("Came true (fraction)", fontsize=10)
+    figure.supxlabel("Predicted probability (mean of the bin)", fontsize=10)
+    figure.supylabel("Observed fraction", fontsize=10)
     figure.suptitle(heading)
-    return figure, f"{heading}, 15 bins of equal mass. Mean over all images: {'; '.join(told)}."
+    return figure, f"{heading}, 15 bins of equal size. Mean over all images: {'; '.join(told)}."
 
 
 def _interval(axis, metric: dict, row: float, color: str, shape: str, label: str | None) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from skinlesion.core import images as pictures
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.plots.style import (
@@ -15,6 +15,7 @@ from skinlesion.evaluation.plots.style import (
     INK,
     MUTED,
     REMAINDER,
+    Chart,
     class_name,
     new_figure,
     share_legend,
@@ -24,10 +25,10 @@ from skinlesion.evaluation.plots.style import (
 _GROUPS = ((ACCENT, None), ("#BFDDF0", "//"), ("#F5C9A8", ".."))  # fill and hatch
 
 
-@styled
+@styled("Number and share of each class. Compare the longest bar with the shortest: that is the imbalance.")
 def class_counts(
     counts: dict[str, np.ndarray], labels: LabelSet, title: str, xlabel: str = "Number", log: bool = False
-) -> tuple[Figure, str]:
+) -> tuple[Chart, str]:
     """Bars of counts by class, numbers written on them; up to three groups side by side.
 
     Parameters
@@ -64,11 +65,14 @@ def class_counts(
     return figure, f"{title}. {_count_text(counts, labels)}"
 
 
-@styled
+@styled(
+    "Number of samples of each class in one epoch, before (dotted) and after balancing (bar). Equal bars give "
+    "every class the same weight in training."
+)
 def balancing(
     before: np.ndarray, after: dict[str, np.ndarray], labels: LabelSet, title: str = "Balancing", xlabel: str = "Images"
-) -> tuple[Figure, str]:
-    """What every strategy makes of the class counts: before as an outline, after as a bar, one panel a strategy.
+) -> tuple[Chart, str]:
+    """Class counts before balancing (outline) and after (bar), one panel a strategy.
 
     Parameters
     ----------
@@ -99,10 +103,13 @@ def balancing(
     return figure, f"{title}. {_count_text({'before': before} | after, labels)}"
 
 
-@styled
+@styled(
+    "Distribution within each class, as a histogram and as a box with quartiles. A shift between classes is "
+    "information that a model may use."
+)
 def histograms(
     values: np.ndarray, y: np.ndarray, labels: LabelSet, title: str, xlabel: str, step: float
-) -> tuple[Figure, str]:
+) -> tuple[Chart, str]:
     """Distribution of one number by class: a histogram a class on a common axis, and boxes side by side.
 
     Parameters
@@ -111,7 +118,7 @@ def histograms(
     y : int [N]
     xlabel : str, with the unit
     step : float
-        Width of a bar, each around a multiple of it: values are often told in such steps, as ages are in fives.
+        Width of a bar, each around a multiple of it: values are often given in such steps, as ages are in fives.
     """
     known = np.isfinite(values)
     edges = step * (np.arange(np.round(values[known].min() / step), np.round(values[known].max() / step) + 2) - 0.5)
@@ -152,10 +159,12 @@ def _boxes(axis, groups: list[np.ndarray], labels: LabelSet) -> None:
     _class_axis(axis, labels, short=True)
 
 
-@styled
+@styled(
+    "Composition of each class. Bars that differ between classes show what a model could use instead of the lesion."
+)
 def stacked_bars(
     table: pd.DataFrame, labels: LabelSet, title: str, legend: str, xlabel: str = "Fraction of the class's images"
-) -> tuple[Figure, str]:
+) -> tuple[Chart, str]:
     """Composition of every class; beyond nine categories the rarest are put together as "other", unknown comes last.
 
     Parameters
@@ -193,7 +202,7 @@ def stacked_bars(
     return figure, f"{title}, {xlabel.lower()}. {told}."
 
 
-@styled
+@styled("")
 def image_grid(
     images: list[np.ndarray],
     titles: list[str],
@@ -202,7 +211,7 @@ def image_grid(
     alt: str,
     colors: list[str] | None = None,
     width: float = 9.0,
-) -> tuple[Figure, str]:
+) -> tuple[Chart, str]:
     """Images in a grid, row by row.
 
     Parameters
@@ -235,10 +244,13 @@ def image_grid(
     return figure, alt
 
 
-@styled
+@styled(
+    "Mean colours of 60 images of each class, from dark to light. Rows that look alike cannot be separated by "
+    "colour alone."
+)
 def color_swatches(
     colors: np.ndarray, y: np.ndarray, labels: LabelSet, title: str = "Mean colour by class", per_class: int = 60
-) -> tuple[Figure, str]:
+) -> tuple[Chart, str]:
     """A row of mean colours a class, dark to light: the images at evenly spaced ranks of brightness.
 
     Parameters
@@ -266,10 +278,13 @@ def color_swatches(
     return figure, f"{title}; mean red/green/blue of each class (0 to 255): {', '.join(told)}."
 
 
-@styled
+@styled(
+    "One point per image, and the mean of each class as a large symbol. Overlapping clouds cannot be separated by"
+    " these two numbers."
+)
 def color_scatter(
     x: np.ndarray, values: np.ndarray, y: np.ndarray, labels: LabelSet, title: str, xlabel: str, ylabel: str
-) -> tuple[Figure, str]:
+) -> tuple[Chart, str]:
     """Two numbers of every image as a cloud, the mean of every class on top.
 
     Parameters
@@ -305,3 +320,30 @@ def _count_text(counts: dict[str, np.ndarray], labels: LabelSet) -> str:
         f"{group}: " + ", ".join(f"{code} {n:,.0f}" for code, n in zip(labels.codes, values, strict=True)) + "."
         for group, values in counts.items()
     )
+
+
+@styled(
+    "Four images: the whole frame, fitted by squash, by center_crop, and as in this run. Check what each "
+    "way distorts or cuts off."
+)
+def frame_fitting(frames: list[np.ndarray], codes: list[str], size: int, fit: str, crops: int = 1) -> tuple[Chart, str]:
+    """The ways to make a square of a frame, side by side, an image a row.
+
+    Parameters
+    ----------
+    frames : uint8 [H, W, 3] each
+    codes : class of each
+    size, fit, crops : of the run, as in its configuration
+    """
+    shown, titles = [], []
+    for frame, code in zip(frames, codes, strict=True):
+        whole = np.full((128, 171, 3), 255, np.uint8)
+        shrink = min(whole.shape[0] / frame.shape[0], whole.shape[1] / frame.shape[1])
+        small = pictures.resize(frame, (round(frame.shape[0] * shrink), round(frame.shape[1] * shrink)))
+        whole[: small.shape[0], : small.shape[1]] = small
+        squares = [pictures.fit(frame, 128, way) for way in ("squash", "center_crop")]
+        shown += [whole, *squares, *pictures.fit_squares(frame, size, fit, crops)]
+        own = [f"this run: {fit}, {size} px", "second crop"][:crops]
+        titles += [f"{code}: whole frame", "squash", "center_crop", *own]
+    alt = f"{len(frames)} images, each as the whole frame, squashed, as the centre square, and fitted as in this run."
+    return image_grid(shown, titles, columns=3 + crops, title="Frame fitting", alt=alt)

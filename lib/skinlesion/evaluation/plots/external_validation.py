@@ -1,24 +1,26 @@
-"""Elsewhere and the leak meter: figures of what a model does on other images, and of what a careless split claims."""
+"""Figures of external validation, and of the inflation by leakage."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.metrics import threshold_counts
 from skinlesion.evaluation.plots.scores import forest
-from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, new_figure, styled
+from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, Chart, new_figure, styled
 from skinlesion.evaluation.predictions import Predictions
 
 BINS = 10
 
 
-@styled
-def external_figure(predictions: Predictions, metrics: dict[str, dict], threshold: float) -> tuple[Figure, str]:
-    """ROC curve of malignant against benign with the model's own threshold, and its probability against what came true.
+@styled(
+    "Left: ROC curve on external images with the model's referral threshold. Right: observed fraction of "
+    "malignant images by predicted probability. Points below the diagonal are probabilities that are too high."
+)
+def external_figure(predictions: Predictions, metrics: dict[str, dict], threshold: float) -> tuple[Chart, str]:
+    """ROC curve of malignant against benign with the referral threshold, and reliability of the malignant probability.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ def external_figure(predictions: Predictions, metrics: dict[str, dict], threshol
         curve.errorbar(
             x, y,
             xerr=_arms(metrics["specificity"]), yerr=_arms(metrics["sensitivity"])[::-1],
-            fmt="D", color=CONTRAST, markeredgecolor=INK, capsize=3, label=f"the model's threshold, {threshold:.3f}",
+            fmt="D", color=CONTRAST, markeredgecolor=INK, capsize=3, label=f"referral threshold {threshold:.3f}",
         )  # fmt: skip
         curve.legend(loc="lower right")
     curve.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2)
@@ -45,13 +47,14 @@ def external_figure(predictions: Predictions, metrics: dict[str, dict], threshol
     table = reliability(score, malignant, BINS)
     calibrated.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2, label="perfect calibration")
     calibrated.plot(table["confidence"], table["accuracy"], "o-", color=ACCENT, label=f"observed, {BINS} bins")
-    calibrated.axvline(threshold, color=CONTRAST, linewidth=1.2, linestyle="--", label="the model's threshold")
-    calibrated.set(title=f"Probability of malignancy\nerror {describe(metrics['malignant_ece'])}",
-                   xlabel="Predicted", ylabel="Fraction malignant", xlim=(0, 1), ylim=(0, 1.02))  # fmt: skip
+    calibrated.axvline(threshold, color=CONTRAST, linewidth=1.2, linestyle="--", label="referral threshold")
+    calibrated.set(title=f"Probability of malignancy\nECE {describe(metrics['malignant_ece'])}",
+                   xlabel="Predicted probability", ylabel="Fraction malignant",
+                   xlim=(0, 1), ylim=(0, 1.02))  # fmt: skip
     calibrated.legend(loc="best")
-    figure.suptitle("On images of another place")
+    figure.suptitle("Performance on external images")
     return figure, (
-        f"ROC curve with AUROC {describe(metrics['malignant_auroc'])}; at the model's threshold sensitivity "
+        f"ROC curve with AUROC {describe(metrics['malignant_auroc'])}; at the referral threshold sensitivity "
         f"{describe(metrics['sensitivity'])} and specificity {describe(metrics['specificity'])}. Mean predicted "
         f"probability of malignancy {describe(metrics['predicted'])}, malignant {describe(metrics['observed'])}."
     )
@@ -64,13 +67,17 @@ def _arms(metric: dict) -> np.ndarray:
     return np.array([[metric["high"] - metric["value"]], [metric["value"] - metric["low"]]])
 
 
-def leakage_figure(table: pd.DataFrame, metric: str = "balanced_accuracy") -> tuple[Figure, str]:
-    """The same recipe's metric under each way to split (see ``evaluation.leak.read_leak``)."""
+@styled(
+    "The same recipe, evaluated with three ways to split the data. The last row is the most careful split; what the "
+    "first row reaches above it is inflation by leakage."
+)
+def leakage_figure(table: pd.DataFrame, metric: str = "balanced_accuracy") -> tuple[Chart, str]:
+    """The same recipe's metric by each way to split the data (see ``evaluation.leak.read_leak``)."""
     rows = {}
     for line in table.itertuples():
         value, low, high = (getattr(line, metric + end) for end in ("", "_low", "_high"))
-        rows[f"{line.title}\n({line.leaked:.1%} of images have a relative in training)"] = {
+        rows[f"{line.title}\n({line.leaked:.1%} of images share a lesion with training)"] = {
             "value": value, "low": low, "high": high, "n": line.n_images,
         }  # fmt: skip
     colors = (CONTRAST,) + (ACCENT,) * (len(rows) - 1)
-    return forest(rows, "The same recipe, split in three ways", metric.replace("_", " ").capitalize(), colors)
+    return forest(rows, "One recipe, three ways to split the data", metric.replace("_", " ").capitalize(), colors)

@@ -1,20 +1,24 @@
-"""How answers hold: corruptions, movements and leaving out what the model is unsure of."""
+"""Robustness of the predictions: corruptions, movements, and deferring uncertain images."""
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS
-from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, new_figure, styled
+from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, Chart, new_figure, styled
 
 _COLUMNS = 4
 
 
-@styled
-def corruption_curves(table: pd.DataFrame, title: str = "Worse images: balanced accuracy relative to clean"):
-    """A panel a corruption: balanced accuracy relative to clean, and the share that is still called in domain.
+@styled(
+    "Balanced accuracy relative to uncorrupted images, and the fraction of images that counts as in domain, by "
+    "severity. Where the first line falls and the second does not, the model fails without notice."
+)
+def corruption_curves(table: pd.DataFrame, title: str = "Balanced accuracy on corrupted images"):
+    """A panel a corruption: balanced accuracy relative to clean images, and the fraction that counts as in domain.
 
     Parameters
     ----------
@@ -22,9 +26,9 @@ def corruption_curves(table: pd.DataFrame, title: str = "Worse images: balanced 
 
     Returns
     -------
-    Figure, str
+    Chart, str
     """
-    lines = {"relative": "balanced accuracy, relative to clean", "in_domain": "images called in domain, fraction"}
+    lines = {"relative": "balanced accuracy, relative to clean images", "in_domain": "fraction of images in domain"}
     figure, clean, last = _panels(table, title, lines, top=1.25)
     told = [f"{kind} {row['relative']:.2f} ({row['relative_low']:.2f} to {row['relative_high']:.2f})"
             for kind, row in last.items()]  # fmt: skip
@@ -34,23 +38,23 @@ def corruption_curves(table: pd.DataFrame, title: str = "Worse images: balanced 
     )
 
 
-@styled
-def corruption_calibration(table: pd.DataFrame, title: str = "Worse images: does it still know how sure to be?"):
+@styled("Mean confidence and accuracy by severity. Where confidence stays above accuracy, the model is overconfident.")
+def corruption_calibration(table: pd.DataFrame, title: str = "Confidence and accuracy on corrupted images"):
     """A panel a corruption: the mean of the largest probability, and how often that class is the true one.
 
-    Parameters and answer as of :func:`corruption_curves`.
+    Parameters and result as of :func:`corruption_curves`.
     """
-    lines = {"accuracy": "right, fraction", "confidence": "how sure it is, mean largest probability"}
+    lines = {"accuracy": "accuracy", "confidence": "confidence (mean largest probability)"}
     figure, clean, last = _panels(table, title, lines, top=1.0)
 
     def words(row) -> str:
         return (
-            f"{row['confidence']:.2f} sure, {row['accuracy']:.2f} right, calibration error {row['ece']:.3f} "
+            f"confidence {row['confidence']:.2f}, accuracy {row['accuracy']:.2f}, calibration error {row['ece']:.3f} "
             f"({row['ece_low']:.3f} to {row['ece_high']:.3f})"
         )
 
     told = [f"{kind} {words(row)}" for kind, row in last.items()]
-    return figure, f"{title} Clean {words(clean)}. At severity {int(table['severity'].max())}: {'; '.join(told)}."
+    return figure, f"{title}. Clean: {words(clean)}. At severity {int(table['severity'].max())}: {'; '.join(told)}."
 
 
 def _panels(table: pd.DataFrame, title: str, lines: dict[str, str], top: float):
@@ -66,7 +70,7 @@ def _panels(table: pd.DataFrame, title: str, lines: dict[str, str], top: float):
             _curve(axis, curve, measure, color, label, line)
         axis.axhline(1, color=INK, linewidth=1, linestyle=":")
         axis.set(title=kind, xticks=range(6), ylim=(0, top))
-        axis.set_xlabel(f"severity ({CORRUPTIONS[kind].about})", fontsize=8)
+        axis.set_xlabel(textwrap.fill(f"severity ({CORRUPTIONS[kind].about})", 30), fontsize=8)
         last[kind] = curve.iloc[-1]
     for axis in list(axes.flat)[len(kinds) :]:
         axis.set_visible(False)
@@ -77,8 +81,11 @@ def _panels(table: pd.DataFrame, title: str, lines: dict[str, str], top: float):
     return figure, clean.iloc[0], last
 
 
-@styled
-def movement_curves(table: pd.DataFrame, title: str = "Held differently: does the answer stay?") -> tuple[Figure, str]:
+@styled(
+    "Fraction of images that keep their label, and the mean change of a probability, by size of the movement. A "
+    "stable model keeps the first line near 1 and the second near 0."
+)
+def movement_curves(table: pd.DataFrame, title: str = "Stability under rotation and shift") -> tuple[Chart, str]:
     """Fraction of images that keep their label, and the mean largest change of a probability, under movements."""
     kinds = [kind for kind in MOVEMENTS if kind in set(table["kind"])]
     figure, axes = new_figure(4.6 * len(kinds) + 0.8, 3.9, 1, len(kinds), sharey=True)
@@ -87,21 +94,33 @@ def movement_curves(table: pd.DataFrame, title: str = "Held differently: does th
         curve = table[table["kind"] == kind]
         _curve(axis, curve, "same_label", ACCENT, "same label, fraction of images", "-", x="level")
         _curve(axis, curve, "mean_change", CONTRAST, "largest change of a probability, mean", "--", x="level")
-        axis.set(title=kind, xlabel=MOVEMENTS[kind].about, ylim=(0, 1.02))
+        axis.set(title=kind, xlabel=f"{kind} ({MOVEMENTS[kind].about})", ylim=(0, 1.02))
         told += [
             f"{kind} by {row['level']:g} {MOVEMENTS[kind].about}: {row['same_label']:.2f} keep their label, "
-            f"probabilities move by {row['mean_change']:.3f}"
+            f"probabilities change by {row['mean_change']:.3f}"
             for _, row in curve.iterrows()
         ]
     axes[0, 0].set_ylabel("fraction, or probability")
     figure.suptitle(title)
     _legend_below(figure, axes[0, 0])
-    return figure, f"{title} {'; '.join(told)}."
+    return figure, f"{title}: {'; '.join(told)}."
 
 
-@styled
-def coverage_curves(curves: dict[str, pd.DataFrame], title: str = "Answering only what it is surest of"):
-    """Balanced accuracy, risk and the malignant that are left over, against coverage; a colour a kind of confidence.
+def robustness_figures(table: pd.DataFrame) -> dict[str, tuple[Chart, str]]:
+    """All figures of :func:`skinlesion.evaluation.robustness.measure`'s table, by file name."""
+    return {
+        "corruptions": corruption_curves(table),
+        "corruption_calibration": corruption_calibration(table),
+        "movements": movement_curves(table),
+    }
+
+
+@styled(
+    "Results on the images that are not deferred, by their share (coverage), with 95% intervals. From left to "
+    "right, more of the least certain images are deferred."
+)
+def coverage_curves(curves: dict[str, pd.DataFrame], title: str = "Results when the least certain images are deferred"):
+    """Balanced accuracy, risk and the malignant images not deferred, against coverage; a colour a kind of confidence.
 
     Parameters
     ----------
@@ -109,12 +128,12 @@ def coverage_curves(curves: dict[str, pd.DataFrame], title: str = "Answering onl
 
     Returns
     -------
-    Figure, str
+    Chart, str
     """
     panels = (
         ("balanced_accuracy", "Balanced accuracy", "mean over the classes that still occur"),
-        ("risk", "Risk", "fraction of answered images with a wrong label"),
-        ("malignant_answered", "Malignant images answered", "fraction of all malignant images"),
+        ("risk", "Risk", "wrong labels, fraction of images not deferred"),
+        ("malignant_answered", "Malignant images not deferred", "fraction of all malignant images"),
     )
     figure, axes = new_figure(11.0, 4.2, 1, 3, sharex=True)
     for axis, (measure, name, label) in zip(axes.flat, panels, strict=True):
@@ -122,7 +141,7 @@ def coverage_curves(curves: dict[str, pd.DataFrame], title: str = "Answering onl
             curves.items(), (ACCENT, CONTRAST, MUTED), ("-", "--", "-."), strict=False
         ):
             _curve(axis, curve, measure, color, about, line, x="coverage")
-        axis.set(title=name, xlabel="coverage (fraction of images answered)", xlim=(1.02, 0))
+        axis.set(title=name, xlabel="coverage (fraction of images not deferred)", xlim=(1.02, 0))
         axis.set_ylabel(label, fontsize=9)
     axes[0, 2].axline((1, 1), slope=1, color=INK, linewidth=1, linestyle=":")
     figure.suptitle(title)
@@ -134,7 +153,7 @@ def coverage_curves(curves: dict[str, pd.DataFrame], title: str = "Answering onl
             f"by {about}: all images, risk {curve.iloc[0]['risk']:.2f} and balanced accuracy "
             f"{curve.iloc[0]['balanced_accuracy']:.2f}; at a coverage of {half['coverage']:.2f}, "
             f"risk {half['risk']:.2f}, balanced accuracy {half['balanced_accuracy']:.2f} over "
-            f"{half['classes']:.0f} classes, {half['malignant_answered']:.2f} of the malignant answered"
+            f"{half['classes']:.0f} classes, {half['malignant_answered']:.2f} of the malignant images not deferred"
         )
     return figure, f"{title}. {'; '.join(told)}."
 
@@ -146,5 +165,5 @@ def _curve(axis, table: pd.DataFrame, measure: str, color: str, label: str, line
         axis.fill_between(table[x], low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def _legend_below(figure: Figure, axis) -> None:
+def _legend_below(figure: Chart, axis) -> None:
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -1,19 +1,20 @@
-"""Figures of the evaluation: what is confused with what, ranking, calibration, intervals."""
+"""Figures of the evaluation: confusions, ranking, calibration, intervals."""
 
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.calibration import expected_calibration_error, reliability, top_label
 from skinlesion.evaluation.metrics import NAMES, ratio, threshold_counts
+from skinlesion.evaluation.plots.data import image_grid
 from skinlesion.evaluation.plots.style import (
     ACCENT,
     INK,
     LINES,
     MUTED,
+    Chart,
     class_name,
     new_figure,
     outlined,
@@ -23,8 +24,11 @@ from skinlesion.evaluation.plots.style import (
 from skinlesion.evaluation.predictions import Predictions
 
 
-@styled
-def confusion_matrix(predictions: Predictions, title: str = "Confusion matrix") -> tuple[Figure, str]:
+@styled(
+    "Images by true class (row) and predicted class (column). Correct predictions are on the diagonal; the "
+    "strongest colours beside it are the commonest confusions."
+)
+def confusion_matrix(predictions: Predictions, title: str = "Confusion matrix") -> tuple[Chart, str]:
     """Images by true and predicted class: counts, and the fraction of each row beside them."""
     labels, k = predictions.labels, len(predictions.labels)
     counts = np.bincount(predictions.y * k + predictions.predicted, minlength=k * k).reshape(k, k)
@@ -47,15 +51,38 @@ def confusion_matrix(predictions: Predictions, title: str = "Confusion matrix") 
         axis.tick_params(length=0)
     axes[0, 0].set_ylabel("True class")
     recalls = ", ".join(f"{code} {rows[i, i]:.2f}" for i, code in enumerate(labels.codes) if np.isfinite(rows[i, i]))
-    return figure, f"{title} of {len(predictions):,} images. Fraction of each true class that is recognised: {recalls}."
+    return figure, f"{title} of {len(predictions):,} images. Recall by class: {recalls}."
 
 
-@styled
+@styled("Images with their true class (frame colour) and predicted class. Look for what the wrong label could rest on.")
+def labelled_images(
+    images: list[np.ndarray], predictions: Predictions, title: str = "Most confident errors"
+) -> tuple[Chart, str]:
+    """Images with true and predicted class above each, four in a row.
+
+    Parameters
+    ----------
+    images : uint8 [H, W, 3] each
+    predictions : Predictions of these images, in their order
+    """
+    codes = predictions.labels.codes
+    texts = [
+        f"{codes[true]}, predicted {codes[label]}"
+        for true, label in zip(predictions.y, predictions.predicted, strict=True)
+    ]
+    colors = [predictions.labels.colors[true] for true in predictions.y]
+    return image_grid(images, texts, 4, title, f"{title}, true and predicted class: {'; '.join(texts)}.", colors)
+
+
+@styled(
+    "Sensitivity against false positive rate of each class's probability. A curve near the upper left corner "
+    "ranks its class well; the dotted diagonal is chance."
+)
 def roc_curves(predictions: Predictions, metrics: dict, title: str = "ROC curves, one class against the rest"):
     """ROC curve of every class that occurs, with AUROC and interval from ``metrics`` (see ``metrics.evaluate``)."""
     figure, axes = new_figure(7.9, 5.0)
     axis = axes[0, 0]
-    axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="chance  0.50")
+    axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="chance, 0.50")
     for curve, found, false, n, negatives in _curves(predictions):
         x, y = np.append(0, false) / negatives, np.append(0, found) / n
         axis.plot(x, y, label=_curve_label(curve, metrics, "auroc"), **_curve_look(curve))
@@ -63,10 +90,13 @@ def roc_curves(predictions: Predictions, metrics: dict, title: str = "ROC curves
     return _finish_curves(figure, axis, predictions, metrics, "auroc", title)
 
 
-@styled
+@styled(
+    "Precision against recall of each class's probability. Rare classes start lower: precision depends on how "
+    "common a class is."
+)
 def precision_recall_curves(
     predictions: Predictions, metrics: dict, title: str = "Precision-recall curves, one class against the rest"
-) -> tuple[Figure, str]:
+) -> tuple[Chart, str]:
     """Precision against recall of every class that occurs, with average precision and interval from ``metrics``."""
     figure, axes = new_figure(7.9, 5.0)
     axis = axes[0, 0]
@@ -103,11 +133,14 @@ def _finish_curves(figure, axis, predictions: Predictions, metrics: dict, name: 
     return figure, f"{title}. {NAMES[name]} with 95% interval: {told}."
 
 
-@styled
+@styled(
+    "Accuracy by confidence (top) and the distribution of confidence (bottom). Points below the diagonal are "
+    "overconfident."
+)
 def reliability_diagram(
     probabilities: dict[str, np.ndarray], y: np.ndarray, ece: dict[str, dict] | None = None
-) -> tuple[Figure, str]:
-    """Accuracy against confidence in bins of equal mass, one panel a set of probabilities, confidences below.
+) -> tuple[Chart, str]:
+    """Accuracy against confidence in bins of equal size, one panel a set of probabilities, confidences below.
 
     Parameters
     ----------
@@ -146,14 +179,14 @@ def reliability_diagram(
     return figure, f"Reliability diagram, accuracy against confidence. {'; '.join(told)}."
 
 
-@styled
+@styled("Value and 95% interval in each row. Intervals that overlap strongly give no reason to prefer one row.")
 def forest(
     rows: dict[str, dict],
     title: str,
     xlabel: str,
     colors: tuple[str, ...] | None = None,
     reference: float | None = None,
-) -> tuple[Figure, str]:
+) -> tuple[Chart, str]:
     """Point and 95% interval of one metric a row, e.g. paired differences with ``reference=0``.
 
     Parameters
@@ -173,10 +206,13 @@ def forest(
     return figure, f"{title}, value with 95% interval: {told}."
 
 
-@styled
+@styled("Value and 95% interval of each metric by class. Wide intervals belong to classes with few images.")
 def metric_forest(
-    metrics: dict, labels: LabelSet, names: tuple[str, ...] = ("sensitivity", "ppv", "auroc"), title: str = "By class"
-) -> tuple[Figure, str]:
+    metrics: dict,
+    labels: LabelSet,
+    names: tuple[str, ...] = ("sensitivity", "ppv", "auroc"),
+    title: str = "Metrics by class",
+) -> tuple[Chart, str]:
     """Per-class metrics (see ``metrics.evaluate``) as points with intervals, a panel a metric."""
     figure, axes = new_figure(1.9 + 2.7 * len(names), 0.5 * len(labels) + 1.6, 1, len(names), sharey=True)
     by_class = metrics["per_class"]

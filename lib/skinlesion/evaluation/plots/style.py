@@ -1,4 +1,4 @@
-"""The look of every figure, and the one way in which figures reach a notebook or a file."""
+"""The look of every figure, and the one way in which figures and tables reach a notebook or a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+import pandas as pd
 from matplotlib import patheffects, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,12 +18,14 @@ from PIL import Image
 
 from skinlesion.core.runs import atomic, write_text
 from skinlesion.core.taxonomy import Diagnosis
+from skinlesion.report.tables import table_html
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
 P = ParamSpec("P")
-DPI = 110  # 9 inches fill a report's column, and a chart stays below 100 KB
+DPI = 110  # CSS pixels an inch: 9 inches fill a report's column
+SCALE = 2  # image pixels a CSS pixel: sharp on phones and when enlarged
 INK = "#222222"
 MUTED = "#6B6B6B"
 ACCENT = "#0072B2"
@@ -67,20 +70,31 @@ STYLE: dict[RcKeyType, Any] = {
 }
 
 
-def styled(plot: Callable[P, tuple[Figure, str]]) -> Callable[P, tuple[Figure, str]]:
-    """Make a function that returns (figure, text) draw in the house style."""
+class Chart(Figure):
+    """A figure with a caption: what is plotted, then what to see."""
 
-    @wraps(plot)
-    def draw(*args: P.args, **kwargs: P.kwargs) -> tuple[Figure, str]:
-        with rc_context(STYLE):
-            return plot(*args, **kwargs)
+    caption = ""
 
-    return draw
+
+def styled(caption: str) -> Callable[[Callable[P, tuple[Chart, str]]], Callable[P, tuple[Chart, str]]]:
+    """Make a function that returns (figure, text alternative) draw in the house style, with this caption."""
+
+    def decorate(plot: Callable[P, tuple[Chart, str]]) -> Callable[P, tuple[Chart, str]]:
+        @wraps(plot)
+        def draw(*args: P.args, **kwargs: P.kwargs) -> tuple[Chart, str]:
+            with rc_context(STYLE):
+                figure, alt = plot(*args, **kwargs)
+            figure.caption = caption
+            return figure, alt
+
+        return draw
+
+    return decorate
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid):
-    """A figure (inches) and its axes, an array [rows, columns]. It belongs to no global state: nothing to close."""
-    figure = Figure(figsize=(width, height))
+    """A chart (inches) and its axes, an array [rows, columns]. It belongs to no global state: nothing to close."""
+    figure = Chart(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **grid)
 
@@ -89,7 +103,7 @@ def png(figure: Figure) -> bytes:
     """The figure as PNG, the same bytes every time; a chart in 256 colours, a third of the size; photographs in all."""
     buffer = io.BytesIO()
     with rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=SCALE * DPI, metadata={"Software": None})
     small = io.BytesIO()
     with Image.open(buffer) as image:
         drawn = image.convert("RGB")
@@ -108,16 +122,51 @@ def write(figure: Figure, alt: str, path: str | Path) -> bytes:
     return data
 
 
-def show(figure: Figure, alt: str, save: str | Path | None = None) -> None:
-    """Show a figure in a notebook with its text alternative, and write both to ``save`` (a ``.png``) if given."""
+def show(figure: Chart, alt: str, save: str | Path | None = None, caption: str = "") -> None:
+    """Show a figure in a notebook with its text alternative and caption.
+
+    Parameters
+    ----------
+    save : a ``.png``, optional
+        Where the picture goes, too, and its text alternative beside it.
+    caption : str
+        Instead of the figure's own.
+    """
     from IPython.display import display
 
-    data = png(figure) if save is None else write(figure, alt, save)
+    kind, data = _for_a_page(png(figure) if save is None else write(figure, alt, save))
+    width, height = (round(inches * DPI) for inches in figure.get_size_inches())
     display(
-        {"image/png": base64.b64encode(data).decode("ascii"), "text/plain": alt},
+        {kind: base64.b64encode(data).decode("ascii"), "text/plain": alt},
         raw=True,
-        metadata={"image/png": {"alt": alt}},
+        metadata={kind: {"alt": alt, "width": width, "height": height}},
     )
+    if caption := caption or figure.caption:
+        display({"text/markdown": f"*{caption}*", "text/plain": caption}, raw=True, metadata={"caption": caption})
+
+
+def show_all(figures: dict[str, tuple[Chart, str]], folder: str | Path) -> None:
+    """Show figures one after the other, and save each in ``folder`` under its name."""
+    for name, (figure, alt) in figures.items():
+        show(figure, alt, save=Path(folder) / f"{name}.png")
+
+
+def show_table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
+    """Show a table in a notebook with its caption; see :func:`skinlesion.report.tables.table_html`."""
+    from IPython.display import display
+
+    text = f"{caption}\n{frame.to_string()}"
+    display({"text/html": table_html(frame, caption, digits), "text/plain": text}, raw=True)
+
+
+def _for_a_page(data: bytes) -> tuple[str, bytes]:
+    """A chart as it is, photographs as JPEG, a tenth of the size: a page should stay below 5 MB."""
+    with Image.open(io.BytesIO(data)) as image:
+        if image.mode == "P":
+            return "image/png", data
+        small = io.BytesIO()
+        image.save(small, "JPEG", quality=88)
+        return "image/jpeg", small.getvalue()
 
 
 def class_name(diagnosis: Diagnosis, width: int = 26) -> str:
@@ -130,6 +179,6 @@ def outlined(width: float = 1.8) -> list:
     return [patheffects.withStroke(linewidth=width + 0.8, foreground="#444444")]
 
 
-def share_legend(figure: Figure, axis, **options) -> None:
+def share_legend(figure: Chart, axis, **options) -> None:
     """One legend to the right of all panels."""
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", **options)

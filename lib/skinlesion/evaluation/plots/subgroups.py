@@ -1,13 +1,12 @@
-"""Who the model works for: figures of ``subgroups.by_subgroup`` and of the skin tone that its groups rest on."""
+"""Performance by subgroup, and the estimated skin tone that some subgroups are made of."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from skinlesion.evaluation.bootstrap import describe
-from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, new_figure, outlined, styled
+from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, Chart, new_figure, outlined, styled
 from skinlesion.evaluation.subgroup_metrics import NAMES
 
 SIGNIFICANT = 0.05
@@ -21,14 +20,17 @@ _SHORT = {
 }
 
 
-@styled
+@styled(
+    "Value and 95% interval in each subgroup. A diamond marks a gap to the other groups that neither chance nor "
+    "the mix of diagnoses explains (p < 0.05)."
+)
 def subgroup_forest(
     table: pd.DataFrame, names: tuple[str, ...] = ("sensitivity", "specificity", "malignant_auroc")
-) -> tuple[Figure, str]:
+) -> tuple[Chart, str]:
     """Metrics with 95% intervals of every group, a panel a metric, groups below their attribute's name.
 
-    A gap that is beyond chance and beyond the mix of cases (p < 0.05, corrected for all gaps) is drawn as a diamond in
-    another colour; where a group is too small there is no point but a word.
+    A gap that neither chance nor the mix of diagnoses explains (p < 0.05, corrected for all gaps) is drawn as a diamond
+    in another colour; a group that is too small is marked so.
 
     Parameters
     ----------
@@ -49,8 +51,8 @@ def subgroup_forest(
     for label, (_, is_title) in zip(axes[0, 0].get_yticklabels(), ticks, strict=True):
         label.set_fontweight("bold" if is_title else "normal")
     axes[0, 0].set_ylim(len(ticks) - 0.5, -0.6)
-    figure.suptitle("Who it works for")
-    figure.supxlabel("diamond: a gap to the others beyond chance and beyond the mix of cases, p < 0.05", fontsize=9)
+    figure.suptitle("Performance by subgroup")
+    figure.supxlabel("diamond: gap that neither chance nor the mix of diagnoses explains, p < 0.05", fontsize=9)
     return figure, "Metrics by group with 95% interval. " + _told(table, names)
 
 
@@ -84,16 +86,19 @@ def _told(table: pd.DataFrame, names: tuple[str, ...]) -> str:
         by_metric = lines.set_index("metric")
         values = [
             f"{NAMES[name]} {'too few' if pd.isna(by_metric['value'][name]) else describe(by_metric.loc[name], 2)}"
-            + (" (apart from the others)" if by_metric["p"][name] < SIGNIFICANT else "")
+            + (" (significant gap)" if by_metric["p"][name] < SIGNIFICANT else "")
             for name in names
         ]
         told.append(f"{attribute} {group}: {', '.join(values)}")
     return "; ".join(told) + "."
 
 
-@styled
-def skin_tone_histogram(angles: np.ndarray, groups: dict[str, float], error: float | None = None) -> tuple[Figure, str]:
-    """How the typology angles spread, with the ends of the groups, and the estimate's own error as a bar.
+@styled(
+    "Distribution of the typology angle (low: dark, high: light skin), with the limits of the groups. The bar "
+    "shows the error of one estimate: groups that are narrower than it overlap."
+)
+def skin_tone_histogram(angles: np.ndarray, groups: dict[str, float], error: float | None = None) -> tuple[Chart, str]:
+    """Distribution of the typology angles, with the limits of the groups and the error of one estimate.
 
     Parameters
     ----------
@@ -116,8 +121,9 @@ def skin_tone_histogram(angles: np.ndarray, groups: dict[str, float], error: flo
         axis.text((low + min(high, 130)) / 2, top * 1.02, name, ha="left", va="bottom", fontsize=8, rotation=40)
     if error is not None and np.isfinite(error):
         axis.errorbar(-60, top * 0.6, xerr=error, color=CONTRAST, capsize=4)
-        axis.text(-60, top * 0.66, "error of one image", ha="center", fontsize=8)
+        axis.text(-60, top * 0.66, "error of one estimate", ha="center", fontsize=8)
     axis.set(xlabel="Individual typology angle (degrees), estimated from the image's border", ylabel="Images")
+    figure.suptitle("Estimated skin tone")
     shares = {
         name: float(((known > low) & (known <= (high if high < 180 else np.inf))).mean()) if len(known) else 0.0
         for name, low, high in zip(groups, [*lowers[:-1], -np.inf], uppers, strict=True)

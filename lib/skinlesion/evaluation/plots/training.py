@@ -1,25 +1,27 @@
-"""How a training went."""
+"""The course of a training."""
 
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, new_figure, styled
+from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, Chart, new_figure, styled
 
 _PANELS = (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy"), ("balanced_accuracy", "Balanced accuracy"))
 
 
-@styled
-def training_curves(history: pd.DataFrame, chosen_epoch: int, title: str = "Training") -> tuple[Figure, str]:
+@styled(
+    "Loss, accuracy, balanced accuracy and learning rate by epoch; the dotted line marks the selected epoch. A "
+    "validation loss that rises while the training loss falls shows overfitting."
+)
+def training_curves(history: pd.DataFrame, chosen_epoch: int, title: str = "Training curves") -> tuple[Chart, str]:
     """Loss, accuracy, balanced accuracy and learning rate by epoch.
 
     Parameters
     ----------
     history : DataFrame with epoch, train_loss, val_loss, train_accuracy, val_accuracy, val_balanced_accuracy,
         learning_rate; train_balanced_accuracy may be absent
-    chosen_epoch : int, the epoch whose weights were kept
+    chosen_epoch : int, the epoch whose weights are used
     """
     figure, axes = new_figure(9.4, 6.2, 2, 2, sharex=True)
     epochs = history["epoch"]
@@ -39,7 +41,7 @@ def training_curves(history: pd.DataFrame, chosen_epoch: int, title: str = "Trai
         title="Learning rate", ylabel="step size", yscale="log" if (history["learning_rate"] > 0).all() else "linear"
     )
     for axis in axes.flat:
-        axis.axvline(chosen_epoch, color=INK, linewidth=1, linestyle=":", label=f"kept: epoch {chosen_epoch}")
+        axis.axvline(chosen_epoch, color=INK, linewidth=1, linestyle=":", label=f"selected epoch: {chosen_epoch}")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     for axis in axes[1]:
@@ -49,6 +51,6 @@ def training_curves(history: pd.DataFrame, chosen_epoch: int, title: str = "Trai
     kept = history.loc[epochs == chosen_epoch].iloc[0]
     return figure, (
         f"{title}: loss, accuracy, balanced accuracy and learning rate over {len(history)} epochs. "
-        f"Epoch {chosen_epoch} was kept: validation loss {kept['val_loss']:.3f}, accuracy {kept['val_accuracy']:.3f}, "
+        f"Selected epoch {chosen_epoch}: validation loss {kept['val_loss']:.3f}, accuracy {kept['val_accuracy']:.3f}, "
         f"balanced accuracy {kept['val_balanced_accuracy']:.3f}."
     )

@@ -1,4 +1,4 @@
-"""Whether a model notices what it was never meant to see, and whether it looks at the lesion."""
+"""Detection of out-of-distribution images, and activation maps against lesion masks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from skinlesion.evaluation.attention import ALL, MODEL, enlarged
-from skinlesion.evaluation.plots.style import ACCENT, CATEGORIES, CONTRAST, INK, MUTED, new_figure, styled
+from skinlesion.evaluation.plots.style import ACCENT, CATEGORIES, CONTRAST, INK, MUTED, Chart, new_figure, styled
 
 
-@styled
-def domain_detection(table: pd.DataFrame, title: str = "Noticing foreign images") -> tuple[Figure, str]:
-    """AUROC and FPR95 against every set of foreign images, with intervals.
+@styled(
+    "AUROC and FPR95 of the domain score for each kind of out-of-distribution image, with 95% intervals. At an "
+    "AUROC of 0.5 (dotted) the score cannot detect that kind."
+)
+def domain_detection(table: pd.DataFrame, title: str = "Detection of out-of-distribution images") -> tuple[Chart, str]:
+    """AUROC and FPR95 against every set of out-of-distribution images, with intervals.
 
     Parameters
     ----------
@@ -25,8 +27,8 @@ def domain_detection(table: pd.DataFrame, title: str = "Noticing foreign images"
     for axis, (measure, label, color) in zip(
         axes.flat,
         (
-            ("auroc", "AUROC, domain against foreign (higher is better)", ACCENT),
-            ("fpr95", "FPR95: foreign images taken for the domain's (lower is better)", CONTRAST),
+            ("auroc", "AUROC, in domain against out of distribution\n(higher is better)", ACCENT),
+            ("fpr95", "FPR95, out-of-distribution images that pass\n(lower is better)", CONTRAST),
         ),
         strict=True,
     ):
@@ -44,14 +46,17 @@ def domain_detection(table: pd.DataFrame, title: str = "Noticing foreign images"
     return figure, f"{title}, with 95% intervals. {told}."
 
 
-@styled
+@styled(
+    "Distribution of the domain score for test images (top) and each kind of out-of-distribution image; the "
+    "dashed line is the threshold. Images to its right pass as in domain."
+)
 def domain_scores(
     inside: np.ndarray,
     outside: dict[str, np.ndarray],
     threshold: float,
     title: str = "Domain scores",
-) -> tuple[Figure, str]:
-    """Distributions of the score for images of the domain and for every foreign set, with the threshold.
+) -> tuple[Chart, str]:
+    """Distributions of the score for images of the domain and for every out-of-distribution set, with the threshold.
 
     Parameters
     ----------
@@ -72,13 +77,16 @@ def domain_scores(
         passing = float((scores >= threshold).mean())
         axis.set_ylabel(f"{name}\n{passing:.1%} pass", rotation=0, ha="right", va="center", fontsize=8)
         told.append(f"{name} {passing:.1%}")
-    axes[-1, 0].set_xlabel("domain score (higher: more like the training images; line: threshold)")
+    axes[-1, 0].set_xlabel("domain score (higher: more like the training images)")
     figure.suptitle(title)
     return figure, f"{title}: share of images at or above the threshold {threshold:.2f}: {', '.join(told)}."
 
 
-@styled
-def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = None) -> tuple[Figure, str]:
+@styled(
+    "Fraction inside the lesion, by class, for the model and three baselines, with 95% intervals. Only a lead "
+    "over all baselines shows that the map follows the lesion."
+)
+def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = None) -> tuple[Chart, str]:
     """A map's energy (or pointing) inside the lesion by class, for the model and the baselines.
 
     Parameters
@@ -86,7 +94,10 @@ def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = No
     table : DataFrame of :func:`skinlesion.evaluation.attention.judge`
     measure : "energy" or "pointing"
     """
-    words = {"energy": "Energy of the map inside the lesion", "pointing": "Peak of the map inside the lesion"}
+    words = {
+        "energy": "Activation map energy inside the lesion",
+        "pointing": "Activation map peak inside the lesion",
+    }
     title = title or words[measure]
     classes, maps = list(dict.fromkeys(table["class"])), list(dict.fromkeys(table["map"]))
     figure, axes = new_figure(8.8, 0.62 * len(classes) + 1.8)
@@ -106,17 +117,35 @@ def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = No
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     every = table[table["class"] == ALL].set_index("map")[measure]
     told = ", ".join(f"{name} {value:.2f}" for name, value in every.items())
-    return figure, f"{title}, all images: {told}; by class in the table."
+    return figure, f"{title}, all images: {told}."
 
 
-@styled
+def domain_figures(
+    table: pd.DataFrame, inside: np.ndarray, outside: dict[str, np.ndarray], threshold: float
+) -> dict[str, tuple[Chart, str]]:
+    """All figures of :func:`skinlesion.evaluation.out_of_domain.measure`'s results, by file name."""
+    return {
+        "domain_detection": domain_detection(table),
+        "domain_scores": domain_scores(inside, outside, threshold),
+    }
+
+
+def map_figures(table: pd.DataFrame) -> dict[str, tuple[Chart, str]]:
+    """All figures of :func:`skinlesion.evaluation.attention.judge`'s table, by file name."""
+    return {"maps_energy": map_aim(table), "maps_pointing": map_aim(table, "pointing")}
+
+
+@styled(
+    "Images with the class activation map (bright: evidence for the predicted class) and the outline of the "
+    "lesion. The bright part should lie inside the outline."
+)
 def map_gallery(
     frames: Sequence[np.ndarray],
     maps: np.ndarray,
     masks: np.ndarray,
     captions: Sequence[str],
-    title: str = "Where the model looked",
-) -> tuple[Figure, str]:
+    title: str = "Class activation maps",
+) -> tuple[Chart, str]:
     """Images on the network's square with the map's positive part over them and the lesion's outline.
 
     Parameters

@@ -35,6 +35,36 @@ document.addEventListener("DOMContentLoaded", () => {
     });
   }
 
+  // Figures are wider than a phone: a tap shows one at its own size, in a window that scrolls.
+  const figures = [...document.querySelectorAll("main figure > img")];
+  if (figures.length) {
+    const [zoom, close, large] = ["dialog", "button", "img"].map((name) => document.createElement(name));
+    zoom.className = "zoom";
+    zoom.tabIndex = 0;
+    close.type = "button";
+    close.textContent = "Close";
+    zoom.append(close, large);
+    document.body.append(zoom);
+    for (const part of [close, large]) part.addEventListener("click", () => zoom.close());
+    figures.forEach((image, number) => {
+      const enlarge = () => {
+        large.src = image.src;
+        large.alt = image.alt;
+        large.style.width = `${Math.max(image.naturalWidth / 2, innerWidth * 0.96)}px`;
+        zoom.setAttribute("aria-label", `Figure ${number + 1}, enlarged`);
+        zoom.showModal();
+      };
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "enlarge";
+      button.textContent = "Enlarge";
+      button.setAttribute("aria-label", `Enlarge figure ${number + 1}`);
+      button.addEventListener("click", enlarge);
+      image.addEventListener("click", enlarge);
+      image.parentElement.append(button);
+    });
+  }
+
   const entries = new Map([...document.querySelectorAll(".contents.wide a")].map((a) => [a.hash.slice(1), a]));
   const seen = new IntersectionObserver((changes) => {
     for (const { target, isIntersecting } of changes) {
