@@ -51,6 +51,13 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--output", default="data_check.csv", help="where to list the problems (%(default)s)")
     check.set_defaults(run_command=data_check)
 
+    twins = commands.add_parser("twins", help="find images of one lesion, within and across data sets")
+    twins.add_argument("data", metavar="PATH", nargs="+", help="data sets; kind:path forces the kind of one")
+    twins.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8 labels")
+    twins.add_argument("--model", metavar="DIR", help="whose network computes the features (the shipped model's)")
+    twins.add_argument("--output", default="twins", metavar="DIR", help="where the findings go (%(default)s)")
+    twins.set_defaults(run_command=data_twins)
+
     download = commands.add_parser("download", help="get HAM10000 or DermaMNIST")
     sets = download.add_subparsers(metavar="SET", required=True)
     ham = sets.add_parser("ham10000", help="from Harvard Dataverse, 2.6 GB")
@@ -245,6 +252,18 @@ def data_check(arguments: argparse.Namespace) -> int:
     check.write(arguments.output)
     print(f"{len(check.problems):,} problems are listed in {arguments.output}")
     return 0
+
+
+def data_twins(arguments: argparse.Namespace) -> int:
+    from skinlesion.commands.twins import twins
+
+    return twins(
+        arguments.data,
+        model=arguments.model,
+        output=arguments.output,
+        labels=arguments.labels,
+        progress=sys.stderr.isatty(),
+    )
 
 
 def data_download_ham10000(arguments: argparse.Namespace) -> int:
