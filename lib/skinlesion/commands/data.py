@@ -1,4 +1,4 @@
-"""``skinlesion data``: check, download or draw a data set."""
+"""``skinlesion data``: check a data set, find its twins, download or draw one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def add_parser(subparsers) -> None:
-    commands = subparsers.add_parser("data", help="check, download or draw a data set").add_subparsers(
+    commands = subparsers.add_parser("data", help="check, download or draw a data set, find twins").add_subparsers(
         metavar="COMMAND", required=True
     )
     check = commands.add_parser("check", help="find what is wrong with a data set")
@@ -17,6 +17,14 @@ def add_parser(subparsers) -> None:
     check.add_argument("--no-decode", action="store_true", help="check the table only, do not open the images")
     check.add_argument("--output", default="data_check.csv", help="where to list the problems (%(default)s)")
     check.set_defaults(run=run_check)
+
+    twins = commands.add_parser("twins", help="find images of one lesion, within and across data sets")
+    twins.add_argument("data", metavar="PATH", nargs="+", help="data sets; kind:path forces the kind of one")
+    twins.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8 labels")
+    add_label(twins)
+    twins.add_argument("--model", metavar="DIR", help="whose network computes the features (the shipped model's)")
+    twins.add_argument("--output", default="twins", metavar="DIR", help="where the findings go (%(default)s)")
+    twins.set_defaults(run=run_twins)
 
     sets = commands.add_parser("download", help="get HAM10000 or DermaMNIST").add_subparsers(
         metavar="SET", required=True
@@ -54,6 +62,19 @@ def run_check(arguments: argparse.Namespace) -> int:
     listed = "is listed" if len(check.problems) == 1 else "are listed"
     print(f"\n{counted(len(check.problems), 'problem')} {listed} in {arguments.output}")
     return 0
+
+
+def run_twins(arguments: argparse.Namespace) -> int:
+    from skinlesion.commands.twins import twins
+
+    return twins(
+        arguments.data,
+        arguments.model,
+        arguments.output,
+        arguments.labels,
+        words=arguments.label,
+        progress=sys.stderr.isatty(),
+    )
 
 
 def run_download_ham10000(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,133 @@
+"""Twins: made from drawn lesions by recolouring, cropping, turning, mirroring and compressing; no others are found."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from skinlesion.data import twins
+from skinlesion.data.demo.dataset import draw_example
+
+LESIONS = 16
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return [draw_example(("nv", "mel", "bkl", "bcc")[number % 4], seed=number) for number in range(LESIONS)]
+
+
+def recolour(frame):
+    """Another camera's white balance and gamma: uint8 [H, W, 3]."""
+    return np.clip(255 * (frame / 255) ** 0.8 * (0.9, 0.75, 1.0), 0, 255).astype(np.uint8)
+
+
+def jpeg(frame, quality):
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def crop(frame, share):
+    """The upper left of the frame's middle: ``share`` of each of its sides."""
+    height, width = (round(share * side) for side in frame.shape[:2])
+    top, left = (frame.shape[0] - height) // 3, (frame.shape[1] - width) // 2
+    return frame[top : top + height, left : left + width]
+
+
+CHANGES = {
+    "other colours": recolour,
+    "another size": lambda frame: np.asarray(Image.fromarray(frame).resize((300, 225), Image.Resampling.BICUBIC)),
+    "poor JPEG": lambda frame: jpeg(frame, 30),
+    "mirrored": lambda frame: frame[:, ::-1],
+    "turned": lambda frame: np.rot90(frame),
+    "turned and mirrored": lambda frame: np.rot90(frame)[::-1],
+    "cropped": lambda frame: crop(frame, 0.8),
+    "all of it": lambda frame: jpeg(np.ascontiguousarray(np.rot90(crop(recolour(frame), 0.85))[:, ::-1]), 60),
+}
+
+
+def similarities(first, second):
+    """What confirms each first frame with each second one, float [N, M]."""
+    squares = np.stack([twins.grey_square(frame) for frame in [*first, *second]])
+    pairs = np.array([(a, len(first) + b) for a in range(len(first)) for b in range(len(second))])
+    return twins.confirm(squares, pairs)[:, 0].reshape(len(first), len(second))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_picture_is_confirmed_as_its_own_twin(frames, change):
+    chosen = frames[:6]
+    found = similarities(chosen, [CHANGES[change](frame) for frame in chosen])
+    assert (np.diag(found) >= twins.SAME).mean() >= 5 / 6, np.diag(found)
+    others = found[~np.eye(6, dtype=bool)]
+    assert (others >= twins.SAME).sum() == 0, others.max()
+
+
+def test_twins_are_found_across_sources_and_only_those(frames):
+    changed = [CHANGES[name](frame) for name, frame in zip(CHANGES, frames, strict=False)]
+    squares = np.stack([twins.grey_square(frame) for frame in [*frames, *changed]])
+    features = np.random.default_rng(0).normal(size=(LESIONS, 8))
+    features = np.concatenate([features, features[: len(changed)] + 0.1])
+    sources = ["here"] * LESIONS + ["there"] * len(changed)
+    found = twins.find_twins(squares, features, sources=sources)
+    assert list(found.columns) == list(twins.PAIR_COLUMNS)
+    assert found["similarity"].is_monotonic_decreasing
+    wanted = {(number, LESIONS + number) for number in range(len(changed))}
+    pairs = set(found[["a", "b"]].itertuples(index=False, name=None))
+    assert pairs <= wanted and len(pairs) >= len(wanted) - 1
+
+
+def test_images_of_one_lesion_id_are_not_compared(frames):
+    squares = np.stack([twins.grey_square(frame) for frame in (frames[0], frames[0], frames[1])])
+    features = np.eye(3)
+    assert twins.find_twins(squares, features)[["a", "b"]].to_numpy().tolist() == [[0, 1]]
+    assert twins.find_twins(squares, features, lesions=["x", "x", "y"]).empty
+
+
+def test_every_source_is_searched_and_the_likeliest_pairs_come_first():
+    features = np.random.default_rng(1).normal(size=(30, 6))
+    features[29] = features[0] + 0.01
+    features[1] = features[0] + 0.3
+    short = twins.shortlist(features, sources=["large"] * 29 + ["small"], neighbours=1)
+    assert (short["a"] < short["b"]).all() and not short.duplicated(["a", "b"]).any()
+    assert tuple(short.loc[0, ["a", "b"]]) == (0, 29)
+    assert (short["b"] == 29).sum() == 29  # the small source has one image: all are compared with it
+    assert len(twins.shortlist(features, neighbours=1, at_most=4)) == 4
+
+
+@pytest.mark.parametrize("count", (0, 1))
+def test_too_few_images_have_no_twins(count):
+    squares, features = np.zeros((count, twins.SIDE, twins.SIDE), np.uint8), np.zeros((count, 5))
+    assert twins.find_twins(squares, features).empty
+
+
+def test_pictures_without_structure_are_no_twins():
+    squares = np.stack([np.full((twins.SIDE, twins.SIDE), value, np.uint8) for value in (0, 90, 90)])
+    assert twins.find_twins(squares, np.eye(3)).empty
+
+
+def test_standard_colours_take_away_another_cameras(frames):
+    frame = frames[0]
+    plain = twins.feature_square(frame).astype(float)
+    tinted = twins.feature_square(np.clip(frame * (0.9, 0.8, 0.7) + 5, 0, 255).astype(np.uint8)).astype(float)
+    assert plain.shape == (twins.FEATURE_SIDE, twins.FEATURE_SIDE, 3)
+    assert np.abs(plain - tinted).mean() < 3
+
+
+def test_copies_are_the_same_to_the_byte():
+    assert twins.copies(["p", "q", "p", "r", "p", "q"]) == [(0, 2), (0, 4), (1, 5)]
+
+
+def test_groups_join_lesion_ids_and_twins():
+    groups = twins.twin_groups(["a", "a", "b", "c", "d", "e"], [(1, 2), (3, 2), (5, 5)])
+    assert groups.dtype == np.int64
+    assert groups.tolist() == [0, 0, 0, 0, 1, 2]
+    assert twins.twin_groups([], []).tolist() == []
+
+
+def test_one_picture_under_two_labels_is_a_contradiction():
+    pairs = pd.DataFrame(
+        [(0, 1, 0.9, 0.95, 1.0), (0, 2, 0.9, 0.95, 1.0), (1, 2, 0.8, 0.6, 1.0)], columns=list(twins.PAIR_COLUMNS)
+    )
+    assert twins.contradictions(pairs, ["nv", "nv", "mel"]).tolist() == [False, True, False]
