@@ -37,8 +37,14 @@ SHOWN = 60  # pairs in the gallery
 Features = Callable[[np.ndarray], np.ndarray]
 
 
-def twins(paths: Sequence[str], model: str | None = None, output: str = "twins", labels: int = 7, words: Sequence[str] = (),
-          progress: bool = False) -> int:  # fmt: skip
+def twins(
+    paths: Sequence[str],
+    model: str | None = None,
+    output: str = "twins",
+    labels: int = 7,
+    words: Sequence[str] = (),
+    progress: bool = False,
+) -> int:
     """Look for twins within and across data sets and write down what was found.
 
     The folder ``output`` gets ``pairs.csv`` (the most similar first), ``groups.csv`` (what splits keep together) and
