@@ -19,7 +19,7 @@ from scipy.special import softmax
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.runs import Run, atomic
+from skinlesion.core.runs import Run, atomic, lock
 from skinlesion.core.taxonomy import LabelSet, label_set
 from skinlesion.data.cache import PixelCache
 from skinlesion.data.splits import load_split
@@ -323,10 +323,7 @@ def read(path: Path) -> Outputs:
 
 def store(path: Path, outputs: Outputs) -> None:
     """Add parts to a recipe's file, in place of parts of the same name; other processes may do the same meanwhile."""
-    from filelock import FileLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with lock(path.parent, wait=True):
         if others := sorted(set(read_facts(path)) - set(outputs.facts)):
             outputs = pool([read(path).take(others), outputs])
         order = np.argsort(outputs.images["part"].to_numpy(str), kind="stable")
