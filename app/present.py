@@ -110,7 +110,7 @@ def measured(manifest: Manifest) -> str:
     parts = [figure for figure in figures if figure]
     if not parts:
         return ""
-    text = f"Measured there: {'; '.join(parts)}."
+    text = f"Measured at this threshold: {'; '.join(parts)}."
     if manifest.content.get("measured_on") == "validation":
         text += " These are the validation images that the threshold was chosen on, so the figures are optimistic."
     return text

@@ -35,7 +35,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "helpers")]
 
 from app.device import build  # noqa: E402
 from app.device.page import stored_headers  # noqa: E402
@@ -54,12 +54,12 @@ from skinlesion.serving.manifest import PRETRAINED, Manifest  # noqa: E402
 from skinlesion.serving.predictor import Predictor  # noqa: E402
 
 CORES = len(os.sched_getaffinity(0))
-OPEN = "async () => { Object.assign(window, await import('./page.js'), await import('./answer.js')); await loaded; }"
+OPEN = "async () => { Object.assign(window, await import('./page.js'), await import('./decision.js')); await loaded; }"
 UNPACK = "const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));"
 RUN = f"""async ([text, height, width]) => {{
   {UNPACK}
   const outputs = await engine.run({{data: bytes, height, width}});
-  return [answer((await loaded).model, outputs.logits, outputs.domain).probabilities, outputs.milliseconds];
+  return [decide((await loaded).model, outputs.logits, outputs.domain).probabilities, outputs.milliseconds];
 }}"""
 DECODE = f"""async text => {{
   {UNPACK}
@@ -71,7 +71,7 @@ DECODE = f"""async text => {{
 CLASSIFY = f"""async text => {{
   {UNPACK}
   const outputs = await engine.classify(new Blob([bytes]));
-  return answer((await loaded).model, outputs.logits, outputs.domain).probabilities;
+  return decide((await loaded).model, outputs.logits, outputs.domain).probabilities;
 }}"""
 
 

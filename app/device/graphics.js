@@ -61,7 +61,7 @@ export function verdict(model, pairs) {
  * @param {Outputs} other
  */
 function difference(model, one, other) {
-  if (![...other.logits, other.domain ?? 0, ...(other.maps?.data ?? [])].every(Number.isFinite)) return Infinity;
+  if (![...other.logits, other.domain, ...(other.maps?.data ?? [])].every(Number.isFinite)) return Infinity;
   const [a, b] = [one, other].map(({ logits, domain }) => decide(model, logits, domain));
   const apart = a.probabilities.map((p, i) => Math.abs(p - b.probabilities[i]));
   apart.push(Math.abs(a.domainScore - b.domainScore) / (1 + Math.abs(a.domainScore)));

@@ -19,7 +19,7 @@ from flask import Flask
 from skinlesion.core.errors import SkinLesionError
 
 PAGE_THREADS = 8  # beside one for each upload that is admitted
-CONNECTIONS = 500  # that wait for a thread, or for their next request
+CONNECTIONS = 250  # that wait for a thread; and as many that wait for their next request
 IDLE = 30  # seconds without a byte until a connection is closed
 GRACE = 10  # seconds that a stop gives to what has begun
 DISCARDED = 4  # times the largest body: how much of a larger one is read and discarded so that its sender can read why
@@ -54,6 +54,7 @@ def open_server(app: Flask, host: str, port: int) -> Server:
         timeout=IDLE,
         shutdown_timeout=GRACE,
         accepted_queue_size=CONNECTIONS,
+        accepted_queue_timeout=1,
     )
     server.keep_alive_conn_limit = CONNECTIONS
     server.max_request_header_size = 2**15
@@ -61,7 +62,8 @@ def open_server(app: Flask, host: str, port: int) -> Server:
     try:
         server.prepare()
     except OSError as error:
-        reason = error.strerror or error
+        cause = error.__cause__ or error  # cheroot's own error lists every address that it tried
+        reason = getattr(cause, "strerror", None) or cause
         raise SkinLesionError(f"cannot listen on {host}:{port} ({reason}); choose another --port or --host") from None
     return server
 

@@ -163,6 +163,13 @@ def test_tokens_open_the_api(closed, path):
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
 
 
+def test_a_body_without_a_token_is_not_read(closed):
+    """It would be refused as too large otherwise."""
+    too_large = files(*[bytes(images.MAX_BYTES)] * 4)
+    answer = closed.test_client().post("/api/v1/predict", data=too_large)
+    assert (answer.status_code, answer.json["code"]) == (401, "unauthorized")
+
+
 def test_health_and_description_need_no_token(closed):
     for path in ("/healthz", "/api/v1/openapi.json"):
         assert closed.test_client().get(path).status_code == 200

@@ -38,7 +38,8 @@ def test_every_response_carries_the_security_headers(client, method, path):
 
 
 def test_a_failure_of_ours_is_an_error_500_without_details(model, monkeypatch):
-    application = create_app({"MODEL": model})
+    """And it gives back its place: there is room for one upload only."""
+    application = create_app({"MODEL": model, "WORKERS": 1, "QUEUE": 0})
     monkeypatch.setattr(Predictor, "predict", lambda *_: 1 / 0)
     client = application.test_client()
     for answer, kind in (

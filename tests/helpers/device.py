@@ -26,11 +26,12 @@ from skinlesion.serving.maps import whole
 from skinlesion.serving.predictor import Predictor
 
 ASK = """async ([text, width, height, provider]) => {
-  const [page, {answer}, {start}] = await Promise.all(["page", "answer", "engine"].map(name => import(`./${name}.js`)));
+  const modules = ["page", "decision", "engine"].map(name => import(`./${name}.js`));
+  const [page, {decide}, {start}] = await Promise.all(modules);
   const data = Uint8Array.from(atob(text), letter => letter.charCodeAt(0)), {model} = await page.loaded;
   if (provider && !window.other) await (window.other = start(provider)).load(false);
   const outputs = await (provider ? window.other : page.engine).run({data, width, height});
-  return {...answer(model, outputs.logits, outputs.domain), maps: Array.from(outputs.maps.data)};
+  return {...decide(model, outputs.logits, outputs.domain), maps: Array.from(outputs.maps.data)};
 }"""
 
 
