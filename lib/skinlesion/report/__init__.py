@@ -1,4 +1,4 @@
-"""What people read of a run: a page for each notebook and an index page, which ask the network for nothing."""
+"""What people read of a run: a page for each notebook and an index page, which load nothing from the network."""
 
 from skinlesion.report.index import write_index
 from skinlesion.report.page import SIZE_LIMIT, SYNTHETIC, notice, render_notebook

@@ -99,8 +99,8 @@ def environment():
 def page_parts() -> dict[str, str]:
     """Style, script and content security policy of every page.
 
-    The policy lets nothing load from anywhere and no script run but ours, told by its hash: a notebook's output cannot
-    make the page send or fetch anything.
+    The policy lets nothing load from anywhere and no script run but ours, identified by its hash: a notebook's output
+    cannot make the page send or fetch anything.
     """
     style, script = ((TEMPLATE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
