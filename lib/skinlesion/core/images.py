@@ -176,8 +176,8 @@ def split_member(path: str | Path) -> tuple[str, str]:
     for mark in _ARCHIVE.finditer(text):
         if Path(text[: mark.end()]).is_file():
             return text[: mark.end()], text[mark.end() + 1 :]
-    mark = None if Path(text).exists() else _ARCHIVE.search(text)
-    return (text[: mark.end()], text[mark.end() + 1 :]) if mark else ("", text)
+    gone = None if Path(text).exists() else _ARCHIVE.search(text)
+    return (text[: gone.end()], text[gone.end() + 1 :]) if gone else ("", text)
 
 
 def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -138,7 +138,7 @@ def _header(row: list[str]) -> list[str]:
     return row
 
 
-def _distinct(header: list[str], columns: list, numbers: list[int], path: str | Path) -> Iterable[tuple[str, list]]:
+def _distinct(header: list[str], columns: list, numbers: list[int], path: str | Path) -> Iterable[tuple]:
     """Columns by name, each name once; raises DataError where two of one name differ."""
     seen: dict[str, tuple] = {}
     for name, values in zip(header, columns, strict=True):
@@ -197,7 +197,7 @@ def fold_number(text: str) -> int | None:
     return int(found[1]) if found and len(found[1]) < 10 else None
 
 
-def folds(values: Sequence[str], names: Sequence[str]) -> np.ndarray:
+def folds(values: Iterable[str], names: Iterable[str]) -> np.ndarray:
     """:func:`fold_number` of every value, int64 [N]; DataError names the images where it is none."""
     numbers = [fold_number(value) for value in values]
     bad = [name for name, found in zip(names, numbers, strict=True) if found is None]
@@ -219,17 +219,17 @@ def without_ending(name: str) -> str:
 
 def image_name(path: str) -> str:
     r"""The last part of a path without its ending: ``C:\data\mel\0.JPG`` -> ``0``; an id stays as it is."""
-    return without_ending(PurePosixPath(slashes(path)).name)
+    return without_ending(slashes(path).rpartition("/")[2])
 
 
-def image_ids(paths: Sequence[str]) -> list[str]:
+def image_ids(paths: Iterable[str]) -> list[str]:
     """Ids for files: :func:`image_name` where those tell all of them apart, else the paths with ``/``."""
     paths = [slashes(path) for path in paths]
     names = {path: image_name(path) for path in set(paths)}
     return [names[path] for path in paths] if len(set(names.values())) == len(names) else paths
 
 
-def match_ids(wanted: Sequence[str], given: Sequence[str]) -> np.ndarray:
+def match_ids(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
     """Where each id of one table stands in another one, int64 [len(wanted)]; -1 where it does not.
 
     Ids that are equal match first; then, where no folder, ending or case is decisive, those that are equal without
@@ -240,6 +240,7 @@ def match_ids(wanted: Sequence[str], given: Sequence[str]) -> np.ndarray:
     DataError
         Where an id could be several of the others, or two ids would be one of them.
     """
+    wanted, given = list(wanted), list(given)
     exact = {name: i for i, name in enumerate(given)}
     loose: dict[str, set[int]] = {}
     for i, name in enumerate(given):
@@ -259,7 +260,7 @@ def match_ids(wanted: Sequence[str], given: Sequence[str]) -> np.ndarray:
                 break
     there, times = np.unique(found[found >= 0], return_counts=True)
     if (times > 1).any():
-        twice = there[times > 1][0]
+        twice = int(there[times > 1][0])
         raise DataError(f"{some([wanted[i] for i in np.flatnonzero(found == twice)])} are all {given[twice]}")
     return found
 

@@ -152,7 +152,7 @@ def _official_split(files: Files, rows: pd.DataFrame) -> dict[str, str]:
 
 def is_derm7pt(files: Files) -> bool:
     """Whether there is a table ``meta.csv`` with the column that names dermatoscopic images."""
-    path = files.table(DERM7PT)
+    path = files.table(DERM7PT) if files.place.is_dir() else None
     try:
         return path is not None and "derm" in read_table(path)
     except DataError:

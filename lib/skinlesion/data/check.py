@@ -120,7 +120,8 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
     """
     known = set(table.frame["image_id"]) | set(table.problems["image_id"])
     checked = _check_pairs(_check_lesions(_check_ages(table)), known)
-    measured, profiles = pd.DataFrame(columns=list(IMAGE_COLUMNS)), {}
+    measured = pd.DataFrame(columns=list(IMAGE_COLUMNS))
+    profiles: dict[str, int] = {}
     if decode:
         checked, measured, profiles = _check_images(checked, workers, progress)
     summary = _summary(checked.problems)

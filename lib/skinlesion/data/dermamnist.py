@@ -43,7 +43,11 @@ TERMS = (
     "Images: DermaMNIST (doi:10.5281/zenodo.10519652), made from HAM10000 (doi:10.1038/sdata.2018.161), CC BY-NC 4.0."
 )
 #: What each version has to say, by the number of images in training, validation and test.
-_VERSIONS = {(7007, 1003, 2005): LEAK, (8215, 573, 1227): CORRECTED, (10015, 193, 1511): EXTENDED}
+_VERSIONS: dict[tuple[int, ...], str] = {
+    (7007, 1003, 2005): LEAK,
+    (8215, 573, 1227): CORRECTED,
+    (10015, 193, 1511): EXTENDED,
+}
 
 
 def is_dermamnist(path: Path) -> bool:

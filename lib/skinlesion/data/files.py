@@ -41,6 +41,7 @@ _IMAGES_UNREAD = {
 }  # fmt: skip
 _ARCHIVES_UNREAD = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 _MASKS = re.compile(r"(^|[^a-z])(masks?|segmentations?|segm?|superpixels?|annotations?)([^a-z]|$)", re.IGNORECASE)
+_MASK_NAME = re.compile(r"[_-](segmentation|mask|seg)$", re.IGNORECASE)
 _THUMBNAILS = re.compile(r"(^|[^a-z])(thumb(nail)?s?|previews?|icons?)([^a-z]|$)", re.IGNORECASE)
 
 
@@ -62,10 +63,23 @@ class Files:
     paths: list[str]
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
 
+    @cached_property
+    def _inner(self) -> dict[str, str]:
+        return {}
+
+    @cached_property
+    def _is_folder(self) -> bool:
+        return self.place.is_dir()
+
     def inner(self, path: str) -> str:
         """The path below the data set's place, an archive in the way as if it were a folder: ``part_1/ISIC_1.jpg``."""
+        if path not in self._inner:
+            self._inner[path] = self._below(path)
+        return self._inner[path]
+
+    def _below(self, path: str) -> str:
         archive, member = split_member(path)
-        name = os.path.relpath(archive or member, self.place) if self.place.is_dir() else ""
+        name = os.path.relpath(archive or member, self.place) if self._is_folder else ""
         if archive:
             name = f"{name[:-4]}/{member}" if name else member
         return slashes(name) or file_name(path)
@@ -77,10 +91,10 @@ class Files:
 
     def _beside(self, path: str) -> str:
         """MASK or THUMBNAIL where a file's name or a folder above it says so."""
-        inner = PurePosixPath(without_ending(self.inner(path)))
-        if _MASKS.search(str(inner.parent)) or re.search(r"[_-](segmentation|mask|seg)$", inner.name, re.IGNORECASE):
+        folder, _, name = without_ending(self.inner(path)).rpartition("/")
+        if _MASKS.search(folder) or _MASK_NAME.search(name):
             return MASK
-        return THUMBNAIL if _THUMBNAILS.search(str(inner.parent)) else ""
+        return THUMBNAIL if _THUMBNAILS.search(folder) else ""
 
     @cached_property
     def beside(self) -> Counter:
@@ -203,7 +217,8 @@ def _members(path: str) -> Iterator[tuple[str, tuple[str, str] | None]]:
 
 def file_name(path: str) -> str:
     """The last part of a path on disk or in an archive (``a.zip!b/c.jpg`` -> ``c.jpg``)."""
-    return PurePosixPath(split_member(path)[1].replace(os.sep, "/")).name
+    name = path.replace(os.sep, "/").rpartition("/")[2]
+    return PurePosixPath(split_member(path)[1]).name if "!" in name else name
 
 
 def stem(path: str) -> str:

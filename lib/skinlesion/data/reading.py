@@ -119,7 +119,8 @@ def _find_problems(rows: pd.DataFrame, labels: LabelSet, resolved: dict) -> tupl
     """The first thing wrong with every row, and the detail; ``""`` where all is well."""
     problem = rows["problem"].copy() if "problem" in rows else pd.Series("", index=rows.index)
     detail = rows["detail"].copy() if "detail" in rows else pd.Series("", index=rows.index)
-    same_id, same_file = (rows.groupby(name, sort=False) for name in ("image_id", "path"))
+    told = rows.assign(lesion_id=rows["lesion_id"].mask(rows["lesion_id"] == ""))
+    same_id, same_file = (told.groupby(name, sort=False) for name in ("image_id", "path"))
     shared = (rows["path"] != "") & (same_file["image_id"].transform("nunique") > 1)
     refused = [resolved.get(name, ("", "")) for name in rows["sought" if "sought" in rows else "image_id"]]
     several = pd.Series([note[0] == SEVERAL_FILES for note in refused], index=rows.index, dtype=bool)
@@ -148,8 +149,7 @@ def _find_problems(rows: pd.DataFrame, labels: LabelSet, resolved: dict) -> tupl
 
 def _disagree(groups) -> pd.Series:
     """Whether the rows of each group have different labels or lesions; a lesion that is not known agrees with all."""
-    lesions = groups["lesion_id"].transform(lambda ids: len(set(ids) - {""}))
-    return (groups["word"].transform("nunique") > 1) | (lesions > 1)
+    return (groups["word"].transform("nunique") > 1) | (groups["lesion_id"].transform("nunique") > 1)
 
 
 def _unknown_words(words: pd.Series) -> tuple[str, ...]:

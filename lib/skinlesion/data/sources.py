@@ -14,7 +14,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted, read_table
 from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
 from skinlesion.data import challenges, dermamnist, ham10000, isic_archive, plain, reading
-from skinlesion.data.files import TABLES, find_files
+from skinlesion.data.files import TABLES, Files, find_files
 from skinlesion.data.table import LesionTable
 
 
@@ -94,56 +94,53 @@ def detect(data: str) -> tuple[str, Path]:
         if KINDS[kind].form == ("folder" if place.is_file() else "file"):
             raise DataError(f"{place} is no {kind} data set, which needs {KINDS[kind].needs}")
         return kind, place.resolve()
+    files = find_files(place)
     for kind, one in KINDS.items():
-        if one.fits(place):
+        if one.fits(files):
             return kind, place.resolve()
     needs = "\n".join(f"  {kind:<13} {one.needs}" for kind, one in KINDS.items())
     tables = sorted(place.glob("*.csv")) if place.is_dir() else []
     raise DataError(
         f"{place} fits no kind of data set. {_contents(place)} Needed is one of\n{needs}\n"
         + (f"If {tables[0].name} lists the images, give {tables[0]}.\n" if tables else "")
-        + _left_out(place)
+        + _left_out(files)
         + f"A kind can be forced by writing it before the path, as in folder:{place}"
     )
 
 
-def _has_table(name: str, place: Path) -> bool:
-    if place.is_file() and place.suffix.lower() != ".zip":
-        return False
-    return find_files(place).table(name) is not None
+def _is_one_file(files: Files) -> bool:
+    return files.place.is_file() and files.place.suffix.lower() != ".zip"
 
 
-def _is_derm7pt(place: Path) -> bool:
-    return place.is_dir() and challenges.is_derm7pt(find_files(place))
+def _has_table(name: str, files: Files) -> bool:
+    return not _is_one_file(files) and files.table(name) is not None
 
 
-def _is_isic_archive(place: Path) -> bool:
-    if not place.is_dir():
-        return False
-    path = find_files(place).table(isic_archive.METADATA)
+def _is_isic_archive(files: Files) -> bool:
+    path = files.table(isic_archive.METADATA) if files.place.is_dir() else None
     try:
         return path is not None and "isic_id" in read_table(path)
     except DataError:
         return False
 
 
-def _is_dermamnist(place: Path) -> bool:
+def _is_dermamnist(files: Files) -> bool:
+    place = files.place
     if place.is_file():
         return place.suffix.lower() == ".npz"  # the reader tells other sets from it, and says so
     return any(dermamnist.is_dermamnist(path) for path in place.glob("*.npz"))
 
 
-def _is_folder(place: Path) -> bool:
+def _is_folder(files: Files) -> bool:
     """Whether some image, or an archive, lies in a folder with a class's name."""
-    if place.is_file() and place.suffix.lower() != ".zip":
+    if _is_one_file(files):
         return False
-    files = find_files(place)
     inner = [files.inner(path).split("/") for path in files.images]
     return any(diagnosis(part) for parts in inner for part in parts[:-1][:2])
 
 
-def _is_csv(place: Path) -> bool:
-    return place.is_file() and place.suffix.lower() in TABLES
+def _is_csv(files: Files) -> bool:
+    return files.place.is_file() and files.place.suffix.lower() in TABLES
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,7 @@ class Kind:
     """
 
     needs: str
-    fits: Callable[[Path], bool]
+    fits: Callable[[Files], bool]
     load: Callable[..., LesionTable]
     form: str = ""
 
@@ -184,7 +181,7 @@ KINDS = {
     ),
     "derm7pt": Kind(
         "meta/meta.csv with the columns diagnosis and derm, and images/",
-        _is_derm7pt, challenges.load_derm7pt, form="folder",
+        challenges.is_derm7pt, challenges.load_derm7pt, form="folder",
     ),
     "dermamnist": Kind("one npz file with DermaMNIST's arrays, or the path of it", _is_dermamnist, dermamnist.load),
     "folder": Kind(
@@ -208,9 +205,9 @@ def _contents(place: Path) -> str:
     return f"It holds {', '.join(names[:8])}{more}."
 
 
-def _left_out(place: Path) -> str:
+def _left_out(files: Files) -> str:
     """What of a folder could not be read, and the first reason of each kind; ``""`` where nothing was left out."""
-    problems = find_files(place).left_out if place.is_dir() else []
+    problems = files.left_out
     first = {kind: detail for _, kind, detail in reversed(problems)}
     count = Counter(kind for _, kind, _ in problems)
     told = "; ".join(f"{count[kind]:,} x {kind} ({detail})" for kind, detail in first.items())

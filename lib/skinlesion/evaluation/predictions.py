@@ -241,7 +241,7 @@ def read(
     frame = read_table(path)
     try:
         labels, names, are_probabilities = _classes(frame)
-        ids = np.array(image_ids(column(frame, *ID_COLUMNS)), object)
+        ids = pd.Series(image_ids(column(frame, *ID_COLUMNS)), dtype=object).to_numpy(object)
         known = {name: optional(frame, name) for name in ("label", "lesion_id", "split", "fold")}
         notes = () if are_probabilities else (SCORES_ONLY,)
         probabilities = numbers(frame, names, ids)
