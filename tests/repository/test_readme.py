@@ -141,7 +141,7 @@ def test_no_test_is_named_for_a_command_that_is_gone():
 @pytest.mark.parametrize("command", [one for one in SHOWN if one.startswith("skinlesion") or "-m skinlesion" in one])
 def test_the_command_line_knows_every_word(command):
     words = shlex.split(command)
-    cli._parser().parse_args(words[words.index("--") + 1 :] if "--" in words else words[1:])
+    cli.parser().parse_args(words[words.index("--") + 1 :] if "--" in words else words[1:])
 
 
 @pytest.mark.parametrize("command", [one for one in SHOWN if one.startswith("python run_all.py")])
