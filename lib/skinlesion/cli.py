@@ -12,13 +12,18 @@ from skinlesion.core.errors import SkinLesionError
 COMMANDS = (data, train, sweep, evaluate, compare, external, predict, score)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0 done, 2 an error that the user can mend, 130 interrupted."""
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; ``run`` of what it parses is the function to call."""
     parser = argparse.ArgumentParser(prog="skinlesion", description="Classify skin lesions in dermatoscopic images.")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0 done, 2 an error that the user can fix, 130 interrupted."""
+    arguments = parser().parse_args(argv)
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()

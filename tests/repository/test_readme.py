@@ -45,13 +45,14 @@ TESTS = {
     "make site": "test_other_targets_start_their_modules test_device.py",
     "make widget": "test_other_targets_start_their_modules test_voila_browser.py",
     "make bench": "test_bench.py",
-    "pip install .": "test_public_api.py",
+    "pip install .": "test_wheel.py test_public_api.py",
     "pip install": "test_what_pip_is_told_to_install_is_there",
     "conda env create": "test_setup_installs_what_environment_yml_does",
     "python run_all.py": "test_end_to_end.py test_execution.py test_group.py",
     "python -m benchmarks": "test_modules_that_pages_name_are_there",
     "python -m experiments": "test_experiments.py",
     "skinlesion data download": "test_cli_data.py",
+    "skinlesion data twins": "test_twins_command.py",
     "skinlesion data check": "test_a_data_set_is_checked_trained_on_and_searched",
     "skinlesion train": "test_a_data_set_is_checked_trained_on_and_searched",
     "skinlesion sweep": "test_a_data_set_is_checked_trained_on_and_searched",
@@ -141,7 +142,7 @@ def test_no_test_is_named_for_a_command_that_is_gone():
 @pytest.mark.parametrize("command", [one for one in SHOWN if one.startswith("skinlesion") or "-m skinlesion" in one])
 def test_the_command_line_knows_every_word(command):
     words = shlex.split(command)
-    cli._parser().parse_args(words[words.index("--") + 1 :] if "--" in words else words[1:])
+    cli.parser().parse_args(words[words.index("--") + 1 :] if "--" in words else words[1:])
 
 
 @pytest.mark.parametrize("command", [one for one in SHOWN if one.startswith("python run_all.py")])
