@@ -103,7 +103,7 @@ def test_images_are_decoded_as_the_server_decodes_them(visit):
 
 def test_what_cannot_be_used_is_said(visit, tmp_path):
     for content, words in (
-        (b"no image", "no image that the browser can read"),
+        (b"no image", "not an image that the browser can read"),
         (png(np.zeros((10, 40, 3), np.uint8)), "40 x 10 pixels; each side needs 16"),
         (b"\0" * (20 * 2**20 + 1), "at most 20971520 are accepted"),
     ):

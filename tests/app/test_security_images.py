@@ -18,7 +18,7 @@ from webapp import REPOSITORY, encoded, files, picture
 @pytest.fixture(scope="module")
 def costs() -> dict:
     """What each bomb costs, by name."""
-    script = REPOSITORY / "tests" / "bombs.py"
+    script = REPOSITORY / "tests" / "helpers" / "bombs.py"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     return json.loads(subprocess.run([sys.executable, script], env=environment, capture_output=True, check=True).stdout)
 
