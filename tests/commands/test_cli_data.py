@@ -34,6 +34,17 @@ def test_check_prints_a_table_and_lists_the_problems(folder, tmp_path, capsys):
     assert pd.read_csv(output)["problem"].tolist() == ["unknown label", "undecodable image"]
 
 
+def test_check_maps_an_unknown_label(folder, tmp_path, capsys):
+    arguments = ["data", "check", str(folder), "--output", str(tmp_path / "out.csv")]
+    assert main(arguments) == 0
+    assert "Unknown labels: 'wart' (1 image). To use them, add --label 'wart=CODE'." in capsys.readouterr().out
+    assert main([*arguments, "--label", "Wart=bkl"]) == 0
+    printed = capsys.readouterr().out
+    assert "4 images can be used" in printed and "bkl 1" in printed
+    assert main([*arguments, "--label", "wart=bump"]) == 2
+    assert "there is no class bump" in capsys.readouterr().err
+
+
 def test_check_without_decoding(folder, tmp_path, capsys):
     (folder / "nv" / "b.jpg").write_bytes(b"damaged")
     assert main(["data", "check", str(folder), "--no-decode", "--output", str(tmp_path / "out.csv")]) == 0
