@@ -53,15 +53,13 @@ def test_it_finds_twins_copies_and_contradictions(two_clinics, tmp_path, capsys)
     assert "1 pairs are one picture under two labels" in said
 
 
-def test_the_cut_network_computes_the_shipped_models_features():
-    from skinlesion.serving.predictor import Predictor
-
-    frame = draw_example("mel", 3)[:, 25:175]  # a square, so that both of the model's crops are all of it
-    square = np.stack([np.asarray(Image.fromarray(frame).resize((160, 160), Image.Resampling.BILINEAR))] * 2)
-    views = np.concatenate([square[:1], square[:1, :, ::-1], square[:1, ::-1], square[:1, ::-1, ::-1]])
-    own = command.features_of(None)(views).mean(0)
-    session = Predictor.load()._session
-    np.testing.assert_allclose(own, session.run(["features"], {"image": square[:1]})[0][0], atol=1e-4)
+def test_features_do_not_change_where_a_picture_is_turned_or_mirrored():
+    square = np.stack([draw_example("nv", seed)[43:107, 68:132] for seed in (3, 4)])
+    compute = command.features_of(None)
+    features = compute(square)
+    assert features.shape[0] == 2 and features.dtype == np.float32 and np.abs(features[0] - features[1]).max() > 0.1
+    for changed in (np.rot90(square, axes=(1, 2)), square[:, :, ::-1], square[:, ::-1]):
+        np.testing.assert_allclose(compute(changed), features, atol=1e-4)
 
 
 def test_a_model_without_a_network_is_refused(model):

@@ -42,6 +42,7 @@ CHANGES = {
     "poor JPEG": lambda frame: jpeg(frame, 30),
     "mirrored": lambda frame: frame[:, ::-1],
     "turned": lambda frame: np.rot90(frame),
+    "turned by 30 degrees": lambda frame: np.asarray(Image.fromarray(frame).rotate(30, Image.Resampling.BILINEAR)),
     "turned and mirrored": lambda frame: np.rot90(frame)[::-1],
     "cropped": lambda frame: crop(frame, 0.8),
     "all of it": lambda frame: jpeg(np.ascontiguousarray(np.rot90(crop(recolour(frame), 0.85))[:, ::-1]), 60),
@@ -109,10 +110,18 @@ def test_pictures_without_structure_are_no_twins():
 
 def test_standard_colours_take_away_another_cameras(frames):
     frame = frames[0]
-    plain = twins.feature_square(frame).astype(float)
-    tinted = twins.feature_square(np.clip(frame * (0.9, 0.8, 0.7) + 5, 0, 255).astype(np.uint8)).astype(float)
-    assert plain.shape == (twins.FEATURE_SIDE, twins.FEATURE_SIDE, 3)
+    plain = twins.feature_squares(frame).astype(float)
+    tinted = twins.feature_squares(np.clip(frame * (0.9, 0.8, 0.7) + 5, 0, 255).astype(np.uint8)).astype(float)
+    assert plain.shape == (2, twins.FEATURE_SIDE, twins.FEATURE_SIDE, 3)
     assert np.abs(plain - tinted).mean() < 3
+
+
+def test_a_cropped_twin_is_shortlisted_by_the_inner_square():
+    features = np.random.default_rng(2).normal(size=(40, 2, 12))
+    features[7, 0] = features[3, 1]  # image 7 shows the inner part of image 3
+    short = twins.shortlist(features, neighbours=1)
+    assert tuple(short.loc[0, ["a", "b"]]) == (3, 7) and short.loc[0, "cosine"] == pytest.approx(1, abs=1e-3)
+    assert (3, 7) not in set(twins.shortlist(features[:, 0], neighbours=1)[["a", "b"]].itertuples(index=False))
 
 
 def test_copies_are_the_same_to_the_byte():

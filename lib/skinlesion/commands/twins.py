@@ -24,7 +24,7 @@ from skinlesion.data.twins import (
     SIDE,
     contradictions,
     copies,
-    feature_square,
+    feature_squares,
     find_twins,
     grey_square,
     twin_groups,
@@ -107,10 +107,10 @@ def _rows(paths: Sequence[str], labels: int, words: Sequence[str]) -> pd.DataFra
 
 
 def features_of(model: str | None) -> Features:
-    """What the model's network makes of squares, one view each: uint8 [N, S, S, 3] -> float32 [N, D].
+    """Features that do not change where a picture is turned or mirrored: uint8 [N, S, S, 3] -> float32 [N, D].
 
-    The exported file holds the network together with the fitting of frames and with its views, which take several times
-    as long. Here it is cut at its first and after its last convolution.
+    The model's network is cut out of its exported file, after the third last of its residual sums (the last convolution
+    of a network without them), and its pooled values are averaged over the eight symmetries of a square.
 
     Raises
     ------
@@ -119,19 +119,21 @@ def features_of(model: str | None) -> Features:
     """
     folder = Path(model).expanduser() if model is not None else PRETRAINED
     path = folder / Manifest.read(folder).file
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
     try:
-        whole = onnx.load(path)
-        network, (start, mean, scale), end = _network(whole)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors
+        network, (start, mean, scale), end = _network(onnx.load(path))
         session = onnxruntime.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnx and ONNX Runtime raise kinds of their own
         raise ModelError(f"{path} holds no network whose features can be compared ({error})") from None
 
     def compute(squares: np.ndarray) -> np.ndarray:
-        x = (squares.transpose(0, 3, 1, 2).astype(np.float32) / 255 - mean) / scale
-        maps = session.run([end], {start: x.astype(np.float32)})[0]
-        return maps.mean((2, 3))
+        x = ((squares.transpose(0, 3, 1, 2).astype(np.float32) / 255 - mean) / scale).astype(np.float32)
+        total: np.ndarray | float = 0.0
+        for number in range(8):
+            view = np.rot90(x if number < 4 else x[..., ::-1], number, (2, 3))
+            total = total + session.run([end], {start: np.ascontiguousarray(view)})[0].mean((2, 3))
+        return np.asarray(total) / 8
 
     return compute
 
@@ -147,18 +149,19 @@ def _network(whole: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, np.nda
     less = maker[divided.input[0]]
     if (divided.op_type, less.op_type) != ("Div", "Sub"):
         raise ValueError("its pixels are not normalised by a mean and a spread")
-    pooled = next(node for node in nodes[convolutions[-1] :] if node.op_type in ("ReduceMean", "GlobalAveragePool"))
-    part = Extractor(whole).extract_model([start], [pooled.input[0]])
+    sums = [node for node in nodes[convolutions[0] : convolutions[-1]] if node.op_type == "Add"]
+    end = (sums[-3:] or [nodes[convolutions[-1]]])[0].output[0]
+    part = Extractor(whole).extract_model([start], [end])
     for value in (*part.graph.input, *part.graph.output):  # any number of squares of any size
         for axis in value.type.tensor_type.shape.dim:
             axis.Clear()
-    return part, (start, constant[less.input[1]], constant[divided.input[1]]), pooled.input[0]
+    return part, (start, constant[less.input[1]], constant[divided.input[1]]), end
 
 
 def look(
     paths: Sequence[str] | pd.Series, features: Features, *, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Decode every image once: grey squares uint8 [N, SIDE, SIDE], features float32 [N, D], SHA-256 of the file.
+    """Decode every image once: grey squares uint8 [N, SIDE, SIDE], features float32 [N, 2, D], SHA-256 of the file.
 
     Raises
     ------
@@ -169,7 +172,7 @@ def look(
     def one(path: str) -> tuple[np.ndarray, np.ndarray, str]:
         frame = images.read(path)
         digest = frame.tobytes() if ".npz!" in path else images.read_bytes(path)
-        return grey_square(frame), feature_square(frame), hashlib.sha256(digest).hexdigest()
+        return grey_square(frame), feature_squares(frame), hashlib.sha256(digest).hexdigest()
 
     paths = list(paths)
     squares, found, digests = np.empty((len(paths), SIDE, SIDE), np.uint8), [], []
@@ -178,10 +181,11 @@ def look(
         for start in range(0, len(paths), BATCH):
             grey, coloured, digest = zip(*pool.map(one, paths[start : start + BATCH]), strict=True)
             squares[start : start + len(grey)] = grey
-            found.append(features(np.stack(coloured)))
+            values = features(np.concatenate(coloured))
+            found.append(values.reshape(len(grey), 2, -1))
             digests += digest
             bar.update(len(grey))
-    return squares, np.concatenate([*found, np.zeros((0, found[0].shape[1] if found else 1), np.float32)]), digests
+    return squares, np.concatenate(found or [np.zeros((0, 2, 1), np.float32)]), digests
 
 
 def _with_copies(pairs: pd.DataFrame, digests: list[str]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ SIDE = 64  # pixels of the squares that are compared
 COARSE = SIDE // 2  # pixels where the framing is sought
 PROMISING = 0.5  # correlation at the coarse size from which the fine structure is looked at
 
-_ZOOMS, _TURNS = (0.6, 0.77, 1.0, 1.3, 1.67), 8  # the framings that are tried, besides mirroring and every shift
+_ZOOMS, _TURNS = (0.6, 0.77, 1.0, 1.3, 1.67), 12  # the framings that are tried, besides mirroring and every shift
 _TRIED = 2  # framings whose alignment is improved
 _NOISE = 0.1  # grey levels: structure that is weaker than this counts less and less
 _LEAST_OVERLAP = 0.3  # of the square's area

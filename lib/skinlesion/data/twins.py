@@ -17,13 +17,15 @@ from threadpoolctl import threadpool_limits
 from skinlesion.core import images
 from skinlesion.data.alignment import SIDE, similarity
 
-FEATURE_SIDE = 96  # pixels of the squares that features are computed of
+FEATURE_SIDE = 64  # pixels of the squares that features are computed of
+INNER = 0.75  # share of the side that the inner square has
 #: Correlation of fine structure from which a pair is called twins.
 SAME = 0.5
 SAME_PICTURE = 0.8  # correlation from which it is one picture, not two of one lesion
 DIMENSIONS = 160  # principal components of the features that are compared
 NEIGHBOURS = 2  # images of each source that an image is compared with
-AT_MOST = 16_000  # pairs that are compared pixel by pixel: the most similar ones by their features
+PAIRS_AN_IMAGE = 0.5  # that are compared pixel by pixel: the most similar ones by their features
+FEWEST_PAIRS = 500  # below which all are compared
 BLOCK = 32  # pairs that are worked on together
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma weights of ITU-R BT.601
@@ -42,19 +44,25 @@ def grey_square(frame: np.ndarray) -> np.ndarray:
     return np.round(images.fit(frame, SIDE, "center_crop").astype(np.float32) @ _GREY).astype(np.uint8)
 
 
-def feature_square(frame: np.ndarray, side: int = FEATURE_SIDE) -> np.ndarray:
-    """The centre square in standard colours, uint8 [side, side, 3]: what the network should see for its features.
+def feature_squares(frame: np.ndarray) -> np.ndarray:
+    """What the network should see for its features, uint8 [2, FEATURE_SIDE, FEATURE_SIDE, 3].
 
-    Each channel gets the mean and the standard deviation that it has in HAM10000, so that another camera's colours do
-    not part twins.
+    The centre square and the inner part of it, as a cropped twin would show it; both in standard colours: each channel
+    gets the mean and the spread that it has in HAM10000, so that another camera's colours do not part twins.
 
     Parameters
     ----------
     frame : uint8 [H, W, 3]
-    side : int, pixels
     """
-    square = images.fit(frame, side, "center_crop").astype(np.float32)
-    middle = square[side // 8 : side - side // 8, side // 8 : side - side // 8].reshape(-1, 3)  # without dark corners
+    top, left, bottom, right = images.center_square(*frame.shape[:2])
+    rim = (bottom - top) * (1 - INNER) / 2
+    boxes = (top, left, bottom, right), (top + rim, left + rim, bottom - rim, right - rim)
+    return np.stack([_standard(images.resize(frame, (FEATURE_SIDE, FEATURE_SIDE), box)) for box in boxes])
+
+
+def _standard(square: np.ndarray) -> np.ndarray:
+    edge = len(square) // 8
+    middle = square[edge:-edge, edge:-edge].reshape(-1, 3).astype(np.float32)  # without dark corners
     standard = (square - middle.mean(0)) / np.maximum(middle.std(0), 5.0)
     return np.clip(np.round(standard * _COLOUR_SPREAD + _COLOUR_MEAN), 0, 255).astype(np.uint8)
 
@@ -66,7 +74,7 @@ def find_twins(
     sources: Sequence[str] | np.ndarray | None = None,
     lesions: Sequence[str] | np.ndarray | None = None,
     neighbours: int = NEIGHBOURS,
-    at_most: int = AT_MOST,
+    at_most: int | None = None,
     same: float = SAME,
     workers: int | None = None,
 ) -> pd.DataFrame:
@@ -76,16 +84,18 @@ def find_twins(
     ----------
     squares : uint8 [N, SIDE, SIDE]
         :func:`grey_square` of every image.
-    features : float [N, D]
-        Of any network that changes little where an image is turned or mirrored; :func:`feature_square` says of what.
+    features : float [N, D] or [N, 2, D]
+        Of any network, of :func:`feature_squares`: of the first, or of both, which also finds cropped twins. Take the
+        mean over the eight symmetries of a square, so that they do not change where an image is turned or mirrored.
+        Layers in the middle of a network tell pictures apart better than its last one, which is made for diagnoses.
     sources : str [N], optional
         Where each image is from: every source is searched for an image's neighbours, however small it is.
     lesions : str [N], optional
         Lesion ids, unique over all sources. Images that share one are known to be of one lesion and are not compared.
     neighbours : int
         Images of each source that an image is compared with.
-    at_most : int
-        Pairs that are compared in all, about 20 ms of a core each.
+    at_most : int, optional
+        Pairs that are compared in all, about 20 ms of a core each; :data:`PAIRS_AN_IMAGE` by default.
     same : float
         Correlation from which a pair is listed.
     workers : int, optional
@@ -103,14 +113,15 @@ def find_twins(
     return found.sort_values("similarity", ascending=False, ignore_index=True)[list(PAIR_COLUMNS)]
 
 
-def shortlist(features, *, sources=None, lesions=None, neighbours=NEIGHBOURS, at_most=AT_MOST) -> pd.DataFrame:
+def shortlist(features, *, sources=None, lesions=None, neighbours=NEIGHBOURS, at_most=None) -> pd.DataFrame:
     """The most similar pairs by the cosine of whitened features: ``a, b, cosine``, at most ``at_most`` rows.
 
     Parameters are those of :func:`find_twins`. Whitening (with 5% of the mean variance added to each component) makes
     what sets images apart count as much as what all of them share.
     """
     number = len(features)
-    points = _whiten(np.asarray(features, np.float32)) if number else np.zeros((0, 1), np.float32)
+    at_most = max(FEWEST_PAIRS, round(PAIRS_AN_IMAGE * number)) if at_most is None else at_most
+    whole, inner = _whiten(np.asarray(features, np.float32)) if number else np.zeros((2, 0, 1), np.float32)
     source = np.zeros(number, np.int64) if sources is None else pd.factorize(np.asarray(sources, object))[0]
     lesion = np.arange(number) if lesions is None else pd.factorize(np.asarray(lesions, object))[0]
     found = []
@@ -118,7 +129,10 @@ def shortlist(features, *, sources=None, lesions=None, neighbours=NEIGHBOURS, at
         there = np.flatnonzero(source == one)
         for start in range(0, number, 1024):
             rows = np.arange(start, min(start + 1024, number))
-            cosine = points[rows] @ points[there].T
+            cosine = whole[rows] @ whole[there].T
+            if inner is not whole:  # either may be cropped
+                np.maximum(cosine, whole[rows] @ inner[there].T, out=cosine)
+                np.maximum(cosine, inner[rows] @ whole[there].T, out=cosine)
             cosine[lesion[rows][:, None] == lesion[there][None, :]] = -np.inf
             for rank in range(min(neighbours, len(there))):
                 best = cosine.argmax(1)
@@ -138,12 +152,20 @@ def shortlist(features, *, sources=None, lesions=None, neighbours=NEIGHBOURS, at
     return pairs.loc[order, ["a", "b", "cosine"]].reset_index(drop=True)
 
 
-def _whiten(features: np.ndarray) -> np.ndarray:
-    centred = features - features.mean(0)
-    variance, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+def _whiten(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors of the whole and of the inner squares, float32 [N, d] each; one array twice without inner ones."""
+    whole = features if features.ndim == 2 else features[:, 0]
+    mean = whole.mean(0)
+    variance, axes = np.linalg.eigh((whole - mean).T @ (whole - mean) / len(whole))
     variance, axes = variance[-DIMENSIONS:], axes[:, -DIMENSIONS:]
-    points = centred @ (axes / np.sqrt(np.maximum(variance, 0) + 0.05 * variance.mean() + 1e-12))
-    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    axes = axes / np.sqrt(np.maximum(variance, 0) + 0.05 * variance.mean() + 1e-12)
+
+    def unit(values: np.ndarray) -> np.ndarray:
+        points = (values - mean) @ axes
+        return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+
+    first = unit(whole)
+    return first, first if features.ndim == 2 else unit(features[:, 1])
 
 
 def confirm(squares: np.ndarray, pairs: np.ndarray, *, workers: int | None = None) -> np.ndarray:
