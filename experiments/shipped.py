@@ -214,7 +214,7 @@ def note_reading(name: str, what: str, metrics: dict) -> int:
     known = pd.read_csv(READS) if READS.exists() else pd.DataFrame()
     told = ["recipe", *figures]
     if len(known) and (known[told] == pd.Series(line)[told]).all(axis=1).any():
-        return len(known)  # the same model, read again: nothing new is learnt from it
+        return len(known)  # the same model, read again: nothing new is measured
     with atomic(READS) as temporary:
         pd.concat([known, pd.DataFrame([line])]).to_csv(temporary, index=False)
     return len(known) + 1
@@ -255,7 +255,7 @@ def ship(own: Config, parts: Path, name: str, recipes: dict[str, Recipe], folds:
 
 
 def make(given: argparse.Namespace) -> None:
-    """Train the parts that are asked for and not stored, then evaluate or ship."""
+    """Train the parts that are wanted and not stored, then evaluate or ship."""
     recipes, name = load("recipes"), given.recipe
     whole = config(name, recipes).but(data=given.data)
     fingerprint = checked_table(whole).fingerprint()

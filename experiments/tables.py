@@ -210,7 +210,7 @@ def smaller_files() -> str:
     """What smaller files would cost, on training images, so that the test split chooses nothing."""
     rows = []
     for name, title in (("fp16", "16-bit weights (`model.fp16.onnx`)"), ("int8", "8-bit convolutions (not shipped)")):
-        one = manifest()["variants_judged"][name]
+        one = manifest()["variants_measured"][name]
         loss = {"value": one["loss"], "low": one["loss_low"], "high": one["loss_high"]}
         size = manifest()["variants"].get(name, {}).get("bytes")
         rows.append([title, f"{size / 1e6:.1f} MB" if size else "", describe(loss)])

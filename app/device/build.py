@@ -141,7 +141,7 @@ def _copy(site: Path) -> None:
 
 def _model(manifest: Manifest, folder: Path, site: Path) -> str:
     """Write the network and ``model.json``; returns how the weights are stored, in words."""
-    half = manifest.content.get("variants_judged", {}).get("fp16", {"kept": True})["kept"]
+    half = manifest.content.get("variants_measured", {}).get("fp16", {"kept": True})["kept"]
     path = site / "network.onnx"
     without_framing(folder / manifest.file, path, manifest.crops)
     if half:  # unless it was found to cost balanced accuracy

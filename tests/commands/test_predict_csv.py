@@ -1,4 +1,4 @@
-"""Rows of ``predict --format csv`` can be told apart, and joined with the truth."""
+"""Rows of ``predict --format csv`` are distinct, and are joined with the truth."""
 
 import pytest
 

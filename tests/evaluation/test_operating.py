@@ -39,10 +39,10 @@ def test_threshold_is_the_lowest_that_reaches_the_specificity(wanted, steps):
 
 def test_the_two_questions():
     predictions = make()
-    score, malignant = operating.ask(predictions, "malignant")
+    score, malignant = operating.binary_task(predictions, "malignant")
     np.testing.assert_allclose(score, predictions.probabilities[:, [0, 1, 4]].sum(axis=1))
     assert (malignant == np.isin(predictions.y, [0, 1, 4])).all()
-    score, melanoma = operating.ask(predictions, "melanoma")
+    score, melanoma = operating.binary_task(predictions, "melanoma")
     assert (score == predictions.probabilities[:, 4]).all() and (melanoma == (predictions.y == 4)).all()
 
 
@@ -55,10 +55,10 @@ def test_thresholds_keep_their_aim_on_validation_and_are_evaluated_on_test_by_ha
         for aim, point in by_aim.items():
             measure, fraction = aim.split()
             own = operating.operating_point(
-                *operating.ask(validation, question), point.threshold, validation.lesions, 0
+                *operating.binary_task(validation, question), point.threshold, validation.lesions, 0
             )
             assert float(fraction) <= getattr(own, measure)["value"] < float(fraction) + 0.02
-            score, positive = operating.ask(test, question)
+            score, positive = operating.binary_task(test, question)
             assert point.sensitivity["value"] == pytest.approx((score[positive] >= point.threshold).mean())
             assert point.specificity["value"] == pytest.approx((score[~positive] < point.threshold).mean())
             assert point.sensitivity["low"] < point.sensitivity["value"] < point.sensitivity["high"]
@@ -77,7 +77,7 @@ def test_test_labels_do_not_move_a_threshold_and_a_question_without_answer_is_le
 @pytest.mark.parametrize("steps", [None, 12])
 def test_points_on_the_curve_are_the_best_over_every_threshold(steps):
     predictions = make(300, seed=4)
-    score, positive = operating.ask(predictions, "malignant")
+    score, positive = operating.binary_task(predictions, "malignant")
     score = np.round(score * steps) / steps if steps else score
     found = operating.points_on_the_curve(score, positive, predictions.lesions, replicates=30, seed=6)
     resamples = resample(predictions.lesions, 30, seed=6)

@@ -18,7 +18,7 @@ from skinlesion.evaluation.assessment import confident_errors
 from skinlesion.evaluation.compare import compare
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.net_benefit import decision_curve
-from skinlesion.evaluation.operating import ask, operating_points
+from skinlesion.evaluation.operating import binary_task, operating_points
 from skinlesion.evaluation.predictions import Predictions
 
 
@@ -51,7 +51,7 @@ def every_figure(labels):
     sites = pd.DataFrame(random.integers(1, 50, (k, 15)), columns=[*"abcdefghijklmn", "unknown"])
     frames = list(random.integers(0, 256, (5, 30, 40, 3), np.uint8))
     ece = {"before": metrics["ece"]}
-    curve = decision_curve(*ask(predictions, "malignant"), predictions.lesions, replicates=20)
+    curve = decision_curve(*binary_task(predictions, "malignant"), predictions.lesions, replicates=20)
     points = operating_points(make(labels, seed=1), predictions, replicates=20)
     return {
         "confusion": plots.confusion_matrix(predictions),

@@ -7,18 +7,18 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.data.demo.not_dermatoscopic import foreign_sets
+from skinlesion.data.demo.not_dermatoscopic import picture_sets
 from skinlesion.evaluation import attention, out_of_domain, plots, selective
 from skinlesion.evaluation.plots import robustness as robustness_plots
 from skinlesion.evaluation.plots import trust
 from skinlesion.evaluation.predictions import Predictions
 
-# --- foreign images --------------------------------------------------------------------------------------------------
+# --- out-of-distribution images ---------------------------------------------------------------------------------------
 
 
 def test_foreign_sets_are_the_same_every_time_and_no_two_pictures_alike():
-    first, again = foreign_sets(6), foreign_sets(6)
-    other = foreign_sets(6, seed=1)
+    first, again = picture_sets(6), picture_sets(6)
+    other = picture_sets(6, seed=1)
     assert len(first) == 9
     for name, made in first.items():
         assert len(made.frames) == len(made.sources) == 6
@@ -134,7 +134,12 @@ def looked():
     maps[3:5, 1, 3] = 2.0
     y = np.array([0, 0, 0, 1, 1, 2])
     opposite = maps[:, :, ::-1]
-    return maps, masks, y, attention.judge(maps, masks, y, ("a", "b", "c"), np.arange(6), shuffled=[opposite, opposite])
+    return (
+        maps,
+        masks,
+        y,
+        attention.compare_with_masks(maps, masks, y, ("a", "b", "c"), np.arange(6), shuffled=[opposite, opposite]),
+    )
 
 
 def test_energy_and_pointing_are_those_of_the_hand_made_maps(looked):
@@ -156,7 +161,9 @@ def test_likeness_is_spearmans_correlation(looked):
     rng = np.random.default_rng(0)
     ours, theirs = rng.normal(0, 1, (2, 5, 8, 8))
     masks = np.ones((5, attention.SIDE, attention.SIDE), bool)
-    table = attention.judge(ours, masks, np.zeros(5, int), ("a",), np.arange(5), shuffled=[theirs], replicates=50)
+    table = attention.compare_with_masks(
+        ours, masks, np.zeros(5, int), ("a",), np.arange(5), shuffled=[theirs], replicates=50
+    )
     row = table.set_index(["class", "map"]).loc[("a", attention.BASELINES[2])]
     each = [
         spearmanr(attention.enlarged(a).ravel(), attention.enlarged(b).ravel())[0]

@@ -239,7 +239,7 @@ def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, mon
     assert candidates["tiny", "out_of_fold", "balanced_accuracy"] == pytest.approx(expected, abs=1e-5)
     expected = balanced_accuracy_score(test.y, test.predicted)
     assert content["metrics"]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
-    assert {"fp16", "int8"} <= set(content["variants_judged"])
+    assert {"fp16", "int8"} <= set(content["variants_measured"])
     assert {f"model.{name}.onnx" for name in content["variants"]} == {
         path.name for path in (tmp_path / "pretrained").glob("model.*.onnx")
     }

@@ -103,7 +103,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """A model folder of a network that has learnt nothing, and the domain that its graph holds."""
+    """A model folder of a network that was not trained, and the domain that its graph holds."""
     torch.manual_seed(0)
     network = create_model("classic", classes=7, image_size=64).eval()
     fitted = domain.fit_domain(network, run[0], Config(image_size=64, views=2))

@@ -152,7 +152,7 @@ def _png_profile(data: bytes) -> bytes | None:
     return None
 
 
-def foreign_format(data: bytes) -> str:
+def unsupported_format(data: bytes) -> str:
     """What a file of a common kind that is not read is, in words; ``""`` for anything else."""
     if data[4:8] == b"ftyp":
         brand = data[8:12]

@@ -35,11 +35,11 @@ class PixelCache:
     Attributes
     ----------
     pixels : uint8 [N, size, size, 3]
-        What the network sees when an epoch is judged.
+        Input of the network when an epoch is validated.
     squares : uint8 [N, crops, size, size, 3]
-        What it is asked for an answer: ``pixels`` where that is one square a frame.
+        Crops whose predictions are averaged: ``pixels`` where there is one a frame.
     frames : uint8 [N, height, width, 3]
-        What training cuts its crops from; the same array as ``pixels`` unless the fit is ``random_crop``.
+        What training crops from; the same array as ``pixels`` unless the fit is ``random_crop``.
     content : str
         SHA-256 over the decoded pixels.
     """

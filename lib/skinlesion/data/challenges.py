@@ -100,7 +100,7 @@ def load_isic2018(place: Path, labels: LabelSet = HAM7, words: Words = None) -> 
     Raises
     ------
     DataError
-        Where the ground truth or all images are missing, or eight labels cannot be told apart.
+        Where the ground truth or all images are missing, or eight labels cannot be distinguished.
     """
     files, truth = _open(place, ISIC2018, "ISIC2018_Task3_Training_Input.zip")
     need_columns(truth, ("image", *ISIC2018_COLUMNS), ISIC2018)

@@ -1,7 +1,7 @@
 """DermaMNIST: HAM10000 as one npz file of 28 to 224 pixels (Yang et al. 2023, doi:10.1038/s41597-022-01721-8).
 
 Its corrected and extended versions, DermaMNIST-C and -E (Abhishek, Jain, Hamarneh 2025,
-doi:10.1038/s41597-025-04382-5), have the same arrays. They are told apart by how many images each part has.
+doi:10.1038/s41597-025-04382-5), have the same arrays. They differ in how many images each part has.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Remote:
 
 
 def _datafile(name: str, number: int, *columns: str) -> Remote:
-    # Dataverse turns tables into its own tab-delimited form unless the original is asked for.
+    # Dataverse turns tables into its own tab-delimited form unless the request names the original.
     query = "?format=original" if columns else ""
     return Remote(name, DATAVERSE, f"/api/access/datafile/{number}{query}", columns=columns)
 

@@ -22,7 +22,7 @@ _OF_HAM10000 = ("ham10000", "isic-archive", "dermamnist")  # data sets whose ima
 
 
 def trained_ids(image_ids: pd.Series, source: str) -> np.ndarray:
-    """Which ids a model trained on a kind of data set may have learnt from, bool [N].
+    """Which ids a model trained on a kind of data set may have been trained on, bool [N].
 
     HAM10000 is ISIC_0024306 to ISIC_0034320, under whatever name it is given away; ids of other sources aren't known.
     """

@@ -13,7 +13,7 @@ from skinlesion.evaluation.net_benefit import decision_curve
 from skinlesion.evaluation.operating import (
     QUESTIONS,
     OperatingPoint,
-    ask,
+    binary_task,
     operating_point,
     operating_points,
     points_on_the_curve,
@@ -43,11 +43,11 @@ class Assessment:
 
     Attributes
     ----------
-    judged : Predictions
+    evaluated : Predictions
         The rows that are evaluated: one split, or all of them where the predictions have no splits.
     metrics : dict, see :func:`skinlesion.evaluation.metrics.evaluate`
     points : {question: {aim: OperatingPoint}}
-        Thresholds chosen on validation, evaluated on the ``judged`` rows; empty without validation rows.
+        Thresholds chosen on validation, evaluated on the ``evaluated`` rows; empty without validation rows.
     on_the_curve : {question: {aim: metric}}
         The descriptive stand-in where ``points`` is empty.
     referral : OperatingPoint or None
@@ -57,7 +57,7 @@ class Assessment:
     notes : tuple of str
     """
 
-    judged: Predictions
+    evaluated: Predictions
     metrics: dict
     points: dict[str, dict[str, OperatingPoint]]
     on_the_curve: dict[str, dict[str, dict]]
@@ -108,64 +108,66 @@ def assess(
     DataError
         If there are splits, but not this one.
     """
-    judged = everything.of(split) if (everything.split != "").any() else everything
+    evaluated = everything.of(split) if (everything.split != "").any() else everything
     validation = (everything.split == "validation") & (split != "validation")
-    points = operating_points(everything.take(validation), judged, replicates, seed) if validation.any() else {}
-    asked = {question: ask(judged, question) for question in QUESTIONS}
-    both = {question: one for question, one in asked.items() if 0 < one[1].sum() < len(judged)}
+    points = operating_points(everything.take(validation), evaluated, replicates, seed) if validation.any() else {}
+    tasks = {question: binary_task(evaluated, question) for question in QUESTIONS}
+    both = {question: one for question, one in tasks.items() if 0 < one[1].sum() < len(evaluated)}
     referral: OperatingPoint | None
     if referral_threshold is not None:
-        referral = operating_point(*asked["malignant"], referral_threshold, judged.lesions, replicates, seed)
+        referral = operating_point(*tasks["malignant"], referral_threshold, evaluated.lesions, replicates, seed)
     else:
         referral = points["malignant"][MAIN_AIM] if "malignant" in points else None
-    curves = _curves(judged, both, prevalence, replicates, seed) if judged.are_probabilities else {}
+    curves = _curves(evaluated, both, prevalence, replicates, seed) if evaluated.are_probabilities else {}
     return Assessment(
-        judged=judged,
-        metrics=evaluate(judged, replicates, seed),
+        evaluated=evaluated,
+        metrics=evaluate(evaluated, replicates, seed),
         points=points,
         on_the_curve={}
         if points
-        else {question: points_on_the_curve(*one, judged.lesions, replicates, seed) for question, one in both.items()},
+        else {
+            question: points_on_the_curve(*one, evaluated.lesions, replicates, seed) for question, one in both.items()
+        },
         referral=referral,
         curves=curves,
-        notes=_notes(judged, chosen_threshold=referral is not None),
+        notes=_notes(evaluated, chosen_threshold=referral is not None),
     )
 
 
 def _curves(
-    judged: Predictions,
-    asked: dict[str, tuple[np.ndarray, np.ndarray]],
+    evaluated: Predictions,
+    tasks: dict[str, tuple[np.ndarray, np.ndarray]],
     prevalence: float,
     replicates: int,
     seed: int,
 ) -> dict[str, pd.DataFrame]:
     def curve(question: str, prevalence: float | None = None) -> pd.DataFrame:
-        probability, positive = asked[question]
+        probability, positive = tasks[question]
         return decision_curve(
-            probability, positive, judged.lesions, prevalence=prevalence, replicates=replicates, seed=seed
+            probability, positive, evaluated.lesions, prevalence=prevalence, replicates=replicates, seed=seed
         )
 
-    curves = {question: curve(question) for question in asked}
-    if "malignant" in asked:
+    curves = {question: curve(question) for question in tasks}
+    if "malignant" in tasks:
         curves["malignant_elsewhere"] = curve("malignant", prevalence)
     return curves
 
 
-def _notes(judged: Predictions, *, chosen_threshold: bool) -> tuple[str, ...]:
+def _notes(evaluated: Predictions, *, chosen_threshold: bool) -> tuple[str, ...]:
     """Limits of the figures, which are shown before them."""
-    notes = [*judged.notes]
-    if not judged.has_lesions:
+    notes = [*evaluated.notes]
+    if not evaluated.has_lesions:
         notes.append(
             "The lesion ids are unknown: images count as independent, so the intervals are too narrow where lesions "
             "have several images."
         )
     if not chosen_threshold:
         notes.append(NOT_CHOSEN)
-    counts = np.bincount(judged.y, minlength=len(judged.labels))
-    few = [f"{code} ({n})" for code, n in zip(judged.labels.codes, counts, strict=True) if n < FEW]
+    counts = np.bincount(evaluated.y, minlength=len(evaluated.labels))
+    few = [f"{code} ({n})" for code, n in zip(evaluated.labels.codes, counts, strict=True) if n < FEW]
     if few:
         notes.append(f"Fewer than {FEW} images: {', '.join(few)}. The metrics of these classes are uncertain.")
-    tied, official = ties(judged)
+    tied, official = ties(evaluated)
     if tied:
         notes.append(
             f"In {tied:,} images two classes share the highest score; the first one is taken. The official scorer "
@@ -176,22 +178,22 @@ def _notes(judged: Predictions, *, chosen_threshold: bool) -> tuple[str, ...]:
 
 def answer(assessment: Assessment) -> str:
     """Balanced accuracy, melanoma recall, the weakest class and the referral threshold, in one paragraph."""
-    judged, metrics = assessment.judged, assessment.metrics
+    evaluated, metrics = assessment.evaluated, assessment.metrics
     per_class = metrics["per_class"]
     known = {
-        code: per_class[code]["sensitivity"] for code in judged.labels.codes if per_class[code]["sensitivity"]["n"]
+        code: per_class[code]["sensitivity"] for code in evaluated.labels.codes if per_class[code]["sensitivity"]["n"]
     }
     worst = min(known, key=lambda code: known[code]["value"])
     text = f"The balanced accuracy is {describe(metrics['balanced_accuracy'])}, with its 95% interval. "
     if "mel" in known:
         text += f"Of the melanomas, {describe(known['mel'])} are predicted as melanoma. "
     text += (
-        f"The weakest class is {judged.labels[worst].name.lower()}, with a recall of {describe(known[worst])} on "
+        f"The weakest class is {evaluated.labels[worst].name.lower()}, with a recall of {describe(known[worst])} on "
         f"{known[worst]['n']} images."
     )
     point = assessment.referral
     if point and point.sensitivity["value"] is not None and point.specificity["value"] is not None:
-        kind = "probability" if judged.are_probabilities else "score"
+        kind = "probability" if evaluated.are_probabilities else "score"
         text += (
             f" Referring from a malignant {kind} of {point.threshold:.3f} has a sensitivity of "
             f"{describe(point.sensitivity)} and a specificity of {describe(point.specificity)}."
@@ -199,7 +201,7 @@ def answer(assessment: Assessment) -> str:
     return text
 
 
-def confident_errors(judged: Predictions, most: int = 12) -> np.ndarray:
+def confident_errors(evaluated: Predictions, most: int = 12) -> np.ndarray:
     """Rows of wrong predictions, the largest decision score first: int64 [at most ``most``]."""
-    wrong = np.flatnonzero(judged.predicted != judged.y)
-    return wrong[np.argsort(-judged.scores[wrong, judged.predicted[wrong]])][:most]
+    wrong = np.flatnonzero(evaluated.predicted != evaluated.y)
+    return wrong[np.argsort(-evaluated.scores[wrong, evaluated.predicted[wrong]])][:most]

@@ -57,7 +57,7 @@ def measure(
     replicates: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Predict the frames that have a lesion mask and compare the activation maps with it; see :func:`judge`.
+    """Predict the frames that have a lesion mask and compare the maps with it; see :func:`compare_with_masks`.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def measure(
     if not rows:
         raise DataError("this source has no lesion masks")
     shown = [frames[i] for i in rows]
-    return judge(
+    return compare_with_masks(
         maps_of(model, shown),
         np.stack([fit_mask(images.read(masks[image_ids[i]]), fit, crops) for i in rows]),
         y[rows],
@@ -94,7 +94,7 @@ def fit_mask(mask: np.ndarray, fit: str, crops: int = 1) -> np.ndarray:
     return images.resize(mask, (SIDE, SIDE), images.region(mask.shape[0], mask.shape[1], fit, crops))[..., 0] >= 128
 
 
-def judge(
+def compare_with_masks(
     maps: np.ndarray,
     masks: np.ndarray,
     y: np.ndarray,

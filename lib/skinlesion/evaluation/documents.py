@@ -77,9 +77,9 @@ def write_evaluation(
     found = assess(
         everything, split=split, referral_threshold=referral_threshold, prevalence=prevalence, replicates=replicates
     )
-    judged, left_out = found.judged, len(everything) - len(found.judged)
+    evaluated, left_out = found.evaluated, len(everything) - len(found.evaluated)
     lead = (
-        f"{len(judged):,} images of {found.metrics['n_lesions']:,} lesions"
+        f"{len(evaluated):,} images of {found.metrics['n_lesions']:,} lesions"
         f"{f' of the {split} split' if names_splits else ''}"
         + (f"; {left_out:,} of other splits left out" if left_out else "")
         + f". In brackets: {found.metrics['interval']}."
@@ -100,11 +100,11 @@ def write_evaluation(
 
 def summary(assessment: Assessment) -> str:
     """The answer and the metrics as plain text."""
-    judged, metrics = assessment.judged, assessment.metrics
-    shown = [name for name in OVERALL if judged.are_probabilities or name not in CALIBRATION]
+    evaluated, metrics = assessment.evaluated, assessment.metrics
+    shown = [name for name in OVERALL if evaluated.are_probabilities or name not in CALIBRATION]
     lines = [answer(assessment), "", *(f"{NAMES[name]:<24}{describe(metrics[name])}" for name in shown)]
     lines += ["", f"{'class':<8}{'images':>7}  " + "".join(f"{NAMES[name]:<24}" for name in _COLUMNS).rstrip()]
-    for code in judged.labels.codes:
+    for code in evaluated.labels.codes:
         by_class = metrics["per_class"][code]
         cells = "".join(f"{describe(by_class[name]):<24}" for name in _COLUMNS).rstrip()
         lines.append(f"{code:<8}{by_class['sensitivity']['n']:>7,}  {cells}")

@@ -124,7 +124,7 @@ def choose_threshold_by_specificity(score: np.ndarray, positive: np.ndarray, spe
     return float(np.nextafter(negative[spared - 1], np.inf))
 
 
-def ask(predictions: Predictions, question: str) -> tuple[np.ndarray, np.ndarray]:
+def binary_task(predictions: Predictions, question: str) -> tuple[np.ndarray, np.ndarray]:
     """The score (float [N]) and the truth (bool [N]) of one of :data:`QUESTIONS`."""
     if question == "malignant":
         return predictions.malignant_probability, predictions.is_malignant
@@ -147,7 +147,7 @@ def operating_points(
     """
     points, resamples = {}, resample(test.lesions, replicates, seed)
     for question in QUESTIONS:
-        score, positive = ask(validation, question)
+        score, positive = binary_task(validation, question)
         if not 0 < positive.sum() < len(positive):
             continue
         choose = {"sensitivity": choose_threshold, "specificity": choose_threshold_by_specificity}
@@ -155,7 +155,7 @@ def operating_points(
             f"{measure} {fraction:.2f}": choose[measure](score, positive, fraction) for measure, fraction in AIMS
         }
         points[question] = {
-            aim: _evaluate(*ask(test, question), threshold, resamples) for aim, threshold in thresholds.items()
+            aim: _evaluate(*binary_task(test, question), threshold, resamples) for aim, threshold in thresholds.items()
         }
     return points
 

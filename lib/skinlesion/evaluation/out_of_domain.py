@@ -35,7 +35,7 @@ def measure(
     ----------
     frames : uint8 [H, W, 3] each, of the domain
     lesions : [N], lesion ids of ``frames``
-    foreign : {set: object with ``frames`` and ``sources``}, as ``not_dermatoscopic.foreign_sets`` returns them
+    foreign : {set: object with ``frames`` and ``sources``}, as ``not_dermatoscopic.picture_sets`` returns them
 
     Returns
     -------

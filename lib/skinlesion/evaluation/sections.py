@@ -98,7 +98,7 @@ def words(assessment: Assessment, prevalence: float) -> list[str]:
     """Confusions at the referral threshold, in plain words: at the images' own prevalence and at another."""
     if assessment.referral is None:
         return []
-    own = float(assessment.judged.is_malignant.mean())
+    own = float(assessment.evaluated.is_malignant.mean())
     try:
         return [
             f"Where {share:.1%} are malignant, {where}: {in_plain_words(assessment.referral, share)}"
@@ -122,7 +122,7 @@ def summary(assessment: Assessment, by_group: pd.DataFrame, covered: pd.DataFram
     covered : DataFrame of :func:`skinlesion.evaluation.selective.coverage_curve`
     prevalence : float, see :func:`words`
     """
-    metrics, labels = assessment.metrics, assessment.judged.labels
+    metrics, labels = assessment.metrics, assessment.evaluated.labels
     recall = {code: metrics["per_class"][code]["sensitivity"] for code in labels.codes}
     worst = min((code for code in recall if recall[code]["n"]), key=lambda code: recall[code]["value"])
     half = covered.iloc[(covered["coverage"] - 0.5).abs().argmin()]
@@ -157,12 +157,12 @@ def _referral(assessment: Assessment, prevalence: float) -> list[str]:
 
 def class_figures(assessment: Assessment) -> dict[str, tuple]:
     """Confusions, metrics by class and curves: figures with their text alternatives, by file name."""
-    judged, metrics = assessment.judged, assessment.metrics
+    evaluated, metrics = assessment.evaluated, assessment.metrics
     return {
-        "confusion_matrix": plots.confusion_matrix(judged),
-        "by_class": plots.metric_forest(metrics, judged.labels),
-        "roc_curves": plots.roc_curves(judged, metrics),
-        "precision_recall_curves": plots.precision_recall_curves(judged, metrics),
+        "confusion_matrix": plots.confusion_matrix(evaluated),
+        "by_class": plots.metric_forest(metrics, evaluated.labels),
+        "roc_curves": plots.roc_curves(evaluated, metrics),
+        "precision_recall_curves": plots.precision_recall_curves(evaluated, metrics),
     }
 
 
@@ -178,11 +178,11 @@ def threshold_figures(assessment: Assessment) -> dict[str, tuple]:
 
 def figures(assessment: Assessment) -> dict[str, tuple]:
     """Every figure with its text alternative, by file name."""
-    judged, drawn = assessment.judged, class_figures(assessment)
-    if judged.are_probabilities:
-        p, y, ece = judged.probabilities, judged.y, assessment.metrics["ece"]
+    evaluated, drawn = assessment.evaluated, class_figures(assessment)
+    if evaluated.are_probabilities:
+        p, y, ece = evaluated.probabilities, evaluated.y, assessment.metrics["ece"]
         drawn["reliability"] = plots.reliability_diagram({"As predicted": p}, y, {"As predicted": ece})
-        drawn["class_reliability"] = plots.class_reliability(p, y, judged.labels)
+        drawn["class_reliability"] = plots.class_reliability(p, y, evaluated.labels)
     return drawn | threshold_figures(assessment)
 
 
@@ -200,7 +200,7 @@ def sections(assessment: Assessment, pictures: dict[str, tuple[bytes, str, str]]
         Section("Summary", (answer(assessment), *words(assessment, prevalence), overall)),
         Section("Classes", (by_class, *show("by_class", "confusion_matrix", "roc_curves", "precision_recall_curves"))),
     ]
-    if assessment.judged.are_probabilities:
+    if assessment.evaluated.are_probabilities:
         values = "; ".join(f"{NAMES[name]} {describe(metrics[name])}" for name in CALIBRATION)
         found.append(Section("Calibration", (values, *show("reliability", "class_reliability"))))
     if assessment.points:

@@ -167,7 +167,7 @@ def add_variants(
             kept[name] = {"file": path.name, "sha256": digest, "bytes": path.stat().st_size, **row}
         else:
             path.unlink()
-    write_json(folder / FILE, manifest.content | {"variants": kept, "variants_judged": rows})
+    write_json(folder / FILE, manifest.content | {"variants": kept, "variants_measured": rows})
     return pd.DataFrame(rows).T
 
 

@@ -48,7 +48,7 @@ _DARK_SKIN, _LIGHT_SKIN = np.array([92.0, 56.0, 42.0]), np.array([236.0, 204.0, 
 
 
 @dataclass(frozen=True)
-class ForeignSet:
+class PictureSet:
     """Pictures of one kind.
 
     Attributes
@@ -65,7 +65,7 @@ class ForeignSet:
     sources: list[str]
 
 
-def foreign_sets(count: int = 200, seed: int = 0) -> dict[str, ForeignSet]:
+def picture_sets(count: int = 200, seed: int = 0) -> dict[str, PictureSet]:
     """Every kind of picture that is not dermatoscopic, ``count`` of each.
 
     Raises
@@ -79,7 +79,7 @@ def foreign_sets(count: int = 200, seed: int = 0) -> dict[str, ForeignSet]:
     for name, (about, make) in _KINDS.items():
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         made = [make(rng, number) for number in range(count)]
-        result[name] = ForeignSet(about, [frame for _, frame in made], [source for source, _ in made])
+        result[name] = PictureSet(about, [frame for _, frame in made], [source for source, _ in made])
     return result
 
 

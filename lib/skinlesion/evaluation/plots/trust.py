@@ -91,7 +91,7 @@ def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = No
 
     Parameters
     ----------
-    table : DataFrame of :func:`skinlesion.evaluation.attention.judge`
+    table : DataFrame of :func:`skinlesion.evaluation.attention.compare_with_masks`
     measure : "energy" or "pointing"
     """
     words = {
@@ -131,7 +131,7 @@ def domain_figures(
 
 
 def map_figures(table: pd.DataFrame) -> dict[str, tuple[Chart, str]]:
-    """All figures of :func:`skinlesion.evaluation.attention.judge`'s table, by file name."""
+    """All figures of :func:`skinlesion.evaluation.attention.compare_with_masks`'s table, by file name."""
     return {"maps_energy": map_aim(table), "maps_pointing": map_aim(table, "pointing")}
 
 
