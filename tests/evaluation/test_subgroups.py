@@ -243,7 +243,7 @@ def test_figures_and_records():
     assert len(figure.axes) == 3
     labels = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert labels[0] == "Sex" and {"hand (8 lesions)", "foot (1 lesion)"} <= {label.strip() for label in labels}
-    assert "apart from the others" in alt and "too few" in alt and " nan" not in alt
+    assert "(significant gap)" in alt and "too few" in alt and " nan" not in alt
     assert plots.png(figure)
     records = json.loads(json.dumps(gaps.to_records(table), allow_nan=False))
     male = next(r for r in records if r["group"] == "m")
