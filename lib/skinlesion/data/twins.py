@@ -28,6 +28,8 @@ PAIRS_AN_IMAGE = 0.5  # that are compared pixel by pixel: the most similar ones 
 FEWEST_PAIRS = 500  # below which all are compared
 BLOCK = 32  # pairs that are worked on together
 
+_RINGS, _BLACK = 16, 40.0  # rings a half-side; mean grey level below which one is black
+_INSIDE = 0.85  # half the side of what is taken of a round field of view, in its radii
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma weights of ITU-R BT.601
 _COLOUR_MEAN, _COLOUR_SPREAD = (194.0, 140.0, 145.0), (36.0, 38.0, 43.0)  # of HAM10000's images
 
@@ -35,26 +37,49 @@ PAIR_COLUMNS = ("a", "b", "cosine", "similarity", "overlap")
 
 
 def grey_square(frame: np.ndarray) -> np.ndarray:
-    """The centre square of a frame in grey, uint8 [SIDE, SIDE]: what pairs are confirmed on.
+    """What pairs are confirmed on, uint8 [SIDE, SIDE]: the frame's :func:`field_of_view` in grey.
 
     Parameters
     ----------
     frame : uint8 [H, W, 3]
     """
-    return np.round(images.fit(frame, SIDE, "center_crop").astype(np.float32) @ _GREY).astype(np.uint8)
+    square = images.resize(frame, (SIDE, SIDE), field_of_view(frame))
+    return np.round(square.astype(np.float32) @ _GREY).astype(np.uint8)
 
 
-def feature_squares(frame: np.ndarray) -> np.ndarray:
-    """What the network should see for its features, uint8 [2, FEATURE_SIDE, FEATURE_SIDE, 3].
+def field_of_view(frame: np.ndarray) -> tuple[float, float, float, float]:
+    """The centre square of a frame, or what lies inside the black frame round it: top, left, bottom, right in pixels.
 
-    The centre square and the inner part of it, as a cropped twin would show it; both in standard colours: each channel
-    gets the mean and the spread that it has in HAM10000, so that another camera's colours do not part twins.
+    The frame is found as black rings round the centre, from the outermost one inwards. What is left has little of it in
+    its corners alone.
 
     Parameters
     ----------
     frame : uint8 [H, W, 3]
     """
     top, left, bottom, right = images.center_square(*frame.shape[:2])
+    small = images.resize(frame, (SIDE, SIDE), (top, left, bottom, right)).astype(np.float32) @ _GREY
+    line = (np.arange(SIDE) + 0.5) / SIDE * 2 - 1
+    ring = (np.hypot(line[:, None], line[None, :]) * _RINGS).astype(int).reshape(-1)
+    light = np.bincount(ring, small.reshape(-1)) / np.bincount(ring)
+    radius = (np.flatnonzero(light >= _BLACK).max(initial=0) + 1) / _RINGS  # in half-sides
+    if radius >= 1.2 or radius < 0.3:  # no frame, or a picture that is black all over
+        return top, left, bottom, right
+    rim = (bottom - top) / 2 * (1 - min(1.0, _INSIDE * radius))
+    return top + rim, left + rim, bottom - rim, right - rim
+
+
+def feature_squares(frame: np.ndarray) -> np.ndarray:
+    """What the network should see for its features, uint8 [2, FEATURE_SIDE, FEATURE_SIDE, 3].
+
+    The :func:`field_of_view` and the inner part of it, as a cropped twin would show it; both in standard colours: each
+    channel gets the mean and the spread that it has in HAM10000, so that another camera's colours do not part twins.
+
+    Parameters
+    ----------
+    frame : uint8 [H, W, 3]
+    """
+    top, left, bottom, right = field_of_view(frame)
     rim = (bottom - top) * (1 - INNER) / 2
     boxes = (top, left, bottom, right), (top + rim, left + rim, bottom - rim, right - rim)
     return np.stack([_standard(images.resize(frame, (FEATURE_SIDE, FEATURE_SIDE), box)) for box in boxes])
