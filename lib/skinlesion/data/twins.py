@@ -21,6 +21,7 @@ FEATURE_SIDE = 64  # pixels of the squares that features are computed of
 INNER = 0.75  # share of the side that the inner square has
 #: Correlation of fine structure from which a pair is called twins.
 SAME = 0.5
+UNSURE = 0.35  # correlation from which the pair is compared a second time
 SAME_PICTURE = 0.8  # correlation from which it is one picture, not two of one lesion
 DIMENSIONS = 160  # principal components of the features that are compared
 NEIGHBOURS = 2  # images of each source that an image is compared with
@@ -211,7 +212,13 @@ def confirm(squares: np.ndarray, pairs: np.ndarray, *, workers: int | None = Non
     blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
 
     def one(block: np.ndarray) -> np.ndarray:
-        return similarity(squares[block[:, 0]].astype(np.float32), squares[block[:, 1]].astype(np.float32))
+        a, b = (squares[block[:, side]].astype(np.float32) for side in (0, 1))
+        found = similarity(a, b)
+        unsure = np.flatnonzero((found[:, 0] >= UNSURE) & (found[:, 0] < SAME))
+        if len(unsure):  # the other way round, the search may end elsewhere
+            again = similarity(b[unsure], a[unsure])
+            found[unsure] = np.where(again[:, :1] > found[unsure, :1], again, found[unsure])
+        return found
 
     with threadpool_limits(1), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         return np.concatenate([*pool.map(one, blocks), np.zeros((0, 2), np.float32)])
