@@ -140,3 +140,26 @@ def test_one_picture_under_two_labels_is_a_contradiction():
         [(0, 1, 0.9, 0.95, 1.0), (0, 2, 0.9, 0.95, 1.0), (1, 2, 0.8, 0.6, 1.0)], columns=list(twins.PAIR_COLUMNS)
     )
     assert twins.contradictions(pairs, ["nv", "nv", "mel"]).tolist() == [False, True, False]
+
+
+def test_a_black_frame_makes_no_twins(frames):
+    rows, columns = np.mgrid[-1:1:150j, -1:1:150j]
+    for radius in (0.65, 0.8, 1.0):
+        outside = (np.hypot(rows, columns) > radius)[..., None]
+        framed = [np.where(outside, np.uint8(5), frame[:, 25:175]) for frame in frames[:5]]
+        again = [np.rot90(recolour(frame)) for frame in framed]
+        found = similarities(framed, [np.ascontiguousarray(frame) for frame in again])
+        assert (np.diag(found) >= twins.SAME).sum() >= 4, (radius, np.diag(found))
+        assert found[~np.eye(5, dtype=bool)].max() < twins.SAME, radius
+
+
+def test_the_field_of_view_is_what_lies_inside_a_black_frame(frames):
+    rows, columns = np.mgrid[-1:1:150j, -1:1:150j]
+    square = frames[0][:, 25:175]
+    assert twins.field_of_view(frames[0]) == (0, 25, 150, 175)
+    for radius in (0.6, 0.9):
+        framed = np.where((np.hypot(rows, columns) > radius)[..., None], np.uint8(5), square)
+        top, left, bottom, right = twins.field_of_view(framed)
+        assert top == left and bottom == right == 150 - top
+        assert (bottom - top) / 150 == pytest.approx(0.85 * radius, abs=0.06)
+    assert twins.field_of_view(np.zeros((150, 200, 3), np.uint8)) == (0, 25, 150, 175)

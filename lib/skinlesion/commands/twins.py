@@ -121,6 +121,7 @@ def features_of(model: str | None) -> Features:
     path = folder / Manifest.read(folder).file
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the threads that decode need the cores
     try:
         network, (start, mean, scale), end = _network(onnx.load(path))
         session = onnxruntime.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"])

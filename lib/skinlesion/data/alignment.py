@@ -19,6 +19,7 @@ PROMISING = 0.5  # correlation at the coarse size from which the fine structure 
 _ZOOMS, _TURNS = (0.6, 0.77, 1.0, 1.3, 1.67), 12  # the framings that are tried, besides mirroring and every shift
 _TRIED = 2  # framings whose alignment is improved
 _NOISE = 0.1  # grey levels: structure that is weaker than this counts less and less
+_BLACK, _CORNER = 40.0, 0.85  # grey levels of a black corner; where corners begin, in half-sides from the centre
 _LEAST_OVERLAP = 0.3  # of the square's area
 
 
@@ -53,12 +54,26 @@ def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _structure(grey: np.ndarray, fine: float, coarse: float) -> np.ndarray:
-    """Structure between two sizes (in pixels) with its local contrast evened out, float32 [P, S, S]."""
+    """Structure between two sizes (in pixels) with its local contrast evened out, float32 [P, S, S].
+
+    Black corners have none: the edge of a round field of view would make twins of all images of one camera.
+    """
     side = grey.shape[1]
     inner, outer, around = (_gaussian(side, sigma) for sigma in (fine, coarse, 1.5 * coarse))
+    black = (grey < _BLACK) & (np.square(_places(side)).sum(0) > _CORNER**2) & _is_round(grey)[:, None, None]
+    bright = np.where(black, 0, grey).sum((1, 2)) / np.maximum((~black).sum((1, 2)), 1)
+    grey = np.where(black, bright[:, None, None], grey).astype(np.float32)
     structure = inner @ grey @ inner.T - outer @ grey @ outer.T
     contrast = np.sqrt(np.maximum(around @ np.square(structure) @ around.T, 0))
+    structure[outer @ black.astype(np.float32) @ outer.T > 0.05] = 0
     return structure / (contrast + 0.5 * contrast.mean((1, 2), keepdims=True) + _NOISE)
+
+
+def _is_round(grey: np.ndarray) -> np.ndarray:
+    """Whether at least three corners are black, bool [P]: a shadow on one side is no round field of view."""
+    size = grey.shape[1] // 16
+    ends = (slice(None, size), slice(-size, None))
+    return sum((grey[:, rows, columns].mean((1, 2)) < _BLACK).astype(int) for rows in ends for columns in ends) >= 3
 
 
 @cache

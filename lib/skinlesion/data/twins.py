@@ -21,6 +21,7 @@ FEATURE_SIDE = 64  # pixels of the squares that features are computed of
 INNER = 0.75  # share of the side that the inner square has
 #: Correlation of fine structure from which a pair is called twins.
 SAME = 0.5
+UNSURE = 0.35  # correlation from which the pair is compared a second time
 SAME_PICTURE = 0.8  # correlation from which it is one picture, not two of one lesion
 DIMENSIONS = 160  # principal components of the features that are compared
 NEIGHBOURS = 2  # images of each source that an image is compared with
@@ -28,6 +29,8 @@ PAIRS_AN_IMAGE = 0.5  # that are compared pixel by pixel: the most similar ones 
 FEWEST_PAIRS = 500  # below which all are compared
 BLOCK = 32  # pairs that are worked on together
 
+_RINGS, _BLACK = 16, 40.0  # rings a half-side; mean grey level below which one is black
+_INSIDE = 0.85  # half the side of what is taken of a round field of view, in its radii
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma weights of ITU-R BT.601
 _COLOUR_MEAN, _COLOUR_SPREAD = (194.0, 140.0, 145.0), (36.0, 38.0, 43.0)  # of HAM10000's images
 
@@ -35,26 +38,49 @@ PAIR_COLUMNS = ("a", "b", "cosine", "similarity", "overlap")
 
 
 def grey_square(frame: np.ndarray) -> np.ndarray:
-    """The centre square of a frame in grey, uint8 [SIDE, SIDE]: what pairs are confirmed on.
+    """What pairs are confirmed on, uint8 [SIDE, SIDE]: the frame's :func:`field_of_view` in grey.
 
     Parameters
     ----------
     frame : uint8 [H, W, 3]
     """
-    return np.round(images.fit(frame, SIDE, "center_crop").astype(np.float32) @ _GREY).astype(np.uint8)
+    square = images.resize(frame, (SIDE, SIDE), field_of_view(frame))
+    return np.round(square.astype(np.float32) @ _GREY).astype(np.uint8)
 
 
-def feature_squares(frame: np.ndarray) -> np.ndarray:
-    """What the network should see for its features, uint8 [2, FEATURE_SIDE, FEATURE_SIDE, 3].
+def field_of_view(frame: np.ndarray) -> tuple[float, float, float, float]:
+    """The centre square of a frame, or what lies inside the black frame round it: top, left, bottom, right in pixels.
 
-    The centre square and the inner part of it, as a cropped twin would show it; both in standard colours: each channel
-    gets the mean and the spread that it has in HAM10000, so that another camera's colours do not part twins.
+    The frame is found as black rings round the centre, from the outermost one inwards. What is left has little of it in
+    its corners alone.
 
     Parameters
     ----------
     frame : uint8 [H, W, 3]
     """
     top, left, bottom, right = images.center_square(*frame.shape[:2])
+    small = images.resize(frame, (SIDE, SIDE), (top, left, bottom, right)).astype(np.float32) @ _GREY
+    line = (np.arange(SIDE) + 0.5) / SIDE * 2 - 1
+    ring = (np.hypot(line[:, None], line[None, :]) * _RINGS).astype(int).reshape(-1)
+    light = np.bincount(ring, small.reshape(-1)) / np.bincount(ring)
+    radius = (np.flatnonzero(light >= _BLACK).max(initial=0) + 1) / _RINGS  # in half-sides
+    if radius >= 1.2 or radius < 0.3:  # no frame, or a picture that is black all over
+        return top, left, bottom, right
+    rim = (bottom - top) / 2 * (1 - min(1.0, _INSIDE * radius))
+    return top + rim, left + rim, bottom - rim, right - rim
+
+
+def feature_squares(frame: np.ndarray) -> np.ndarray:
+    """What the network should see for its features, uint8 [2, FEATURE_SIDE, FEATURE_SIDE, 3].
+
+    The :func:`field_of_view` and the inner part of it, as a cropped twin would show it; both in standard colours: each
+    channel gets the mean and the spread that it has in HAM10000, so that another camera's colours do not part twins.
+
+    Parameters
+    ----------
+    frame : uint8 [H, W, 3]
+    """
+    top, left, bottom, right = field_of_view(frame)
     rim = (bottom - top) * (1 - INNER) / 2
     boxes = (top, left, bottom, right), (top + rim, left + rim, bottom - rim, right - rim)
     return np.stack([_standard(images.resize(frame, (FEATURE_SIDE, FEATURE_SIDE), box)) for box in boxes])
@@ -186,7 +212,13 @@ def confirm(squares: np.ndarray, pairs: np.ndarray, *, workers: int | None = Non
     blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
 
     def one(block: np.ndarray) -> np.ndarray:
-        return similarity(squares[block[:, 0]].astype(np.float32), squares[block[:, 1]].astype(np.float32))
+        a, b = (squares[block[:, side]].astype(np.float32) for side in (0, 1))
+        found = similarity(a, b)
+        unsure = np.flatnonzero((found[:, 0] >= UNSURE) & (found[:, 0] < SAME))
+        if len(unsure):  # the other way round, the search may end elsewhere
+            again = similarity(b[unsure], a[unsure])
+            found[unsure] = np.where(again[:, :1] > found[unsure, :1], again, found[unsure])
+        return found
 
     with threadpool_limits(1), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         return np.concatenate([*pool.map(one, blocks), np.zeros((0, 2), np.float32)])
