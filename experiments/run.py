@@ -98,10 +98,12 @@ class Rows:
         paths = {key: getattr(own, key).format(fold=fold) for key in ("start", "teachers")}
         return own.but(data=data, fold=fold, **paths)
 
+    def split(self, own: Config, table: LesionTable) -> pd.DataFrame:
+        return splits.split_for(table, split_file=own.split_file, seed=own.seed, fold=own.fold)[0]
+
     def part(self, own: Config, table: LesionTable) -> Part:
         """The configuration's fold as a part."""
-        split, _ = splits.split_for(table, split_file=own.split_file, seed=own.seed, fold=own.fold)
-        return Part(f"fold-{own.fold}", split["split"].to_numpy(str))
+        return Part(f"fold-{own.fold}", self.split(own, table)["split"].to_numpy(str))
 
     def store(self, name: str, own: Config, table: LesionTable, part: Part, output: Path) -> None:
         """Train one row on one fold, or load the network of its base, and store its outputs."""
@@ -125,6 +127,7 @@ class Rows:
         if own.start and not (start := Run(own.start)).training.exists():
             self.fit(self.of_fold(start.folder.parent.name, own.data, own.fold), table, part, start)
         write_json(run.config_file, own.to_dict())
+        splits.write_split(self.split(own, table), run.split)
         return fit(own, pixels(own, table), table.targets, part.split, run, classes=len(table.labels))
 
     def ready(self, name: str) -> bool:

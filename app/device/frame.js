@@ -4,6 +4,7 @@
 
 const MIN_SIDE = 16; // pixels, as on the server
 const MAX_BYTES = 20 * 2 ** 20; // likewise
+const HEAD_BYTES = 2 ** 18; // colour profiles stand before the pixels
 /** Larger images are reduced to this many pixels: the canvases of some phones hold no more. */
 export const MAX_PIXELS = 16_000_000;
 
@@ -40,12 +41,23 @@ export async function decode(image) {
   return { data: context.getImageData(0, 0, width, height).data, width, height };
 }
 
+/**
+ * Whether a JPEG or PNG file has an embedded colour profile. It is then converted to sRGB, the space of the training
+ * images, as skinlesion/core/colour.py does. Without one, a gamma value for screens must not change the pixels.
+ *
+ * @param {Blob} image
+ */
+async function hasProfile(image) {
+  const head = new TextDecoder("latin1").decode(await image.slice(0, HEAD_BYTES).arrayBuffer());
+  return head.includes("ICC_PROFILE\0") || head.includes("iCCP");
+}
+
 /** @param {Blob} image */
 async function open(image) {
   checkCanvas();
   try {
-    // Colour profiles are converted to sRGB, the space of the training images, as skinlesion/core/colour.py does.
-    return await createImageBitmap(image, { imageOrientation: "from-image", colorSpaceConversion: "default" });
+    const colorSpaceConversion = (await hasProfile(image)) ? "default" : "none";
+    return await createImageBitmap(image, { imageOrientation: "from-image", colorSpaceConversion });
   } catch {
     throw new Error("the file is not an image that the browser can read, or it is damaged; choose a JPEG, PNG or WebP file");
   }

@@ -129,7 +129,7 @@ def test_a_trial_that_diverges_is_told_and_the_next_one_runs(config, tmp_path, m
     [
         ({}, "a space is a JSON object"),
         ({"learning_rat": [1]}, "learning_rat"),
-        ({"fold": [0, 1]}, "judged on different images"),
+        ({"fold": [0, 1]}, "different images"),
         ({"epochs": {"low": 3}}, "give a list, or"),
         ({"epochs": {"low": 3, "high": 1}}, "give a list, or"),
         ({"epochs": {"low": 1, "high": 3, "log": True, "step": 1}}, "give a list, or"),

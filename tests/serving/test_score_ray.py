@@ -155,5 +155,5 @@ def test_a_cluster_that_is_not_there(archive, model, tmp_path, monkeypatch, caps
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     assert score(archive, model, tmp_path, "--engine", "ray") == 2
-    assert "no Ray cluster answers at 127.0.0.1:1" in (said := capsys.readouterr().err) and "check RAY_ADDRESS" in said
+    assert "127.0.0.1:1" in (said := capsys.readouterr().err) and "check RAY_ADDRESS" in said
     assert "RAY_AUTH_MODE" in said

@@ -36,7 +36,9 @@ def train(data, folder, config, **options):
     run = Run(folder)
     write_json(run.config_file, config.to_dict())
     ids = [f"image {i}" for i in range(len(data[2]))]
-    split = pd.DataFrame({"image_id": ids, "lesion_id": ids, "group": range(len(ids)), "label": "nv", "split": data[2]})
+    split = pd.DataFrame(
+        {"image_id": ids, "lesion_id": ids, "group": range(len(ids)), "label": "nv", "fold": 0, "split": data[2]}
+    )
     write_split(split, run.split)
     return fit(config, *data, run, classes=7, **options)
 

@@ -229,7 +229,7 @@ def test_ctrl_c_and_another_number_of_processes(images, tmp_path):
     for process in processes:
         os.kill(process.pid, signal.SIGINT)
     assert end(processes) == [2, 130]
-    assert "interrupted; the last checkpoint is kept" in one_message(tmp_path / "output0")
+    assert "interrupted; the last checkpoint is in" in one_message(tmp_path / "output0")
     assert (tmp_path / "output1").read_text() == "", "only the first process speaks"
     assert workers.run(workers.exit_with, workers.command, arguments(images, run), tmp_path / "alone") == 0
     assert "began with 2 processes and goes on with 1" in (tmp_path / "alone").read_text()
@@ -275,7 +275,7 @@ def test_torchrun_killed_and_started_again(images, undisturbed, tmp_path):
     while any(Path(f"/proc/{process}/cmdline").exists() for process in processes):
         assert time.monotonic() < until, "they outlive it"
         time.sleep(0.01)
-    assert one_message(tmp_path / "killed").startswith("error: interrupted; the last checkpoint is kept")
+    assert one_message(tmp_path / "killed").startswith("error: interrupted; the last checkpoint is in")
     state = checkpoint.newest(next(run.glob("checkpoints/*")))[1]
     assert state["epoch"] < CONFIG.epochs and state["processes"] == 2
 

@@ -36,7 +36,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """
 import hashlib, json, sys, time
 from skinlesion.core.errors import SkinLesionError
-from skinlesion.training.models import create_model
+from skinlesion.training.networks.models import create_model
 
 for name in sys.argv[1:]:
     start = time.monotonic()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from html import escape, unescape
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:  # the series starts without it
+    import pandas as pd
 
 
 def table_html(frame: pd.DataFrame, caption: str, digits: int = 3) -> str:
@@ -41,6 +43,8 @@ def _words(value, digits: int) -> str:
         return str(value)
     if isinstance(value, Integral):
         return f"{value:,}"
+    import pandas as pd
+
     if pd.isna(value):
         return "–"
     return f"{value:,.{digits}f}" if isinstance(value, Real) else str(value)

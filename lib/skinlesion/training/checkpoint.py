@@ -15,17 +15,29 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from skinlesion.core.errors import ModelError
+from skinlesion.core.errors import ModelError, SkinLesionError
 from skinlesion.core.runs import atomic
 
 KEPT = 2  # the newest, and the one before in case the newest is broken
 
 
 def remove_partial(folder: Path, *files: Path) -> None:
-    """Remove what a killed training left half written in a folder of checkpoints, and of the ``files`` elsewhere."""
+    """Remove what a killed training left half written in a folder of checkpoints, and of the ``files`` elsewhere.
+
+    Raises
+    ------
+    SkinLesionError
+        Where the folder cannot be written to.
+    """
     for place, name in [(folder, "*"), *((file.parent, file.name) for file in files)]:
         for left in place.glob(f".{name}.*.partial"):
-            left.unlink()
+            try:
+                left.unlink()
+            except OSError as error:
+                raise SkinLesionError(
+                    f"{left.parent} cannot be written ({error.strerror or error}); make it writable, or choose another "
+                    "folder"
+                ) from None
 
 
 def _crc(tensors: dict[str, torch.Tensor]) -> int:
