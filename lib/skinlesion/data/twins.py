@@ -160,11 +160,11 @@ def shortlist(features, *, sources=None, lesions=None, neighbours=NEIGHBOURS, at
                 np.maximum(cosine, whole[rows] @ inner[there].T, out=cosine)
                 np.maximum(cosine, inner[rows] @ whole[there].T, out=cosine)
             cosine[lesion[rows][:, None] == lesion[there][None, :]] = -np.inf
-            for rank in range(min(neighbours, len(there))):
+            for nearer in range(min(neighbours, len(there))):
                 best = cosine.argmax(1)
                 value = cosine[np.arange(len(rows)), best]
                 cosine[np.arange(len(rows)), best] = -np.inf
-                found.append(np.stack([rows, there[best], value, np.full(len(rows), rank)])[:, np.isfinite(value)])
+                found.append(np.stack([rows, there[best], value, np.full(len(rows), nearer)])[:, np.isfinite(value)])
     a, b, value, rank = np.concatenate(found, axis=1) if found else np.zeros((4, 0))
     pairs = pd.DataFrame({"a": np.minimum(a, b).astype(int), "b": np.maximum(a, b).astype(int), "cosine": value})
     pairs = (
