@@ -6,6 +6,7 @@ import logging
 import os
 
 from flask import Flask, g
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.device.page import SITE
 from app.web import api, body_limits, device, pages, problems, rate_limits, security, settings, tokens, uploads
@@ -62,6 +63,10 @@ def create_app(test_config: dict | None = None) -> Flask:
     def offer_manifest() -> dict:
         return {"manifest": predictor.manifest}
 
+    if proxies := app.config["PROXIES"]:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies
+        )
     for part in (pages, api, device):
         app.register_blueprint(part.blueprint)
     problems.init_app(app)

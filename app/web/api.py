@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, current_app, g, jsonify
+from flask import Blueprint, current_app, g, jsonify, request
 
 from app.web import openapi, uploads
 from app.web.problems import problem_response, status_of
@@ -45,4 +45,4 @@ def health():
 
 @blueprint.get("/api/v1/openapi.json")
 def description():
-    return jsonify(openapi.describe(g.predictor.manifest.labels, current_app.config))
+    return jsonify(openapi.describe(g.predictor.manifest.labels, current_app.config, request.root_path))

@@ -16,8 +16,8 @@ TYPES = tuple(f"image/{name.lower()}" for name in images.FORMATS)
 ANYWHERE = (400, 500)
 
 
-def describe(labels: LabelSet, config: Mapping) -> dict:
-    """The whole document, for a model with ``labels`` and an app with this configuration."""
+def describe(labels: LabelSet, config: Mapping, prefix: str = "") -> dict:
+    """The whole document, for a model with ``labels`` and an app with this configuration under a path prefix."""
     security: list[dict] = [{"token": []}] if config["TOKENS"] else []
     limited = (429,) if config["RATE"] else ()
     guarded = (401, *limited) if security else limited
@@ -30,7 +30,7 @@ def describe(labels: LabelSet, config: Mapping) -> dict:
             "Errors are problem details (RFC 9457) with a `code` that does not change.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": prefix or "/"}],
         "paths": {
             "/api/v1/predict": {"post": _predict(config, guarded) | {"security": security}},
             "/api/v1/model": {

@@ -22,6 +22,8 @@ def from_environment(environ: Mapping[str, str], host: str = "127.0.0.1") -> dic
         ``SKINLESION_TOKENS``: bearer tokens for the API, separated by commas; without any, the API is open.
         ``SKINLESION_HOSTS``: host names to accept, separated by commas, beside ``host`` and the loopback names.
         ``SKINLESION_RATE``: requests a minute and client address; 0 is no limit.
+        ``SKINLESION_PROXIES``: how many proxies stand before the server, whose ``X-Forwarded-For``, ``-Proto``,
+        ``-Host`` and ``-Prefix`` are then believed; 0, the default, believes nobody.
     host : str
         The address that is listened on. On loopback all clients share one address, so only elsewhere is there a rate
         limit unless one is set.
@@ -42,6 +44,12 @@ def from_environment(environ: Mapping[str, str], host: str = "127.0.0.1") -> dic
     if not re.fullmatch("[0-9]{1,9}", rate):
         raise ConfigError(f"SKINLESION_RATE must be a whole number of requests a minute, 0 for no limit, not {rate!r}")
     config["RATE"] = int(rate)
+    proxies = environ.get("SKINLESION_PROXIES") or "0"
+    if not re.fullmatch("[0-9]", proxies):
+        raise ConfigError(
+            f"SKINLESION_PROXIES must be the number of proxies before the server, 0 to 9, not {proxies!r}"
+        )
+    config["PROXIES"] = int(proxies)
     return config
 
 

@@ -109,6 +109,32 @@ def test_host_names_come_from_the_environment_and_the_address():
     assert from_environment({})["HOSTS"] == LOOPBACK
 
 
+# Behind a proxy, under a path of its own
+
+
+def test_behind_a_proxy_every_address_has_its_prefix(model):
+    client = create_app({"MODEL": model, "PROXIES": 1}).test_client()
+    headers = {"X-Forwarded-Prefix": "/skin", "X-Forwarded-Proto": "https"}
+    for path in ("/", "/about", "/api", "/privacy"):
+        page = client.get(path, headers=headers)
+        found = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
+        assert page.status_code == 200 and found and all(address.startswith("/skin/") for address in found)
+    assert "https://localhost/skin/api/v1/predict" in client.get("/api", headers=headers).text
+    assert client.get("/api/v1/openapi.json", headers=headers).json["servers"] == [{"url": "/skin"}]
+
+
+def test_without_the_setting_no_proxy_is_believed(model):
+    headers = {"X-Forwarded-Prefix": "/skin", "X-Forwarded-Host": "evil.example", "X-Forwarded-For": "203.0.113.9"}
+    page = create_app({"MODEL": model}).test_client().get("/", headers=headers)
+    assert page.status_code == 200 and "/skin" not in page.text and "evil" not in page.text
+
+
+@pytest.mark.parametrize("value", ["yes", "-1", "10"])
+def test_a_number_of_proxies_that_cannot_be_is_a_clear_error(value):
+    with pytest.raises(ConfigError, match="SKINLESION_PROXIES"):
+        from_environment({"SKINLESION_PROXIES": value})
+
+
 # Too often
 
 
