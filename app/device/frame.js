@@ -42,14 +42,14 @@ export async function decode(image) {
 }
 
 /**
- * Whether a JPEG or PNG file has an embedded colour profile. It is then converted to sRGB, the space of the training
+ * Whether a JPEG, PNG or WebP file has an embedded colour profile. It is then converted to sRGB, the space of the training
  * images, as skinlesion/core/colour.py does. Without one, a gamma value for screens must not change the pixels.
  *
  * @param {Blob} image
  */
 async function hasProfile(image) {
   const head = new TextDecoder("latin1").decode(await image.slice(0, HEAD_BYTES).arrayBuffer());
-  return head.includes("ICC_PROFILE\0") || head.includes("iCCP");
+  return ["ICC_PROFILE\0", "iCCP", "ICCP"].some(mark => head.includes(mark));
 }
 
 /** @param {Blob} image */
