@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from app import pictures
-from app.words import words
 from skinlesion.core.taxonomy import Diagnosis
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Prediction
@@ -15,9 +14,19 @@ from skinlesion.serving.predictor import Prediction
 #: Below it, the most probable class is more likely wrong than right.
 UNSURE = 0.5
 
-SYNTHETIC = words()["demo"]
-RESEARCH = words()["page"]["disclaimer"]
-SCORES = words()["scores"]
+SYNTHETIC = (
+    "This model was trained on synthetic demo images. It shows how the software works; "
+    "its predictions for real skin mean nothing."
+)
+RESEARCH = (
+    "Research software, not a medical device. It does not replace an examination; "
+    "see a doctor about any lesion that worries you."
+)
+SCORES = (
+    "Probabilities are calibrated on images like the training images: "
+    "of all that get 30%, about 30% are of that class. Decision scores give rare classes more weight, "
+    "so that none is overlooked, and serve only to choose the class; they are not probabilities."
+)
 
 
 @dataclass(frozen=True)
