@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from skinlesion import cli
-from skinlesion.commands import twins as command
 from skinlesion.core.errors import ModelError
 from skinlesion.data.demo.dataset import draw_example
+from skinlesion.serving import features as serving
 
 
 def data_set(folder, pictures):
@@ -50,12 +50,12 @@ def test_it_finds_twins_copies_and_contradictions(two_clinics, tmp_path, capsys)
     said = capsys.readouterr().out
     assert "10 images of 10 lesion ids: 7 groups" in said
     assert "1 byte-identical copies in" in said and "2 pairs of twins in" in said
-    assert "1 pairs are one picture under two labels" in said
+    assert "1 picture under two labels" in said
 
 
 def test_features_do_not_change_where_a_picture_is_turned_or_mirrored():
     square = np.stack([draw_example("nv", seed)[43:107, 68:132] for seed in (3, 4)])
-    compute = command.features_of(None)
+    compute = serving.Features()
     features = compute(square)
     assert features.shape[0] == 2 and features.dtype == np.float32 and np.abs(features[0] - features[1]).max() > 0.1
     for changed in (np.rot90(square, axes=(1, 2)), square[:, :, ::-1], square[:, ::-1]):
@@ -64,11 +64,11 @@ def test_features_do_not_change_where_a_picture_is_turned_or_mirrored():
 
 def test_a_model_without_a_network_is_refused(model):
     with pytest.raises(ModelError, match="no network whose features can be compared"):
-        command.features_of(str(model))
+        serving.Features(str(model))
 
 
 def test_the_cut_does_not_depend_on_the_names_in_the_file():
-    part, (start, mean, scale), end = command._network(onnx.load(command.PRETRAINED / "model.onnx"))
+    part, (start, mean, scale), end = serving.cut(onnx.load(serving.PRETRAINED / "model.onnx"))
     assert [value.name for value in part.graph.input] == [start]
     assert [value.name for value in part.graph.output] == [end]
     assert mean.size == scale.size == 1 or mean.shape == scale.shape

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,6 @@ def test_seeds_differ_and_repeat(table):
 
 
 def test_near_duplicates_stay_together(table):
-    from dataclasses import replace
-
     chain = (("mel_0_0", "mel_2_0"), ("mel_2_0", "mel_4_0"), ("mel_4_0", "not there"))
     linked = replace(table, near_duplicates=chain)
     for seed in range(5):
@@ -170,3 +169,53 @@ def test_a_split_without_test_images_is_enough_where_nothing_is_tested(table, tm
     with pytest.raises(DataError, match="test split is empty"):
         splits.read_split(table, path)
     assert set(splits.read_split(table, path, tested=False)["split"]) == {"train", "validation"}
+
+
+def test_twins_are_dropped_where_they_meet_the_test_and_else_stay_together(table):
+    ours = splits.make_split(table, seed=2)
+    of_part = {name: ours[ours["split"] == name]["image_id"].iloc for name in splits.SPLITS}
+    tested, trained, validated = (of_part[name] for name in ("test", "train", "validation"))
+    pairs = ((tested[0], trained[0]), (trained[-1], validated[0]), (tested[1], tested[-1]))
+    split, origin = splits.split_for(replace(table, twins=pairs), seed=2)
+    assert list(split["image_id"]) == list(ours["image_id"]) and split["fold"].dtype == ours["fold"].dtype
+    own = split.set_index("image_id")
+    lesion = ours.set_index("image_id")["lesion_id"]
+    before = ours.set_index("image_id")["split"]
+    dropped = own[own["split"] == splits.DROPPED]
+    assert set(dropped["lesion_id"]) == {lesion[trained[0]]} and (dropped["fold"] == splits.DROPPED_FOLD).all()
+    assert f"{len(dropped)} image" in origin and "dropped from training" in origin
+    assert (own["split"] == "test").equals(before == "test"), "test images stay the ones they are"
+    assert own.loc[trained[-1], "split"] == own.loc[validated[0], "split"] != "test"
+    for a, b in pairs:
+        assert own.loc[a, "group"] == own.loc[b, "group"]
+    others = own.index[~own["lesion_id"].isin(lesion[[name for pair in pairs for name in pair]])]
+    assert own.loc[others, ["split", "fold"]].equals(ours.set_index("image_id").loc[others, ["split", "fold"]])
+
+
+def test_a_split_file_with_dropped_twins_is_read_again(table, tmp_path):
+    ours = splits.make_split(table)
+    pair = ours[ours["split"] == "test"]["image_id"].iloc[0], ours[ours["split"] == "train"]["image_id"].iloc[0]
+    linked, path = replace(table, twins=(pair,)), tmp_path / "split.csv"
+    split, _ = splits.split_for(linked)
+    splits.write_split(split, path)
+    assert splits.load_split(path).equals(split)
+    assert splits.split_for(linked, split_file=str(path))[0].equals(split)
+    splits.write_split(ours, path)  # a split that knows nothing of the twins
+    assert splits.split_for(linked, split_file=str(path))[0].equals(split)
+
+
+def test_without_lesion_ids_twins_are_one_lesion_from_the_start(table):
+    ids = table.frame["image_id"]
+    alone = replace(table, frame=table.frame.assign(lesion_id=ids), has_lesions=False)
+    pairs = tuple((name, f"{name[:-1]}1") for name in ids if name.endswith("_0") and f"{name[:-1]}1" in set(ids))
+    split, _ = splits.split_for(replace(alone, twins=pairs))
+    assert pairs and splits.DROPPED not in set(split["split"])
+    of_image = split.set_index("image_id")["split"]
+    assert all(of_image[a] == of_image[b] for a, b in pairs)
+
+
+def test_names_and_pairs_connect_rows():
+    found = splits.connected(["a", "a", "b", "c", "d", "e"], [(1, 2), (3, 2), (5, 5)])
+    assert found.dtype == np.int64
+    assert pd.factorize(found)[0].tolist() == [0, 0, 0, 0, 1, 2]
+    assert splits.connected([], []).tolist() == []

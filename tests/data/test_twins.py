@@ -128,13 +128,6 @@ def test_copies_are_the_same_to_the_byte():
     assert twins.copies(["p", "q", "p", "r", "p", "q"]) == [(0, 2), (0, 4), (1, 5)]
 
 
-def test_groups_join_lesion_ids_and_twins():
-    groups = twins.twin_groups(["a", "a", "b", "c", "d", "e"], [(1, 2), (3, 2), (5, 5)])
-    assert groups.dtype == np.int64
-    assert groups.tolist() == [0, 0, 0, 0, 1, 2]
-    assert twins.twin_groups([], []).tolist() == []
-
-
 def test_one_picture_under_two_labels_is_a_contradiction():
     pairs = pd.DataFrame(
         [(0, 1, 0.9, 0.95, 1.0), (0, 2, 0.9, 0.95, 1.0), (1, 2, 0.8, 0.6, 1.0)], columns=list(twins.PAIR_COLUMNS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from skinlesion.commands.train import add_recipe_options, configuration
+from skinlesion.commands.train import add_recipe_options, configuration, twin_features
 from skinlesion.core.errors import ConfigError
 
 
@@ -30,4 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{arguments.space} is not a JSON file that can be read ({error})") from None
     config, folder = configuration(arguments), Path(arguments.folder)
-    return sweep(config, space, folder, arguments.trials, progress=sys.stderr.isatty())
+    features = twin_features(config)
+    return sweep(config, space, folder, arguments.trials, features=features, progress=sys.stderr.isatty())

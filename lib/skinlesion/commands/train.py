@@ -19,7 +19,15 @@ def run(arguments: argparse.Namespace) -> int:
     from skinlesion.core.runs import Run
     from skinlesion.training.standalone import train
 
-    return train(configuration(arguments), Run(arguments.folder), progress=sys.stderr.isatty())
+    config = configuration(arguments)
+    return train(config, Run(arguments.folder), features=twin_features(config), progress=sys.stderr.isatty())
+
+
+def twin_features(config):
+    """By what twins are found where the configuration asks for it: one view of the shipped network. Else None."""
+    from skinlesion.serving.features import Features
+
+    return Features(views=1) if config.twins else None
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:

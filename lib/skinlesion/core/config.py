@@ -94,6 +94,9 @@ class Config:
         True, "leave out the images of the ISIC 2018 test set, by id", in_training_key=False
     )
     label_words: str = _data("", "own names of classes as WORD=CODE, separated by commas", in_training_key=False)
+    twins: bool = _data(
+        True, "find images of one lesion by what they show, and keep them in one part of a split", in_training_key=False
+    )
     seed: int = _data(0, "seed of split, balancing, augmentation and initial weights", at_least=0, below=2**32)
 
     split_file: str = _preprocessing(

@@ -113,6 +113,7 @@ class Run:
         self.table_file = self.folder / "table.csv"
         self.table_info = self.folder / "table.json"
         self.data_check = self.folder / "data_check.csv"
+        self.twins = self.folder / "twins.csv"
         self.split = self.folder / "split.csv"
         self.pixels = self.folder / "pixels.json"
         self.checkpoints = self.folder / "checkpoints"

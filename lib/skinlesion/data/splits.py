@@ -1,9 +1,9 @@
-"""Splits by lesion: all images of one lesion, and of its near-duplicates, stay together."""
+"""Splits by lesion: all images of one lesion, of its near-duplicates and of its twins stay together."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,29 +19,40 @@ from skinlesion.data.table import LesionTable
 SPLITS = ("train", "validation", "test")
 FOLDS = 5  # besides the test part, which is as large as one of them
 TEST_FOLD = -1
+DROPPED, DROPPED_FOLD = "dropped", -2  # twins of test images: they neither train nor are they evaluated
 _WORDS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
-          "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
+          "validation": "validation", "test": "test", "testing": "test", DROPPED: DROPPED}  # fmt: skip
 
 
-def lesion_groups(table: LesionTable) -> np.ndarray:
-    """One group number a row, int64 [N]: lesions that a near-duplicate pair connects share theirs."""
-    lesion, names = pd.factorize(table.frame["lesion_id"])
-    parent = np.arange(len(names))
+def connected(names: Sequence[str] | np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
+    """One number a row, int64 [N]: rows of one name, and those that pairs of rows connect with them, share theirs."""
+    name, unique = pd.factorize(np.asarray(names, object))
+    parent = np.arange(len(unique))
 
     def root(i: int) -> int:
         while parent[i] != i:
-            i = parent[i]
+            parent[i] = i = parent[parent[i]]
         return i
 
-    of_image = dict(zip(table.frame["image_id"], lesion, strict=True))
-    for a, b in table.near_duplicates:
-        if a in of_image and b in of_image:
-            parent[root(of_image[a])] = root(of_image[b])
-    return np.array([root(i) for i in range(len(names))], dtype=np.int64)[lesion]
+    for a, b in pairs:
+        parent[root(name[a])] = root(name[b])
+    return np.array([root(i) for i in range(len(unique))], np.int64)[name]
+
+
+def lesion_groups(table: LesionTable, *, twins: bool = False) -> np.ndarray:
+    """One group number a row, int64 [N]: lesions that a near-duplicate pair connects share theirs.
+
+    With ``twins``, so do lesions that a pair of the table's ``twins`` connects.
+    """
+    row = {name: number for number, name in enumerate(table.frame["image_id"])}
+    pairs = (*table.near_duplicates, *(table.twins if twins else ()))
+    return connected(table.frame["lesion_id"], [(row[a], row[b]) for a, b in pairs if a in row and b in row])
 
 
 def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0) -> pd.DataFrame:
-    """Deal whole lesions into six stratified parts: a test set and five folds, one of which validates.
+    """Assign whole lesions to six stratified parts: a test set and five folds, one of which validates.
+
+    Twins don't change who is tested where a table has lesion ids: :func:`keep_twins_together` comes afterwards.
 
     Parameters
     ----------
@@ -59,7 +70,7 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0) -> pd.DataFr
     DataError
         Where a class has too few lesions to appear in every split.
     """
-    groups = lesion_groups(table)
+    groups = lesion_groups(table, twins=not table.has_lesions)
     lesions = pd.Series(groups).groupby(table.frame["label"].to_numpy()).nunique()
     few = lesions[lesions < FOLDS + 1]
     if len(few):
@@ -92,19 +103,37 @@ def split_for(
     With ``tested`` False, a given split may lack test images.
     """
     if split_file:
-        return read_split(table, split_file, fold=fold, tested=tested), f"given in {Path(split_file).name}"
-    if table.official_split:
+        split, origin = read_split(table, split_file, fold=fold, tested=tested), f"given in {Path(split_file).name}"
+    elif table.official_split:
         origin = f"the official one of {table.source}"
         official = pd.DataFrame({"image_id": list(table.official_split), "split": list(table.official_split.values())})
         split = _complete(table, official, f"the official split of {table.source}")
-        spread = split.groupby("group")["split"].nunique() > 1
-        check_split(split[~split["group"].isin(spread[spread].index)], fold=fold)
-        if spread.any():  # it is what published figures are on, so it is told, not refused
-            origin += f", which has {counted(int(spread.sum()), 'group')} of identical images or twins in two parts"
-        return split, origin
-    split = make_split(table, seed=seed, fold=fold)
-    check_split(split, fold=fold)
-    return split, "made here: whole lesions, stratified by label"
+    else:
+        split, origin = make_split(table, seed=seed, fold=fold), "made here: whole lesions, stratified by label"
+    split = keep_twins_together(split, table)
+    check_split(split, fold=fold, tested=tested or not split_file)
+    if dropped := int((split["split"] == DROPPED).sum()):
+        origin += f"; {counted(dropped, 'image')} of lesions that are tested dropped from training and validation"
+    return split, origin
+
+
+def keep_twins_together(split: pd.DataFrame, table: LesionTable) -> pd.DataFrame:
+    """The split with the table's twins in one part: test images stay the ones they are.
+
+    Twins of test images in other parts are dropped (split ``dropped``, fold -2); a group in several folds, or in
+    training and validation, goes where most of its images are.
+    """
+    result = split.assign(group=lesion_groups(table, twins=True))
+    parts = result.groupby("group")[["fold", "split"]].nunique()
+    for group in parts.index[(parts > 1).any(axis=1)]:
+        own = result[(result["group"] == group) & (result["split"] != DROPPED)]
+        tested = own["split"] == "test"
+        if tested.any():
+            result.loc[own.index[~tested], ["fold", "split"]] = DROPPED_FOLD, DROPPED
+        elif len(own):
+            most = own[own["fold"] == own["fold"].mode().iloc[0]].iloc[0]
+            result.loc[own.index, ["fold", "split"]] = most["fold"], most["split"]
+    return result
 
 
 def read_split(table: LesionTable, path: str | Path, *, fold: int = 0, tested: bool = True) -> pd.DataFrame:
@@ -151,7 +180,7 @@ def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFram
     if split.isna().any():
         image, word = ids[split.isna().to_numpy()].iloc[0], words[split.isna()].iloc[0]
         raise DataError(f"unknown split {word!r} of {image} in {name}; use {', '.join(SPLITS)}")
-    fold = split.map({"train": 1, "validation": 0, "test": TEST_FOLD}).to_numpy("int64")
+    fold = split.map({"train": 1, "validation": 0, "test": TEST_FOLD, DROPPED: DROPPED_FOLD}).to_numpy("int64")
     if "fold" in given:
         blank = (known(given["fold"]) == "").to_numpy()
         fold = np.where(blank, fold, folds(list(given["fold"]), list(ids)))
@@ -169,6 +198,7 @@ def check_split(split: pd.DataFrame, *, fold: int = 0, tested: bool = True) -> N
     """
     learning = SPLITS[:2] if fold >= 0 else SPLITS[:1]
     needed = (*learning, "test") if tested else learning
+    split = split[split["split"] != DROPPED]
     empty = [name for name in needed if name not in set(split["split"])]
     if empty:
         raise DataError(f"the {' and '.join(empty)} split is empty; give each of {', '.join(needed)} some images")

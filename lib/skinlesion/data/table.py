@@ -38,7 +38,9 @@ class LesionTable:
     has_lesions : bool
         Whether ``lesion_id`` is real; where it is False it repeats ``image_id`` and no split can promise anything.
     near_duplicates : tuple of (image_id, image_id)
-        Pairs that show the same lesion under two lesion ids.
+        Pairs that show the same lesion under two lesion ids, as the source lists them or its files prove.
+    twins : tuple of (image_id, image_id)
+        Further pairs of one lesion, found by what they show (:mod:`skinlesion.data.twins`).
     notes : tuple of str
         What every report on this data has to say.
     problems : DataFrame with the columns :data:`PROBLEM_COLUMNS`
@@ -55,6 +57,7 @@ class LesionTable:
     location: str
     has_lesions: bool = True
     near_duplicates: tuple[tuple[str, str], ...] = ()
+    twins: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     problems: pd.DataFrame = field(default_factory=no_problems)
     official_split: dict[str, str] = field(default_factory=dict)
@@ -121,6 +124,7 @@ class LesionTable:
             "location": self.location,
             "has_lesions": self.has_lesions,
             "near_duplicates": [list(pair) for pair in self.near_duplicates],
+            "twins": [list(pair) for pair in self.twins],
             "notes": list(self.notes),
             "official_split": self.official_split,
             "fingerprint": self.fingerprint(),
@@ -143,6 +147,7 @@ class LesionTable:
             location=info["location"],
             has_lesions=info["has_lesions"],
             near_duplicates=tuple((a, b) for a, b in info["near_duplicates"]),
+            twins=tuple((a, b) for a, b in info.get("twins", ())),
             notes=tuple(info["notes"]),
             official_split=info["official_split"],
         )

@@ -7,7 +7,7 @@ compared (:mod:`skinlesion.data.alignment`), which tells one lesion from two tha
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -70,8 +70,8 @@ def field_of_view(frame: np.ndarray) -> tuple[float, float, float, float]:
     return top + rim, left + rim, bottom - rim, right - rim
 
 
-def feature_squares(frame: np.ndarray) -> np.ndarray:
-    """What the network should see for its features, uint8 [2, FEATURE_SIDE, FEATURE_SIDE, 3].
+def feature_squares(frame: np.ndarray, *, inner: bool = True) -> np.ndarray:
+    """What the network should see for its features, uint8 [1 or 2, FEATURE_SIDE, FEATURE_SIDE, 3].
 
     The :func:`field_of_view` and the inner part of it, as a cropped twin would show it; both in standard colours: each
     channel gets the mean and the spread that it has in HAM10000, so that another camera's colours do not part twins.
@@ -79,10 +79,12 @@ def feature_squares(frame: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     frame : uint8 [H, W, 3]
+    inner : bool
+        Whether the inner part is wanted.
     """
     top, left, bottom, right = field_of_view(frame)
     rim = (bottom - top) * (1 - INNER) / 2
-    boxes = (top, left, bottom, right), (top + rim, left + rim, bottom - rim, right - rim)
+    boxes = [(top, left, bottom, right)] + [(top + rim, left + rim, bottom - rim, right - rim)] * inner
     return np.stack([_standard(images.resize(frame, (FEATURE_SIDE, FEATURE_SIDE), box)) for box in boxes])
 
 
@@ -110,7 +112,7 @@ def find_twins(
     ----------
     squares : uint8 [N, SIDE, SIDE]
         :func:`grey_square` of every image.
-    features : float [N, D] or [N, 2, D]
+    features : float [N, D] or [N, 1 or 2, D]
         Of any network, of :func:`feature_squares`: of the first, or of both, which also finds cropped twins. Take the
         mean over the eight symmetries of a square, so that they do not change where an image is turned or mirrored.
         Layers in the middle of a network tell pictures apart better than its last one, which is made for diagnoses.
@@ -180,7 +182,7 @@ def shortlist(features, *, sources=None, lesions=None, neighbours=NEIGHBOURS, at
 
 def _whiten(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors of the whole and of the inner squares, float32 [N, d] each; one array twice without inner ones."""
-    whole = features if features.ndim == 2 else features[:, 0]
+    whole, inner = (features, features) if features.ndim == 2 else (features[:, 0], features[:, -1])
     mean = whole.mean(0)
     variance, axes = np.linalg.eigh((whole - mean).T @ (whole - mean) / len(whole))
     variance, axes = variance[-DIMENSIONS:], axes[:, -DIMENSIONS:]
@@ -191,7 +193,7 @@ def _whiten(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
 
     first = unit(whole)
-    return first, first if features.ndim == 2 else unit(features[:, 1])
+    return first, first if features.ndim == 2 or features.shape[1] == 1 else unit(inner)
 
 
 def confirm(squares: np.ndarray, pairs: np.ndarray, *, workers: int | None = None) -> np.ndarray:
@@ -228,28 +230,6 @@ def copies(digests: Sequence[str]) -> list[tuple[int, int]]:
     """Pairs of rows whose files are the same to the byte, by any digest of the files: the first row with each later."""
     first: dict[str, int] = {}
     return [(first[digest], row) for row, digest in enumerate(digests) if first.setdefault(digest, row) != row]
-
-
-def twin_groups(lesions: Sequence[str] | np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
-    """One number a row, int64 [N], shared by rows of one lesion and by all that pairs of twins connect with them.
-
-    Parameters
-    ----------
-    lesions : str [N]
-        Lesion ids, unique over all sources.
-    pairs : iterable of (row, row)
-    """
-    lesion, names = pd.factorize(np.asarray(lesions, object))
-    parent = np.arange(len(names))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
-    for a, b in pairs:
-        parent[root(lesion[a])] = root(lesion[b])
-    return pd.factorize(np.array([root(i) for i in range(len(names))], np.int64)[lesion])[0].astype(np.int64)
 
 
 def contradictions(

@@ -44,7 +44,11 @@ BASE = ("core",)
 #: Training doesn't list the plots that show its curves: a new colour is no reason to train again. Nor does it list how
 #: a source is read: if the table stays the same, so does what is trained on it.
 SERIES = (
-    Step("01_eda", ("data", "evaluation/plots"), ("table.csv", "table.json", "data_check.csv")),
+    Step(
+        "01_eda",
+        ("data", "evaluation/plots", "decision.py", "pretrained", "serving/features.py", "serving/manifest.py"),
+        ("table.csv", "table.json", "data_check.csv"),
+    ),
     Step(
         "02_preprocessing",
         (

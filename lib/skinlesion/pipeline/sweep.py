@@ -24,6 +24,7 @@ from skinlesion.core.runs import Run, atomic, lock, write_json
 from skinlesion.data import splits
 from skinlesion.data.cache import build_cache
 from skinlesion.data.table import LesionTable
+from skinlesion.data.twin_search import Features
 from skinlesion.training.fit import fit
 from skinlesion.training.standalone import prepare
 from skinlesion.training.start import start_recipe, train_start
@@ -42,10 +43,18 @@ SCORE = "val_balanced_accuracy"
 REDUCTION = 3  # of each rung's trials, one in three goes on; a rung is three times as many epochs as the one before
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 #: What decides where results lie or what they are compared by: a space that changed these would compare unlike things.
-_FIXED = ("data", "labels", "split_file", "fold", "max_images", "exclude_official_test", "label_words")
+_FIXED = ("data", "labels", "split_file", "fold", "max_images", "exclude_official_test", "label_words", "twins")
 
 
-def sweep(config: Config, space: dict, folder: Path, trials: int, *, progress: bool = True) -> int:
+def sweep(
+    config: Config,
+    space: dict,
+    folder: Path,
+    trials: int,
+    *,
+    features: Features | None = None,
+    progress: bool = True,
+) -> int:
     """Bring a sweep to ``trials`` trials, and write ``sweep.csv``: a row a trial, the best first.
 
     Parameters
@@ -58,6 +67,8 @@ def sweep(config: Config, space: dict, folder: Path, trials: int, *, progress: b
         Each trial is a run in it, ``trial-0000``, …
     trials : int
         Finished ones of earlier calls count.
+    features : Features, optional
+        As :func:`skinlesion.training.standalone.train` takes them.
 
     Returns
     -------
@@ -75,7 +86,7 @@ def sweep(config: Config, space: dict, folder: Path, trials: int, *, progress: b
         _same_question(run, config, space)
         study = _study(run, config)
         _take_up(study)
-        prepare(config, run, progress)
+        prepare(config, run, progress, features)
         table, split = LesionTable.load(run), splits.load_split(run.split)
         if "validation" not in set(split["split"]):
             raise ConfigError(

@@ -12,12 +12,14 @@ import pandas as pd
 from skinlesion.core.config import TRAINING_FIELDS, Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
 from skinlesion.core.runs import Run, cache_folder, lock, write_json
+from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import label_set
 from skinlesion.data import splits
 from skinlesion.data.cache import build_cache, link_cache, linked_cache
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
+from skinlesion.data.twin_search import Features, with_twins, write_twins
 from skinlesion.training import distributed, live
 from skinlesion.training.fit import fit
 from skinlesion.training.parent_runs import check_parents, recipe_of, start_run
@@ -26,7 +28,7 @@ from skinlesion.training.start import start_recipe, train_start
 from skinlesion.training.trained import facts_of, write_outputs
 
 
-def train(config: Config, run: Run, *, progress: bool = True) -> int:
+def train(config: Config, run: Run, *, features: Features | None = None, progress: bool = True) -> int:
     """Check the data, split it by lesion, decode it, train, and write every file that 04_evaluation reads.
 
     Calling it again goes on where an interrupted call was. Under torchrun the first process does all but the training
@@ -36,6 +38,8 @@ def train(config: Config, run: Run, *, progress: bool = True) -> int:
     ----------
     config : Config
     run : Run
+    features : Features, optional
+        By which twins are found that the split keeps together; without them, twins are not looked for.
     progress : bool
         Show bars, as on a terminal, instead of a line an epoch.
 
@@ -51,7 +55,7 @@ def train(config: Config, run: Run, *, progress: bool = True) -> int:
     try:
         with _stoppable(), distributed.join() as world, lock(run.folder) if world.first else nullcontext():
             if world.first:
-                prepare(config, run, progress)
+                prepare(config, run, progress, features)
             world.need_shared(run.folder, cache_folder())
             _train(config, run, world, progress)
             world.wait()
@@ -86,13 +90,13 @@ def _stoppable() -> Iterator[None]:
                 signal.signal(kind, handler)
 
 
-def prepare(config: Config, run: Run, progress: bool) -> None:
+def prepare(config: Config, run: Run, progress: bool, features: Features | None = None) -> None:
     """Check, split and decode the data, and write down all of it; what is refused leaves the folder as it was."""
     trains_start = start_recipe(config) is not None
     first_network(config, len(label_set(config.labels)), None if trains_start else start_run(config, run))
     found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
     check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
-    table = check.table
+    table, twins = with_twins(check.table, features, progress=progress)
     split, origin = splits.split_for(
         table, split_file=config.split_file, seed=config.seed, fold=config.fold, tested=False
     )
@@ -104,8 +108,11 @@ def prepare(config: Config, run: Run, progress: bool) -> None:
     write_json(run.config_file, config.to_dict())
     check.write(run.data_check)
     table.save(run)
+    write_twins(twins, run)
     splits.write_split(split, run.split)
     print(f"{len(table):,} images from {table.source}; {len(check.problems):,} problems in {run.data_check}")
+    if twins is not None:
+        print(f"{counted(len(twins), 'pair')} of twins in {run.twins}")
     sizes = split["split"].value_counts()
     print(f"split {origin}; " + ", ".join(f"{name} {sizes.get(name, 0):,}" for name in splits.SPLITS))
     link_cache(run, build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops, progress=progress))

@@ -119,7 +119,7 @@ def write_outputs(
     ModelError
         Where a logit is infinite or no number.
     """
-    rows = np.flatnonzero(split != "train")
+    rows = np.flatnonzero(np.isin(split, ("validation", "test")))
     # a training of all folds on a split without test images leaves none to predict
     logits = predict(trained.model, cache, rows, views=views)[0] if len(rows) else np.empty((0, len(trained.prior)))
     if not np.isfinite(logits).all():

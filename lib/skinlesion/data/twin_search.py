@@ -1,0 +1,188 @@
+"""Twins of whole data sets: every image is looked at once, pairs are found, written down and shown."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from skinlesion.core import images
+from skinlesion.core.runs import Run, atomic, cache_folder
+from skinlesion.data.splits import lesion_groups
+from skinlesion.data.table import LesionTable
+from skinlesion.data.twins import SIDE, contradictions, copies, feature_squares, find_twins, grey_square
+
+VERSION = 1  # of what is found: pairs that another version stored are searched anew
+BATCH = 16  # images that go through the network together
+SHOWN = 12  # pairs in a report
+NAMES = ("source", "image_id", "lesion_id", "label")
+
+
+class Features(Protocol):
+    """Features of squares, uint8 [N, S, S, 3] -> float32 [N, D]; those of one ``name`` are the same."""
+
+    name: str
+
+    def __call__(self, squares: np.ndarray) -> np.ndarray: ...
+
+
+def look(
+    paths: Sequence[str] | pd.Series, features: Features, *, inner: bool = True, progress: bool = False
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Decode every image once: grey squares uint8 [N, SIDE, SIDE], features, SHA-256 of the file.
+
+    Features are float32 [N, 2, D] of :func:`feature_squares`; [N, 1, D] without their ``inner`` ones.
+
+    Raises
+    ------
+    ImageError
+        Where an image cannot be read: ``skinlesion data check`` lists those.
+    """
+
+    def one(path: str) -> tuple[np.ndarray, np.ndarray, str]:
+        frame = images.read(path)
+        digest = frame.tobytes() if ".npz!" in path else images.read_bytes(path)
+        return grey_square(frame), feature_squares(frame, inner=inner), hashlib.sha256(digest).hexdigest()
+
+    paths, kinds = list(paths), 2 if inner else 1
+    squares, found, digests = np.empty((len(paths), SIDE, SIDE), np.uint8), [], []
+    bar = tqdm(total=len(paths), desc="looking for twins", unit="image", disable=not progress)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
+        for start in range(0, len(paths), BATCH):
+            grey, coloured, digest = zip(*pool.map(one, paths[start : start + BATCH]), strict=True)
+            squares[start : start + len(grey)] = grey
+            values = features(np.concatenate(coloured))
+            found.append(values.reshape(len(grey), kinds, -1))
+            digests += digest
+            bar.update(len(grey))
+    return squares, np.concatenate(found or [np.zeros((0, kinds, 1), np.float32)]), digests
+
+
+def search(rows: pd.DataFrame, features: Features, *, inner: bool = True, progress: bool = False) -> pd.DataFrame:
+    """All pairs of images that show one lesion, the most similar first.
+
+    Parameters
+    ----------
+    rows : DataFrame of N images
+        ``path``, ``lesion`` (an id unique over all sources), ``label`` and ``source``.
+    features : Features
+    inner : bool
+        Compare the inner part of every image, too: finds cropped twins, at twice the time.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``a`` < ``b``, ``cosine``, ``similarity`` and ``overlap`` of :func:`find_twins`; ``kind``: ``copy`` for
+        files that are the same to the byte, else ``twin``; ``contradiction``: one picture under two labels.
+    """
+    squares, values, digests = look(rows["path"], features, inner=inner, progress=progress)
+    pairs = find_twins(squares, values, sources=rows["source"], lesions=rows["lesion"])
+    same = pd.DataFrame(copies(digests), columns=["a", "b"], dtype=int)
+    same = same.assign(cosine=1.0, similarity=1.0, overlap=1.0)
+    both = pd.concat([same.assign(kind="copy"), pairs.assign(kind="twin")], ignore_index=True)
+    digest = np.array(digests, object)
+    both.loc[digest[both["a"].to_numpy(int)] == digest[both["b"].to_numpy(int)], "kind"] = "copy"
+    both = both.drop_duplicates(["a", "b"], ignore_index=True)
+    return both.assign(contradiction=contradictions(both, rows["label"]))
+
+
+def named(pairs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The pairs with source, image, lesion and label of both sides instead of their rows."""
+    sides = [rows.loc[pairs[side], list(NAMES)].add_suffix(f"_{side}").reset_index(drop=True) for side in ("a", "b")]
+    return pd.concat([*sides, pairs.drop(columns=["a", "b"]).round(4)], axis=1)
+
+
+def with_twins(
+    table: LesionTable, features: Features | None, *, progress: bool = False
+) -> tuple[LesionTable, pd.DataFrame | None]:
+    """The table with its twins, found quickly, and what was found.
+
+    Only centre squares are compared. Pairs are stored in the cache under what they were found in and by.
+
+    Parameters
+    ----------
+    table : LesionTable
+    features : Features or None
+        None: twins are not looked for.
+
+    Returns
+    -------
+    LesionTable
+        With pairs of image ids as its ``twins``.
+    DataFrame or None
+        The pairs as :func:`named` gives them, and their ``group`` in splits.
+    """
+    if features is None:
+        return table, None
+    frame = table.frame
+    rows = frame.assign(lesion=frame["lesion_id"], source=frame.get("source", table.source))
+    pairs = _stored(rows, features, progress)
+    ids = frame["image_id"].to_numpy(object)
+    sides = (ids[pairs[side].to_numpy(int)] for side in ("a", "b"))
+    table = replace(table, twins=tuple(zip(*sides, strict=True)))
+    return table, named(pairs, rows).assign(group=lesion_groups(table, twins=True)[pairs["a"].to_numpy(int)])
+
+
+def write_twins(found: pd.DataFrame | None, run: Run) -> None:
+    """Write what :func:`with_twins` found as ``twins.csv``; where it did not look, remove an earlier run's."""
+    if found is None:
+        run.twins.unlink(missing_ok=True)
+        return
+    with atomic(run.twins) as temporary:
+        found.to_csv(temporary, index=False)
+
+
+def _stored(rows: pd.DataFrame, features: Features, progress: bool) -> pd.DataFrame:
+    """:func:`search`, or what it found before in the same images."""
+    state = hashlib.sha256(f"{VERSION} {features.name}".encode())
+    for path, *others in rows[["path", "lesion", "label", "source"]].itertuples(index=False):
+        state.update(f"{images.stamp(path)} {others}\n".encode())
+    place = cache_folder() / "twins" / f"{state.hexdigest()[:24]}.csv"
+    if place.exists():
+        return pd.read_csv(place)
+    pairs = search(rows, features, inner=False, progress=progress)
+    with atomic(place) as temporary:
+        pairs.to_csv(temporary, index=False)
+    return pairs
+
+
+def gallery(found: pd.DataFrame, table: LesionTable, *, shown: int = SHOWN, side: int = 120) -> tuple[list, list[str]]:
+    """Pictures of pairs from the most to the least similar, uint8 [side, side, 3], two a pair, and their titles."""
+    order = found.sort_values("similarity", ascending=False)
+    order = order.iloc[np.unique(np.linspace(0, len(order) - 1, min(shown, len(order))).round().astype(int))]
+    paths = table.frame.set_index("image_id")["path"]
+    pictures, titles = [], []
+    for pair in order.to_dict("records"):
+        for end in ("a", "b"):
+            name = pair[f"image_id_{end}"]
+            pictures.append(images.fit(images.read(paths[name]), side, "center_crop"))
+            titles.append(f"{name[-20:]}\n{pair[f'label_{end}']}, {pair['similarity']:.2f}")
+    return pictures, titles
+
+
+def count_pairs(found: pd.DataFrame, table: LesionTable) -> pd.DataFrame:
+    """How many pairs of each kind were found: one column, ``pairs``, a row a kind.
+
+    Parameters
+    ----------
+    found : DataFrame of :func:`with_twins`
+    table : LesionTable
+        Its ``near_duplicates`` are what the source lists, and copies that the data check found.
+    """
+    listed = {frozenset(pair) for pair in table.near_duplicates}
+    known = np.array([frozenset(pair) in listed for pair in table.twins], bool)
+    copy = (found["kind"] == "copy").to_numpy()
+    counts = {
+        "byte-identical copies": copy.sum(),
+        "twins found by content": (~copy).sum(),
+        "of these, listed by the source": (~copy & known).sum(),
+        "of these, one picture under two labels": (~copy & found["contradiction"].to_numpy(bool)).sum(),
+    }
+    return pd.Series(counts, name="pairs", dtype=int).rename_axis("kind").to_frame()

@@ -1,0 +1,83 @@
+"""Features of pictures, from the middle of an exported network: they tell pictures apart, not diagnoses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx.utils import Extractor
+
+from skinlesion.core.errors import ModelError
+from skinlesion.serving.manifest import PRETRAINED, Manifest
+
+SYMMETRIES = 8  # of a square: four turns, mirrored or not
+
+
+class Features:
+    """Features of square pictures: ``Features()(squares)``, uint8 [N, S, S, 3] -> float32 [N, D].
+
+    The model's network is cut out of its exported file, after the third last of its residual sums (the last convolution
+    of a network without them), and its pooled values are averaged over views.
+
+    Parameters
+    ----------
+    model : str or None
+        A model folder; the shipped one where None.
+    views : int
+        Turned and mirrored views that are averaged; with all :data:`SYMMETRIES`, features do not change where a picture
+        is turned or mirrored.
+
+    Raises
+    ------
+    ModelError
+        Where the file holds no such network.
+    """
+
+    def __init__(self, model: str | None = None, *, views: int = SYMMETRIES):
+        folder = Path(model).expanduser() if model is not None else PRETRAINED
+        manifest = Manifest.read(folder)
+        path = folder / manifest.file
+        self.views = views
+        self.name = f"{manifest.sha256} {views}"  # two features of one name are the same
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors
+        # the threads that decode need the cores
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            network, (self._start, self._mean, self._scale), self._end = cut(onnx.load(path))
+            self._session = onnxruntime.InferenceSession(
+                network.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnx and ONNX Runtime raise kinds of their own
+            raise ModelError(f"{path} holds no network whose features can be compared ({error})") from None
+
+    def __call__(self, squares: np.ndarray) -> np.ndarray:
+        x = ((squares.transpose(0, 3, 1, 2).astype(np.float32) / 255 - self._mean) / self._scale).astype(np.float32)
+        total: np.ndarray | float = 0.0
+        for number in range(self.views):
+            view = np.rot90(x if number < 4 else x[..., ::-1], number, (2, 3))
+            maps = self._session.run([self._end], {self._start: np.ascontiguousarray(view)})[0]
+            total = total + maps.mean((2, 3))
+        return np.asarray(total) / self.views
+
+
+def cut(whole: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, np.ndarray, np.ndarray], str]:
+    """The part from the first convolution to the maps that are pooled; its input with mean and scale; its output."""
+    nodes = list(whole.graph.node)
+    maker = {name: node for node in nodes for name in node.output}
+    constant = {one.name: onnx.numpy_helper.to_array(one) for one in whole.graph.initializer}
+    convolutions = [number for number, node in enumerate(nodes) if node.op_type == "Conv"]
+    start = nodes[convolutions[0]].input[0]
+    divided = maker[start]
+    less = maker[divided.input[0]]
+    if (divided.op_type, less.op_type) != ("Div", "Sub"):
+        raise ValueError("its pixels are not normalised by a mean and a spread")
+    sums = [node for node in nodes[convolutions[0] : convolutions[-1]] if node.op_type == "Add"]
+    end = (sums[-3:] or [nodes[convolutions[-1]]])[0].output[0]
+    part = Extractor(whole).extract_model([start], [end])
+    for value in (*part.graph.input, *part.graph.output):  # any number of squares of any size
+        for axis in value.type.tensor_type.shape.dim:
+            axis.Clear()
+    return part, (start, constant[less.input[1]], constant[divided.input[1]]), end
