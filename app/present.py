@@ -7,31 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from app import pictures
+from app.words import in_words, text
 from skinlesion.core.taxonomy import Diagnosis
+from skinlesion.decision import MELANOMA_NOT_EXCLUDED, NONE, NOT_DERMATOSCOPIC, OTHER_CAMERA, REFER, REFERRALS
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Prediction
 
 #: Below it, the most probable class is more likely wrong than right.
 UNSURE = 0.5
-
-SYNTHETIC = (
-    "This model was trained on synthetic demo images. It shows how the software works; "
-    "its predictions for real skin mean nothing."
-)
-RESEARCH = (
-    "Research software, not a medical device. It does not replace an examination; "
-    "see a doctor about any lesion that worries you."
-)
-SCORES = (
-    "Probabilities are calibrated on images like the training images: "
-    "of all that get 30%, about 30% are of that class. Decision scores give rare classes more weight, "
-    "so that none is overlooked, and serve only to choose the class; they are not probabilities."
-)
+LIKELIEST = 3  # classes that are shown at first
 
 
 @dataclass(frozen=True)
 class Row:
-    """One class of one prediction."""
+    """One class of one prediction; ``chosen`` is the label's."""
 
     diagnosis: Diagnosis
     probability: float
@@ -43,9 +32,29 @@ class Row:
 class Result:
     """One image as the templates show it: a prediction, or the ``error`` that says why there is none.
 
-    ``warning`` says why not to rely on the result at all, ``notices`` what else to know before believing it.
-    ``preview`` and ``overlay`` are ``data:`` URLs. An average of several images has neither; an ``overlay`` is
-    missing too where the network has no activation map, or nothing in it speaks for the class.
+    Attributes
+    ----------
+    title, error : str
+    preview, overlay : str or None
+        ``data:`` URLs. An average of several images has neither; an overlay is missing too where the network has no
+        activation map, or nothing in it speaks for the label.
+    prediction : Prediction
+    diagnosis : Diagnosis
+        Of the label, for technical details.
+    rows : tuple of Row
+        Every class, the likeliest first.
+    advice, reason : str
+        ``prediction.referral`` in words, and why.
+    notices : tuple of str
+        ``prediction.notices`` in words, and what else to know before believing it.
+    label_differs : str
+        Why the label is not the likeliest class; empty where it is.
+    evidence : tuple of str
+        What the advice rests on, a sentence a source and kind of lesion.
+    measured : str
+        Sensitivity and specificity of the advice with intervals.
+    referral_threshold, borderline : float
+        Of the malignant probability.
     """
 
     title: str
@@ -56,17 +65,24 @@ class Result:
     rows: tuple[Row, ...] = ()
     advice: str = ""
     reason: str = ""
-    warning: str = ""
     notices: tuple[str, ...] = ()
+    label_differs: str = ""
     overlay: str | None = None
+    evidence: tuple[str, ...] = ()
     measured: str = ""
     referral_threshold: float = 0.0
+    borderline: float = 0.0
+
+    @property
+    def likeliest(self) -> tuple[Row, ...]:
+        """The classes that are shown at first; none where there is no advice."""
+        return () if self.prediction is None or self.prediction.referral == NONE else self.rows[:LIKELIEST]
 
 
 def result(title: str, frame: np.ndarray | None, prediction: Prediction, manifest: Manifest) -> Result:
-    """Put a prediction into words; classes are ordered by probability. ``frame`` is None for an average."""
+    """Put a prediction into words. ``frame`` is None for an average."""
     rows = [
-        Row(d, prediction.probabilities[d.code], prediction.scores[d.code], d.code == prediction.label)
+        Row(in_words(d), prediction.probabilities[d.code], prediction.scores[d.code], d.code == prediction.label)
         for d in manifest.labels
     ]
     rows.sort(key=lambda row: row.probability, reverse=True)
@@ -77,83 +93,104 @@ def result(title: str, frame: np.ndarray | None, prediction: Prediction, manifes
         title=title,
         preview=None if frame is None else pictures.preview(frame),
         prediction=prediction,
-        diagnosis=manifest.labels[prediction.label],
+        diagnosis=next(row.diagnosis for row in rows if row.chosen),
         rows=tuple(rows),
-        advice=_advice(prediction),
+        advice=advice(prediction),
         reason=reason(prediction, manifest),
-        warning="" if prediction.in_domain else _warning(several=frame is None),
-        notices=tuple(_notices(prediction, rows)),
+        notices=tuple(_notices(prediction, rows, several=frame is None)),
+        label_differs=_label_differs(rows),
         overlay=overlay,
+        evidence=evidence(manifest),
         measured=measured(manifest),
         referral_threshold=manifest.decision.referral_threshold,
+        borderline=manifest.decision.borderline,
     )
 
 
-def _advice(prediction: Prediction) -> str:
-    if prediction.referral == "refer":
-        return "Refer to a dermatologist"
-    return "Watch for changes" if prediction.in_domain else "Watch, as far as this result can be relied on"
+def advice(prediction: Prediction) -> str:
+    """The advice in words."""
+    return text(f"advice.{prediction.referral}")
 
 
 def reason(prediction: Prediction, manifest: Manifest) -> str:
-    """Why "refer" or "watch", in one sentence."""
-    side = "at or above" if prediction.referral == "refer" else "below"
-    return (
-        f"The probability of a malignant or pre-malignant lesion is {percent(prediction.malignant_probability)}, "
-        f"{side} this model's referral threshold of {percent(manifest.decision.referral_threshold)}."
+    """Why the advice is what it is, in one sentence."""
+    decision = manifest.decision
+    by_label = prediction.referral == REFER and prediction.malignant_probability < decision.referral_threshold
+    return text(
+        "reason.label" if by_label else f"reason.{prediction.referral}",
+        probability=percent(prediction.malignant_probability),
+        threshold=percent(decision.referral_threshold),
+        borderline=percent(decision.borderline),
+        name=in_words(manifest.labels[prediction.label]).name,
     )
 
 
 def measured(manifest: Manifest) -> str:
-    """What the referral threshold was measured to do, on which images; empty where nothing was measured."""
-    figures = [_figure(name, manifest.referral[name]) for name in ("sensitivity", "specificity")]
-    parts = [figure for figure in figures if figure]
-    if not parts:
+    """How the advice to refer was measured to do, on how many images; empty where nothing was measured."""
+    referral = manifest.referral
+    parts = [_figure(name, referral[name]) for name in ("sensitivity", "specificity")]
+    if not any(parts):
         return ""
-    text = f"Measured at this threshold: {'; '.join(parts)}."
+    found = text("measured.begin", figures="; ".join(part for part in parts if part))
+    if referral["by_label"]["value"]:
+        found += " " + text("measured.by_label", share=percent(referral["by_label"]["value"]))
     if manifest.content.get("measured_on") == "validation":
-        text += " These are the validation images that the threshold was chosen on, so the figures are optimistic."
-    return text
+        found += " " + text("measured.validation")
+    return found
+
+
+def evidence(manifest: Manifest) -> tuple[str, ...]:
+    """What the advice rests on, by source: how many malignant and benign images were flagged."""
+    found = []
+    for row in manifest.evidence:
+        where = text(f"evidence.{row['part']}", source=row["source"])
+        for kind in ("malignant", "benign"):
+            if n := row[kind]:
+                of_100 = {zone: round(100 * row[f"{kind}_{zone}"] / n) for zone in REFERRALS}
+                found.append(text(f"evidence.{kind}", n=f"{n:,}", where=where, **of_100))
+                if row[f"{kind}_none"]:
+                    found[-1] += " " + text("evidence.none", **of_100)
+    return tuple(found)
 
 
 def percent(share: float) -> str:
     """A share of 1 in per cent; neither all nor nothing unless it is."""
     if 0 < share < 0.001:
-        return "under 0.1%"
+        return text("percent.under", limit="0.1%")
     if 0.999 < share < 1:
-        return "over 99.9%"
+        return text("percent.over", limit="99.9%")
     return f"{share:.1%}"
 
 
 def _figure(name: str, figure: dict) -> str | None:
     if figure["value"] is None:
         return None
-    text = f"{name} {percent(figure['value'])}"
+    value = percent(figure["value"])
     if figure["low"] is not None and figure["high"] is not None:
-        text += f" (95% interval {percent(figure['low'])} to {percent(figure['high'])})"
-    return f"{text} on {figure['n']:,} images"
+        value = text("measured.interval", value=value, low=percent(figure["low"]), high=percent(figure["high"]))
+    return text(f"measured.{name}", value=value, n=f"{figure['n']:,}")
 
 
-def _warning(*, several: bool) -> str:
-    which = "At least one of these images" if several else "This image"
-    return (
-        f"{which} does not look like the dermatoscopic images that the model was trained on. "
-        "Do not rely on this result; check that it was taken through a dermatoscope and shows one lesion."
-    )
-
-
-def _notices(prediction: Prediction, rows: list[Row]) -> list[str]:
-    notices = []
-    top = rows[0]
+def _notices(prediction: Prediction, rows: list[Row], *, several: bool) -> list[str]:
+    if NOT_DERMATOSCOPIC in prediction.notices:
+        return [text("notice.not_dermatoscopic_several" if several else "notice.not_dermatoscopic")]
+    notices, top = [], rows[0]
+    if MELANOMA_NOT_EXCLUDED in prediction.notices:
+        notices.append(text("notice.melanoma_not_excluded", probability=percent(prediction.probabilities["mel"])))
+    if OTHER_CAMERA in prediction.notices:
+        notices.append(text("notice.other_camera"))
     if top.probability < UNSURE:
-        notices.append(
-            f"The model is unsure: even its most probable class, {top.diagnosis.name}, has only "
-            f"{percent(top.probability)}, so it is more likely wrong than right."
-        )
-    if not top.chosen:
-        notices.append(
-            f"The most probable class is {top.diagnosis.name}, {percent(top.probability)}. "
-            f"{prediction.name}, {percent(prediction.probability)}, was chosen by the decision scores, "
-            "which give rare classes more weight."
-        )
+        notices.append(text("notice.unsure", name=top.diagnosis.name, probability=percent(top.probability)))
     return notices
+
+
+def _label_differs(rows: list[Row]) -> str:
+    if rows[0].chosen:
+        return ""
+    chosen = next(row for row in rows if row.chosen)
+    return text(
+        "notice.label_differs",
+        likeliest=rows[0].diagnosis.name,
+        name=chosen.diagnosis.name,
+        probability=percent(chosen.probability),
+    )

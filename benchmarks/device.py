@@ -163,7 +163,7 @@ def distances(page: Page, half: Predictor, files: list[bytes]) -> dict:
 def speed(page: Page, path: Path, threads: int, rounds: int) -> dict:
     """Milliseconds of one image of 600 x 450 pixels, here and there in turn, after warming up."""
     predictor, frame = native(path, threads), images.decode(photograph("nv", 1))
-    inputs, wanted = {"image": frame[None]}, ["logits", "map", "domain"]
+    inputs, wanted = {"image": frame[None]}, ["logits", "map", "other_camera", "not_dermatoscopic"]
     taken: dict[str, list[float]] = {"page": [], "native": []}
     for number in range(rounds + 5):
         milliseconds = asked(page, frame)[1]

@@ -43,6 +43,7 @@ from skinlesion.core.taxonomy import HAM7, normalise_label
 from skinlesion.data import skin_tone
 from skinlesion.data.splits import FOLDS, load_split
 from skinlesion.data.table import LesionTable
+from skinlesion.decision import as_seven as collapse
 from skinlesion.evaluation import compare, operating
 from skinlesion.evaluation import subgroup_gaps as gaps
 from skinlesion.evaluation import subgroup_metrics as subgroups
@@ -96,15 +97,15 @@ def seconds(run: Run) -> float:
 
 
 def store_fold(own: Config, run: Run, place: Path, fingerprint: str) -> None:
-    """Store a fold's outputs, and the share of its training images that its network counts as in domain.
+    """Store a fold's outputs, and the share of its training images that each of its network's domain scores accepts.
 
-    The final network has no validation images to fit its domain threshold on; the folds' shares stand in for them.
+    The final network has no validation images to fit its domain thresholds on; the folds' shares stand in for them.
     """
     classes = len(json.loads(run.training.read_text())["prior"])
     domain = fit_domain(load_trained(run, own, classes=classes).model, run, own)
     crossval.store(place, crossval.outputs_of_run(
         run, "validation", f"fold-{own.fold}", own, fingerprint,
-        seconds=seconds(run), threads=torch.get_num_threads(), kept_in_training=domain.kept_in_training,
+        seconds=seconds(run), threads=torch.get_num_threads(), kept_in_training=dict(domain.kept_in_training),
     ))  # fmt: skip
 
 
@@ -173,10 +174,8 @@ def _lines(name: str, which: str, metrics: dict) -> list[dict]:
 def as_seven(predictions: Predictions) -> Predictions:
     """Predictions of eight labels as seven: actinic keratosis and squamous cell carcinoma are both ``akiec``."""
     place = np.array([HAM7.codes.index(normalise_label(code, HAM7)) for code in predictions.labels.codes])
-    probabilities, scores = np.zeros((2, len(HAM7), len(predictions)))
-    np.add.at(probabilities, place, predictions.probabilities.T)
-    np.maximum.at(scores, place, predictions.scores.T)  # the predicted one of the eight decides
-    return replace(predictions, labels=HAM7, y=place[predictions.y], probabilities=probabilities.T, scores=scores.T)
+    seven = {name: collapse(getattr(predictions, name), predictions.labels) for name in ("probabilities", "scores")}
+    return replace(predictions, labels=HAM7, y=place[predictions.y], **seven)
 
 
 def tell(which: str, metrics: dict) -> None:
@@ -229,16 +228,15 @@ def ship(own: Config, parts: Path, name: str, recipes: dict[str, Recipe], folds:
     before = outputs.decided(chosen)
     test = crossval.outputs_of_run(final, "test", "test", own, fingerprint).decided(chosen, "test")
     metrics = {"out of fold": evaluate(before), "test": evaluate(test)}
-    point = operating.operating_point(
-        test.malignant_probability, test.is_malignant, chosen.referral_threshold, test.lesions
-    )
+    advice = operating.as_shown(test, chosen, np.full(len(test), table.source), "test")
     place = table.frame.set_index("image_id")["path"]
     frames = [images.read(place[image]) for image in test.image_ids[:: max(1, len(test) // 100)][:100]]
     model = load_trained(final, own, classes=len(table.labels)).model
-    familiar = float(np.mean([outputs.facts[part]["kept_in_training"] for part in outputs.parts]))
+    shares = [outputs.facts[part]["kept_in_training"] for part in outputs.parts]
+    familiar = {score: float(np.mean([share[score] for share in shares])) for score in shares[0]}
     manifest = export_model(
         model, final, own, table.labels, domain=fit_domain(model, final, own, kept_in_training=familiar),
-        decision=chosen.to_dict(sensitivity=point.sensitivity, specificity=point.specificity),
+        decision=chosen.to_dict(**advice),
         data=table.facts(),
         metrics=metrics["test"], out_of_fold=metrics["out of fold"], frames=frames[:20], name=name,
     )  # fmt: skip

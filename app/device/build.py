@@ -14,11 +14,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from app import present
 from app.device.icons import write_icons
 from app.device.page import MODEL, RULES, SITE, SOURCES, model_facts, node_needed, stored_headers
 from app.examples import EXAMPLES
 from app.examples import FOLDER as EXAMPLE_FOLDER
+from app.words import in_words, text
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.export.variants import half_weights, without_framing
 from skinlesion.serving.manifest import PRETRAINED, Manifest
@@ -159,6 +159,7 @@ def _model(manifest: Manifest, folder: Path, site: Path) -> str:
 
 def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
     environment = Environment(loader=FileSystemLoader([SOURCES, APP / "templates"]), autoescape=True)
+    environment.globals["t"], environment.filters["in_words"] = text, in_words
     lock = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))
     return environment.get_template("index.html").render(
         policy=RULES,
@@ -168,9 +169,9 @@ def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
         megabytes=round((sum(parts.values()) - parts["graphics"]) / 1e6),
         more=round(parts["graphics"] / 1e6, 1),
         examples=EXAMPLES,
-        research=present.RESEARCH,
-        synthetic=present.SYNTHETIC,
-        explanation=present.SCORES,
+        research=text("disclaimer"),
+        synthetic=text("synthetic"),
+        explanation=text("explanation"),
     )
 
 

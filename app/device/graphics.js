@@ -61,10 +61,12 @@ export function verdict(model, pairs) {
  * @param {Outputs} other
  */
 function difference(model, one, other) {
-  if (![...other.logits, other.domain, ...(other.maps?.data ?? [])].every(Number.isFinite)) return Infinity;
+  if (![...other.logits, ...Object.values(other.domain), ...(other.maps?.data ?? [])].every(Number.isFinite)) return Infinity;
   const [a, b] = [one, other].map(({ logits, domain }) => decide(model, logits, domain));
   const apart = a.probabilities.map((p, i) => Math.abs(p - b.probabilities[i]));
-  apart.push(Math.abs(a.domainScore - b.domainScore) / (1 + Math.abs(a.domainScore)));
+  for (const name of /** @type {const} */ (["other_camera", "not_dermatoscopic"])) {
+    apart.push(Math.abs(one.domain[name] - other.domain[name]) / (1 + Math.abs(one.domain[name])));
+  }
   if (one.maps && other.maps) {
     const theirs = other.maps.data, most = Math.max(...one.maps.data.map(Math.abs));
     apart.push(Math.max(...one.maps.data.map((value, i) => Math.abs(value - theirs[i]))) / most);

@@ -5,7 +5,7 @@ import { start } from "./engine.js";
 import { attempt, offered } from "./graphics.js";
 import { keep } from "./keep.js";
 import { problem, result } from "./view.js";
-import { advice, percent } from "./words.js";
+import { advice, percent, ranking } from "./words.js";
 
 /** @import {Loaded, Outputs} from "./types.js" */
 
@@ -54,9 +54,10 @@ async function look({ name, content }) {
   try {
     const { about, outputs } = await ask(content);
     const found = decide(about.model, outputs.logits, outputs.domain);
-    const chosen = about.model.labels[found.best].name, share = percent(found.probabilities[found.best]);
+    const [top] = ranking(found), likeliest = about.model.labels[top].name;
+    const share = percent(about.model, found.probabilities[top]);
     const node = result({ title: name, picture: URL.createObjectURL(content) }, outputs, found, about);
-    return { node, summary: `${name}: ${chosen}, ${share}. ${advice(found)}.` };
+    return { node, summary: `${name}: ${advice(found, about.model)}.${found.inDomain ? ` ${likeliest}, ${share}.` : ""}` };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return { node: problem(name, `${message}.`), summary: `${name} cannot be used.` };

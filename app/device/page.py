@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app import present
 from app.headers import HEADERS
+from app.words import TEXTS, in_words
 from skinlesion.serving.manifest import Manifest
 
 SOURCES = Path(__file__).resolve().parent
@@ -49,18 +50,24 @@ def model_facts(manifest: Manifest) -> dict:
 
     A page with other facts than the app's model gives other predictions than the app.
     """
+    decision = manifest.decision
     return {
         "name": manifest.name,
         "version": manifest.version,
         "outputs": list(manifest.outputs),
-        "labels": [asdict(diagnosis) for diagnosis in manifest.labels],
+        "labels": [asdict(in_words(diagnosis)) for diagnosis in manifest.labels],
         "image_size": manifest.image_size,
         "fit": manifest.fit,
         "crops": manifest.crops,
-        "temperature": manifest.decision.temperature,
-        "prior_shift": manifest.decision.prior_shift.tolist(),
-        "decision_weights": manifest.decision.weights.tolist(),
-        "threshold": manifest.decision.referral_threshold,
-        "domain_threshold": manifest.domain_threshold,
+        "temperature": decision.temperature,
+        "prior_shift": decision.prior_shift.tolist(),
+        "decision_weights": decision.weights.tolist(),
+        "threshold": decision.referral_threshold,
+        "borderline": decision.borderline,
+        "melanoma_level": decision.melanoma_level,
+        "prediction_set": manifest.prediction_set,
+        "domain": manifest.domain_thresholds,
         "measured": present.measured(manifest),
+        "evidence": list(present.evidence(manifest)),
+        "words": TEXTS,
     }

@@ -25,8 +25,19 @@
  * @property {number[]} prior_shift
  * @property {number[]} decision_weights
  * @property {number} threshold  of the malignant probability, from which on an image is referred
- * @property {number} domain_threshold
- * @property {string} measured  what the threshold was measured to do, in words
+ * @property {number} borderline  the lower end of the grey zone below the threshold
+ * @property {number | null} melanoma_level  probability of melanoma that gets a notice where another class is likelier
+ * @property {Record<string, number> | null} prediction_set  the lowest probability with which a class is in the set
+ * @property {Domain} domain  the two scores' thresholds: an image with less is flagged
+ * @property {string} measured  how the advice was measured to do, in words
+ * @property {string[]} evidence  what the advice rests on, by source, in words
+ * @property {Record<string, string>} words  every text of the page by key, as app/words has them
+ */
+
+/**
+ * @typedef {object} Domain  higher is more like the training images
+ * @property {number} other_camera
+ * @property {number} not_dermatoscopic
  */
 
 /**
@@ -35,9 +46,11 @@
  * @property {number[]} probabilities
  * @property {number[]} scores
  * @property {number} malignantProbability
- * @property {"refer" | "watch"} referral
+ * @property {"refer" | "borderline" | "below" | "none"} referral
  * @property {boolean} inDomain
  * @property {number} domainScore
+ * @property {string[]} notices  codes
+ * @property {string[] | null} predictionSet  codes of classes
  */
 
 /**
@@ -50,7 +63,7 @@
 /**
  * @typedef {object} Outputs  what the network says about one frame
  * @property {Float32Array} logits
- * @property {number} domain  the domain score
+ * @property {Domain} domain  both domain scores
  * @property {{data: Float32Array, height: number, width: number} | null} maps  one activation map a class, the
  *   squares' one below the other
  * @property {number} milliseconds  that framing and network took

@@ -1,7 +1,7 @@
 // One card an image, from the page's template: what the Flask page shows for an upload.
 
 import { paint } from "./overlay.js";
-import { WARNING, advice, notices, percent, ranking, reason } from "./words.js";
+import { advice, labelDiffers, notices, percent, ranking, reason } from "./words.js";
 
 /** @import {Decision, Loaded, Model, Outputs} from "./types.js" */
 
@@ -38,20 +38,13 @@ export function problem(title, message) {
  */
 export function result(image, outputs, decision, { model, threads, provider }) {
   const find = copy("result");
-  const chosen = model.labels[decision.best];
   find("file").textContent = image.title;
-  find("name").textContent = chosen.name;
-  find("name").dataset.label = chosen.code;
-  find("kind").textContent = chosen.malignant ? "malignant or pre-malignant" : "benign";
-  find("kind").classList.toggle("malignant", chosen.malignant);
-  find("probability").textContent = percent(decision.probabilities[decision.best]);
-  find("description").textContent = chosen.description;
-  find("warning").textContent = WARNING;
-  find("warning").hidden = decision.inDomain;
-  find("name").classList.toggle("doubtful", !decision.inDomain);
+  find("advice").classList.add(decision.referral);
+  find("advised").textContent = advice(decision, model);
+  find("likeliest").replaceChildren(...ranking(decision).slice(0, decision.inDomain ? 3 : 0).map(place => likely(place, decision, model)));
   find("notices").replaceChildren(...notices(decision, model).map(notice));
-  find("advice").classList.add(decision.inDomain || decision.referral === "refer" ? decision.referral : "doubtful");
-  find("advised").textContent = advice(decision);
+  find("differs").textContent = decision.inDomain ? labelDiffers(decision, model) : "";
+  find("gauge").toggleAttribute("hidden", !decision.inDomain);
   find("reason").textContent = reason(decision, model);
   find("measured").textContent = model.measured;
   gauge(find, decision.malignantProbability, model.threshold);
@@ -61,6 +54,18 @@ export function result(image, outputs, decision, { model, threads, provider }) {
     `${outputs.width} × ${outputs.height} pixels read.`;
   picture(find, image, outputs, decision, model);
   return find("");
+}
+
+/**
+ * @param {number} place
+ * @param {Decision} decision
+ * @param {Model} model
+ */
+function likely(place, decision, model) {
+  const item = document.createElement("li");
+  item.textContent = `${model.labels[place].name}, ${percent(model, decision.probabilities[place])}`;
+  item.dataset.label = model.labels[place].code;
+  return item;
 }
 
 /** @param {string} text */
@@ -102,7 +107,7 @@ function row(place, decision, model) {
   find("").classList.toggle("chosen", place === decision.best);
   find("bar").setAttribute("width", (decision.probabilities[place] * 100).toFixed(2));
   find("bar").setAttribute("fill", model.labels[place].color);
-  find("probability").textContent = percent(decision.probabilities[place]);
+  find("probability").textContent = percent(model, decision.probabilities[place]);
   find("score").textContent = decision.scores[place].toFixed(3);
   return find("");
 }

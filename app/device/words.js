@@ -1,41 +1,55 @@
-// A decision in words for people, as in app/present.py; a test holds the two together.
+// A decision in words for people, as in app/present.py; a test holds the two together. The texts are app/words'.
 
 /** @import {Decision, Model} from "./types.js" */
 
 /** Below it, the most probable class is more likely wrong than right. */
 const UNSURE = 0.5;
 
-/** Why not to rely on a result at all, where the image is not in the model's domain. */
-export const WARNING = "This image does not look like the dermatoscopic images that the model was trained on. " +
-  "Do not rely on this result; check that it was taken through a dermatoscope and shows one lesion.";
+/**
+ * A text of app/words with values in it.
+ *
+ * @param {Model} model
+ * @param {string} key
+ * @param {Record<string, string>} [values]
+ */
+export function text({ words }, key, values = {}) {
+  return words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
 
 /**
  * A share of 1 in per cent; neither all nor nothing unless it is.
  *
+ * @param {Model} model
  * @param {number} share
  */
-export function percent(share) {
-  if (share > 0 && share < 0.001) return "under 0.1%";
-  if (share > 0.999 && share < 1) return "over 99.9%";
+export function percent(model, share) {
+  if (share > 0 && share < 0.001) return text(model, "percent.under", { limit: "0.1%" });
+  if (share > 0.999 && share < 1) return text(model, "percent.over", { limit: "99.9%" });
   return `${(share * 100).toFixed(1)}%`;
 }
 
-/** @param {Decision} decision */
-export function advice({ referral, inDomain }) {
-  if (referral === "refer") return "Refer to a dermatologist";
-  return inDomain ? "Watch for changes" : "Watch, as far as this result can be relied on";
+/**
+ * @param {Decision} decision
+ * @param {Model} model
+ */
+export function advice({ referral }, model) {
+  return text(model, `advice.${referral}`);
 }
 
 /**
- * Why "refer" or "watch", in one sentence.
+ * Why the advice is what it is, in one sentence.
  *
  * @param {Decision} decision
  * @param {Model} model
  */
-export function reason({ referral, malignantProbability }, { threshold }) {
-  const side = referral === "refer" ? "at or above" : "below";
-  return `The probability of a malignant or pre-malignant lesion is ${percent(malignantProbability)}, ` +
-    `${side} this model's referral threshold of ${percent(threshold)}.`;
+export function reason({ best, referral, malignantProbability }, model) {
+  const byLabel = referral === "refer" && malignantProbability < model.threshold;
+  return text(model, byLabel ? "reason.label" : `reason.${referral}`, {
+    probability: percent(model, malignantProbability),
+    threshold: percent(model, model.threshold),
+    borderline: percent(model, model.borderline),
+    name: model.labels[best].name,
+  });
 }
 
 /**
@@ -48,22 +62,35 @@ export function ranking({ probabilities }) {
 }
 
 /**
- * What else a reader must know before believing the result.
+ * The notices in words, and what else a reader must know before believing the result.
  *
  * @param {Decision} decision
  * @param {Model} model
  */
-export function notices(decision, { labels }) {
-  const [top] = ranking(decision);
-  const share = percent(decision.probabilities[top]);
-  const found = [];
-  if (decision.probabilities[top] < UNSURE) {
-    found.push(`The model is unsure: even its most probable class, ${labels[top].name}, has only ${share}, ` +
-      "so it is more likely wrong than right.");
+export function notices(decision, model) {
+  if (!decision.inDomain) return [text(model, "notice.not_dermatoscopic")];
+  const { labels } = model, { probabilities } = decision, [top] = ranking(decision), found = [];
+  if (decision.notices.includes("melanoma_not_excluded")) {
+    const melanoma = labels.findIndex(({ code }) => code === "mel");
+    found.push(text(model, "notice.melanoma_not_excluded", { probability: percent(model, probabilities[melanoma]) }));
   }
-  if (top !== decision.best) {
-    found.push(`The most probable class is ${labels[top].name}, ${share}. ${labels[decision.best].name}, ` +
-      `${percent(decision.probabilities[decision.best])}, was chosen by the decision scores, which give rare classes more weight.`);
+  if (decision.notices.includes("other_camera")) found.push(text(model, "notice.other_camera"));
+  if (probabilities[top] < UNSURE) {
+    const probability = percent(model, probabilities[top]);
+    found.push(text(model, "notice.unsure", { name: labels[top].name, probability }));
   }
   return found;
+}
+
+/**
+ * Why the label is not the likeliest class; empty where it is.
+ *
+ * @param {Decision} decision
+ * @param {Model} model
+ */
+export function labelDiffers(decision, model) {
+  const { labels } = model, [top] = ranking(decision);
+  if (top === decision.best) return "";
+  const probability = percent(model, decision.probabilities[decision.best]);
+  return text(model, "notice.label_differs", { likeliest: labels[top].name, name: labels[decision.best].name, probability });
 }

@@ -58,7 +58,7 @@ async function load(lend, report) {
  * @returns {Promise<Outputs>}
  */
 async function run(frame) {
-  const wanted = ["logits", "map", "domain"].filter(name => model.outputs.includes(name));
+  const wanted = ["logits", "map", "other_camera", "not_dermatoscopic"].filter(name => model.outputs.includes(name));
   const start = performance.now();
   const outputs = await session.run({ levels: tensor(fitted(frame, model.image_size, model.fit, model.crops)) }, wanted);
   const milliseconds = performance.now() - start;
@@ -66,7 +66,7 @@ async function run(frame) {
   const values = name => /** @type {Float32Array} */ (outputs[name].data);
   return {
     logits: values("logits"),
-    domain: values("domain")[0],
+    domain: { other_camera: values("other_camera")[0], not_dermatoscopic: values("not_dermatoscopic")[0] },
     maps: outputs.map ? { data: values("map"), height: outputs.map.dims[2], width: outputs.map.dims[3] } : null,
     milliseconds,
     width: frame.width,

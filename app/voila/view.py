@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 from app import examples, pictures, present
 from app.voila.callback_errors import shown
 from app.voila.what_if import WhatIf
+from app.words import in_words, text
 from skinlesion.core import images
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.serving.predictor import Prediction, Predictor, mean_prediction
@@ -22,7 +23,8 @@ MODEL = "SKINLESION_MODEL"  # the environment variable that names the model's fo
 MAX_IMAGES = 10  # at a time, as many as the page's form takes
 
 _templates = Environment(loader=FileSystemLoader([HERE / "templates", HERE.parent / "templates"]), autoescape=True)
-_templates.filters["percent"] = present.percent
+_templates.filters |= {"percent": present.percent, "in_words": in_words}
+_templates.globals["t"] = text
 
 
 class Outcome(NamedTuple):
@@ -97,8 +99,6 @@ class View:
             style=_style(),
             manifest=manifest,
             measured=present.measured(manifest),
-            synthetic=present.SYNTHETIC,
-            research=present.RESEARCH,
             formats=images.format_names(),
             most=MAX_IMAGES,
             most_bytes=images.MAX_BYTES,
@@ -152,10 +152,10 @@ class View:
         for example in examples.EXAMPLES:
             if self.tries[example.name].value and example.name not in self._known:
                 data = (examples.FOLDER / example.file).read_bytes()
-                self._known[example.name] = self._classify(f"Example drawn as {example.drawn_as}", data)
+                self._known[example.name] = self._classify(text("example", name=example.drawn_as), data)
         outcomes = self.outcomes
         self.cards.value = render(
-            "_cards.html", results=[self._result(each) for each in outcomes], explanation=present.SCORES
+            "_cards.html", results=[self._result(each) for each in outcomes], explanation=text("explanation")
         )
         usable = _usable(outcomes)
         self.status.value = render("_status.html", outcomes=outcomes, usable=usable)
@@ -174,7 +174,7 @@ class View:
         ]
         if self.together.value:
             average = mean_prediction([prediction for _, _, prediction in usable], manifest)
-            columns.append((f"Average of {len(usable)} images", None, average))
+            columns.append((text("average", n=len(usable)), None, average))
         self.comparison.value = render("_comparison.html", columns=columns, classes=manifest.labels)
 
     def _result(self, outcome: Outcome) -> present.Result:

@@ -12,7 +12,8 @@ blueprint = Blueprint("api", __name__)
 #: What the manifest tells everybody. The rest, such as the training's configuration, may name places on a machine.
 PUBLIC = (
     "name", "version", "created", "sha256", "bytes", "architecture", "image_size", "fit", "views", "crops", "outputs",
-    "labels", "prior", "referral", "domain", "measured_on", "metrics", "data", "licence",
+    "labels", "prior", "referral", "melanoma_level", "prediction_set", "domain", "evidence", "measured_on", "metrics",
+    "data", "licence",
 )  # fmt: skip
 
 

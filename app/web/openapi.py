@@ -9,6 +9,7 @@ import skinlesion
 from app.web.problems import CODES
 from skinlesion.core import images
 from skinlesion.core.taxonomy import LabelSet
+from skinlesion.decision import NOTICES, REFERRALS
 
 TYPES = tuple(f"image/{name.lower()}" for name in images.FORMATS)
 
@@ -116,9 +117,20 @@ def _schemas(labels: LabelSet) -> dict:
                 "probabilities": shares,
                 "scores": shares,
                 "malignant_probability": share,
-                "referral": {"enum": ["refer", "watch"]},
-                "in_domain": {"type": "boolean", "description": "Whether it looks like the training images."},
-                "domain_score": {"type": "number"},
+                "referral": {
+                    "enum": list(REFERRALS),
+                    "description": "The advice: `refer`, at the referral threshold or by a malignant `label`; "
+                    "`borderline`, in the grey zone below it; `below`, which does not rule out cancer; `none`, not a "
+                    "dermatoscopic image.",
+                },
+                "in_domain": {"type": "boolean", "description": "False where the advice is `none`."},
+                "domain_score": {"type": "number", "description": "Below the model's threshold: not dermatoscopic."},
+                "notices": {"type": "array", "items": {"enum": list(NOTICES)}, "description": "What else to know."},
+                "prediction_set": {
+                    "type": ["array", "null"],
+                    "items": {"enum": list(labels.codes)},
+                    "description": "Classes that cannot be left out, at the model's level; null without such sets.",
+                },
             }
         ),
         "Problem": _object(
@@ -147,7 +159,13 @@ def _model(labels: LabelSet, shares: dict, sha256: dict) -> dict:
             "labels": {"const": list(labels.codes)},
             "prior": shares | {"description": "The class mix that probabilities are calibrated for; it sums to 1."},
             "referral": group | {"description": "The referral threshold, and what was measured there."},
-            "domain": group | {"description": "When an image counts as unlike the training images."},
+            "melanoma_level": {
+                "type": ["number", "null"],
+                "description": "Probability of melanoma with the notice `melanoma_not_excluded`.",
+            },
+            "domain": group | {"description": "Which images count as not dermatoscopic, or from another camera."},
+            "evidence": {"type": "array", "items": group, "description": "How the advice did, by source."},
+            "prediction_set": {"type": ["object", "null"], "description": "Level and thresholds of the sets."},
             "data": group | {"description": "What the model was trained on."},
         },
         optional={
@@ -169,6 +187,8 @@ def kind(schema: dict) -> str:
         return repr(schema["const"])
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
+    if isinstance(schema.get("type"), list):
+        return " or ".join(kind(schema | {"type": one}) for one in schema["type"])
     if schema.get("type") == "array":
         return f"array of {kind(schema['items'])}"
     words = schema["$ref"].rpartition("/")[2] if "$ref" in schema else schema["type"]

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from app import examples, present
 from app.web import markdown, openapi, uploads
 from app.web.problems import status_of
+from app.words import in_words, text
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
@@ -34,12 +35,14 @@ NAVIGATION = (
 def wording() -> dict:
     return {
         "navigation": NAVIGATION,
-        "research": present.RESEARCH,
-        "synthetic": present.SYNTHETIC,
-        "explanation": present.SCORES,
+        "research": text("disclaimer"),
+        "synthetic": text("synthetic"),
+        "explanation": text("explanation"),
     }
 
 
+blueprint.add_app_template_global(text, "t")
+blueprint.add_app_template_filter(in_words)
 blueprint.add_app_template_filter(present.percent, "percent")
 blueprint.add_app_template_filter(markdown.inline, "inline")
 blueprint.add_app_template_filter(openapi.kind, "kind")
@@ -66,7 +69,7 @@ def classify():
     page = render_template(
         "result.html",
         results=[_result(upload, prediction, manifest) for upload, prediction in results],
-        average=average and present.result(f"Average of {len(predictions)} images", None, average, manifest),
+        average=average and present.result(text("average", n=len(predictions)), None, average, manifest),
         download=_download(results, average, manifest),
         predicted_at=datetime.now(UTC),
     )
@@ -101,7 +104,7 @@ def _received() -> list[uploads.Upload]:
     for example in examples.EXAMPLES:
         if example.name == request.form.get("example"):
             frame = images.read(examples.FOLDER / example.file)
-            return [uploads.Upload(f"Example drawn as {example.drawn_as}", frame=frame)]
+            return [uploads.Upload(text("example", name=example.drawn_as), frame=frame)]
     return uploads.receive()
 
 

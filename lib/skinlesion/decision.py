@@ -10,10 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinlesion.core.taxonomy import LabelSet
+from skinlesion.core.taxonomy import HAM7, LabelSet
 
-#: The advice for an image.
-REFER, WATCH = "refer", "watch"
+#: The advice for an image, the gravest first; ``NONE`` where it is not dermatoscopic.
+REFERRALS = REFER, BORDERLINE, BELOW, NONE = "refer", "borderline", "below", "none"
+
+#: Codes of what to know beside the advice.
+NOTICES = NOT_DERMATOSCOPIC, OTHER_CAMERA, MELANOMA_NOT_EXCLUDED = (
+    "not_dermatoscopic", "other_camera", "melanoma_not_excluded",
+)  # fmt: skip
 
 
 def softmax(values: np.ndarray) -> np.ndarray:
@@ -34,6 +39,31 @@ def decision_scores(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarra
     return scores / scores.sum(axis=-1, keepdims=True)
 
 
+def referral_zones(
+    malignant_probability: np.ndarray, malignant_label: np.ndarray, threshold: float, borderline: float
+) -> np.ndarray:
+    """The advice for dermatoscopic images: ``refer``, ``borderline`` or ``below``, str [N].
+
+    Parameters
+    ----------
+    malignant_probability : float [N]
+    malignant_label : bool [N]
+        Whether the decision rule predicts a malignant class: such an image is referred whatever its probability.
+    threshold, borderline : float
+        The referral threshold, and the lower end of the grey zone below it; who equals one has reached it.
+    """
+    p = np.asarray(malignant_probability)
+    return np.where(malignant_label | (p >= threshold), REFER, np.where(p >= borderline, BORDERLINE, BELOW))
+
+
+def as_seven(values: np.ndarray, labels: LabelSet) -> np.ndarray:
+    """Probabilities or decision scores [N, K] for the seven codes, float64 [N, 7]: AK and SCC are summed as AKIEC."""
+    place = [HAM7.index("akiec" if code in ("ak", "scc") else code) for code in labels.codes]
+    collapsed = np.zeros((len(values), len(HAM7)))
+    np.add.at(collapsed.T, place, np.asarray(values, np.float64).T)
+    return collapsed
+
+
 @dataclass(frozen=True, eq=False)
 class Outcomes:
     """What :meth:`Decision.decide` makes of N images; arrays in the order of the images.
@@ -45,7 +75,11 @@ class Outcomes:
         Index of the predicted class, the largest of ``scores``.
     malignant_probability : float64 [N]
     referral : tuple of str [N]
-        The advice: :data:`REFER` or :data:`WATCH`.
+        The advice, one of :data:`REFERRALS`.
+    notices : tuple [N] of tuples of str
+        Some of :data:`NOTICES`, in that order; where an image is not dermatoscopic, that alone.
+    prediction_set : tuple [N] of tuples of str, or of None
+        Codes of the classes that cannot be left out at the decision's level; None where it has none.
     """
 
     probabilities: np.ndarray
@@ -53,6 +87,8 @@ class Outcomes:
     label: np.ndarray
     malignant_probability: np.ndarray
     referral: tuple[str, ...]
+    notices: tuple[tuple[str, ...], ...]
+    prediction_set: tuple[tuple[str, ...] | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +109,16 @@ class Decision:
     tau : float
         The strength with which ``weights`` correct for the prior: they go with ``prior ** -tau``.
     referral_threshold : float
-        The lowest malignant probability that is referred.
+        The lowest malignant probability that is referred; an image with a malignant label is referred anyway.
+    borderline : float
+        The lower end of the grey zone below the referral threshold.
+    melanoma_level : float or None
+        The lowest probability of melanoma that gets the notice ``melanoma_not_excluded`` where another class is the
+        likeliest; None where there was no melanoma to choose it by.
+    set_level : float or None
+        The share of images whose prediction set is to hold the true class; None for a decision without sets.
+    set_thresholds : float64 [K] or None
+        The lowest probability with which each class is in the set; 0 for one that always is.
     """
 
     labels: LabelSet
@@ -83,6 +128,10 @@ class Decision:
     weights: np.ndarray
     tau: float
     referral_threshold: float
+    borderline: float
+    melanoma_level: float | None = None
+    set_level: float | None = None
+    set_thresholds: np.ndarray | None = None
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of logits, both [N, K]; float64."""
@@ -92,42 +141,88 @@ class Decision:
         """Decision scores of logits, both [N, K]; float64, rows sum to 1."""
         return decision_scores(self.probabilities(logits), self.weights)
 
+    @property
+    def _malignant(self) -> np.ndarray:
+        return np.array([diagnosis.malignant for diagnosis in self.labels])
+
     def malignant_probability(self, probabilities: np.ndarray) -> np.ndarray:
         """Sum over the malignant classes, float64 [N] of [N, K]; at most 1, whatever was rounded."""
-        columns = [self.labels.index(code) for code in self.labels.malignant]
-        return np.minimum(1.0, np.asarray(probabilities, np.float64)[:, columns].sum(axis=1))
+        return np.minimum(1.0, np.asarray(probabilities, np.float64)[:, self._malignant].sum(axis=1))
 
-    def decide(self, probabilities: np.ndarray) -> Outcomes:
-        """Scores, labels and advice for calibrated probabilities, float [N, K]."""
+    def decide(
+        self,
+        probabilities: np.ndarray,
+        *,
+        not_dermatoscopic: np.ndarray | bool = False,
+        other_camera: np.ndarray | bool = False,
+    ) -> Outcomes:
+        """Scores, labels, advice and notices for calibrated probabilities, float [N, K].
+
+        ``not_dermatoscopic`` and ``other_camera``, bool [N] or one for all, are what the domain scores found.
+        """
         probabilities = np.asarray(probabilities, np.float64)
+        foreign, camera = (np.broadcast_to(flag, len(probabilities)) for flag in (not_dermatoscopic, other_camera))
         scores = decision_scores(probabilities, self.weights)
-        malignant = self.malignant_probability(probabilities)
+        label, malignant = scores.argmax(axis=1), self.malignant_probability(probabilities)
+        advice = referral_zones(malignant, self._malignant[label], self.referral_threshold, self.borderline)
+        melanoma = self._melanoma_not_excluded(probabilities)
         return Outcomes(
             probabilities=probabilities,
             scores=scores,
-            label=scores.argmax(axis=1),
+            label=label,
             malignant_probability=malignant,
-            referral=tuple(REFER if p >= self.referral_threshold else WATCH for p in malignant),
+            referral=tuple(np.where(foreign, NONE, advice).tolist()),
+            notices=tuple(
+                (NOT_DERMATOSCOPIC,)
+                if nothing
+                else (OTHER_CAMERA,) * bool(other) + (MELANOMA_NOT_EXCLUDED,) * bool(mel)
+                for nothing, other, mel in zip(foreign, camera, melanoma, strict=True)
+            ),
+            prediction_set=tuple(map(self._prediction_set, probabilities)),
         )
 
-    def decide_mean(self, probabilities: np.ndarray) -> Outcomes:
+    def decide_mean(
+        self, probabilities: np.ndarray, *, not_dermatoscopic: bool = False, other_camera: bool = False
+    ) -> Outcomes:
         """One outcome for several images of a lesion, float [N, K]: their mean, then the same rules as for one image.
 
-        The mean rule of Kittler et al. 1998 (doi:10.1109/34.667881).
+        The mean rule of Kittler et al. 1998 (doi:10.1109/34.667881). The flags are true where one of the images' is.
         """
-        return self.decide(np.mean(probabilities, axis=0, keepdims=True))
+        mean = np.mean(probabilities, axis=0, keepdims=True)
+        return self.decide(mean, not_dermatoscopic=not_dermatoscopic, other_camera=other_camera)
 
-    def to_dict(self, *, sensitivity: dict, specificity: dict) -> dict:
-        """The manifest's part of it, with the figures that were measured at the referral threshold.
+    def _melanoma_not_excluded(self, probabilities: np.ndarray) -> np.ndarray:
+        """Bool [N]: melanoma reaches its level though another class is the likeliest."""
+        if self.melanoma_level is None:
+            return np.zeros(len(probabilities), bool)
+        melanoma = self.labels.index("mel")
+        return (probabilities[:, melanoma] >= self.melanoma_level) & (probabilities.argmax(axis=1) != melanoma)
+
+    def _prediction_set(self, probabilities: np.ndarray) -> tuple[str, ...] | None:
+        if self.set_thresholds is None:
+            return None
+        reached = probabilities >= self.set_thresholds
+        return tuple(code for code, inside in zip(self.labels.codes, reached, strict=True) if inside)
+
+    def to_dict(self, *, sensitivity: dict, specificity: dict, by_label: dict, evidence: list[dict]) -> dict:
+        """The manifest's part of it, with what was measured of the advice as it is shown.
 
         Parameters
         ----------
         sensitivity, specificity : dict of value, low, high, n
+            Of ``refer``, label included, for malignant lesions.
+        by_label : dict of value, low, high, n
+            Share of images that the label alone refers.
+        evidence : list of dict
+            As :func:`skinlesion.evaluation.operating.evidence` returns it.
         """
 
         def by_code(values: np.ndarray) -> dict[str, float]:
             return dict(zip(self.labels.codes, map(float, values), strict=True))
 
+        sets = None
+        if self.set_thresholds is not None:
+            sets = {"level": self.set_level, "thresholds": by_code(self.set_thresholds)}
         return {
             "temperature": self.temperature,
             "prior": by_code(self.prior),
@@ -136,8 +231,13 @@ class Decision:
             "decision_tau": self.tau,
             "referral": {
                 "threshold": self.referral_threshold,
+                "borderline": self.borderline,
                 "sensitivity": sensitivity,
                 "specificity": specificity,
+                "by_label": by_label,
                 "chosen_on": "validation",
             },
+            "melanoma_level": self.melanoma_level,
+            "prediction_set": sets,
+            "evidence": evidence,
         }

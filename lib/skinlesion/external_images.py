@@ -16,6 +16,7 @@ from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
 from skinlesion.evaluation import external_validation as external
 from skinlesion.evaluation import plots
+from skinlesion.evaluation.operating import evidence
 from skinlesion.evaluation.plots.external_validation import external_figure
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.export.card import attach
@@ -72,8 +73,9 @@ def evaluate_external(
     threshold = manifest.decision.referral_threshold
     metrics = external.external_metrics(predictions, threshold, in_domain, replicates)
     home = at_home(manifest)
+    name = Path(table.location).parent.name if table.source == "csv" else Path(table.location).name
     record = {
-        "name": Path(table.location).parent.name if table.source == "csv" else Path(table.location).name,
+        "name": name,
         "source": table.source,
         "fingerprint": table.fingerprint(),
         "n_images": len(table),
@@ -83,6 +85,9 @@ def evaluate_external(
         "model": manifest.identity,
         "notes": [*(note for note in table.notes if note != NO_LESIONS), *notes],
         "metrics": metrics,
+        "evidence": evidence(
+            predictions, manifest.decision, np.full(len(table), name), "external", dermatoscopic=in_domain
+        ),
         "home": home,
     }
     run = Run(output)

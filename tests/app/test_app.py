@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 import tiny_model
+from app import present
 from app.web import create_app
 from browser import LOW_CONTRAST, chromium, strangers, watch  # noqa: F401  (chromium is the fixture `browser`)
 from skinlesion.core import images
 from skinlesion.core.taxonomy import ISIC8
+from skinlesion.decision import REFERRALS
 from skinlesion.serving.predictor import Predictor
 from webapp import LESION, files, picture, send_form, serving
 
@@ -23,11 +25,12 @@ def test_page_shows_class_probabilities_advice_and_warnings(client, model):
     answer = send_form(client, files(picture()))
     text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", answer.text))
     assert answer.status_code == 200
-    assert f'data-label="{prediction.label}"' in answer.text
+    likeliest = max(prediction.probabilities, key=prediction.probabilities.get)
+    assert f'data-label="{likeliest}"' in answer.text
     assert prediction.name in text
     for probability in prediction.probabilities.values():
         assert f"{probability:.1%}" in text or "under 0.1%" in text
-    assert ("Refer to a dermatologist" in text) == (prediction.referral == "refer")
+    assert present.text(f"advice.{prediction.referral}") in text
     assert "referral threshold of 40.0%" in text
     assert "sensitivity 90.0% (95% interval 84.0% to 95.0%) on 123 images" in text
     assert ("does not look like" in text) == (not prediction.in_domain)
@@ -38,17 +41,19 @@ def test_page_shows_class_probabilities_advice_and_warnings(client, model):
 
 
 def test_page_advice_and_domain_notice_follow_the_prediction(client, model):
-    """Both sides of both decisions are shown."""
+    """Every advice is shown, and no other beside it."""
     draw = np.random.default_rng(0)
     seen = set()
     for color in draw.integers(0, 256, (40, 3)).tolist():
         prediction = Predictor.load(model).predict([np.full((150, 200, 3), color, np.uint8)])[0]
-        kind = (prediction.referral, prediction.in_domain)
+        kind = prediction.referral
         if kind in seen:
             continue
         seen.add(kind)
         text = send_form(client, files(picture(tuple(color)))).text
-        assert ("Refer to a dermatologist" in text, "does not look like" in text) == (kind[0] == "refer", not kind[1])
+        assert re.findall('<div class="advice (.+?)">', text) == [kind]
+        assert [one for one in REFERRALS if f">{present.text(f'advice.{one}')}<" in text] == [kind]
+        assert ("does not look like" in text, "<ol" not in text) == (kind == "none", kind == "none")
     assert len(seen) == 4
 
 
@@ -60,7 +65,7 @@ def test_page_without_synthetic_data_has_no_demo_notice(tmp_path):
 def test_page_shows_good_and_bad_images_side_by_side(client):
     answer = send_form(client, files(picture(), b"nonsense", picture((20, 90, 160))))
     assert answer.status_code == 415
-    assert answer.text.count("data-label=") == 2
+    assert answer.text.count('<div class="advice ') == 2
     assert answer.text.count("This image cannot be used") == 1
     assert "Download as JSON" in answer.text
     assert "Download as JSON" not in send_form(client, files(b"nonsense")).text
@@ -120,7 +125,7 @@ def test_a_person_uploads_images_and_reads_the_answers(browser, server, model, t
     page.get_by_label("Images", exact=True).set_input_files([tmp_path / name for name in colors])
     page.get_by_role("button", name="Classify").click()
     page.get_by_role("heading", name="Results for 2 images").wait_for()
-    assert page.locator("h2").all_inner_texts() == [prediction.name for prediction in expected]
+    assert page.locator("h2").all_inner_texts() == [present.advice(prediction) for prediction in expected]
     for card, prediction in zip(page.get_by_role("article").all(), expected, strict=True):
         shown = [row.locator("td").first.inner_text() for row in card.locator("tbody tr").all()]
         ordered = sorted(prediction.probabilities.values(), reverse=True)

@@ -158,7 +158,7 @@ def test_the_pages_file_is_the_model_without_its_framing(site, predictor):
     session = onnxruntime.InferenceSession(site / "network.onnx", providers=["CPUExecutionProvider"])
     made, frame = predictor.manifest, draw_example("mel", 5)
     fitted = images.fit_squares(frame, made.image_size, made.fit, made.crops).astype(np.float32)
-    names = ["logits", "domain", "map"]
+    names = ["logits", "other_camera", "not_dermatoscopic", "map"]
     whole = predictor._session.run(names, {"image": frame[None]})
     for ours, expected in zip(session.run(names, {"levels": fitted}), whole, strict=True):
         assert np.abs(ours - expected).max() < 1e-5 * (1 + np.abs(expected).max())
@@ -190,10 +190,13 @@ def edge_cases():
         content = tiny_model.manifest(labels, b"")
         n = len(labels)
         logits = [*draw.normal(0, 3, (40, n)), np.zeros(n), np.full(n, -700.0), np.eye(n)[2] * 1e4, np.eye(n)[4] * -1e4]
+        sets = {"level": 0.9, "thresholds": dict.fromkeys(labels.codes, 0.1) | {"df": None}}
         for i, values in enumerate(logits):
-            domain = {"method": "mahalanobis", "threshold": 0.5, "kept": 0.95}
+            domain = {"other_camera": {"threshold": -0.5}, "not_dermatoscopic": {"threshold": 0.5}}
             changed = content | {"domain": domain, "measured_on": "validation" if i % 3 else "test"}
-            yield Manifest._from_content(changed), values.astype(np.float32), (0.5, 0.49)[i % 4 // 2]
+            changed |= {"prediction_set": sets if i % 2 else None, "melanoma_level": 0.2 if i % 5 else None}
+            scores = {"other_camera": (-0.5, -0.6)[i % 2], "not_dermatoscopic": (0.5, 0.8, 0.6, 0.49)[i % 4]}
+            yield Manifest._from_content(changed), values.astype(np.float32), scores
 
 
 def test_decisions_and_words_are_the_servers(node):
@@ -220,7 +223,9 @@ def test_decisions_and_words_are_the_servers(node):
         run("node", "tests/cases.js", input=json.dumps({"decisions": sent, "overlays": overlays, "shares": shares}))
     )
     for (manifest, logits, domain), said in zip(cases, told["decisions"], strict=True):
-        fixed = SimpleNamespace(run=lambda names, feed, x=logits, d=domain: [x[None], np.array([d])])
+        fixed = SimpleNamespace(
+            run=lambda names, feed, x=logits, d=domain: [x[None], *(np.array([d[n]]) for n in names[1:])]
+        )
         (expected,) = Predictor(manifest, fixed).predict([np.zeros((1, 1, 3), np.uint8)], maps=False)
         shown = present.result("", np.zeros((1, 1, 3), np.uint8), expected, manifest)
         assert manifest.labels.codes[said["best"]] == expected.label
@@ -228,9 +233,13 @@ def test_decisions_and_words_are_the_servers(node):
         assert np.allclose(said["scores"], list(expected.scores.values()), rtol=1e-12, atol=1e-300)
         assert said["malignantProbability"] == pytest.approx(expected.malignant_probability, abs=1e-14)
         assert said["domainScore"] == pytest.approx(expected.domain_score, rel=1e-12)
+        assert (tuple(said["notices"]), said["predictionSet"]) == (
+            expected.notices,
+            expected.to_dict()["prediction_set"],
+        )
         assert (said["referral"], said["inDomain"]) == (expected.referral, expected.in_domain)
         assert (said["advice"], said["reason"]) == (shown.advice, shown.reason)
-        assert (said["warning"], tuple(said["notices"])) == (shown.warning, shown.notices)
+        assert (tuple(said["said"]), said["differs"]) == (shown.notices, shown.label_differs)
         assert [manifest.labels.codes[i] for i in said["ranking"]] == [row.diagnosis.code for row in shown.rows]
     assert told["shares"] == [present.percent(share) for share in shares]
     assert told["overlays"][-1] is None

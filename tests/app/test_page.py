@@ -2,7 +2,6 @@
 
 import base64
 import io
-import itertools
 import json
 import re
 from dataclasses import replace
@@ -115,7 +114,8 @@ def test_average_is_the_mean_and_decides_as_the_manifest_says(predictor):
     assert (answer.label, answer.probability) == (codes[weighted.argmax()], pytest.approx(mean[weighted.argmax()]))
     malignant = sum(answer.probabilities[code] for code in ("akiec", "bcc", "mel"))
     assert answer.malignant_probability == pytest.approx(malignant)
-    assert answer.referral == ("refer" if malignant >= 0.4 else "watch")
+    grave = malignant >= 0.4 or answer.label in ("akiec", "bcc", "mel")
+    assert answer.referral == ("refer" if grave else "borderline" if malignant >= 0.2 else "below")
     assert answer.domain_score == min(p.domain_score for p in several)
 
 
@@ -142,10 +142,11 @@ def test_notices_say_when_to_doubt_the_answer(predictor):
     (sure,) = predict(predictor, LESION)
     codes = predictor.manifest.labels.codes
     others = [code for code in codes if code != sure.label]
-    sure = replace(sure, in_domain=True, probabilities={sure.label: 0.94, **dict.fromkeys(others, 0.01)})
+    sure = replace(sure, notices=(), probabilities={sure.label: 0.94, **dict.fromkeys(others, 0.01)})
     unsure = replace(sure, probabilities={sure.label: 0.46, **dict.fromkeys(others, 0.09)})
     overruled = replace(sure, probabilities={**dict.fromkeys(codes, 0.04), others[0]: 0.76})
-    outside = replace(sure, in_domain=False)
+    outside = replace(unsure, in_domain=False, referral="none", notices=("not_dermatoscopic",))
+    camera = replace(sure, notices=("other_camera", "melanoma_not_excluded"))
 
     def shown(prediction, frame=FRAME):
         return present.result("a.png", frame, prediction, predictor.manifest)
@@ -153,25 +154,31 @@ def test_notices_say_when_to_doubt_the_answer(predictor):
     def notices(prediction):
         return shown(prediction).notices
 
-    assert notices(sure) == () and shown(sure).warning == ""
-    assert [text.partition(":")[0] for text in notices(unsure)] == ["The model is unsure"]
-    assert [text.partition(" is ")[0] for text in notices(overruled)] == ["The most probable class"]
-    assert predictor.manifest.labels[others[0]].name in notices(overruled)[0]
-    assert shown(outside).warning.startswith("This image does not look like")
-    assert shown(outside, None).warning.startswith("At least one of these images does not look like")
+    assert notices(sure) == () and shown(sure).label_differs == ""
+    assert [text.partition(":")[0] for text in notices(unsure)] == ["No class is likelier than not"]
+    assert notices(overruled) == () and shown(overruled).label_differs.startswith("The likeliest class is ")
+    assert predictor.manifest.labels[others[0]].name in shown(overruled).label_differs
+    assert [text.partition(":")[0].partition(",")[0] for text in notices(camera)] == [
+        "Melanoma is not excluded",
+        "Camera",
+    ]
+    assert [text.partition(".")[0] for text in notices(outside)] == ["This does not look like a dermatoscopic image"]
+    assert shown(outside, None).notices[0].startswith("At least one of these does not look like")
+    assert shown(outside).likeliest == () and len(shown(unsure).likeliest) == 3
 
 
-def test_watching_is_no_reassurance_about_an_image_unlike_the_training_data(predictor):
+def test_a_label_that_refers_alone_is_named(predictor):
     (answer,) = predict(predictor, LESION)
-    advice = {
-        kind: present.result(
-            "a", FRAME, replace(answer, referral=kind[0], in_domain=kind[1]), predictor.manifest
-        ).advice
-        for kind in itertools.product(("refer", "watch"), (True, False))
-    }
-    assert advice["refer", True] == advice["refer", False] == "Refer to a dermatologist"
-    assert advice["watch", True] == "Watch for changes"
-    assert "as far as this result can be relied on" in advice["watch", False]
+    alone = replace(answer, referral="refer", malignant_probability=0.3, label="bcc")
+    by_probability = replace(alone, malignant_probability=0.4)
+    assert "predicts Basal cell carcinoma, and that alone" in present.reason(alone, predictor.manifest)
+    assert "at or above" in present.reason(by_probability, predictor.manifest)
+
+
+def test_what_the_advice_rests_on_is_counted_by_source(predictor):
+    malignant, benign = present.evidence(predictor.manifest)
+    assert malignant.startswith("Of 40 images of malignant lesions in the test part of demo, 90 in 100 were flagged")
+    assert benign.startswith("Of 50 images of benign lesions in the test part of demo, 24 in 100 were flagged")
 
 
 @pytest.mark.parametrize(("where", "flatters"), [("validation", True), ("test", False)])
@@ -183,7 +190,9 @@ def test_measured_figures_say_what_they_were_measured_on(tmp_path, where, flatte
 
 def test_what_was_not_measured_is_not_claimed(tmp_path):
     nothing = {"value": None, "low": None, "high": None, "n": 0}
-    referral = {"threshold": 0.4, "sensitivity": nothing, "specificity": nothing, "chosen_on": "validation"}
+    referral = {"threshold": 0.4, "borderline": 0.1} | dict.fromkeys(
+        ("sensitivity", "specificity", "by_label"), nothing
+    )
     assert present.measured(Manifest.read(tiny_model.write(tmp_path, referral=referral))) == ""
 
 
@@ -196,8 +205,9 @@ def test_several_images_of_one_lesion_are_averaged_only_where_asked_for(client, 
     apart = send_form(client, files(*images)).text
     together = send_form(client, files(*images) | {"combine": "yes"}).text
     assert "Average of" not in apart
-    assert re.findall('data-label="(.+?)"', together)[0] == expected.label
-    assert re.findall('data-label="(.+?)"', together)[1:] == re.findall('data-label="(.+?)"', apart)
+    likeliest = sorted(expected.probabilities, key=expected.probabilities.get, reverse=True)[:3]
+    assert re.findall('data-label="(.+?)"', together)[:3] == likeliest
+    assert re.findall('data-label="(.+?)"', together)[3:] == re.findall('data-label="(.+?)"', apart)
     assert "Average of 2 images" in together
     assert "Average of" not in send_form(client, files(picture(), b"nonsense") | {"combine": "yes"}).text
 
@@ -222,8 +232,9 @@ def test_an_example_is_answered_as_if_it_had_been_uploaded(client):
     expected = client.post("/api/v1/predict", data={"image": (io.BytesIO(data), "a.jpg")}).json["predictions"][0]
     answer = send_form(client, {"example": "mel"})
     assert answer.status_code == 200
-    assert re.findall('data-label="(.+?)"', answer.text) == [expected["label"]]
-    assert present.percent(expected["probability"]) in answer.text
+    likeliest = sorted(expected["probabilities"], key=expected["probabilities"].get, reverse=True)[:3]
+    assert re.findall('data-label="(.+?)"', answer.text) == likeliest
+    assert present.percent(expected["probabilities"][likeliest[0]]) in answer.text
     assert send_form(client, {"example": "../../page"}).status_code == 400
 
 

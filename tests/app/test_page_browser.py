@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from app import present
 from browser import LOW_CONTRAST, chromium, strangers, violations, watch  # noqa: F401  (the fixture `browser`)
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
@@ -187,13 +188,8 @@ def test_without_javascript_all_of_it_works(opened, lesions, predictor):
     each = answers(predictor, lesions, "melanoma.jpeg", "keratosis.jpeg")
     average = mean_prediction(each, predictor.manifest)
     headings = page.get_by_role("heading", level=2).all_inner_texts()
-    assert headings == [average.name, each[0].name, "broken.jpg", each[1].name]
-    advice = [text.splitlines()[0] for text in page.locator(".advice").all_inner_texts()]
-    watch = {True: "Watch for changes", False: "Watch, as far as this result can be relied on"}
-    assert advice == [
-        "Refer to a dermatologist" if answer.referral == "refer" else watch[answer.in_domain]
-        for answer in (average, *each)
-    ]
+    advice = [present.advice(answer) for answer in (average, *each)]
+    assert headings == [*advice[:2], "broken.jpg", advice[2]]
     activation = page.get_by_alt_text("Class activation map").first
     assert activation.is_visible()
     page.get_by_label("Show the evidence for").first.uncheck()

@@ -12,6 +12,7 @@ from skinlesion.core.errors import ModelError
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.export import onnx as export
+from skinlesion.serving.manifest import NEEDED
 from skinlesion.training.domain import Domain
 from skinlesion.training.inputs.augment import plain
 from skinlesion.training.networks.models import create_model
@@ -30,7 +31,9 @@ def domain(features=256):
     """Any one: what it is made of is tested elsewhere."""
     rng = np.random.default_rng(0)
     directions = np.linalg.qr(rng.normal(0, 1, (features, 8)))[0]
-    return Domain(rng.normal(0, 0.1, features), directions, np.linspace(2, 1, 8), 0.5, threshold=-1.5)
+    mean, variances = rng.normal(0, 0.1, features), np.linspace(2, 1, 8)
+    thresholds = {"other_camera": -1.5, "not_dermatoscopic": 0.7}
+    return Domain(mean, directions, variances, 0.5, thresholds, dict.fromkeys(thresholds, 1.0))
 
 
 def model(name="classic"):
@@ -53,7 +56,7 @@ def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
     pair = np.stack([frames[1], frames[1][::-1]])
     both = session.run(["logits"], {"image": pair})[0]
     assert np.allclose(both[0], session.run(["logits"], {"image": pair[:1]})[0][0], atol=1e-5)
-    assert [o.name for o in session.get_outputs()] == ["logits", "features", "domain"]
+    assert [o.name for o in session.get_outputs()] == list(NEEDED)
 
 
 def test_two_squares_of_a_frame_take_turns(tmp_path, frames):
@@ -100,7 +103,11 @@ def folder(tmp_path, frames, **changes):
         "prior_shift": dict.fromkeys(HAM7.codes, 0.0),
         "decision_weights": dict.fromkeys(HAM7.codes, 1.0),
         "decision_tau": 0.0,
-        "referral": {"threshold": 0.3, "sensitivity": METRIC, "specificity": METRIC, "chosen_on": "validation"},
+        "referral": {"threshold": 0.3, "borderline": 0.1, "chosen_on": "validation"}
+        | dict.fromkeys(("sensitivity", "specificity", "by_label"), METRIC),
+        "melanoma_level": None,
+        "prediction_set": None,
+        "evidence": [],
     }
     metrics = dict.fromkeys(("balanced_accuracy", "macro_auroc", "accuracy", "ece"), METRIC)
     metrics |= {"n_images": 10, "n_lesions": 9, "per_class": {c: {"sensitivity": METRIC} for c in HAM7.codes}}
@@ -119,7 +126,9 @@ def test_the_model_folder(tmp_path, frames):
     manifest = folder(tmp_path, frames)
     place = tmp_path / "r" / "model"
     assert json.loads((place / "manifest.json").read_text()) == manifest
-    assert manifest["domain"] == {"method": "mahalanobis", "threshold": -1.5, "kept": 0.95, "kept_in_training": 1.0}
+    strong = {"method": "energy along the components", "threshold": 0.7, "kept": 0.995, "kept_in_training": 1.0}
+    mild = {"method": "mahalanobis", "threshold": -1.5, "kept": 0.95, "kept_in_training": 1.0}
+    assert manifest["domain"] == {"other_camera": mild, "not_dermatoscopic": strong}
     assert hashlib.sha256((place / "model.onnx").read_bytes()).hexdigest() == manifest["sha256"]
     card = (place / "MODEL_CARD.md").read_text()
     for said in (

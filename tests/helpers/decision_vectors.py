@@ -12,7 +12,7 @@ from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.decision import Decision
 
 FILE = Path(__file__).resolve().parents[2] / "app" / "device" / "tests" / "decision_vectors.json"
-DOMAIN_THRESHOLD = -1.25
+DOMAIN = {"other_camera": -1.25, "not_dermatoscopic": 0.6}
 
 
 def decisions() -> list[Decision]:
@@ -21,13 +21,14 @@ def decisions() -> list[Decision]:
     made = []
     for labels in (HAM7, ISIC8):
         prior = draw.dirichlet(np.full(len(labels), 5.0))
-        made.append(Decision(labels, 1.7, prior, draw.normal(0, 1, len(labels)), prior**-0.85, 0.85, 0.4))
+        shift, sets = draw.normal(0, 1, len(labels)), draw.uniform(0, 0.3, len(labels))
+        made.append(Decision(labels, 1.7, prior, shift, prior**-0.85, 0.85, 0.4, 0.15, 0.1, 0.9, sets))
     ones = np.ones(len(HAM7))
-    return [*made, Decision(HAM7, 1.0, ones / len(ones), 0 * ones, ones, 0.0, 0.25)]
+    return [*made, Decision(HAM7, 1.0, ones / len(ones), 0 * ones, ones, 0.0, 0.25, 0.25)]
 
 
 def vectors() -> dict:
-    """``models``, as the page gets them, and ``cases``: logits and domain score with what is expected of them."""
+    """``models``, as the page gets them, and ``cases``: logits and domain scores with what is expected of them."""
     draw, models, cases = np.random.default_rng(2), [], []
     for number, decision in enumerate(decisions()):
         n = len(decision.labels)
@@ -37,7 +38,11 @@ def vectors() -> dict:
             "prior_shift": decision.prior_shift.tolist(),
             "decision_weights": decision.weights.tolist(),
             "threshold": decision.referral_threshold,
-            "domain_threshold": DOMAIN_THRESHOLD,
+            "borderline": decision.borderline,
+            "melanoma_level": decision.melanoma_level,
+            "prediction_set": None if decision.set_thresholds is None
+            else dict(zip(decision.labels.codes, decision.set_thresholds.tolist(), strict=True)),
+            "domain": DOMAIN,
         })  # fmt: skip
         ties, underflow, overflow = np.zeros(n), np.full(n, -700.0), [np.eye(n)[2] * 1e4, np.eye(n)[4] * -1e4]
         logits = (
@@ -45,18 +50,23 @@ def vectors() -> dict:
             .astype(np.float32)
             .astype(np.float64)
         )
-        outcomes = decision.decide(decision.probabilities(logits))
+        away = {"other_camera": (0.0, 0.5, -0.5, -1e-9), "not_dermatoscopic": (0.2, 0.0, 0.1, 0.3, -1e-9, -0.4)}
+        domain = {name: np.resize(steps, len(logits)) + DOMAIN[name] for name, steps in away.items()}
+        flags = {name: scores < DOMAIN[name] for name, scores in domain.items()}
+        outcomes = decision.decide(decision.probabilities(logits), **flags)
         for row, values in enumerate(logits):
-            domain = DOMAIN_THRESHOLD + (0.0, 0.5, -0.5, -1e-9)[row % 4]
             expected = {
                 "probabilities": outcomes.probabilities[row].tolist(),
                 "scores": outcomes.scores[row].tolist(),
                 "malignant_probability": float(outcomes.malignant_probability[row]),
                 "label": decision.labels.codes[outcomes.label[row]],
                 "referral": outcomes.referral[row],
-                "in_domain": domain >= DOMAIN_THRESHOLD,
+                "in_domain": not flags["not_dermatoscopic"][row],
+                "notices": list(outcomes.notices[row]),
+                "prediction_set": None if outcomes.prediction_set[row] is None else list(outcomes.prediction_set[row]),
             }
-            cases.append({"model": number, "logits": values.tolist(), "domain": domain, "expected": expected})
+            scores = {name: float(values[row]) for name, values in domain.items()}
+            cases.append({"model": number, "logits": values.tolist(), "domain": scores, "expected": expected})
     return {"models": models, "cases": cases}
 
 

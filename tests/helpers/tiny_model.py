@@ -18,9 +18,10 @@ def weights(classes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def graph(classes: int, *, with_map: bool = True, output: str = "logits") -> onnx.ModelProto:
-    """``image`` uint8 [N, H, W, 3] -> logits, features (mean colour, -0.5 to 0.5), domain and, by choice, a 1:1 map.
+    """``image`` uint8 [N, H, W, 3] -> logits, features (mean colour, -0.5 to 0.5), domain scores, by choice a 1:1 map.
 
-    The domain score is minus the distance of the red features from middle grey.
+    ``other_camera`` is minus the distance of the red features from middle grey, ``not_dermatoscopic`` the green ones
+    above black, 0 to 1.
     """
     linear, bias = weights(classes)
     constants = {
@@ -30,6 +31,7 @@ def graph(classes: int, *, with_map: bool = True, output: str = "logits") -> onn
         "middle": np.float32(0.5),
         "rows_columns": np.array([1, 2], np.int64),
         "first": np.array(0, np.int64),
+        "second": np.array(1, np.int64),
     }
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
@@ -39,12 +41,15 @@ def graph(classes: int, *, with_map: bool = True, output: str = "logits") -> onn
         helper.make_node("Gemm", ["features", "linear", "bias"], [output]),
         helper.make_node("Gather", ["features", "first"], ["red"], axis=1),
         helper.make_node("Abs", ["red"], ["distance"]),
-        helper.make_node("Neg", ["distance"], ["domain"]),
+        helper.make_node("Neg", ["distance"], ["other_camera"]),
+        helper.make_node("Gather", ["features", "second"], ["green"], axis=1),
+        helper.make_node("Add", ["green", "middle"], ["not_dermatoscopic"]),
     ]
     outputs = [
         helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", classes]),
         helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 3]),
-        helper.make_tensor_value_info("domain", TensorProto.FLOAT, ["N"]),
+        helper.make_tensor_value_info("other_camera", TensorProto.FLOAT, ["N"]),
+        helper.make_tensor_value_info("not_dermatoscopic", TensorProto.FLOAT, ["N"]),
     ]
     if with_map:
         nodes += [
@@ -71,7 +76,7 @@ def manifest(labels: LabelSet, model: bytes, *, with_map: bool = True) -> dict:
     figure = {"value": 0.9, "low": 0.84, "high": 0.95, "n": 123}
     unknown = {"value": None, "low": None, "high": None, "n": 0}
     return {
-        "format": 1,
+        "format": 2,
         "name": "tiny",
         "version": "2026.01.02-0123abcd",
         "created": "2026-01-02T03:04:05+00:00",
@@ -84,14 +89,38 @@ def manifest(labels: LabelSet, model: bytes, *, with_map: bool = True) -> dict:
         "fit": "squash",
         "views": 1,
         "crops": 1,
-        "outputs": ["logits", "features", "domain", *(["map"] if with_map else [])],
+        "outputs": ["logits", "features", "other_camera", "not_dermatoscopic", *(["map"] if with_map else [])],
         "temperature": 1.7,
         "prior_shift": dict(zip(codes, draw.normal(0, 1, len(codes)).tolist(), strict=True)),
         "prior": dict(zip(codes, prior.tolist(), strict=True)),
         "decision_weights": dict(zip(codes, (1 / prior).tolist(), strict=True)),
         "decision_tau": 1.0,
-        "referral": {"threshold": 0.4, "sensitivity": figure, "specificity": figure, "chosen_on": "validation"},
-        "domain": {"method": "mahalanobis", "threshold": -0.3, "kept": 0.95},
+        "referral": {
+            "threshold": 0.4,
+            "borderline": 0.2,
+            "sensitivity": figure,
+            "specificity": figure,
+            "by_label": figure,
+            "chosen_on": "validation",
+        },
+        "melanoma_level": 0.05,
+        "prediction_set": None,
+        "domain": {
+            "other_camera": {"method": "distance of red", "threshold": -0.3, "kept": 0.95, "kept_in_training": 0.96},
+            "not_dermatoscopic": {"method": "green", "threshold": 0.1, "kept": 0.995, "kept_in_training": 0.999},
+        },
+        "evidence": [
+            {"source": "demo", "part": "test"}
+            | {
+                "malignant": 40,
+                "malignant_refer": 36,
+                "malignant_borderline": 3,
+                "malignant_below": 1,
+                "malignant_none": 0,
+            }
+            | {"benign": 50, "benign_refer": 12, "benign_borderline": 8, "benign_below": 30, "benign_none": 0}
+            | {"malignant_by_label": 1, "benign_by_label": 0}
+        ],
         "data": {
             "source": "demo",
             "synthetic": True,

@@ -16,13 +16,15 @@ import tiny_model
 from skinlesion.commands.predict import predict as predict_command
 from skinlesion.core.errors import ImageError, ModelError, SkinLesionError
 from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.decision import NOTICES
 from skinlesion.serving import predictor as serving
+from skinlesion.serving.manifest import NEEDED
 from skinlesion.serving.maps import whole
 from skinlesion.serving.predictor import BATCH_FRAMES, Predictor, mean_prediction
 
 KEYS = (
     "label", "name", "probability", "probabilities", "scores", "malignant_probability", "referral", "in_domain",
-    "domain_score",
+    "domain_score", "notices", "prediction_set",
 )  # fmt: skip
 
 
@@ -63,18 +65,24 @@ def test_answers_equal_an_independent_computation(folder):
         assert prediction.name == next(d.name for d in (HAM7 if len(codes) == 7 else ISIC8) if d.code == codes[best])
         assert prediction.probability == prediction.probabilities[prediction.label]
         assert prediction.malignant_probability == pytest.approx(malignant, abs=1e-5)
-        assert prediction.referral == ("refer" if malignant >= 0.4 else "watch")
-        domain_score = -abs((image[..., 0] / 255.0 - 0.5).mean())
-        assert prediction.domain_score == pytest.approx(domain_score, abs=1e-5)
-        assert prediction.in_domain is bool(domain_score >= -0.3)
+        red, green = (image[..., channel].mean() / 255 for channel in (0, 1))
+        grave = codes[best] in ("akiec", "ak", "scc", "bcc", "mel") or malignant >= 0.4
+        advice = "refer" if grave else "borderline" if malignant >= 0.2 else "below"
+        melanoma = bool(probabilities[codes.index("mel")] >= 0.05 and codes[probabilities.argmax()] != "mel")
+        notices = ["other_camera"] * bool(abs(red - 0.5) > 0.3) + ["melanoma_not_excluded"] * melanoma
+        assert prediction.domain_score == pytest.approx(green, abs=1e-5)
+        assert prediction.in_domain is bool(green >= 0.1)
+        assert prediction.referral == (advice if green >= 0.1 else "none")
+        assert list(prediction.notices) == (notices if green >= 0.1 else ["not_dermatoscopic"])
+        assert prediction.prediction_set is None
         np.testing.assert_allclose(prediction.map.mean() + bias[best], logits[best], atol=1e-3)
         assert prediction.map.shape == image.shape[:2]
 
 
 def test_the_images_exercise_both_sides_of_every_decision(folder):
-    predictions = Predictor.load(folder).predict(frames())
-    assert {p.referral for p in predictions} == {"refer", "watch"}
-    assert {p.in_domain for p in predictions} == {True, False}
+    predictions = Predictor.load(folder).predict(frames(60))
+    assert {p.referral for p in predictions} == {"refer", "borderline", "below", "none"}
+    assert {notice for p in predictions for notice in p.notices} == set(NOTICES)
     assert any(p.label != max(p.probabilities, key=p.probabilities.get) for p in predictions)
 
 
@@ -181,7 +189,7 @@ def test_a_missing_network_file_is_named(tmp_path):
 
 CODES = HAM7.codes
 BROKEN = {
-    "other format": ({"format": 2}, "format must be 1"),
+    "other format": ({"format": 1}, r"format 1, not 2.*run_all.py --run NAME --from 04"),
     "labels in another order": ({"labels": list(reversed(CODES))}, "labels must be 7"),
     "no logits": ({"outputs": ["features"]}, "outputs"),
     "unknown fit": ({"fit": "stretch"}, "fit must be one of"),
@@ -194,12 +202,16 @@ BROKEN = {
     "prior that does not sum to 1": ({"prior": dict.fromkeys(CODES, 0.5)}, "sum to 1"),
     "negative weight": ({"decision_weights": dict.fromkeys(CODES, -1.0)}, "decision_weights must be positive"),
     "not finite": ({"prior_shift": {code: float("nan") for code in CODES}}, "must be finite"),
-    "threshold above 1": ({"referral": {"threshold": 2}}, "between 0 and 1"),
-    "no sensitivity": ({"referral": {"threshold": 0.2}}, "referral.sensitivity is missing"),
-    "unknown score": ({"domain": {"method": "odin", "threshold": 1.0}}, "domain.method"),
+    "threshold above 1": ({"referral": {"threshold": 2, "borderline": 0}}, "borderline <= threshold <= 1"),
+    "grey zone above the threshold": ({"referral": {"threshold": 0.2, "borderline": 0.3}}, "borderline <= threshold"),
+    "no sensitivity": ({"referral": {"threshold": 0.2, "borderline": 0.1}}, "referral.sensitivity is missing"),
+    "one domain score": ({"domain": {"other_camera": {"threshold": 1.0}}}, "domain.not_dermatoscopic is missing"),
+    "no level": ({"prediction_set": {"thresholds": dict.fromkeys(CODES, 0.1)}}, "prediction_set.level is missing"),
+    "a set without a class": ({"prediction_set": {"level": 0.9, "thresholds": {"mel": 0.1}}}, "one value a label"),
+    "evidence without counts": ({"evidence": [{"source": "a", "part": "test"}]}, "evidence.malignant is missing"),
     "whether synthetic": ({"data": {"source": "demo"}}, "data.synthetic is missing"),
-    "no domain score": ({"outputs": ["logits", "features", "map"]}, "outputs must be logits, features, domain"),
-    "outputs that the manifest lacks": ({"outputs": ["logits", "features", "domain"]}, "has the outputs"),
+    "no domain score": ({"outputs": ["logits", "features", "map"]}, "outputs must be logits, features, other_camera"),
+    "outputs that the manifest lacks": ({"outputs": list(NEEDED)}, "has the outputs"),
     "no number of crops": ({"crops": None}, "crops must be a whole number"),
 }
 
@@ -226,7 +238,9 @@ def test_a_graph_that_contradicts_its_manifest_is_refused(tmp_path):
 
 def test_measures_may_be_unknown(tmp_path):
     unknown = {"value": None, "low": None, "high": None, "n": 0}
-    referral = {"threshold": 0.2, "sensitivity": unknown, "specificity": unknown, "chosen_on": "validation"}
+    referral = {"threshold": 0.2, "borderline": 0.1} | dict.fromkeys(
+        ("sensitivity", "specificity", "by_label"), unknown
+    )
     assert Predictor.load(tiny_model.write(tmp_path, referral=referral)).manifest.referral == referral
 
 

@@ -1,8 +1,9 @@
-"""The domain score against scikit-learn's estimators, in the exported graph, and served."""
+"""The domain scores against scikit-learn's estimators, in the exported graph, and served."""
 
 import json
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from sklearn.covariance import EmpiricalCovariance
@@ -34,7 +35,7 @@ def test_with_every_direction_it_is_mahalanobis_distance(monkeypatch):
     fitted = domain.fit_gaussian(x, np.arange(len(x)) % 2)  # classes of one size: weights are all equal
     full = domain.Domain(fitted.mean, *_eigen(x), noise=1.0)
     expected = -np.sqrt(EmpiricalCovariance().fit(x).mahalanobis(x) / x.shape[1])
-    np.testing.assert_allclose(full.score(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(full.scores(x)["other_camera"], expected, rtol=1e-6)
 
 
 def _eigen(x):
@@ -51,7 +52,7 @@ def test_of_low_rank_it_is_probabilistic_pca():
     covariance = oracle.get_covariance() * (len(x) - 1) / len(x)
     away = other - x.mean(0)
     expected = -np.sqrt((away @ np.linalg.inv(covariance) * away).sum(1) / x.shape[1])
-    np.testing.assert_allclose(fitted.score(other), expected, rtol=1e-6)
+    np.testing.assert_allclose(fitted.scores(other)["other_camera"], expected, rtol=1e-6)
 
 
 def test_classes_count_alike_however_many_images_they_have():
@@ -63,19 +64,37 @@ def test_classes_count_alike_however_many_images_they_have():
     rank = fitted.components.shape[1]
     np.testing.assert_allclose(fitted.variances, repeated.variances[:rank], rtol=1e-6)
     plain = domain.fit_gaussian(x, np.zeros(1000, int))
-    kept = [(one.score(rare) > np.quantile(one.score(common), 0.05)).mean() for one in (plain, fitted)]
+    plain_scores, scores = (
+        [one.scores(images)["other_camera"] for images in (common, rare)] for one in (plain, fitted)
+    )
+    kept = [(of_rare > np.quantile(of_common, 0.05)).mean() for of_common, of_rare in (plain_scores, scores)]
     assert kept[1] > kept[0], "the rare class is turned away less"
 
 
-def test_the_threshold_keeps_95_percent_of_validation():
-    x = features(1000)
-    known, unknown = x[:600], x[600:]
-    fitted = domain.fit_gaussian(known, np.zeros(600, int))
+def test_the_strong_score_is_the_share_of_the_energy_that_pca_explains():
+    x, other = features(), features(seed=1) + 1
+    fitted = domain.fit_gaussian(x, np.zeros(len(x), int))
+    rank = fitted.components.shape[1]
+    projected = PCA(rank).fit(x).transform(other)
+    expected = (projected**2).sum(1) / ((other - x.mean(0)) ** 2).sum(1)
+    found = fitted.scores(other)["not_dermatoscopic"]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    outside = fitted.mean + np.linalg.svd(fitted.components.T)[2][rank:]  # directions that no component has
+    np.testing.assert_allclose(fitted.scores(outside)["not_dermatoscopic"], 0, atol=1e-12)
+    assert fitted.scores(fitted.mean[None])["not_dermatoscopic"] == 0  # the mean itself divides nothing by zero
+
+
+def test_the_thresholds_keep_what_they_shall_of_validation():
+    x = features(2000)
+    known, unknown = x[:1000], x[1000:]
+    fitted = domain.fit_gaussian(known, np.zeros(1000, int))
     bounded = domain.bounded(fitted, known, unknown)
-    assert (bounded.score(unknown) >= bounded.threshold).mean() == pytest.approx(0.95, abs=0.003)
-    assert bounded.kept_in_training == (fitted.score(known) >= bounded.threshold).mean()
     without = domain.bounded(fitted, known, None, kept_in_training=bounded.kept_in_training)
-    assert without.threshold == pytest.approx(bounded.threshold, abs=0.01)
+    for name, kept in (("other_camera", 0.95), ("not_dermatoscopic", 0.995)):
+        threshold = bounded.thresholds[name]
+        assert (bounded.scores(unknown)[name] >= threshold).mean() == pytest.approx(kept, abs=0.003)
+        assert bounded.kept_in_training[name] == (fitted.scores(known)[name] >= threshold).mean()
+        assert without.thresholds[name] == pytest.approx(threshold, abs=0.01)
 
 
 @pytest.mark.parametrize("count", [2, 5, 20])
@@ -83,8 +102,11 @@ def test_few_images_and_features_that_never_move_give_finite_scores(count):
     x = np.zeros((count, 64))
     x[:, 0] = np.arange(count)
     fitted = domain.fit_gaussian(x, np.arange(count) % 2)
-    assert np.isfinite(fitted.score(np.concatenate([x, x + 1]))).all()
-    assert fitted.score(x + 1).max() < fitted.score(x).min()
+    for name, inside in fitted.scores(x).items():
+        outside = fitted.scores(x + 1)[name]
+        assert np.isfinite(inside).all() and np.isfinite(outside).all()
+        away = ~np.isclose(x, fitted.mean).all(axis=1)  # the mean itself lies in no direction
+        assert outside.max() < inside[away].min()
     with pytest.raises(DataError, match="two training images"):
         domain.fit_gaussian(x[:1], np.zeros(1, int))
 
@@ -119,11 +141,15 @@ def test_a_run_s_images_through_its_network_and_the_graph_says_the_same(run, exp
     (_, split, table), (folder, network, fitted) = run, exported
     pixels = build_cache(table, size=64, fit="squash")
     validation = np.flatnonzero(split == "validation")
-    scores = fitted.score(predict(network, pixels, validation, views=2)[1])
-    assert (scores >= fitted.threshold).mean() >= 0.9
+    scores = fitted.scores(predict(network, pixels, validation, views=2)[1])
+    assert (scores["other_camera"] >= fitted.thresholds["other_camera"]).mean() >= 0.9
     answers = Predictor.load(folder).predict([np.ascontiguousarray(pixels.pixels[i]) for i in validation])
-    np.testing.assert_allclose([one.domain_score for one in answers], scores, rtol=2e-3)
-    assert [one.in_domain for one in answers] == [one.domain_score >= fitted.threshold for one in answers]
+    np.testing.assert_allclose([one.domain_score for one in answers], scores["not_dermatoscopic"], rtol=2e-3)
+    threshold = fitted.thresholds["not_dermatoscopic"]
+    assert [one.in_domain for one in answers] == [one.domain_score >= threshold for one in answers]
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    (far,) = session.run(["other_camera"], {"image": pixels.pixels[validation]})
+    np.testing.assert_allclose(far, scores["other_camera"], rtol=2e-3)
 
 
 def test_without_validation_images_the_other_folds_say_how_many_to_keep(run, tmp_path):
@@ -136,16 +162,17 @@ def test_without_validation_images_the_other_folds_say_how_many_to_keep(run, tmp
     network, config = create_model("classic", classes=7, image_size=64).eval(), Config(image_size=64)
     with pytest.raises(DataError, match="no validation images"):
         domain.fit_domain(network, other, config)
-    fitted = domain.fit_domain(network, other, config, kept_in_training=0.8)
-    assert fitted.kept_in_training == pytest.approx(0.8, abs=0.02)
+    fitted = domain.fit_domain(network, other, config, kept_in_training={"other_camera": 0.8, "not_dermatoscopic": 0.9})
+    assert fitted.kept_in_training == pytest.approx({"other_camera": 0.8, "not_dermatoscopic": 0.9}, abs=0.03)
 
 
 def test_the_predictor_serves_the_graph_s_score(tmp_path):
     frames = [np.full((20, 30, 3), level, np.uint8) for level in (0, 120, 255)]
     predictions = Predictor.load(tiny_model.write(tmp_path)).predict(frames)
-    expected = [-abs(level / 255 - 0.5) for level in (0, 120, 255)]  # the tiny graph's: distance from middle grey
+    expected = [level / 255 for level in (0, 120, 255)]  # the tiny graph's: green
     assert [one.domain_score for one in predictions] == pytest.approx(expected, abs=1e-5)
-    assert [one.in_domain for one in predictions] == [False, True, False]
+    assert [one.in_domain for one in predictions] == [False, True, True]
+    assert ["other_camera" in one.notices for one in predictions] == [False, False, True]  # red, from middle grey
     json.dumps([one.to_dict() for one in predictions])
 
 

@@ -10,8 +10,12 @@ const model = {
   prior_shift: [0, 0, 0],
   decision_weights: [1, 1, 1],
   threshold: 0.5,
-  domain_threshold: -1,
+  borderline: 0.2,
+  melanoma_level: null,
+  prediction_set: null,
+  domain: { other_camera: -1, not_dermatoscopic: 0.5 },
 };
+const usual = { other_camera: 0, not_dermatoscopic: 1 };
 const { models, cases } = JSON.parse(readFileSync(new URL("decision_vectors.json", import.meta.url), "utf8"));
 
 /** Equal but for the last digits, which an exponential may round differently. */
@@ -28,39 +32,43 @@ test("the vectors that Python writes", () => {
     near(found.scores, expected.scores);
     near([found.malignantProbability], [expected.malignant_probability]);
     assert.deepEqual(
-      [models[model].labels[found.best].code, found.referral, found.inDomain, found.domainScore],
-      [expected.label, expected.referral, expected.in_domain, domain],
+      [models[model].labels[found.best].code, found.referral, found.inDomain, found.notices, found.predictionSet],
+      [expected.label, expected.referral, expected.in_domain, expected.notices, expected.prediction_set],
     );
   }
 });
 
 test("by hand: logits twice a logarithm, halved by the temperature", () => {
-  const found = decide(model, [2 * Math.log(1), 2 * Math.log(2), 2 * Math.log(5)], 0);
+  const found = decide(model, [2 * Math.log(1), 2 * Math.log(2), 2 * Math.log(5)], usual);
   [1 / 8, 2 / 8, 5 / 8].forEach((share, i) => assert.ok(Math.abs(found.probabilities[i] - share) < 1e-12));
   assert.deepEqual([found.best, found.referral, found.inDomain], [2, "refer", true]);
   assert.ok(Math.abs(found.malignantProbability - 6 / 8) < 1e-12);
 });
 
 test("decision weights choose the class and leave the probabilities alone", () => {
-  const found = decide({ ...model, decision_weights: [9, 1, 1] }, [0, 2, 2], 0);
+  const found = decide({ ...model, decision_weights: [9, 1, 1] }, [0, 2, 2], usual);
   assert.equal(found.best, 0);
   assert.equal(found.probabilities.indexOf(Math.max(...found.probabilities)), 1);
 });
 
 test("thresholds are reached by what equals them", () => {
   const half = { ...model, labels: model.labels.slice(0, 2) };
-  assert.equal(decide(half, [0, 0], -1).referral, "refer");
-  assert.equal(decide(half, [0, 0], -1).inDomain, true);
-  assert.equal(decide(half, [0, 0], -1.0001).inDomain, false);
+  assert.equal(decide(half, [-2, 2], usual).referral, "below");
+  assert.equal(decide({ ...half, threshold: 0.9, borderline: 0.5, decision_weights: [1, 2] }, [0, 0], usual).referral, "borderline");
+  const edge = { other_camera: -1, not_dermatoscopic: 0.5 };
+  assert.deepEqual(decide(half, [0, 0], edge).notices, []);
+  assert.deepEqual(decide(half, [0, 0], { ...edge, other_camera: -1.0001 }).notices, ["other_camera"]);
+  const none = decide(half, [0, 0], { ...edge, not_dermatoscopic: 0.4999 });
+  assert.deepEqual([none.referral, none.inDomain, none.notices], ["none", false, ["not_dermatoscopic"]]);
 });
 
 test("huge logits neither overflow nor pass one", () => {
-  const found = decide(model, [1e4, -1e4, 1e4], 0);
+  const found = decide(model, [1e4, -1e4, 1e4], usual);
   assert.deepEqual(found.probabilities, [0.5, 0, 0.5]);
   assert.equal(found.malignantProbability, 1);
 });
 
 test("outputs that are not finite are an error", () => {
-  assert.throws(() => decide(model, [0, NaN, 0], 0), /not finite/);
-  assert.throws(() => decide(model, [0, 0, 0], -Infinity), /not finite/);
+  assert.throws(() => decide(model, [0, NaN, 0], usual), /not finite/);
+  assert.throws(() => decide(model, [0, 0, 0], { ...usual, other_camera: -Infinity }), /not finite/);
 });

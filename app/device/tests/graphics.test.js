@@ -3,14 +3,17 @@ import { test } from "node:test";
 import { verdict } from "../graphics.js";
 
 const model = {
-  labels: [{ malignant: true }, { malignant: false }],
+  labels: [{ code: "mel", malignant: true }, { code: "nv", malignant: false }],
   temperature: 1,
   prior_shift: [0, 0],
   decision_weights: [1, 1],
   threshold: 0.5,
-  domain_threshold: -1,
+  borderline: 0.2,
+  melanoma_level: null,
+  prediction_set: null,
+  domain: { other_camera: -1, not_dermatoscopic: 0.5 },
 };
-const outputs = { logits: [0.1, 0.2], domain: -0.5, maps: { data: Float32Array.of(-1, 0, 3) }, milliseconds: 9 };
+const outputs = { logits: [0.1, 0.2], domain: { other_camera: -0.5, not_dermatoscopic: 0.9 }, maps: { data: Float32Array.of(-1, 0, 3) }, milliseconds: 9 };
 const verdictOf = changes => verdict(model, [[outputs, { ...outputs, milliseconds: 5, ...changes }], [outputs, outputs]]);
 
 test("the same predictions in less time are taken", () => {
@@ -24,7 +27,8 @@ test("the same predictions in more time are not, by the fastest of each", () => 
 
 test("what differs in one thing only is not taken", () => {
   for (const changes of [
-    { logits: [0.11, 0.2] }, { logits: [NaN, 0.2] }, { domain: -0.51 }, { domain: NaN },
+    { logits: [0.11, 0.2] }, { logits: [NaN, 0.2] }, { domain: { ...outputs.domain, other_camera: -0.51 } },
+    { domain: { ...outputs.domain, not_dermatoscopic: NaN } },
     { maps: { data: Float32Array.of(-1, 0.01, 3) } }, { maps: { data: Float32Array.of(-1, NaN, 3) } },
   ]) assert.deepEqual(verdictOf(changes), { use: false, told: "Not used: it gives other predictions here." });
 });

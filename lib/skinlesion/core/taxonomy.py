@@ -40,7 +40,7 @@ _ALL = {
         ),
         Diagnosis(
             "scc", "Squamous cell carcinoma", True, "#767676",
-            "Cancer of the keratinocytes, here mostly in situ (Bowen's disease); scaly, may ulcerate.",
+            "Cancer of the keratinocytes, in situ (Bowen's disease) or invasive; scaly, may ulcerate.",
         ),
         Diagnosis(
             "bcc", "Basal cell carcinoma", True, "#E69F00",
@@ -48,11 +48,11 @@ _ALL = {
         ),
         Diagnosis(
             "bkl", "Benign keratosis", False, "#F0E442",
-            "Seborrhoeic keratosis, solar lentigo or lichen-planus-like keratosis; harmless.",
+            "Seborrhoeic keratosis, solar lentigo or lichen-planus-like keratosis; usually benign.",
         ),
         Diagnosis(
             "df", "Dermatofibroma", False, "#009E73",
-            "Harmless firm nodule, often on the legs; central white patch with a fine network around it.",
+            "Usually benign firm nodule, often on the legs; central white patch with a fine network around it.",
         ),
         Diagnosis(
             "mel", "Melanoma", True, "#CC79A7",
@@ -60,11 +60,11 @@ _ALL = {
         ),
         Diagnosis(
             "nv", "Melanocytic nevus", False, "#0072B2",
-            "Common mole; harmless; symmetric, regular network or globules.",
+            "Common mole; usually benign; symmetric, regular network or globules.",
         ),
         Diagnosis(
             "vasc", "Vascular lesion", False, "#56B4E9",
-            "Angioma, angiokeratoma, pyogenic granuloma or haemorrhage; harmless; red to purple lacunae.",
+            "Angioma, angiokeratoma, pyogenic granuloma or haemorrhage; usually benign; red to purple lacunae.",
         ),
     )
 }  # fmt: skip

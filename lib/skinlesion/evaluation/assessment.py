@@ -14,16 +14,16 @@ from skinlesion.evaluation.operating import (
     QUESTIONS,
     OperatingPoint,
     binary_task,
-    operating_point,
+    choose_referral,
     operating_points,
     points_on_the_curve,
+    referral_point,
 )
 from skinlesion.evaluation.predictions import Predictions
 
 FEW = 30  # images of a class below which its metrics are uncertain
 
-#: The referral threshold of the apps, unless another one is given.
-MAIN_AIM = "sensitivity 0.90"
+SENSITIVITY = 0.9  # for malignant lesions, at the referral threshold where none is given
 
 PREVALENCE = 0.02  # of malignant lesions: that of a screening clinic rather than of a data set
 
@@ -51,7 +51,7 @@ class Assessment:
     on_the_curve : {question: {aim: metric}}
         The descriptive stand-in where ``points`` is empty.
     referral : OperatingPoint or None
-        The referral threshold.
+        Of the advice to refer: at the referral threshold, or by a malignant label.
     curves : {question: DataFrame}
         Decision curves, see :data:`CURVES`; empty for decision scores.
     notes : tuple of str
@@ -98,8 +98,8 @@ def assess(
     split : str
         With ``"validation"``, no threshold is chosen: it would be evaluated on the images that chose it.
     referral_threshold : float
-        On the malignant probability, chosen before these images were seen. Where None, the threshold that finds 90% of
-        the malignant validation images.
+        On the malignant probability, chosen before these images were seen. Where None, the threshold with which 90% of
+        the malignant validation images are referred.
     prevalence : float in (0, 1)
         Fraction of malignant lesions in the population of the last of :data:`CURVES`.
 
@@ -113,11 +113,12 @@ def assess(
     points = operating_points(everything.take(validation), evaluated, replicates, seed) if validation.any() else {}
     tasks = {question: binary_task(evaluated, question) for question in QUESTIONS}
     both = {question: one for question, one in tasks.items() if 0 < one[1].sum() < len(evaluated)}
-    referral: OperatingPoint | None
-    if referral_threshold is not None:
-        referral = operating_point(*tasks["malignant"], referral_threshold, evaluated.lesions, replicates, seed)
-    else:
-        referral = points["malignant"][MAIN_AIM] if "malignant" in points else None
+    if referral_threshold is None and "malignant" in points:
+        chosen_on = everything.take(validation)
+        referral_threshold = choose_referral(
+            chosen_on.malignant_probability, chosen_on.is_malignant, chosen_on.malignant_label, SENSITIVITY
+        )
+    referral = None if referral_threshold is None else referral_point(evaluated, referral_threshold, replicates, seed)
     curves = _curves(evaluated, both, prevalence, replicates, seed) if evaluated.are_probabilities else {}
     return Assessment(
         evaluated=evaluated,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from skinlesion.core.taxonomy import LabelSet
-from skinlesion.decision import Decision, calibrated
+from skinlesion.decision import Decision, calibrated, decision_scores
 from skinlesion.evaluation.calibration import fit_temperature
-from skinlesion.evaluation.operating import choose_decision_weights, choose_threshold
+from skinlesion.evaluation.operating import choose_borderline, choose_decision_weights, choose_referral
 
 _ABSENT = -20.0  # shift, in nats, of a class without training images: never predicted
+_OVERLOOKED = 0.1  # share of the melanomas led by another class that may stay without a notice
 
 
 def choose(
@@ -20,6 +21,7 @@ def choose(
     training_prior: np.ndarray,
     prior: np.ndarray,
     referral_sensitivity: float = 0.9,
+    sources: np.ndarray | None = None,
 ) -> Decision:
     """Choose a decision on validation images.
 
@@ -34,7 +36,9 @@ def choose(
         Class mix that the probabilities are calibrated for: that of the data before balancing. Zero where a class has
         no image.
     referral_sensitivity : float
-        For malignant lesions: the threshold is the highest that reaches it.
+        For malignant lesions: the threshold is the highest with which the advice, label included, reaches it.
+    sources : str [N], optional
+        Where each image is from; the sensitivity is then reached in every source with enough malignant images.
     """
     present = np.asarray(prior) > 0
     shift = np.full(len(prior), _ABSENT)
@@ -43,6 +47,10 @@ def choose(
     p = calibrated(logits, temperature, shift)
     weights, tau = choose_decision_weights(p, y, np.where(present, prior, prior[present].min()))
     malignant = np.array([diagnosis.malignant for diagnosis in labels])
+    labelled = malignant[decision_scores(p, weights).argmax(axis=1)]
+    score, truth = np.minimum(1.0, p[:, malignant].sum(axis=1)), malignant[y]
+    threshold = choose_referral(score, truth, labelled, referral_sensitivity, sources)
+    borderline = choose_borderline(score, truth, labelled, threshold)
     return Decision(
         labels=labels,
         prior=np.asarray(prior, np.float64),
@@ -50,5 +58,28 @@ def choose(
         temperature=temperature,
         weights=weights,
         tau=tau,
-        referral_threshold=choose_threshold(p[:, malignant].sum(axis=1), malignant[y], referral_sensitivity),
+        referral_threshold=threshold,
+        borderline=borderline,
+        melanoma_level=choose_melanoma_level(p, y, labels.index("mel"), borderline),
     )
+
+
+def choose_melanoma_level(probabilities: np.ndarray, y: np.ndarray, melanoma: int, lowest: float) -> float | None:
+    """The highest level that 90% of the melanomas reach in whose probabilities another class leads.
+
+    Parameters
+    ----------
+    probabilities : float [N, K], on validation
+    y : int [N]
+    melanoma : int, its column
+    lowest : float
+        The lower end of the grey zone. A level below it would put the notice beside the advice ``below``.
+
+    Returns
+    -------
+    float, or None where no melanoma is led by another class
+    """
+    missed = (y == melanoma) & (probabilities.argmax(axis=1) != melanoma)
+    if not missed.any():
+        return None
+    return max(lowest, float(np.quantile(probabilities[missed, melanoma], _OVERLOOKED, method="lower")))

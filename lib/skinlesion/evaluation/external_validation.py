@@ -20,7 +20,7 @@ NAMES = {
     "predicted": "Mean predicted probability of malignancy",
     "ece": "Calibration error (ECE)",
     "malignant_ece": "Calibration error of the probability of malignancy",
-    "in_domain": "Share of images in domain",
+    "in_domain": "Share of images that count as dermatoscopic",
 }
 
 
@@ -37,7 +37,7 @@ def external_metrics(
     ----------
     predictions : Predictions
     threshold : float
-        On the malignant probability, as the model was shipped with.
+        On the malignant probability, as the model was shipped with; a malignant label is referred, too.
     in_domain : bool [N], optional
 
     Returns
@@ -49,7 +49,7 @@ def external_metrics(
     """
     resamples = resample(predictions.lesions, replicates, seed)
     score, malignant = predictions.malignant_probability, predictions.is_malignant
-    referred = score >= threshold
+    referred = (score >= threshold) | predictions.malignant_label
     columns = [np.ones(len(score)), malignant, malignant & referred, ~malignant & ~referred, score]
     columns += [np.zeros(len(score)) if in_domain is None else in_domain]
     n, positive, caught, spared, predicted, inside = resamples.totals(np.column_stack(columns)).T

@@ -1,4 +1,4 @@
-"""Decision rule and thresholds: chosen on validation, then evaluated on test."""
+"""Decision rule, advice and thresholds: chosen on validation, then evaluated on test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinlesion.core.errors import DataError
-from skinlesion.decision import decision_scores
+from skinlesion.decision import NONE, REFERRALS, Decision, decision_scores, referral_zones
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics, ratio
 from skinlesion.evaluation.predictions import Predictions
@@ -25,6 +25,10 @@ AIMS = tuple((measure, fraction) for measure in ("specificity", "sensitivity") f
 
 _NEIGHBOURS = 4  # grid steps either side over which the curve is smoothed
 _CLOSE = 0.005  # balanced accuracy that a gentler correction may cost
+
+HIGHEST = 0.5  # referral threshold: what is more likely malignant than not is always referred
+MISSED = 0.025  # share of the malignant images that may lie below the grey zone
+ENOUGH = 30  # malignant images of a source that can choose its referral threshold
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,58 @@ def choose_threshold(malignant_probability: np.ndarray, is_malignant: np.ndarray
     return float(malignant[needed - 1])
 
 
+def choose_referral(
+    malignant_probability: np.ndarray,
+    is_malignant: np.ndarray,
+    malignant_label: np.ndarray,
+    sensitivity: float = 0.9,
+    sources: np.ndarray | None = None,
+) -> float:
+    """The highest threshold, up to one half, at which the advice ``refer`` finds this fraction of malignant images.
+
+    An image is referred where its malignant probability reaches the threshold or its label is malignant.
+
+    Parameters
+    ----------
+    malignant_probability : float [N], on validation
+    is_malignant, malignant_label : bool [N], the truth and the decision rule's prediction
+    sensitivity : float in (0, 1]
+    sources : [N], optional
+        The fraction is then found in each source with :data:`ENOUGH` malignant images, and in all images together.
+
+    Raises
+    ------
+    DataError
+        If there is no malignant image to choose by.
+    """
+    truth, found = np.asarray(is_malignant, bool), np.asarray(malignant_label, bool)
+    referred = np.where(found, 1.0, malignant_probability)  # a malignant label is referred at any threshold
+    threshold = choose_threshold(referred, truth, sensitivity)
+    for source in np.unique(sources) if sources is not None else ():
+        inside = truth & (np.asarray(sources) == source)
+        if inside.sum() >= ENOUGH:
+            threshold = min(threshold, choose_threshold(referred[inside], truth[inside], sensitivity))
+    return min(threshold, HIGHEST)
+
+
+def choose_borderline(
+    malignant_probability: np.ndarray, is_malignant: np.ndarray, malignant_label: np.ndarray, threshold: float
+) -> float:
+    """The highest lower end of the grey zone with at most :data:`MISSED` of the malignant images below it.
+
+    Parameters
+    ----------
+    malignant_probability : float [N], on validation
+    is_malignant, malignant_label : bool [N], the truth and the decision rule's prediction
+    threshold : float
+        The referral threshold, which the result does not exceed.
+    """
+    truth = np.asarray(is_malignant, bool)
+    unlabelled = np.sort(np.asarray(malignant_probability)[truth & ~np.asarray(malignant_label, bool)])
+    allowed = int(np.floor(MISSED * truth.sum() + 1e-9))
+    return float(min(threshold, unlabelled[allowed])) if allowed < len(unlabelled) else float(threshold)
+
+
 def choose_threshold_by_specificity(score: np.ndarray, positive: np.ndarray, specificity: float = 0.9) -> float:
     """The lowest threshold at which "refer where score >= threshold" spares this fraction of the negative images.
 
@@ -154,8 +210,9 @@ def operating_points(
         thresholds = {
             f"{measure} {fraction:.2f}": choose[measure](score, positive, fraction) for measure, fraction in AIMS
         }
+        score, positive = binary_task(test, question)
         points[question] = {
-            aim: _evaluate(*binary_task(test, question), threshold, resamples) for aim, threshold in thresholds.items()
+            aim: _measure(score >= threshold, positive, threshold, resamples) for aim, threshold in thresholds.items()
         }
     return points
 
@@ -218,6 +275,8 @@ def operating_point(
     lesions: np.ndarray,
     replicates: int = 2000,
     seed: int = 0,
+    *,
+    malignant_label: np.ndarray | bool = False,
 ) -> OperatingPoint:
     """Sensitivity, specificity, PPV and NPV of "refer where probability >= threshold", with lesion bootstrap intervals.
 
@@ -226,20 +285,92 @@ def operating_point(
     malignant_probability : float [N]
     is_malignant : bool [N]
     lesions : [N], lesion ids
+    malignant_label : bool [N], optional
+        Images with a malignant label, which are referred at any threshold: the advice as it is shown.
     """
-    return _evaluate(malignant_probability, is_malignant, threshold, resample(lesions, replicates, seed))
+    referred = (np.asarray(malignant_probability) >= threshold) | malignant_label
+    return _measure(referred, is_malignant, threshold, resample(lesions, replicates, seed))
 
 
-def _evaluate(score: np.ndarray, positive: np.ndarray, threshold: float, resamples: Resamples) -> OperatingPoint:
-    truth = np.asarray(positive, bool).astype(np.int64)
-    referred = (np.asarray(score) >= threshold).astype(np.int64)
-    confusion = resamples.totals(np.eye(4)[truth * 2 + referred]).reshape(-1, 2, 2)
+def referral_point(predictions: Predictions, threshold: float, replicates: int = 2000, seed: int = 0) -> OperatingPoint:
+    """:func:`operating_point` of the advice as it is shown: at the threshold, or by a malignant label."""
+    return operating_point(
+        predictions.malignant_probability, predictions.is_malignant, threshold, predictions.lesions, replicates, seed,
+        malignant_label=predictions.malignant_label,
+    )  # fmt: skip
+
+
+def as_shown(
+    predictions: Predictions, decision: Decision, sources: np.ndarray, part: str, replicates: int = 2000, seed: int = 0
+) -> dict:
+    """What :meth:`skinlesion.decision.Decision.to_dict` takes: how the advice does on these images.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        By ``decision``, none of whose choices was made on them unless ``part`` says so.
+    sources : str [N], where each image is from
+    part : str
+        What the images are, such as ``test`` or ``out of fold``.
+    """
+    point = referral_point(predictions, decision.referral_threshold, replicates, seed)
+    alone = predictions.malignant_label & (predictions.malignant_probability < decision.referral_threshold)
+    shares = ratio(*resample(predictions.lesions, replicates, seed).totals(np.column_stack([alone, alone >= 0])).T)
+    return {
+        "sensitivity": point.sensitivity,
+        "specificity": point.specificity,
+        "by_label": summarise(shares, len(alone)),
+        "evidence": evidence(predictions, decision, sources, part),
+    }
+
+
+def evidence(
+    predictions: Predictions,
+    decision: Decision,
+    sources: np.ndarray,
+    part: str,
+    dermatoscopic: np.ndarray | bool = True,
+) -> list[dict]:
+    """How many malignant and benign images are in each zone of the advice, by source.
+
+    Parameters
+    ----------
+    predictions, decision, sources, part : see :func:`as_shown`
+    dermatoscopic : bool [N]
+        Whether an image counts as such; the others get no advice.
+
+    Returns
+    -------
+    list of dict, one a source
+        ``source``, ``part``; ``malignant``, ``benign``: images; ``malignant_refer``, ``malignant_borderline``,
+        ``malignant_below``, ``malignant_none`` and the same for ``benign_``: how many of them get that advice;
+        ``malignant_by_label`` and ``benign_by_label``: how many the label alone refers.
+    """
+    score, labelled = predictions.malignant_probability, predictions.malignant_label
+    zone = referral_zones(score, labelled, decision.referral_threshold, decision.borderline)
+    zone = np.where(dermatoscopic, zone, NONE)
+    alone = labelled & (score < decision.referral_threshold) & dermatoscopic
+    rows = []
+    for source in np.unique(np.asarray(sources, str)):
+        row: dict = {"source": str(source), "part": part}
+        for kind, truth in (("malignant", predictions.is_malignant), ("benign", ~predictions.is_malignant)):
+            inside = truth & (np.asarray(sources, str) == source)
+            row |= {kind: int(inside.sum())}
+            row |= {f"{kind}_{name}": int((inside & (zone == name)).sum()) for name in REFERRALS}
+            row |= {f"{kind}_by_label": int((inside & alone).sum())}
+        rows.append(row)
+    return rows
+
+
+def _measure(referred: np.ndarray, positive: np.ndarray, threshold: float, resamples: Resamples) -> OperatingPoint:
+    truth, flagged = (np.asarray(values, bool).astype(np.int64) for values in (positive, referred))
+    confusion = resamples.totals(np.eye(4)[truth * 2 + flagged]).reshape(-1, 2, 2)
     values = confusion_metrics(confusion)
     support = {
         "sensitivity": truth.sum(),
         "specificity": (1 - truth).sum(),
-        "ppv": referred.sum(),
-        "npv": (1 - referred).sum(),
+        "ppv": flagged.sum(),
+        "npv": (1 - flagged).sum(),
     }
     return OperatingPoint(threshold, **{name: summarise(values[name][:, 1], n) for name, n in support.items()})
 
@@ -263,7 +394,7 @@ def in_plain_words(point: OperatingPoint, prevalence: float, per: int = 1000) ->
     return (
         f"Of {per:,} lesions like these, {malignant:,} would be malignant: {found:,} of them would be referred and "
         f"{malignant - found:,} missed. Of the {benign:,} benign ones, {alarms:,} would be referred without need and "
-        f"{benign - alarms:,} rightly watched. "
+        f"{benign - alarms:,} rightly not. "
         + (
             f"So {found:,} of {found + alarms:,} referred lesions would be malignant."
             if found + alarms

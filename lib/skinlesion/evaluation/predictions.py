@@ -124,6 +124,11 @@ class Predictions:
         return self._malignant[self.y]
 
     @property
+    def malignant_label(self) -> np.ndarray:
+        """Whether the predicted class is malignant, bool [N]: the advice then is to refer."""
+        return self._malignant[self.predicted]
+
+    @property
     def _malignant(self) -> np.ndarray:
         return np.array([diagnosis.malignant for diagnosis in self.labels])
 

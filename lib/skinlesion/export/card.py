@@ -7,9 +7,10 @@ from pathlib import Path
 from skinlesion.core.images import seen
 from skinlesion.core.runs import write_json, write_text
 from skinlesion.core.taxonomy import label_set
+from skinlesion.decision import REFERRALS
 from skinlesion.export.checklist import clear_derm
 from skinlesion.export.facts import about, described_split, figure, mix, number, share, subgroup_rows
-from skinlesion.serving.manifest import FILE, Manifest
+from skinlesion.serving.manifest import FILE, Manifest, external_evidence
 
 __all__ = ["CARD", "attach", "clear_derm", "model_card"]
 
@@ -152,10 +153,31 @@ def _performance(manifest: dict, labels) -> str:
 |---|---|---|---|---|
 {classes}
 
-The referral threshold is a malignant probability of {referral["threshold"]:.3f}, chosen on {referral["chosen_on"]}.
-On the {where} images it has, for malignant lesions, a sensitivity of {figure(referral["sensitivity"], 100)}
-and a specificity of {figure(referral["specificity"], 100)}.
-"""
+A specialist assessment is suggested from a malignant probability of {referral["threshold"]:.3f} on (the referral
+threshold), or where the label is malignant; from {referral["borderline"]:.3f} on a result is borderline. Both were
+chosen on {referral["chosen_on"]}. On the {where} images this advice, label included, has for malignant lesions a
+sensitivity of {figure(referral["sensitivity"], 100)} and a specificity of
+{figure(referral["specificity"], 100)}; in {figure(referral["by_label"], 100)} of the images
+the label alone leads to it.
+{_zones(manifest)}"""
+
+
+def _zones(manifest: dict) -> str:
+    """How many images of each kind and source get each advice."""
+    rows = "".join(
+        f"| {row['source']}, {row['part']} | {kind} | {number(row[kind])} | "
+        + " | ".join(f"{row[f'{kind}_{advice}'] / row[kind]:.1%}" for advice in REFERRALS)
+        + f" | {row[f'{kind}_by_label'] / row[kind]:.1%} |\n"
+        for row in [*manifest["evidence"], *external_evidence(manifest)]
+        for kind in ("malignant", "benign")
+        if row[kind]
+    )
+    if not rows:
+        return ""
+    return f"""
+| images | lesions | | assessment suggested | borderline | below | no advice | by the label alone |
+|---|---|---|---|---|---|---|---|
+{rows}"""
 
 
 def _subgroups(manifest: dict) -> str:
@@ -194,7 +216,7 @@ def _external(manifest: dict) -> str:
             f"{figure(found['mel_nv_auroc'])};\nat the referral threshold sensitivity "
             f"{figure(found['sensitivity'], 100)}, specificity {figure(found['specificity'], 100)};\n"
             f"mean predicted probability of malignancy {share(found['predicted'])} where {share(found['observed'])} "
-            f"are malignant; {share(found['in_domain'])} predicted as in domain.\n"
+            f"are malignant; {share(found['in_domain'])} counted as dermatoscopic.\n"
         )
     return "## External images\n" + "\n".join(parts)
 
@@ -203,7 +225,8 @@ def _limits() -> str:
     return """## Limits
 - `probabilities` are calibrated for the class shares above; where disease is rarer, they are too high.
 - `label` follows a decision rule chosen for balanced accuracy, so it need not be the most probable class.
-- An image unlike the training data may get a confident wrong prediction; `in_domain` flags some of these, not all.
+- An image unlike the training data may get a confident wrong prediction; the notices flag some of these, not all.
+- Below the threshold does not rule out cancer.
 - The figures are from one data set: another clinic's cameras, patients and share of disease change them.
 """
 

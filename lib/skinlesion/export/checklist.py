@@ -84,9 +84,9 @@ def _splits(manifest: dict) -> list[tuple[str, str, str]]:
         ) + "." if external else "None for this model.",
         "images of several makers' devices": about(manifest)["vendors"],
         "classes and their balance": f"{classes}. Balancing in training: {balance}.",
-        "images that belong to no class": f"A domain score ({domain['method']}) comes with every prediction; "
-        f"{domain['kept']:.0%} of the validation images reach its threshold. It flags some images out of distribution, "
-        "not all.",
+        "images that belong to no class": "Two scores come with the model: one flags images that are not dermatoscopic "
+        f"({domain['not_dermatoscopic']['kept']:.1%} of the validation images pass it), one images unlike the training "
+        f"images in camera or light ({domain['other_camera']['kept']:.0%} pass). Neither flags all.",
     })  # fmt: skip
 
 

@@ -23,8 +23,9 @@ from skinlesion.core.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
 from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run, replace_folder, write_json, write_text
 from skinlesion.core.taxonomy import LabelSet
+from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
 from skinlesion.export.card import attach, model_card
-from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.manifest import FORMAT, PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.domain import Domain, fit_domain
 from skinlesion.training.networks.models import Classifier
@@ -60,7 +61,7 @@ def _weights(positions: torch.Tensor, target: int, start: torch.Tensor, stop: to
 
 
 class Exported(nn.Module):
-    """The network as it is shipped: frames of any size in; logits, features, domain score and perhaps maps out.
+    """The network as it is shipped: frames of any size in; logits, features, domain scores and perhaps maps out.
 
     Activation maps show what speaks for a class more than for the mean of all classes. What speaks for all
     alike changes no probability, but would decide where such a map is positive.
@@ -75,7 +76,7 @@ class Exported(nn.Module):
         self.model, self.image_size, self.squash = model, image_size, fit == "squash"
         self.views, self.crops = views, crops
         self.has_map = ends_in_pooling(model, image_size)
-        self.names = ["logits", "features", "domain"] + ["map"] * self.has_map
+        self.names = ["logits", "features", OTHER_CAMERA, NOT_DERMATOSCOPIC] + ["map"] * self.has_map
         self.noise = domain.noise
         for name, values in (
             ("mean", domain.mean),
@@ -84,13 +85,15 @@ class Exported(nn.Module):
         ):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
 
-    def domain(self, features: torch.Tensor) -> torch.Tensor:
-        """:meth:`skinlesion.training.domain.Domain.score` of float32 [N, D]: float32 [N]."""
+    def domain(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """:meth:`skinlesion.training.domain.Domain.scores` of float32 [N, D]: two times float32 [N]."""
         away = features - self.mean
         along = torch.matmul(away, self.components)
         rest = away - torch.matmul(along, self.components.T)  # not by Pythagoras: the difference would lose digits
-        squared = (along.square() / self.variances).sum(1) + rest.square().sum(1) / self.noise
-        return -torch.sqrt(squared / features.shape[1])
+        within, outside = along.square(), rest.square().sum(1)
+        squared = (within / self.variances).sum(1) + outside / self.noise
+        energy = torch.clamp(within.sum(1) + outside, min=torch.finfo(torch.float32).tiny)
+        return -torch.sqrt(squared / features.shape[1]), within.sum(1) / energy
 
     def frame(self, image: torch.Tensor) -> torch.Tensor:
         """uint8 [N, H, W, 3] -> float32 [crops N, 3, S, S] in 0-1, the first crops of all frames, then the second.
@@ -129,12 +132,12 @@ class Exported(nn.Module):
         return [(top, left, top + side, left + side), (bottom - side, right - side, bottom, right)]
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """uint8 [N, H, W, 3] -> logits [N, K], features [N, D], domain [N] and perhaps map [N, K, crops h, w].
+        """uint8 [N, H, W, 3] -> logits [N, K], features [N, D], two domain scores [N], perhaps map [N, K, crops h, w].
 
         The map holds each crop's own, one below the other; :func:`skinlesion.serving.maps.whole` joins them.
         """
         logits, features, maps = mean_outputs(self.model, self.frame(image), self.views, self.crops)
-        outputs = logits, features, self.domain(features)
+        outputs = logits, features, *self.domain(features)
         if not self.has_map:
             return outputs
         weights = self.model.backbone.get_classifier().weight
@@ -190,18 +193,16 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @torch.inference_mode()
 def parity(exported: Exported, path: Path, frames: list[np.ndarray]) -> float:
-    """Largest difference between torch and ONNX Runtime in a logit or the domain score, relative to 1 + its size.
+    """Largest difference between torch and ONNX Runtime in a logit or a domain score, relative to 1 + its size.
 
     ``frames``: uint8 [H, W, 3] of any sizes.
     """
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    worst = 0.0
+    worst, compared = 0.0, ["logits", OTHER_CAMERA, NOT_DERMATOSCOPIC]
     for frame in frames:
-        logits, _, domain, *_ = exported(torch.from_numpy(frame.copy())[None])
-        for ours, theirs in zip(
-            (logits, domain), session.run(["logits", "domain"], {"image": frame[None]}), strict=True
-        ):
-            ours = ours.numpy()
+        found = dict(zip(exported.names, exported(torch.from_numpy(frame.copy())[None]), strict=True))
+        for name, theirs in zip(compared, session.run(compared, {"image": frame[None]}), strict=True):
+            ours = found[name].numpy()
             worst = max(worst, float((np.abs(ours - theirs) / (1 + np.abs(ours))).max()))
     return worst
 
@@ -231,7 +232,7 @@ def export_model(
     config : Config
     labels : LabelSet
     decision : dict
-        What 04_evaluation chose on validation: temperature, prior_shift, prior, decision_weights, referral.
+        What 04_evaluation chose on validation, as :meth:`skinlesion.decision.Decision.to_dict` returns it.
     data : dict
         ``source``, ``fingerprint``, ``synthetic``, ``images``, ``lesions``.
     metrics : dict
@@ -281,7 +282,7 @@ def export_model(
         digest = hashlib.sha256(content).hexdigest()
         now = datetime.now(UTC)
         manifest = {
-            "format": 1,
+            "format": FORMAT,
             "name": name or run.folder.name,
             "version": f"{now:%Y.%m.%d}-{digest[:8]}",
             "created": now.isoformat(timespec="seconds"),

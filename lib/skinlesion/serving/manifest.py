@@ -13,13 +13,18 @@ import numpy as np
 from skinlesion.core.errors import ModelError, SkinLesionError
 from skinlesion.core.images import CROPS, FITS
 from skinlesion.core.taxonomy import LabelSet, label_set
-from skinlesion.decision import Decision
+from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA, REFERRALS, Decision
 
-FORMAT = 1
+FORMAT = 2
 FILE = "manifest.json"
-OUTPUTS = ("logits", "features", "domain", "map")
+DOMAIN_SCORES = (OTHER_CAMERA, NOT_DERMATOSCOPIC)
+OUTPUTS = ("logits", "features", *DOMAIN_SCORES, "map")
 NEEDED = OUTPUTS[:-1]  # not every network has activation maps
-DOMAIN_METHODS = ("mahalanobis",)
+EVIDENCE = tuple(
+    f"{kind}{zone}"
+    for kind in ("malignant", "benign")
+    for zone in ("", *(f"_{zone}" for zone in REFERRALS), "_by_label")
+)
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 
 
@@ -41,9 +46,14 @@ class Manifest:
     decision : Decision
         Turns logits into probabilities, scores, label and advice.
     referral : dict
-        The referral ``threshold`` on the malignant probability, and the ``sensitivity`` and ``specificity`` there.
-    domain_threshold : float
-        An image whose domain score is below it counts as out of distribution.
+        The referral ``threshold`` on the malignant probability, the lower end of the grey zone (``borderline``), and
+        ``sensitivity`` and ``specificity`` of the advice to refer, label included; ``by_label``, the share of images
+        that the label alone refers.
+    domain_thresholds : dict score -> float
+        For :data:`DOMAIN_SCORES`: an image with less is flagged.
+    evidence : list of dict
+        What the advice was measured on, by source, external ones last: see
+        :func:`skinlesion.evaluation.operating.evidence`.
     synthetic : bool
         Whether the model was trained on synthetic images.
     content : dict
@@ -61,7 +71,8 @@ class Manifest:
     outputs: tuple[str, ...]
     decision: Decision
     referral: dict
-    domain_threshold: float
+    domain_thresholds: dict[str, float]
+    evidence: list[dict]
     synthetic: bool
     content: dict
 
@@ -69,6 +80,18 @@ class Manifest:
     def identity(self) -> dict:
         """``name``, ``version`` and ``sha256``: what identifies the model of a prediction."""
         return {"name": self.name, "version": self.version, "sha256": self.sha256}
+
+    @property
+    def domain_threshold(self) -> float:
+        """What :attr:`Prediction.domain_score` must reach to be in domain."""
+        return self.domain_thresholds[NOT_DERMATOSCOPIC]
+
+    @property
+    def prediction_set(self) -> dict[str, float] | None:
+        """The lowest probability with which each class is in the prediction set; None without such sets."""
+        if self.decision.set_thresholds is None:
+            return None
+        return dict(zip(self.labels.codes, self.decision.set_thresholds.tolist(), strict=True))
 
     @classmethod
     def read(cls, folder: str | Path | None = None) -> Manifest:
@@ -90,12 +113,17 @@ class Manifest:
         try:
             return cls._from_content(content)
         except (_Invalid, SkinLesionError) as error:
-            raise ModelError(f"{path}: {error}; export the model again (notebook 05)") from None
+            raise ModelError(
+                f"{path}: {error}; export the model again (`python run_all.py --run NAME --from 04`)"
+            ) from None
 
     @classmethod
     def _from_content(cls, content: object) -> Manifest:
         entry = _Entry(content)
-        entry.require(entry.whole("format") == FORMAT, f"format must be {FORMAT}")
+        entry.require(
+            entry.whole("format") == FORMAT,
+            f"the model is of format {entry.values['format']}, not {FORMAT}, which has two domain scores",
+        )
         labels = label_set(entry.texts("labels"))
         outputs = entry.texts("outputs")
         entry.require(
@@ -109,9 +137,9 @@ class Manifest:
         entry.require(crops in CROPS and (crops == 1 or fit != "squash"), f"crops must be one of {CROPS}, 1 for squash")
         decision = _decision(entry, labels)
         referral, domain, data = entry.entry("referral"), entry.entry("domain"), entry.entry("data")
-        for measure in ("sensitivity", "specificity"):
+        for measure in ("sensitivity", "specificity", "by_label"):
             referral.entry(measure).figure()
-        entry.require(domain.text("method") in DOMAIN_METHODS, f"domain.method must be one of {DOMAIN_METHODS}")
+        external = _Entry({"evidence": external_evidence(entry.values)})
         return cls(
             name=entry.text("name"),
             version=entry.text("version"),
@@ -124,10 +152,17 @@ class Manifest:
             outputs=outputs,
             decision=decision,
             referral=referral.values,
-            domain_threshold=domain.number("threshold"),
+            domain_thresholds={name: domain.entry(name).number("threshold") for name in DOMAIN_SCORES},
+            evidence=entry.rows("evidence", EVIDENCE) + external.rows("evidence", EVIDENCE),
             synthetic=data.flag("synthetic"),
             content=entry.values,
         )
+
+
+def external_evidence(content: dict) -> list[dict]:
+    """The evidence of a manifest's evaluations on external images, which come after the export."""
+    records = content.get("evaluation", {}).get("external", [])
+    return [row for record in records for row in record.get("evidence", [])]
 
 
 class _Invalid(Exception):
@@ -177,6 +212,22 @@ class _Entry:
     def entry(self, name: str) -> _Entry:
         return _Entry(self._get(name, dict, "a JSON object"), f"{self.where}{name}")
 
+    def optional(self, name: str) -> float | None:
+        """A number, or None where the entry is null."""
+        self.require(name in self.values, f"{self.where}{name} is missing")
+        return None if self.values[name] is None else self.number(name)
+
+    def rows(self, name: str, counts: tuple[str, ...]) -> list[dict]:
+        """A list of objects with ``source``, ``part`` and these counts each."""
+        rows = self._get(name, list, "a list")
+        for values in rows:
+            row = _Entry(values, f"{self.where}{name}")
+            for key in ("source", "part"):
+                row.text(key)
+            for key in counts:
+                row.whole(key)
+        return rows
+
     def vector(self, name: str, labels: LabelSet) -> np.ndarray:
         entry = self.entry(name)
         self.require(set(entry.values) == set(labels.codes), f"{self.where}{name} must have one value a label")
@@ -191,12 +242,16 @@ class _Entry:
 
 
 def _decision(entry: _Entry, labels: LabelSet) -> Decision:
-    temperature, threshold = entry.number("temperature"), entry.entry("referral").number("threshold")
+    referral = entry.entry("referral")
+    temperature, threshold, borderline = (
+        entry.number("temperature"), referral.number("threshold"), referral.number("borderline"),
+    )  # fmt: skip
     entry.require(temperature > 0, "temperature must be above 0")
-    entry.require(0 <= threshold <= 1, "referral.threshold must lie between 0 and 1")
+    entry.require(0 <= borderline <= threshold <= 1, "referral: 0 <= borderline <= threshold <= 1 must hold")
     prior, weights = entry.vector("prior", labels), entry.vector("decision_weights", labels)
     entry.require(prior.min() >= 0 and abs(prior.sum() - 1) < 1e-3, "prior must be no less than 0 and sum to 1")
     entry.require(weights.min() > 0, "decision_weights must be positive")
+    level, thresholds = _prediction_set(entry, labels)
     return Decision(
         labels=labels,
         temperature=temperature,
@@ -205,7 +260,22 @@ def _decision(entry: _Entry, labels: LabelSet) -> Decision:
         weights=weights,
         tau=entry.number("decision_tau"),
         referral_threshold=threshold,
+        borderline=borderline,
+        melanoma_level=entry.optional("melanoma_level"),
+        set_level=level,
+        set_thresholds=thresholds,
     )
+
+
+def _prediction_set(entry: _Entry, labels: LabelSet) -> tuple[float | None, np.ndarray | None]:
+    """Level and thresholds; a class without a threshold (null) is always in the set."""
+    entry.require("prediction_set" in entry.values, "prediction_set is missing")
+    if entry.values["prediction_set"] is None:
+        return None, None
+    sets = entry.entry("prediction_set")
+    thresholds = sets.entry("thresholds")
+    entry.require(set(thresholds.values) == set(labels.codes), "prediction_set.thresholds must have one value a label")
+    return sets.number("level"), np.array([thresholds.optional(code) or 0.0 for code in labels.codes])
 
 
 def _missing(folder: Path, *, shipped: bool) -> str:

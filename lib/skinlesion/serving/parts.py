@@ -21,7 +21,10 @@ except ImportError:
     raise SkinLesionError("scoring needs pyarrow; pip install 'skin-lesion-lab[scale]'") from None
 
 RECORD = "_score.json"  # readers of a folder of Parquet files pass over what begins with an underscore
-RULES = ("labels", "outputs", "temperature", "prior_shift", "decision_weights", "referral", "domain")  # of a manifest
+RULES = (  # of a manifest
+    "labels", "outputs", "temperature", "prior_shift", "decision_weights", "referral", "melanoma_level", "domain",
+    "prediction_set",
+)  # fmt: skip
 # Some 400 parts keep many machines busy to the end; fewer images are not worth a file, more too much to lose.
 PARTS, SMALLEST, LARGEST = 400, 50, 5_000
 
@@ -128,8 +131,9 @@ def table(items: Sequence[Item], predictions: Sequence[Prediction | ImageError],
     """One row an image, in order.
 
     ``image_id`` (the file's name), ``path`` (as ``archive.zip!member`` in an archive), ``label``, ``p_<code>`` and
-    ``score_<code>`` for each code, ``malignant_probability``, ``referral``, ``in_domain``, ``domain_score``: see
-    :class:`~skinlesion.serving.predictor.Prediction`. ``error`` is null, or the reason why all of these are.
+    ``score_<code>`` for each code, ``malignant_probability``, ``referral``, ``in_domain``, ``domain_score``,
+    ``notices``, ``prediction_set`` (lists of codes): see :class:`~skinlesion.serving.predictor.Prediction`. ``error``
+    is null, or the reason why all of these are.
     """
     codes = manifest.labels.codes
     good = [None if isinstance(prediction, ImageError) else prediction for prediction in predictions]
@@ -148,6 +152,10 @@ def table(items: Sequence[Item], predictions: Sequence[Prediction | ImageError],
         "referral": column(text, lambda one: one.referral),
         "in_domain": column(pa.bool_(), lambda one: one.in_domain),
         "domain_score": column(number, lambda one: one.domain_score),
+        "notices": column(pa.list_(text), lambda one: list(one.notices)),
+        "prediction_set": column(
+            pa.list_(text), lambda one: None if one.prediction_set is None else list(one.prediction_set)
+        ),
         "error": pa.array(
             [str(prediction) if isinstance(prediction, ImageError) else None for prediction in predictions], text
         ),

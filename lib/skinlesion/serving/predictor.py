@@ -12,8 +12,8 @@ import onnxruntime
 
 from skinlesion.core.errors import ModelError
 from skinlesion.core.images import read as read_image
-from skinlesion.decision import Outcomes
-from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA, Outcomes
+from skinlesion.serving.manifest import DOMAIN_SCORES, PRETRAINED, Manifest
 from skinlesion.serving.maps import whole
 
 # Frames a call of the network. More would not be faster, and slower where a tensor passes 32 MB: glibc takes such
@@ -41,12 +41,19 @@ class Prediction:
     malignant_probability : float
         Sum of the probabilities of the malignant classes.
     referral : str
-        The advice: ``"refer"`` where ``malignant_probability`` reaches the referral threshold, else ``"watch"``.
+        The advice: ``"refer"`` where ``malignant_probability`` reaches the referral threshold or ``label`` is
+        malignant; ``"borderline"`` in the grey zone below the threshold; ``"below"`` under that, which does not rule
+        out cancer; ``"none"`` where the image is not dermatoscopic.
     in_domain : bool
-        Whether ``domain_score`` reaches its threshold; if not, the image is flagged as out of distribution.
+        Whether ``domain_score`` reaches its threshold; if not, the image does not count as dermatoscopic.
     domain_score : float
-        Higher is more in domain. Minus Mahalanobis' distance of the features from those of the training images, in
-        standard deviations (see :mod:`skinlesion.training.domain`).
+        Between 0 and 1, higher is more in domain: the share of the centred features that lies along the directions in
+        which the training images differ (see :mod:`skinlesion.training.domain`).
+    notices : tuple of str
+        ``"not_dermatoscopic"``, alone; or ``"other_camera"``, where camera or light differ from the training images',
+        and ``"melanoma_not_excluded"``, where melanoma reaches the manifest's level though another class is likelier.
+    prediction_set : tuple of str, or None
+        Codes that cannot be left out at the level that the manifest states; None for models without such sets.
     map : ndarray, float32 [h, w], or None
         Class activation map of ``label``, over the network's part of the frame (:func:`skinlesion.core.images.region`);
         None for networks that export none.
@@ -61,11 +68,14 @@ class Prediction:
     referral: str
     in_domain: bool
     domain_score: float
+    notices: tuple[str, ...] = ()
+    prediction_set: tuple[str, ...] | None = None
     map: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict:
         """Everything but ``map``, as JSON can hold it."""
-        return {name: value for name, value in vars(self).items() if name != "map"}
+        values = {name: value for name, value in vars(self).items() if name != "map"}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 class Predictor:
@@ -130,11 +140,15 @@ class Predictor:
         """
         decision, maps = self.manifest.decision, maps and "map" in self.manifest.outputs
         predictions: dict[int, Prediction] = {}
-        for batch, outputs in self._outputs(images, ("logits", "domain", *["map"] * maps)):
-            outcomes = decision.decide(decision.probabilities(outputs["logits"]))
+        for batch, outputs in self._outputs(images, ("logits", *DOMAIN_SCORES, *["map"] * maps)):
+            limits = self.manifest.domain_thresholds  # compared as the 64-bit numbers that they are written as
+            flags = {name: outputs[name].astype(np.float64) < limits[name] for name in DOMAIN_SCORES}
+            outcomes = decision.decide(decision.probabilities(outputs["logits"]), **flags)
             for row, i in enumerate(batch):
                 drawn = self._map(outputs["map"][row, outcomes.label[row]], images[i].shape) if maps else None
-                predictions[i] = _prediction(self.manifest, outcomes, row, float(outputs["domain"][row]), drawn)
+                predictions[i] = _prediction(
+                    self.manifest, outcomes, row, float(outputs[NOT_DERMATOSCOPIC][row]), drawn
+                )
         return [predictions[i] for i in range(len(images))]
 
     def predict_files(
@@ -236,7 +250,7 @@ class Predictor:
         for name, rank, size in (
             ("logits", 2, classes),
             ("map", 4, classes),
-            ("domain", 1, None),
+            *((name, 1, None) for name in DOMAIN_SCORES),
             ("features", 2, None),
         ):
             shape = outputs.get(name, [None] * rank)
@@ -250,8 +264,8 @@ class Predictor:
 def mean_prediction(predictions: Sequence[Prediction], manifest: Manifest) -> Prediction:
     """One prediction from several images of one lesion: their mean probabilities, decided as those of one image.
 
-    ``domain_score`` is the lowest of the images', so that one image unlike the training images flags the whole; there
-    is no map.
+    ``domain_score`` is the lowest of the images', and one image that is not dermatoscopic, or from another camera,
+    flags the whole; there is no map.
 
     Parameters
     ----------
@@ -259,8 +273,13 @@ def mean_prediction(predictions: Sequence[Prediction], manifest: Manifest) -> Pr
         One or more, by the model of ``manifest``.
     """
     probabilities = [list(prediction.probabilities.values()) for prediction in predictions]
-    outcomes = manifest.decision.decide_mean(np.array(probabilities))
-    return _prediction(manifest, outcomes, 0, min(prediction.domain_score for prediction in predictions))
+    lowest = min(prediction.domain_score for prediction in predictions)
+    outcomes = manifest.decision.decide_mean(
+        np.array(probabilities),
+        not_dermatoscopic=lowest < manifest.domain_threshold,
+        other_camera=any(OTHER_CAMERA in prediction.notices for prediction in predictions),
+    )
+    return _prediction(manifest, outcomes, 0, lowest)
 
 
 def _prediction(
@@ -276,8 +295,10 @@ def _prediction(
         scores=dict(zip(codes, outcomes.scores[row].tolist(), strict=True)),
         malignant_probability=float(outcomes.malignant_probability[row]),
         referral=outcomes.referral[row],
-        in_domain=domain_score >= manifest.domain_threshold,
+        in_domain=NOT_DERMATOSCOPIC not in outcomes.notices[row],
         domain_score=domain_score,
+        notices=outcomes.notices[row],
+        prediction_set=outcomes.prediction_set[row],
         map=map,
     )
 

@@ -1,15 +1,22 @@
 """The distribution of the training images' features, by which a model flags an image as out of distribution.
 
-The score is Mahalanobis' distance of an image's pooled features from those of the training images (Lee et al. 2018,
-arXiv:1807.03888, with one mean for all classes), under a covariance of low rank plus noise (probabilistic principal
-component analysis: Tipping and Bishop 1999, doi:10.1111/1467-9868.00196), which keeps it small enough for the
-model file. Every class has the same weight in mean and covariance: a distance dominated by nevi would flag the rare
-malignant lesions.
+Two scores, each with a threshold below which an image is flagged; for both, higher is more alike.
+
+``other_camera`` is mild: minus Mahalanobis' distance of an image's pooled features from those of the training images
+(Lee et al. 2018, arXiv:1807.03888, with one mean for all classes), under a covariance of low rank plus noise
+(probabilistic principal component analysis: Tipping and Bishop 1999, doi:10.1111/1467-9868.00196), which keeps it small
+enough for the model file. ``not_dermatoscopic`` is strong: the share of an image's centred feature energy that lies
+along the stored components. Another camera moves an image far along directions in which dermatoscopic images differ
+from each other; another kind of picture moves along others.
+
+Every class has the same weight in mean and covariance: a distance dominated by nevi would flag the rare malignant
+lesions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,10 +26,13 @@ from skinlesion.core.runs import Run
 from skinlesion.data.cache import linked_cache
 from skinlesion.data.splits import load_split
 from skinlesion.data.table import LesionTable
+from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
 from skinlesion.training.networks.models import Classifier
 from skinlesion.training.trained import predict
 
-KEPT = 0.95  # fraction of validation images that count as in domain
+#: Fraction of validation images that each score's threshold accepts.
+KEPT = {OTHER_CAMERA: 0.95, NOT_DERMATOSCOPIC: 0.995}
+METHODS = {OTHER_CAMERA: "mahalanobis", NOT_DERMATOSCOPIC: "energy along the components"}
 MOST_COMPONENTS = 160  # of 1,280 features: 0.8 MB in the model file
 IMAGES_A_COMPONENT = 8  # fewer would fit the sample, not the distribution
 MOST_OF_A_CLASS = 700  # training images whose features are used; more change no figure and cost time
@@ -41,9 +51,9 @@ class Domain:
         Along the components.
     noise : float
         Variance along every other direction; above zero.
-    threshold : float
-        Scores below it are out of domain.
-    kept_in_training : float
+    thresholds : dict score -> float
+        Images with less are flagged.
+    kept_in_training : dict score -> float
         Fraction of the training images that the threshold accepts. The network was trained on them, so it is above
         :data:`KEPT`.
     """
@@ -52,26 +62,33 @@ class Domain:
     components: np.ndarray
     variances: np.ndarray
     noise: float
-    threshold: float = -np.inf
-    kept_in_training: float = 1.0
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    kept_in_training: Mapping[str, float] = field(default_factory=dict)
 
-    def score(self, features: np.ndarray) -> np.ndarray:
-        """Minus the distance, in root mean square standard deviations: float64 [N] of [N, D]; higher is more alike.
+    def scores(self, features: np.ndarray) -> dict[str, np.ndarray]:
+        """Both scores of features [N, D], float64 [N] each.
 
-        About -1 for an image like those of training, for any network.
+        ``other_camera`` is in root mean square standard deviations, about -1 for an image like those of training, for
+        any network; ``not_dermatoscopic`` lies between 0 and 1.
         """
         away = np.asarray(features, np.float64) - self.mean
-        along = (away @ self.components) ** 2
-        squared = (along / self.variances).sum(1) + ((away**2).sum(1) - along.sum(1)) / self.noise
-        return -np.sqrt(np.maximum(squared, 0) / len(self.mean))
+        along, whole = (away @ self.components) ** 2, (away**2).sum(1)
+        squared = (along / self.variances).sum(1) + (whole - along.sum(1)) / self.noise
+        return {
+            OTHER_CAMERA: -np.sqrt(np.maximum(squared, 0) / len(self.mean)),
+            NOT_DERMATOSCOPIC: along.sum(1) / np.maximum(whole, np.finfo(np.float32).tiny),
+        }
 
     def to_dict(self) -> dict:
         """The manifest's part of it."""
         return {
-            "method": "mahalanobis",
-            "threshold": self.threshold,
-            "kept": KEPT,
-            "kept_in_training": self.kept_in_training,
+            name: {
+                "method": METHODS[name],
+                "threshold": self.thresholds[name],
+                "kept": kept,
+                "kept_in_training": self.kept_in_training[name],
+            }
+            for name, kept in KEPT.items()
         }
 
 
@@ -104,33 +121,37 @@ def fit_gaussian(features: np.ndarray, y: np.ndarray) -> Domain:
 
 
 def bounded(
-    domain: Domain, training: np.ndarray, validation: np.ndarray | None, kept_in_training: float = KEPT
+    domain: Domain,
+    training: np.ndarray,
+    validation: np.ndarray | None,
+    kept_in_training: Mapping[str, float] = KEPT,
 ) -> Domain:
-    """The domain with its threshold: the score that :data:`KEPT` of the validation images reach.
+    """The domain with its thresholds: the scores that :data:`KEPT` of the validation images reach.
 
     Parameters
     ----------
     training, validation : float [N, D], [M, D]
-        Features. Without validation images, the score that ``kept_in_training`` of the training images reach.
+        Features. Without validation images, the scores that ``kept_in_training`` of the training images reach.
     """
-    scores = domain.score(training)
+    scores, kept = domain.scores(training), kept_in_training
+    chosen_on = scores
     if validation is not None:
-        threshold = float(np.quantile(domain.score(validation), 1 - KEPT))
-    else:
-        threshold = float(np.quantile(scores, 1 - kept_in_training))
-    return Domain(
-        domain.mean, domain.components, domain.variances, domain.noise, threshold, float((scores >= threshold).mean())
-    )
+        chosen_on, kept = domain.scores(validation), KEPT
+    thresholds = {name: float(np.quantile(chosen_on[name], 1 - kept[name])) for name in KEPT}
+    passed = {name: float((scores[name] >= threshold).mean()) for name, threshold in thresholds.items()}
+    return replace(domain, thresholds=thresholds, kept_in_training=passed)
 
 
-def fit_domain(model: Classifier, run: Run, config: Config, *, kept_in_training: float | None = None) -> Domain:
-    """Fit the run's domain on its training images, with the threshold that its validation images set.
+def fit_domain(
+    model: Classifier, run: Run, config: Config, *, kept_in_training: Mapping[str, float] | None = None
+) -> Domain:
+    """Fit the run's domain on its training images, with the thresholds that its validation images set.
 
     Parameters
     ----------
-    kept_in_training : float
-        For a network that was trained on the validation images too: the fraction of the training images to accept, as
-        other folds' networks found it.
+    kept_in_training : {score: float}
+        For a network that was trained on the validation images too: the fractions of the training images to accept, as
+        other folds' networks found them.
 
     Raises
     ------
@@ -145,7 +166,7 @@ def fit_domain(model: Classifier, run: Run, config: Config, *, kept_in_training:
     training = np.sort(np.concatenate(classes))
     validation = np.flatnonzero(split == "validation")
     if not len(validation) and kept_in_training is None:
-        raise DataError("the split has no validation images to choose the domain's threshold on; choose another fold")
+        raise DataError("the split has no validation images to choose the domain's thresholds on; choose another fold")
     _, features = predict(model, cache, training, views=config.views)
     domain = fit_gaussian(features, targets[training])
     if kept_in_training is not None:
