@@ -64,7 +64,7 @@ export function result(image, outputs, decision, { model, threads, provider }) {
 function likely(place, decision, model) {
   const item = document.createElement("li");
   item.textContent = `${model.labels[place].name}, ${percent(model, decision.probabilities[place])}`;
-  item.dataset.label = model.labels[place].code;
+  item.dataset.code = model.labels[place].code;
   return item;
 }
 

@@ -10,6 +10,7 @@ from functools import wraps
 import ipywidgets
 from markupsafe import escape
 
+from app.words import text
 from skinlesion.core.errors import SkinLesionError
 
 
@@ -23,8 +24,8 @@ def shown(place: ipywidgets.HTML, callback: Callable) -> Callable:
         except Exception as error:
             words = str(error)
             if not isinstance(error, SkinLesionError):
-                words = f"the program failed ({type(error).__name__}: {error}); its log has the details"
+                words = text("voila.program_failed", kind=type(error).__name__, error=error)
                 traceback.print_exc(file=sys.__stderr__)
-            place.value = f'<p class="notice loud"><strong>Something went wrong:</strong> {escape(words)}</p>'
+            place.value = f'<p class="notice loud"><strong>{escape(text("voila.failed"))}</strong> {escape(words)}</p>'
 
     return guarded

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from app.words import text
 from skinlesion.core import images
 
 SIDE = 600  # pixels, the longer side of the frame that is changed; HAM10000's images have it, larger ones are reduced
@@ -19,11 +20,15 @@ class Slider:
     """One way to change an image, in whole steps of ``unit`` from ``low`` to ``high``; ``neutral`` changes nothing."""
 
     name: str
-    label: str
     low: int
     high: int
     neutral: int
     unit: str
+
+    @property
+    def label(self) -> str:
+        """What people read beside it."""
+        return text(f"what_if.{self.name}")
 
     def text(self, value: int) -> str:
         """The value as people read it: percentages of a factor, or degrees."""
@@ -32,11 +37,11 @@ class Slider:
 
 
 SLIDERS = (
-    Slider("brightness", "Brightness", 50, 150, 100, "%"),
-    Slider("rotation", "Rotation", -180, 180, 0, "°"),
-    Slider("zoom", "Zoom and crop", 100, 250, 100, "%"),
-    Slider("saturation", "Colour strength", 0, 200, 100, "%"),
-    Slider("warmth", "Colour cast, − blue to + red", -30, 30, 0, "%"),
+    Slider("brightness", 50, 150, 100, "%"),
+    Slider("rotation", -180, 180, 0, "°"),
+    Slider("zoom", 100, 250, 100, "%"),
+    Slider("saturation", 0, 200, 100, "%"),
+    Slider("warmth", -30, 30, 0, "%"),
 )
 
 NEUTRAL = {slider.name: slider.neutral for slider in SLIDERS}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import ipywidgets
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
+from markupsafe import escape
 
 from app import examples, pictures, present
 from app.voila.callback_errors import shown
@@ -65,23 +66,24 @@ class View:
         self._predictor = predictor
         self._known: dict[str, Outcome] = {}  # examples classified before
         self._uploaded: list[Outcome] = []
+        self._results: list[present.Result] = []  # what the cards show, in the order of ``outcomes``
         self.upload = ipywidgets.FileUpload(
             accept=",".join(f"image/{name.lower()}" for name in images.FORMATS),
             multiple=True,
-            description="Choose images",
+            description=text("voila.choose"),
             icon="",
-            tooltip="Dermatoscopic images, from this device",
+            tooltip=text("voila.choose_tip"),
         )
         self.tries = {
             example.name: ipywidgets.ToggleButton(
-                description=example.drawn_as, tooltip=f"An example drawn as {example.drawn_as}"
+                description=example.drawn_as, tooltip=text("voila.try_tip", name=example.drawn_as)
             )
             for example in examples.EXAMPLES
         }
-        self.clear = ipywidgets.Button(description="Start over", tooltip="Take all images away")
+        self.clear = ipywidgets.Button(description=text("voila.clear"), tooltip=text("voila.clear_tip"))
         self.status, self.cards, self.comparison = (ipywidgets.HTML() for _ in range(3))
-        self.together = ipywidgets.Checkbox(description="These images show one lesion: average them", indent=False)
-        heading = ipywidgets.HTML('<div class="skin-lesion-lab"><h2 id="comparison">Side by side</h2></div>')
+        self.together = ipywidgets.Checkbox(description=text("voila.together"), indent=False)
+        heading = ipywidgets.HTML(render("_comparison_head.html"))
         self.compare = ipywidgets.VBox([heading, self.together, self.comparison])
         self.whatif = WhatIf(predictor, render)
         self.page = self._assemble()
@@ -104,7 +106,7 @@ class View:
             most_bytes=images.MAX_BYTES,
         )
         tries = ipywidgets.HBox([_try(name, button) for name, button in self.tries.items()])
-        words = ipywidgets.HTML("<p>Or try images drawn by a program:</p>")
+        words = ipywidgets.HTML(f"<p>{escape(text('voila.try'))}</p>")
         choose = ipywidgets.VBox([self.upload, words, tries, self.clear])
         page = ipywidgets.VBox(
             [ipywidgets.HTML(head), choose, self.status, self.cards, self.compare, self.whatif.panel]
@@ -126,17 +128,16 @@ class View:
         files = change["new"]
         self._uploaded = []
         for number, file in enumerate(files[:MAX_IMAGES], start=1):
-            self.status.value = f"<p>Classifying image {number} of {len(files)} …</p>"
+            self.status.value = f"<p>{escape(text('voila.working', number=number, total=len(files)))}</p>"
             self._uploaded.append(self._classify(file["name"], bytes(file["content"])))
         self._uploaded += [
-            Outcome(file["name"], None, None, f"only {MAX_IMAGES} images are classified at a time")
-            for file in files[MAX_IMAGES:]
+            Outcome(file["name"], None, None, text("voila.too_many", most=MAX_IMAGES)) for file in files[MAX_IMAGES:]
         ]
         self._show()
 
     def _classify(self, title: str, data: bytes) -> Outcome:
         try:
-            frame = images.decode(data)
+            frame = images.decode(data, enough=self._predictor.manifest.enough)
             return Outcome(title, frame, self._predictor.predict([frame])[0])
         except SkinLesionError as error:  # raised in a callback, anything would go unseen
             return Outcome(title, None, None, str(error))
@@ -154,8 +155,9 @@ class View:
                 data = (examples.FOLDER / example.file).read_bytes()
                 self._known[example.name] = self._classify(text("example", name=example.drawn_as), data)
         outcomes = self.outcomes
+        self._results = [self._result(each) for each in outcomes]
         self.cards.value = render(
-            "_cards.html", results=[self._result(each) for each in outcomes], explanation=text("explanation")
+            "_cards.html", results=self._results, manifest=self._predictor.manifest, explanation=text("explanation")
         )
         usable = _usable(outcomes)
         self.status.value = render("_status.html", outcomes=outcomes, usable=usable)
@@ -169,13 +171,13 @@ class View:
         if len(usable) < 2:
             return
         manifest = self._predictor.manifest
-        columns: list[tuple[str, str | None, Prediction]] = [
-            (title, pictures.preview(frame), prediction) for title, frame, prediction in usable
-        ]
+        columns = [result for result in self._results if result.prediction]
         if self.together.value:
             average = mean_prediction([prediction for _, _, prediction in usable], manifest)
-            columns.append((text("average", n=len(usable)), None, average))
-        self.comparison.value = render("_comparison.html", columns=columns, classes=manifest.labels)
+            columns.append(present.result(text("average", n=len(usable)), None, average, manifest))
+        self.comparison.value = render(
+            "_comparison.html", columns=columns, classes=list(map(in_words, manifest.labels))
+        )
 
     def _result(self, outcome: Outcome) -> present.Result:
         if outcome.prediction is None:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import ipywidgets
 import numpy as np
 
-from app import pictures
+from app import pictures, present
 from app.voila.callback_errors import shown
 from app.voila.image_changes import NEUTRAL, SLIDERS, Slider, apply, working_copy
+from app.words import in_words, text
 from skinlesion.serving.predictor import Prediction, Predictor
 
 POINTS = 21  # of a curve
@@ -40,9 +41,9 @@ class WhatIf:
         self._along = SLIDERS[0]
         self._drawn: tuple | None = None  # what the curve on show was computed from
         self._task: asyncio.Task | None = None
-        self.image = ipywidgets.Dropdown(description="Image")
+        self.image = ipywidgets.Dropdown(description=text("what_if.image"))
         self.sliders = {slider.name: _control(slider) for slider in SLIDERS}
-        self.reset = ipywidgets.Button(description="Reset the sliders", tooltip="Back to the image as it is")
+        self.reset = ipywidgets.Button(description=text("what_if.reset"), tooltip=text("what_if.reset_tip"))
         self.pictures, self.verdict, self.curve, self.table = (ipywidgets.HTML() for _ in range(4))
         self.panel = self._assemble()
         self.image.observe(shown(self.verdict, self._choose), "index")
@@ -105,7 +106,8 @@ class WhatIf:
         now = self._predictor.predict([frame])[0]
         self._now = now.malignant_probability
         moved = {"before": self._unchanged, "now": now}
-        self.verdict.value = self._render("_verdict.html", **moved, changed=values != NEUTRAL)
+        told = {name: present.result("", None, one, self._predictor.manifest) for name, one in moved.items()}
+        self.verdict.value = self._render("_verdict.html", **told, changed=values != NEUTRAL)
         self.pictures.value = self._render(
             "_pictures.html",
             original=pictures.preview(self._frame),
@@ -115,7 +117,9 @@ class WhatIf:
         self.table.value = self._render(
             "_moves.html",
             **moved,
-            classes=sorted(self._predictor.manifest.labels, key=lambda d: -self._unchanged.probabilities[d.code]),
+            classes=sorted(
+                map(in_words, self._predictor.manifest.labels), key=lambda d: -self._unchanged.probabilities[d.code]
+            ),
             reduced=None if self._frame is self._frames[self.image.index] else self._frame.shape,
         )
         self._follow(values)
@@ -147,6 +151,7 @@ class WhatIf:
             here=self.sliders[self._along.name].value,
             now=self._now,
             threshold=self._predictor.manifest.decision.referral_threshold,
+            borderline=self._predictor.manifest.decision.borderline,
         )
 
     def _predict(self, values: Mapping[str, int]) -> Prediction:
@@ -166,7 +171,7 @@ def _control(slider: Slider) -> ipywidgets.IntSlider:
         slider.neutral,
         slider.low,
         slider.high,
-        description=f"{slider.label} ({slider.unit})",
+        description=text("what_if.slider", name=slider.label, unit=slider.unit),
         layout=ipywidgets.Layout(width="auto"),
         style={"description_width": "auto"},
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from flask import Request, current_app, request
+from flask import Request, current_app, g, request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -66,7 +66,7 @@ def _decode(name: str, data: bytes, room: int) -> Upload:
     """Decode one file into at most ``room`` pixels: what is left of what a request may hold in memory."""
     most = current_app.config["MAX_PIXELS"]
     try:
-        return Upload(name, frame=images.decode(data, max_pixels=min(most, room)))
+        return Upload(name, frame=images.decode(data, max_pixels=min(most, room), enough=g.predictor.manifest.enough))
     except ImageError as error:
         text = str(error)
         if error.code == "too-many-pixels" and room < most:

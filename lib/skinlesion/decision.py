@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skinlesion.core.taxonomy import HAM7, LabelSet
 
@@ -56,11 +57,12 @@ def referral_zones(
     return np.where(malignant_label | (p >= threshold), REFER, np.where(p >= borderline, BORDERLINE, BELOW))
 
 
-def as_seven(values: np.ndarray, labels: LabelSet) -> np.ndarray:
+def as_seven(values: ArrayLike, labels: LabelSet) -> np.ndarray:
     """Probabilities or decision scores [N, K] for the seven codes, float64 [N, 7]: AK and SCC are summed as AKIEC."""
     place = [HAM7.index("akiec" if code in ("ak", "scc") else code) for code in labels.codes]
+    values = np.asarray(values, np.float64)
     collapsed = np.zeros((len(values), len(HAM7)))
-    np.add.at(collapsed.T, place, np.asarray(values, np.float64).T)
+    np.add.at(collapsed.T, place, values.T)
     return collapsed
 
 

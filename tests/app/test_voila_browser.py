@@ -101,10 +101,10 @@ def test_a_person_uploads_an_image_and_reads_the_answer(page, voila, model, lesi
     expected = Predictor.load(model).predict([images.read(lesion)])[0]
     assert page.get_by_text("trained on synthetic demo images").is_visible()
     choose(page, lesion)
-    answer = page.locator("li[data-label]").first
+    answer = page.locator("li[data-code]").first
     answer.wait_for(timeout=60_000)
     likeliest = max(expected.probabilities, key=expected.probabilities.get)
-    assert answer.get_attribute("data-label") == likeliest
+    assert answer.get_attribute("data-code") == likeliest
     assert f"{expected.probabilities[likeliest]:.1%}" in answer.inner_text()
     assert text(f"advice.{expected.referral}") in page.locator(".advice").first.inner_text()
     assert "sys.path" not in page.content()  # sources are stripped

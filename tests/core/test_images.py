@@ -62,6 +62,49 @@ def test_what_is_refused(noise, code, make):
     assert error.value.code == code
 
 
+def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Detail at every scale down to the pixel: smooth shapes, lines and noise."""
+    draw = np.random.default_rng(seed)
+    coarse = draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    pixels = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+    pixels[draw.integers(0, height, 20)] = 20
+    pixels[:, draw.integers(0, width, 20)] = 20
+    return Image.fromarray(np.clip(pixels + draw.normal(0, 20, pixels.shape), 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_what_has_not_twice_enough_is_decoded_whole(kind):
+    data = encoded(photograph(639, 700), kind)
+    assert np.array_equal(images.decode(data, enough=320), images.decode(data))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((640, 700), 2), ((1279, 1400), 2), ((1400, 1280), 4), ((4000, 3000), 8)]
+)
+def test_a_large_jpeg_is_decoded_at_a_fraction_that_leaves_enough(size, expected):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    whole = photograph(*size)
+    data = encoded(whole, "JPEG", quality=95, subsampling=0, exif=turned)
+    found = images.decode(data, enough=320)
+    height, width = (-(-side // expected) for side in size)  # turned: height and width change places
+    assert found.shape == (height, width, 3) and min(found.shape[:2]) >= 320
+    blocks = np.rot90(np.asarray(whole.reduce(expected)), -1).astype(int)
+    assert np.abs(found - blocks)[8:-8, 8:-8].mean() < 3
+
+
+@pytest.mark.parametrize(
+    "options", [{"quality": 92}, {"quality": 75, "subsampling": 2}, {"quality": 90, "progressive": True}]
+)
+def test_a_network_gets_the_same_frame_from_a_fraction_of_a_photograph(options):
+    data = encoded(photograph(2400, 1800), "JPEG", **options)
+    whole, less = (
+        images.fit_squares(images.decode(data, enough=enough), 160, "random_crop", 2).astype(int) for enough in (0, 640)
+    )
+    apart = np.abs(whole - less)  # grey levels; lines of one pixel are where they differ most
+    assert apart.mean() < 0.5 and np.quantile(apart, 0.99) <= 4
+
+
 def test_animations_are_refused(noise):
     frames = [Image.fromarray(noise), Image.fromarray(255 - noise)]
     with pytest.raises(ImageError, match="several frames"):

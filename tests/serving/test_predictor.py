@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from PIL import Image
 from scipy.special import softmax
 
 import tiny_model
+from skinlesion.commands.predict import ADVICE
 from skinlesion.commands.predict import predict as predict_command
 from skinlesion.core.errors import ImageError, ModelError, SkinLesionError
 from skinlesion.core.taxonomy import HAM7, ISIC8
@@ -270,7 +272,7 @@ def test_files_are_predicted_in_order_a_few_at_a_time(folder, pictures, monkeypa
     found = predictor.predict_files(paths)
     assert found == [predictor.predict([frames(3)[i]])[0] for i in (2, 0, 1)]
     assert all(one.map is None for one in found)
-    with pytest.raises(ImageError, match="readable"):
+    with pytest.raises(ImageError, match="is not a JPEG"):
         predictor.predict_files(pictures)
 
 
@@ -307,18 +309,27 @@ def test_command_csv_is_a_challenge_submission(tmp_path, pictures, capsys):
         assert sum(scores.values()) == pytest.approx(1)
 
 
-def test_command_csv_of_eight_labels_has_their_columns(tmp_path, pictures, capsys):
-    assert predict_command(pictures[:1], str(tiny_model.write(tmp_path / "m", ISIC8)), "csv") == 0
-    assert capsys.readouterr().out.splitlines()[0] == "image,AK,BCC,BKL,DF,MEL,NV,SCC,VASC"
+def test_command_csv_of_eight_labels_sums_ak_and_scc(tmp_path, pictures, capsys):
+    folder = tiny_model.write(tmp_path / "m", ISIC8)
+    assert predict_command(pictures[:1], str(folder), "csv") == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    scores = Predictor.load(folder).predict(frames(1))[0].scores
+    assert list(row) == ["image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+    assert float(row["AKIEC"]) == pytest.approx(scores["ak"] + scores["scc"])
+    assert {code: float(row[code.upper()]) for code in scores if code not in ("ak", "scc")} == pytest.approx(
+        {code: score for code, score in scores.items() if code not in ("ak", "scc")}
+    )
 
 
 def test_command_table_has_a_line_an_image(folder, pictures, capsys):
     assert predict_command(pictures, str(folder)) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6 and lines[5].startswith("Research software, not a medical device")
     assert "error: " in lines[2]
-    labels = [prediction.label for prediction in Predictor.load(folder).predict(frames(3))]
-    assert all(f"({label})" in line for label, line in zip(labels, (lines[1], lines[3], lines[4]), strict=True))
+    predictions = Predictor.load(folder).predict(frames(3))
+    for one, line in zip(predictions, (lines[1], lines[3], lines[4]), strict=True):
+        assert re.search(rf"{one.malignant_probability:.1%} +{ADVICE[one.referral]} .* {one.label} ", line + " ")
+        assert all(notice.replace("_", " ") in line for notice in one.notices)
 
 
 def test_command_output_that_cannot_be_written_is_an_error_and_leaves_nothing(folder, pictures, tmp_path):

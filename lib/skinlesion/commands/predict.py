@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv")
 
+#: The advice in the table for people, as in the apps.
+ADVICE = {
+    "refer": "specialist assessment suggested",
+    "borderline": "borderline",
+    "below": "below the threshold, which does not rule out cancer",
+    "none": "no advice",
+}
+DISCLAIMER = "Research software, not a medical device; it does not replace an examination."
+
 Result = tuple[str, "Prediction | ImageError"]
 
 
@@ -45,7 +54,8 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
         A model folder; the shipped model where None.
     format : str
         ``table`` for people; ``json``, an array with one object an image; ``csv``, the ISIC 2018 Task 3 submission
-        format with normalised decision scores, in which unreadable images are left out and named on standard error.
+        format with normalised decision scores (those of AK and SCC are summed), in which unreadable images are left out
+        and named on standard error.
         Images are called by their names without ending, or by their paths where two have one name.
     output : str or None
         A file, replaced only once everything is ready; standard output where None.
@@ -83,7 +93,7 @@ def _predict(predictor: Predictor, path: str) -> Prediction | ImageError:
     from skinlesion.core.images import read
 
     try:
-        return predictor.predict([read(path)])[0]
+        return predictor.predict([read(path, predictor.manifest.enough)])[0]
     except ImageError as error:
         return error
 
@@ -98,34 +108,37 @@ def _json(results: list[Result], _labels: LabelSet) -> str:
 
 def _csv(results: list[Result], labels: LabelSet) -> str:
     from skinlesion.core.tables import image_ids
+    from skinlesion.decision import as_seven
 
-    columns = ISIC2018_COLUMNS if labels is HAM7 else tuple(code.upper() for code in labels.codes)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", *columns])
+    writer.writerow(["image", *ISIC2018_COLUMNS])
     names = image_ids([path for path, _ in results])
     for name, (_, result) in zip(names, results, strict=True):
         if not isinstance(result, ImageError):
-            writer.writerow([name, *(result.scores[column.lower()] for column in columns)])
+            (scores,) = as_seven([list(result.scores.values())], labels)
+            writer.writerow([name, *(scores[HAM7.index(column.lower())] for column in ISIC2018_COLUMNS)])
     return text.getvalue()
 
 
-def _table(results: list[Result], _labels: LabelSet) -> str:
-    header = ("image", "predicted class", "probability", "malignant", "advice", "note")
-    rows = [header, *(_row(path, result) for path, result in results)]
+def _table(results: list[Result], labels: LabelSet) -> str:
+    header = ("image", "malignant", "advice", "likeliest class", "probability", "label", "notices")
+    rows = [header, *(_row(path, result, labels) for path, result in results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, DISCLAIMER]) + "\n"
 
 
-def _row(path: str, result: Prediction | ImageError) -> tuple[str, ...]:
+def _row(path: str, result: Prediction | ImageError, labels: LabelSet) -> tuple[str, ...]:
     if isinstance(result, ImageError):
-        return (path, "-", "-", "-", "-", f"error: {result}")
+        return (path, "-", "-", "-", "-", "-", f"error: {result}")
+    likeliest = max(result.probabilities, key=result.probabilities.__getitem__)
     return (
         path,
-        f"{result.name} ({result.label})",
-        f"{result.probability:.1%}",
         f"{result.malignant_probability:.1%}",
-        result.referral,
-        "" if result.in_domain else "unlike the training images",
+        ADVICE[result.referral],
+        labels[likeliest].name,
+        f"{result.probabilities[likeliest]:.1%}",
+        result.label,
+        ", ".join(notice.replace("_", " ") for notice in result.notices),
     )

@@ -50,7 +50,12 @@ warnings.filterwarnings("ignore", module="PIL")
 
 
 def decode(
-    data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
+    data: bytes,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] = FORMATS,
+    enough: int = 0,
 ) -> np.ndarray:
     """Decode an encoded image into RGB, upright and without its metadata.
 
@@ -66,6 +71,9 @@ def decode(
         Refuse files with more bytes, or pictures with more pixels (width x height), than this.
     formats : tuple of str
         What is accepted, by Pillow's names.
+    enough : int
+        Pixels of the shorter side that are enough, 0 for all there are. A JPEG is decoded at a half, a quarter or an
+        eighth of its size where that leaves so many; any other image, and smaller ones, at their own.
 
     Returns
     -------
@@ -88,13 +96,17 @@ def decode(
             _check_header(image, len(picture), max_pixels)
             if image.format == "WEBP":
                 turn = container.orientation(image.info.get("exif", b""))
+            if enough and image.format == "JPEG":
+                side = min(image.size) // enough  # draft() takes the largest of 1, 2, 4 and 8 that leaves this size
+                width, height = (length // max(1, side) for length in image.size)
+                image.draft(image.mode, (width, height))
             profile = container.colour_profile(data) or image.info.get("icc_profile")
             image.load()
             return _upright(to_srgb(_to_rgb(image), profile), turn)
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise _unsupported(f"the file is not a readable {format_names(formats)} image") from None
+        raise _unsupported(f"the file is not a {format_names(formats)} image") from None
     except Image.DecompressionBombError:
         raise ImageError("too-many-pixels", f"the image has more than {max_pixels:,} pixels") from None
     except Exception:  # Pillow raises many kinds on broken files; none may reach a user as a traceback
@@ -219,10 +231,10 @@ def is_image(path: str) -> bool:
     return dot + ending in SUFFIXES and not stem.endswith("_segmentation")
 
 
-def read(path: str | Path) -> np.ndarray:
+def read(path: str | Path, enough: int = 0) -> np.ndarray:
     """Read and decode a table's ``path``, uint8 [H, W, 3]; BMP and TIFF are accepted too.
 
-    ``set.npz!split/3`` takes image 3 of a MedMNIST array.
+    ``set.npz!split/3`` takes image 3 of a MedMNIST array. ``enough`` as for :func:`decode`.
 
     Raises
     ------
@@ -238,7 +250,7 @@ def read(path: str | Path) -> np.ndarray:
     """
     archive, member = split_member(path)
     if not archive.lower().endswith(".npz"):
-        return decode(read_bytes(path), formats=FILE_FORMATS)
+        return decode(read_bytes(path), formats=FILE_FORMATS, enough=enough)
     split, _, index = member.partition("/")
     try:
         with _npz_lock:  # threads that miss the cache together would load the array twice

@@ -12,7 +12,8 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import atomic
 from skinlesion.core.tables import folds, image_ids, match_ids, read_table, some
-from skinlesion.core.taxonomy import HAM7, ISIC8, LabelSet, label_finder, nearest_words, parse_words
+from skinlesion.core.taxonomy import HAM7, ISIC8, LabelSet, label_finder, label_set, nearest_words, parse_words
+from skinlesion.decision import as_seven
 from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional
 from skinlesion.evaluation.truth import column_set, read_truth
 
@@ -136,7 +137,7 @@ class Predictions:
     def answered(
         cls, frame: pd.DataFrame, labels: LabelSet, y: np.ndarray, answers: list, notes: tuple[str, ...] = ()
     ) -> Predictions:
-        """A model's answers beside the truth, without splits.
+        """A model's answers beside the truth, without splits; those of eight labels as seven where the truth has seven.
 
         Parameters
         ----------
@@ -146,6 +147,12 @@ class Predictions:
         answers : list of :class:`skinlesion.serving.predictor.Prediction`, N of them
         notes : tuple of str
         """
+
+        def values(name: str) -> np.ndarray:
+            found = np.array([list(getattr(answer, name).values()) for answer in answers])
+            model = label_set(list(answers[0].probabilities))
+            return found if model is labels else as_seven(found, model)
+
         return cls(
             image_ids=frame["image_id"].to_numpy(object),
             lesions=frame["lesion_id"].to_numpy(object),
@@ -153,8 +160,8 @@ class Predictions:
             fold=np.full(len(frame), -1),
             labels=labels,
             y=y,
-            probabilities=np.array([[answer.probabilities[code] for code in labels.codes] for answer in answers]),
-            scores=np.array([[answer.scores[code] for code in labels.codes] for answer in answers]),
+            probabilities=values("probabilities"),
+            scores=values("scores"),
             notes=notes,
         )
 

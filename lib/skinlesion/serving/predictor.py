@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +156,7 @@ class Predictor:
         self,
         paths: Sequence[str | Path],
         *,
-        read: Callable[[str | Path], np.ndarray] = read_image,
+        read: Callable[[str | Path], np.ndarray] | None = None,
         progress: bool = False,
     ) -> list[Prediction]:
         """Predict image files in order, without maps; :data:`FILES` of them are decoded at a time.
@@ -163,7 +164,8 @@ class Predictor:
         Parameters
         ----------
         paths : as :func:`skinlesion.core.images.read` takes them
-        read : what makes a frame, uint8 [H, W, 3], of a path
+        read : what makes a frame, uint8 [H, W, 3], of a path; by default
+            :func:`skinlesion.core.images.read` with the manifest's ``enough`` pixels
         progress : show a bar on standard error
 
         Raises
@@ -175,6 +177,7 @@ class Predictor:
         """
         from tqdm import tqdm  # which predictions alone do not need
 
+        read = read or partial(read_image, enough=self.manifest.enough)
         predictions: list[Prediction] = []
         with tqdm(total=len(paths), desc="predict", unit="image", disable=not progress) as bar:
             for start in range(0, len(paths), FILES):

@@ -204,7 +204,7 @@ def score_part(items: Sequence[Item], predictor: Predictor, report: Report) -> t
     predictions: list[Prediction | ImageError] = []
     waiting: list[np.ndarray | ImageError] = []
     for data in fetch(items):
-        waiting.append(_decoded(data))
+        waiting.append(_decoded(data, predictor.manifest.enough))
         held = sum(frame.size for frame in waiting if not isinstance(frame, ImageError))
         if len(waiting) == BATCH_FRAMES or held > HELD_BYTES:
             predictions += _predicted(predictor, waiting)
@@ -216,9 +216,9 @@ def score_part(items: Sequence[Item], predictor: Predictor, report: Report) -> t
     return files.to_parquet(items, predictions, predictor.manifest), missed
 
 
-def _decoded(data: bytes | ImageError) -> np.ndarray | ImageError:
+def _decoded(data: bytes | ImageError, enough: int) -> np.ndarray | ImageError:
     try:
-        return data if isinstance(data, ImageError) else door.decode(data, formats=door.FILE_FORMATS)
+        return data if isinstance(data, ImageError) else door.decode(data, formats=door.FILE_FORMATS, enough=enough)
     except ImageError as error:
         return error
 

@@ -34,13 +34,13 @@ function offerOpacity(label) {
 // More than the connection to the kernel carries in one message would end it without a word. The file input is never
 // part of the page, so that it can only be caught as ipywidgets opens it.
 function refuse(event) {
-  const most = Number(document.querySelector("[data-most-bytes]").dataset.mostBytes);
+  const { mostBytes, tooLarge } = document.querySelector("[data-most-bytes]").dataset, most = Number(mostBytes);
   const bytes = [...event.target.files].reduce((sum, file) => sum + file.size, 0);
   if (bytes <= most) return;
   event.stopImmediatePropagation();
   const megabytes = count => Math.ceil(count / 2 ** 20);
   document.querySelector(".lab-status > .widget-html-content").innerHTML =
-    `<p class="notice loud">These files have ${megabytes(bytes)} MB together; choose at most ${megabytes(most)} MB.</p>`;
+    `<p class="notice loud">${tooLarge.replace("{megabytes}", megabytes(bytes)).replace("{most}", megabytes(most))}</p>`;
 }
 
 const open = HTMLInputElement.prototype.click;
@@ -48,6 +48,11 @@ HTMLInputElement.prototype.click = function () {
   if (this.type === "file") this.addEventListener("change", refuse, { capture: true });
   open.call(this);
 };
+
+// An example's picture does what the button below it does.
+document.addEventListener("click", ({ target }) => {
+  if (target.matches(".lab-tries img")) target.closest(".widget-vbox").querySelector("button").click();
+});
 
 new MutationObserver(mend).observe(document, {
   attributeFilter: ["class"],
