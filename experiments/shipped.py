@@ -168,7 +168,11 @@ def write_candidates(recipes: dict[str, Recipe]) -> pd.DataFrame:
 def _lines(name: str, which: str, metrics: dict) -> list[dict]:
     flat = {key: metrics[key] for key in COMPARED[:3]} | {"ece": metrics["ece"]}
     flat |= {f"{code}.sensitivity": of["sensitivity"] for code, of in metrics["per_class"].items()}
-    return [{"recipe": name, "set": which, "metric": key} | value for key, value in flat.items()]
+    about = {"recipe": name, "set": which}
+    return [
+        about | {"metric": key} | {end: value[end] for end in ("value", "low", "high", "n")}
+        for key, value in flat.items()
+    ]
 
 
 def as_seven(predictions: Predictions) -> Predictions:
@@ -227,7 +231,10 @@ def ship(own: Config, parts: Path, name: str, recipes: dict[str, Recipe], folds:
     chosen = outputs.decision(own.referral_sensitivity)
     before = outputs.decided(chosen)
     test = crossval.outputs_of_run(final, "test", "test", own, fingerprint).decided(chosen, "test")
-    metrics = {"out of fold": evaluate(before), "test": evaluate(test)}
+    metrics = {
+        which: evaluate(one, referred=one.referred(chosen.referral_threshold))
+        for which, one in (("out of fold", before), ("test", test))
+    }
     advice = operating.as_shown(test, chosen, np.full(len(test), table.source), "test")
     place = table.frame.set_index("image_id")["path"]
     frames = [images.read(place[image]) for image in test.image_ids[:: max(1, len(test) // 100)][:100]]

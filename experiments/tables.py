@@ -19,6 +19,7 @@ from skinlesion.evaluation.bootstrap import describe, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics, evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.published import PUBLISHED
+from skinlesion.export.card import headline_columns
 from skinlesion.serving.manifest import PRETRAINED
 
 HERE = ROOT / "experiments"
@@ -32,6 +33,7 @@ CANDIDATES = {
     "mobilenet_squares": "MobileNetV2, left and right crop; folds 3 and 4 alone",
     "labels_8": "Lite0 with eight labels, left and right crop; merged into seven",
 }
+ARCHITECTURES = {"tf_efficientnet_lite0": "EfficientNet-Lite0", "mobilenetv2_100": "MobileNetV2"}
 #: The cost model of docs/scale.md beside the measured rates: bytes an image, side in pixels, epochs, prices.
 COSTS = {"b": 0.27e6, "s": 128, "e": 15, "p": 0.04, "g": 0.0004, "x": 0.09}
 SIZES = (
@@ -94,16 +96,19 @@ def results() -> str:
         return [describe(one) for one in (metrics["balanced_accuracy"], metrics["macro_auroc"], recall)]
 
     winner, panderm = (next(one for one in PUBLISHED if name in one.who) for name in ("MetaOptima", "PanDerm"))
-    size = f"EfficientNet-Lite0, {manifest()['image_size']} px, {manifest()['bytes'] / 1e6:.0f} MB"
+    histology = [["the same with histology only", *figures(part)]] if (part := shipped.get("histology_only")) else []
+    network = ARCHITECTURES.get(manifest()["architecture"], manifest()["architecture"])
+    size = f"{network}, {manifest()['image_size']} px, {manifest()['bytes'] / 1e6:.0f} MB"
     return table(
         ["on HAM10000, 95% intervals over lesions", "balanced accuracy", "macro AUROC", "melanoma recall"],
         [
             [f"**the shipped model** ({size}), test split by lesion", *figures(shipped)],
+            *histology,
             ["the well-known plain CNN (`classic`, 128 px), the same test split", *figures(plain)],
             ["*published:* PanDerm ViT-L, linear probe after 2 million skin images, another split by lesion",
-             f"{panderm.value:.3f}", "", ""],
+             panderm.figure, "", f"{panderm.melanoma_recall:.2f}"],
             ["*published:* winner of ISIC 2018 Task 3, ten networks and large outside data, official test set",
-             f"{winner.value:.3f}", "", ""],
+             winner.figure, "", ""],
         ],
     )  # fmt: skip
 
@@ -130,25 +135,42 @@ def recipes() -> str:
 
 
 def shipped() -> str:
-    """The shipped model on the images at home, and on another clinic's."""
-    before, after, referral = manifest()["out_of_fold"], manifest()["metrics"], manifest()["referral"]
-    rows = [["images", f"{after['n_images']:,}", f"{before['n_images']:,}"]]
-    rows += [[title, describe(after[key]), describe(before[key])] for key, title in
-             (("balanced_accuracy", "balanced accuracy"), ("macro_auroc", "macro AUROC"))]  # fmt: skip
-    rows.append(["melanoma recall", *(describe(one["per_class"]["mel"]["sensitivity"]) for one in (after, before))])
-    rows += [
-        [f"{key} at the referral threshold", describe(referral[key]), ""] for key in ("sensitivity", "specificity")
-    ]
+    """The shipped model at home, by source and with histology only, and on another clinic's images."""
+    referral = manifest()["referral"]
+    columns = headline_columns(manifest()["metrics"], manifest()["out_of_fold"], "test split")
+    rows = [["images", *(f"{one['n_images']:,}" for one in columns.values())]]
+    for key, title in (("balanced_accuracy", "balanced accuracy"), ("macro_auroc", "macro AUROC"),
+                       ("malignant_auroc", "AUROC, malignant against benign")):  # fmt: skip
+        if any(key in one for one in columns.values()):
+            rows.append([title, *(describe(one[key]) if key in one else "" for one in columns.values())])
+    rows.append(["melanoma recall", *(describe(one["per_class"]["mel"]["sensitivity"]) for one in columns.values())])
+    for key in ("sensitivity", "specificity"):
+        parts = [describe(one[key]) if key in one else "" for one in columns.values()]
+        rows.append([f"{key} at the referral threshold", describe(referral[key]), *parts[1:]])
     (ph2,) = (one for one in manifest()["evaluation"]["external"] if one["name"] == "ph2")
     elsewhere = [
         ["AUROC, melanoma against nevus", describe(ph2["metrics"]["mel_nv_auroc"])],
         ["sensitivity for melanoma at the referral threshold", describe(ph2["metrics"]["sensitivity"])],
     ]
     return (
-        table(["95% intervals over lesions", "test split", "out of fold"], rows)
+        table(["95% intervals over lesions", *columns], rows)
         + "\n\n"
         + table([f"PH2, {ph2['n_images']} images of another clinic", ""], elsewhere)
     )
+
+
+def coverage() -> str:
+    """How often intervals of proportions hold the true one, over cluster sizes and correlations."""
+    lines = pd.read_csv(HERE / "coverage.csv").groupby("images")
+    rows = []
+    for images, of in lines:
+        bootstrap = (
+            f"{of['bootstrap'].min():.2f} to {of['bootstrap'].max():.2f}" if of["bootstrap"].notna().all() else ""
+        )
+        rows.append([f"{images:,}", f"{of['mean'].min():.3f} to {of['mean'].max():.3f}", f"{of['least'].min():.3f}",
+                     f"{of['narrowest'].min():.3f}", bootstrap])  # fmt: skip
+    return table(["images", "mean coverage", "least, one error or more expected", "narrowest interval",
+                  "the bootstrap's mean"], rows)  # fmt: skip
 
 
 def same_at_any_size() -> str:
@@ -362,6 +384,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     one.__name__.replace("_", "-"): one
     for one in (
         results, recipes, shipped, same_at_any_size, chosen_against, differences, eight_labels, smaller_files,
-        accuracy_for_compute, ph2, classic_twice, bench, steps, steps_accuracy, device, processes, costs,
+        accuracy_for_compute, coverage, ph2, classic_twice, bench, steps, steps_accuracy, device, processes, costs,
     )
 } | {"rate-scoring": rate("r"), "rate-training": rate("t"), "rate-decoding": rate("d")}  # fmt: skip

@@ -164,7 +164,7 @@ class Outputs:
         """Temperature, decision rule and referral threshold, chosen on these outputs."""
         return decision_fit.choose(
             self.logits, self.y, self.labels, training_prior=self.training_prior, prior=self.natural_prior,
-            referral_sensitivity=referral_sensitivity,
+            referral_sensitivity=referral_sensitivity, lesions=self.images["lesion_id"].to_numpy(str),
         )  # fmt: skip
 
     def decided(self, decision: Decision, split: str = "validation") -> Predictions:
@@ -237,8 +237,8 @@ def difference(
 ) -> dict[str, dict]:
     """``a`` minus ``b``, paired: each bootstrap replicate draws the same lesions for both.
 
-    Unlike in :func:`skinlesion.evaluation.metrics.paired_difference` the two may cover different images; a lesion that
-    only one of them has counts for it alone. For the same images the two functions agree.
+    Unlike in :func:`skinlesion.evaluation.compare.compare` the two may cover different images; a lesion that only one
+    of them has counts for it alone. For the same images the two functions agree.
 
     Parameters
     ----------

@@ -120,7 +120,8 @@ class Decision:
     set_level : float or None
         The share of images whose prediction set is to hold the true class; None for a decision without sets.
     set_thresholds : float64 [K] or None
-        The lowest probability with which each class is in the set; 0 for one that always is.
+        The lowest probability with which each class is in the set; 0 (null in the manifest) for one that always is,
+        since there were too few lesions of it to choose by.
     """
 
     labels: LabelSet
@@ -224,7 +225,8 @@ class Decision:
 
         sets = None
         if self.set_thresholds is not None:
-            sets = {"level": self.set_level, "thresholds": by_code(self.set_thresholds)}
+            lowest = {code: value or None for code, value in by_code(self.set_thresholds).items()}
+            sets = {"level": self.set_level, "thresholds": lowest}
         return {
             "temperature": self.temperature,
             "prior": by_code(self.prior),

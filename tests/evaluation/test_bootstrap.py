@@ -58,16 +58,13 @@ def test_undefined_values_are_null_and_silent():
     assert summarise(np.array([0.5, np.nan]), n=3) == {"value": 0.5, "low": None, "high": None, "n": 3}
 
 
-def test_recentred_interval_surrounds_the_value_and_stays_above_zero():
-    result = summarise(np.concatenate([[0.01], np.linspace(0.02, 0.08, 101)]), n=5, recentre=True)
-    assert result["low"] == 0 and result["low"] < result["value"] < result["high"]
-    assert result["high"] == pytest.approx(0.01 + (0.0785 - 0.05))
-
-
 def test_description():
     assert describe({"value": 0.5, "low": 0.41234, "high": 0.6, "n": 3}) == "0.500 (0.412 to 0.600)"
     assert describe({"value": 0.5, "low": None, "high": None, "n": 3}, 1) == "0.5"
     assert describe({"value": None, "low": None, "high": None, "n": 0}) == "undefined"
+    error = {"value": 0.031, "low": None, "high": None, "n": 3, "by_chance": 0.02, "p": 0.0041}
+    assert describe(error) == "0.031 (by chance 0.020; p = 0.004)"
+    assert describe(error | {"p": 0.0005}) == "0.031 (by chance 0.020; p < 0.001)"
 
 
 def test_interval_over_lesions_covers_the_truth_where_one_over_images_does_not():

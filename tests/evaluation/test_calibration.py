@@ -100,6 +100,33 @@ def test_errors_equal_a_sort_and_split_and_the_metrics_use_the_same():
     assert values["classwise_ece"][0] == pytest.approx(classwise, abs=1e-12)
 
 
+def test_the_error_by_chance_is_that_of_calibrated_models():
+    """Against labels that really are drawn from the probabilities, and a model that is overconfident."""
+    logits, y = draw(1500)
+    p = calibrated(logits, 1.0)
+    random, limits = np.random.default_rng(5), p.cumsum(axis=1)[:, :-1]
+    labels = (random.random((200, 1500, 1)) > limits).sum(axis=2)
+    drawn = [calibration.expected_calibration_error(p, own) for own in labels]
+    found = calibration.by_chance([calibration.top_label(p, y)], resample(np.arange(1500), 400))
+    assert found["value"] == pytest.approx(calibration.expected_calibration_error(p, y), abs=1e-12)
+    assert found["by_chance"] == pytest.approx(np.mean(drawn), rel=0.03)
+    assert found["by_chance_high"] == pytest.approx(np.quantile(drawn, 0.95), rel=0.06)
+    over = calibration.by_chance([calibration.top_label(calibrated(logits, 0.5), y)], resample(np.arange(1500), 400))
+    assert over["p"] == pytest.approx(1 / 401) and over["value"] > over["by_chance_high"]
+
+
+def test_a_calibrated_model_is_rarely_called_miscalibrated():
+    """5% of tests at 5%; images of a lesion that agree make more than that unless lesions are drawn."""
+    random, alarms = np.random.default_rng(3), {"lesions": 0, "images": 0}
+    confidence = np.repeat(random.uniform(0.3, 1, 100), 4)
+    units = {"lesions": resample(np.repeat(np.arange(100), 4), 99), "images": resample(np.arange(400), 99)}
+    for trial in range(120):
+        correct = np.repeat(random.random(100), 4) < confidence
+        for unit, resamples in units.items():
+            alarms[unit] += calibration.by_chance([(confidence, correct)], resamples, trial)["p"] <= 0.05
+    assert alarms["lesions"] <= 14 < alarms["images"]
+
+
 def test_brier_and_log_loss_agree_with_sklearn():
     logits, y = draw(300)
     p = softmax(logits)
@@ -183,9 +210,15 @@ def test_plain_words_add_up():
     words = operating.in_plain_words(point(0.9, 0.75), prevalence=0.2)
     assert words == (
         "Of 1,000 lesions like these, 200 would be malignant: 180 of them would be referred and 20 missed. Of the 800 "
-        "benign ones, 200 would be referred without need and 600 rightly watched. So 180 of 380 referred lesions would "
-        "be malignant."
+        "benign ones, 200 would be referred without need and 600 rightly not. So 180 of 380 referred lesions would be "
+        "malignant."
     )
+    uncertain = point(0.9, 0.75)
+    uncertain.sensitivity.update(low=0.85, high=0.95)
+    uncertain.specificity.update(low=0.7, high=0.8)
+    words = operating.in_plain_words(uncertain, prevalence=0.2)
+    assert "180 (170 to 190) of them would be referred and 20 (10 to 30) missed" in words
+    assert "200 (160 to 240) would be referred without need and 600 (560 to 640) rightly not" in words
     assert "No lesion would be referred" in operating.in_plain_words(point(0.0, 1.0), prevalence=0.2, per=100)
 
 

@@ -4,15 +4,15 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score
 
-from skinlesion import cli
+from skinlesion import cli, crossval
 from skinlesion.core.errors import DataError
-from skinlesion.core.taxonomy import HAM7
+from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation.bootstrap import resample
 from skinlesion.evaluation.compare import COMPARED, beyond_chance, compare, load, shared
-from skinlesion.evaluation.metrics import paired_difference
 from skinlesion.evaluation.predictions import Predictions
 
 
@@ -30,7 +30,7 @@ def test_differences_are_those_of_two_models_and_of_a_loop():
     first, other, third = make(), make(1.0, seed=1), make(2.0, seed=2)
     found = compare({"first": first, "other": other, "third": third}, replicates=40, seed=5)
     assert list(found.metrics) == ["first", "other", "third"] and list(found.differences) == ["other", "third"]
-    pairwise = paired_difference(other, first, COMPARED, replicates=40, seed=5)
+    pairwise = crossval.difference(other, first, COMPARED, replicates=40, seed=5)
     assert found.differences["other"] == pairwise
     resamples = resample(first.lesions, 40, seed=5)
     loop = []
@@ -41,6 +41,8 @@ def test_differences_are_those_of_two_models_and_of_a_loop():
         )
     difference = found.differences["third"]["accuracy"]
     assert (difference["low"], difference["high"]) == pytest.approx(np.percentile(loop, [2.5, 97.5]), abs=1e-12)
+    same = compare({"first": first, "again": first}, replicates=20).differences["again"]
+    assert all(one["value"] == one["low"] == one["high"] == 0 for one in same.values())
     assert beyond_chance(found.differences["other"]["accuracy"])
     assert " *" in found.differences_table().loc["Accuracy", "other"]
     assert found.n_lesions == 150
@@ -95,3 +97,97 @@ def test_the_command_writes_table_figure_and_report_and_reads_the_split_that_is_
     assert list(written["differences"]) == ["two"]
     assert (tmp_path / "out/figures/differences.png").exists()
     assert "minus one" in (tmp_path / "out/report.html").read_text().lower()
+
+
+def published(predictions, path, *, names, values, ids=lambda name: name, id_column="image"):
+    """A table as others publish it: no truth, no lesions, columns by the names of the classes."""
+    frame = pd.DataFrame(values, columns=names)
+    frame.insert(0, id_column, [ids(name) for name in predictions.image_ids])
+    frame.to_csv(path, index=False)
+
+
+@pytest.mark.parametrize("form", ["logits", "probabilities", "names"])
+def test_published_tables_are_matched_and_give_the_same_figures(tmp_path, form):
+    own, other = make(), make(1.0, seed=1)
+    own.write(tmp_path / "own.csv")
+    logits = np.log(other.probabilities) + np.arange(300)[:, None] / 100
+    forms = {
+        "logits": {"names": [f"logit_{code}" for code in HAM7.codes], "values": logits, "ids": "{}.jpg".format},
+        "probabilities": {"names": list(HAM7.codes), "values": other.probabilities.round(3),
+                          "ids": "test/{}.JPG".format},
+        "names": {"names": [f"{name} probability" for name in HAM7.names], "values": other.probabilities,
+                  "ids": str.lower, "id_column": "filename"},
+    }  # fmt: skip
+    published(other, tmp_path / "theirs.csv", **forms[form])
+    runs = load([str(tmp_path / "own.csv"), str(tmp_path / "theirs.csv")])
+    found, expected = compare(runs, 20), compare({"own": own, "theirs": other}, 20)
+    for name in ("balanced_accuracy", "macro_auroc", "brier"):
+        for end in ("value", "low", "high"):
+            assert found.differences["theirs"][name][end] == pytest.approx(
+                expected.differences["theirs"][name][end], abs=5e-3 if form == "probabilities" else 1e-9
+            )
+    assert ("theirs: The columns hold logits" in " ".join(found.notes)) == (form == "logits")
+
+
+def test_eight_labels_are_merged_where_another_run_has_seven(tmp_path):
+    own = make()
+    own.write(tmp_path / "seven.csv")
+    place = {"ak": "akiec", "scc": "akiec"}
+    eight = np.zeros((300, 8))
+    for i, code in enumerate(ISIC8.codes):
+        eight[:, i] = own.probabilities[:, HAM7.index(place.get(code, code))] / (2 if code in place else 1)
+    y = np.array([ISIC8.index({"akiec": "scc"}.get(code, code)) for code in np.array(HAM7.codes)[own.y]])
+    replace(own, labels=ISIC8, y=y, probabilities=eight, scores=eight).write(tmp_path / "eight.csv")
+    found = compare(load([str(tmp_path / "seven.csv"), str(tmp_path / "eight.csv")]), 5)
+    for one in found.differences["eight"].values():
+        assert one["value"] == pytest.approx(0, abs=1e-12)
+    assert found.notes == ("eight: its eight labels are merged into seven, as others have them.",)
+
+
+def test_images_without_truth_are_left_out_of_published_tables_and_counted(tmp_path):
+    own = make().take(np.arange(200))
+    own.write(tmp_path / "own.csv")
+    published(make(1.0), tmp_path / "theirs.csv", names=list(HAM7.codes), values=make(1.0).probabilities)
+    runs = load([str(tmp_path / "own.csv"), str(tmp_path / "theirs.csv")])
+    assert len(runs["theirs"]) == 200 and "100 images without a label in own.csv" in runs["theirs"].notes[0]
+
+
+def test_a_leak_is_counted_by_image_lesion_and_twin_and_figures_are_given_without_it(tmp_path, capsys):
+    """Lesions have two images each: i and i + 1."""
+    test = make().take(np.arange(100))
+    other = make(1.0, seed=1).take(np.arange(100))
+    test.write(tmp_path / "own" / "predictions.csv")
+    pd.DataFrame({"image_id": ["ISIC_0000150"], "lesion_id": "HAM_0000075", "split": "train"}).to_csv(
+        tmp_path / "own" / "split.csv", index=False
+    )
+    other.write(tmp_path / "theirs.csv")
+    pd.DataFrame(  # an image of lesion 0; another image of lesion 5; a twin of lesion 10; one that is only tested on
+        {"image": ["ISIC_0000000.JPG", "elsewhere_1", "elsewhere_2", "ISIC_0000060"],
+         "lesion_id": ["", "HAM_0000005", "", ""], "split": ["train", "train", "train", "test"]}
+    ).to_csv(tmp_path / "trained.csv", index=False)  # fmt: skip
+    pd.DataFrame({"image_id": ["elsewhere_2", "ISIC_0000021"], "group": [7, 7]}).to_csv(
+        tmp_path / "groups.csv", index=False
+    )
+    arguments = ["compare", str(tmp_path / "own"), str(tmp_path / "theirs.csv"), "--output", str(tmp_path / "out")]
+    more = ["--training", f"theirs={tmp_path / 'trained.csv'}", "--twins", str(tmp_path / "groups.csv")]
+    assert cli.main([*arguments, *more]) == 0
+    printed = capsys.readouterr().out
+    written = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert written["training"]["own"]["verdict"] == "clean"
+    found = written["training"]["theirs"]
+    assert (found["verdict"], found["training_images"], found["lesions"], found["images"]) == ("leak", 3, 3, 6)
+    assert (found["same_image"], found["same_lesion"], found["twin"]) == (1, 4, 1)
+    leaked = np.isin(test.lesions, ["HAM_0000000", "HAM_0000005", "HAM_0000010"])
+    fresh = compare({"own": test.take(~leaked), "theirs": other.take(~leaked)})
+    assert written["without_leaked"]["differences"] == fresh.differences
+    assert (
+        "theirs: leak: 6 evaluated images of 3 lesions" in printed and "94 images of 47 lesions that no run" in printed
+    )
+    assert "Were these lesions in training?" in (tmp_path / "out/report.html").read_text()
+
+    assert cli.main(arguments) == 0
+    written = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert written["training"]["theirs"]["verdict"] == "unknown" and written["without_leaked"] is None
+    assert "theirs: unknown: no training list was given" in capsys.readouterr().out
+    assert cli.main([*arguments, "--training", "nobody=x.csv"]) == 2
+    assert "RUN=CSV with one of the runs" in capsys.readouterr().err

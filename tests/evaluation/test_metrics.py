@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +14,16 @@ from skinlesion.evaluation.bootstrap import resample
 from skinlesion.evaluation.metrics import (
     OVERALL,
     PER_CLASS,
+    aligned,
     evaluate,
-    paired_difference,
     ranking,
     replicate_values,
     threshold_counts,
 )
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.proportion import proportion
 
+PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv")
 PRIOR = {"akiec": 6, "bcc": 8, "bkl": 12, "df": 4, "mel": 12, "nv": 40, "vasc": 5, "ak": 3, "scc": 3}
 
 
@@ -134,10 +137,54 @@ def test_intervals_are_percentiles_of_a_plain_loop():
         low, high = np.nanpercentile([one[name] for one in loop], [2.5, 97.5])
         assert (metrics[name]["low"], metrics[name]["high"]) == pytest.approx((low, high), abs=1e-9)
     for c, code in enumerate(HAM7.codes):
-        for name in PER_CLASS:
+        for name in set(PER_CLASS) - set(PROPORTIONS):
             low, high = np.nanpercentile([one[name][c] for one in loop], [2.5, 97.5])
             ours = metrics["per_class"][code][name]
             assert (ours["low"], ours["high"]) == pytest.approx((low, high), abs=1e-9), (code, name)
+
+
+def test_proportions_have_the_interval_of_proportions_over_their_images():
+    predictions = make(n=150, lesions=100, seed=6)
+    metrics = evaluate(predictions, replicates=0)
+    lesion = np.unique(predictions.lesions, return_inverse=True)[1]
+    hit = predictions.y == predictions.predicted
+    assert metrics["accuracy"] == proportion(hit, lesion)
+    mel = HAM7.index("mel")
+    true, called = predictions.y == mel, predictions.predicted == mel
+    expected = {"sensitivity": (called, true), "specificity": (~called, ~true)}
+    expected |= {"ppv": (true, called), "npv": (~true, ~called)}
+    for name, (right, among) in expected.items():
+        assert metrics["per_class"]["mel"][name] == proportion(right[among], lesion[among])
+
+
+def test_parts_are_evaluated_as_if_they_were_all():
+    predictions = make()
+    random = np.random.default_rng(0)
+    source = np.where(random.random(len(predictions)) < 0.5, "here", "there")
+    dx_type = random.choice(["histo", "follow_up", "unknown"], len(predictions))
+    known = replace(predictions, source=source, dx_type=dx_type)
+    referred = predictions.malignant_probability > 0.3
+    found = evaluate(known, replicates=20, referred=referred)
+    bare = evaluate(predictions, replicates=20)
+    assert not {"by_source", "histology_only"} & set(bare) and {name: found[name] for name in bare} == bare
+    assert list(found["by_source"]) == ["here", "there"] == list(found["histology_only"]["by_source"])
+    parts = {
+        "here": (found["by_source"]["here"], source == "here"),
+        "histology": (found["histology_only"], dx_type == "histo"),
+        "both": (found["histology_only"]["by_source"]["there"], (source == "there") & (dx_type == "histo")),
+    }
+    for part, rows in parts.values():
+        alone = predictions.take(rows)
+        whole = evaluate(alone, replicates=20)
+        for name in ("balanced_accuracy", "macro_auroc", "malignant_auroc", "accuracy", "ece", "n_images", "n_lesions"):
+            assert part[name] == whole[name]
+        assert part["n_malignant"] == alone.is_malignant.sum()
+        assert part["per_class"]["mel"]["sensitivity"] == whole["per_class"]["mel"]["sensitivity"]
+        assert part["sensitivity"]["value"] == pytest.approx(sk.recall_score(alone.is_malignant, referred[rows]))
+        assert part["specificity"]["value"] == pytest.approx(sk.recall_score(~alone.is_malignant, ~referred[rows]))
+        assert part["malignant_auroc"]["value"] == pytest.approx(
+            sk.roc_auc_score(alone.is_malignant, alone.malignant_probability)
+        )
 
 
 @pytest.mark.filterwarnings("error")
@@ -173,13 +220,18 @@ def test_contract_of_the_result():
     predictions = make()
     metrics = evaluate(predictions, replicates=100, seed=0)
     assert metrics["n_images"] == 400 and metrics["n_lesions"] == 260 and metrics["replicates"] == 100
-    assert metrics["interval"] == "95% percentile bootstrap over lesions"
+    assert metrics["interval"] == "95% intervals over lesions: of proportions Wilson's, else the percentile bootstrap"
     assert tuple(metrics["per_class"]) == HAM7.codes
     everything = [metrics[name] for name in OVERALL]
     everything += [metrics["per_class"][code][name] for code in HAM7.codes for name in PER_CLASS]
+    errors = [metrics.pop(name) for name in ("ece", "classwise_ece")]
     for metric in everything:
-        assert set(metric) == {"value", "low", "high", "n"}
-        assert metric["low"] <= metric["value"] <= metric["high"]
+        if metric not in errors:
+            assert set(metric) == {"value", "low", "high", "n"}
+            assert metric["low"] <= metric["value"] <= metric["high"]
+    for error in errors:
+        assert error["low"] is error["high"] is None and 0 < error["by_chance"] < error["by_chance_high"]
+    metrics |= dict(zip(("ece", "classwise_ece"), errors, strict=True))
     assert metrics == evaluate(predictions, replicates=100, seed=0)
     assert metrics != evaluate(predictions, replicates=100, seed=1)
 
@@ -209,7 +261,7 @@ def test_without_lesion_ids_the_result_says_so():
                          predictions.y, predictions.probabilities, predictions.scores)  # fmt: skip
     metrics = evaluate(single, replicates=5)
     assert metrics["n_lesions"] == 400
-    assert metrics["interval"] == "95% percentile bootstrap over images (no lesion ids are known)"
+    assert "over images (no lesion ids are known)" in metrics["interval"]
 
 
 def test_decision_follows_scores_and_ranking_follows_probabilities():
@@ -222,44 +274,16 @@ def test_decision_follows_scores_and_ranking_follows_probabilities():
         assert before[name] == after[name]
 
 
-def test_paired_difference_agrees_with_a_loop_over_the_same_replicates():
-    a, b = make(seed=0), make(seed=0, steps=5)
-    b = b.take(np.random.default_rng(1).permutation(len(b)))  # its rows may come in any order
-    result = paired_difference(a, b, ("accuracy", "mel.auroc"), replicates=50, seed=3)
-    back = b.take(np.argsort(b.image_ids.astype(str)))
-    resamples = resample(a.lesions, 50, seed=3)
-    differences = []
-    for counts in resamples.counts:
-        rows = np.repeat(np.arange(len(a)), counts[resamples.lesion])
-        differences.append(
-            sk.accuracy_score(a.y[rows], a.predicted[rows]) - sk.accuracy_score(a.y[rows], back.predicted[rows])
-        )
-    assert result["accuracy"]["value"] == pytest.approx(differences[0], abs=1e-12)
-    low, high = np.percentile(differences[1:], [2.5, 97.5])
-    assert (result["accuracy"]["low"], result["accuracy"]["high"]) == pytest.approx((low, high), abs=1e-12)
-    assert set(result) == {"accuracy", "mel.auroc"}
-
-
-def test_pairing_narrows_the_interval_and_equal_models_differ_by_nothing():
-    a = make(seed=0)
-    b_probabilities = 0.98 * a.probabilities + 0.02 / 7
-    b = Predictions(a.image_ids, a.lesions, a.split, a.fold, HAM7, a.y, b_probabilities, a.scores)
-    difference = paired_difference(a, b, ("brier",), replicates=200)["brier"]
-    alone = evaluate(a, replicates=200)["brier"]
-    assert difference["high"] - difference["low"] < 0.3 * (alone["high"] - alone["low"])
-    assert paired_difference(a, a, replicates=20)["macro_auroc"] == {"value": 0, "low": 0, "high": 0, "n": 400}
-
-
 def test_only_like_can_be_compared():
     a = make()
+    shuffled = a.take(np.random.default_rng(1).permutation(len(a)))
+    assert (aligned(a, shuffled).probabilities == a.probabilities).all()
     with pytest.raises(DataError, match="share 399"):
-        paired_difference(a, a.take(np.arange(399)))
+        aligned(a, a.take(np.arange(399)))
     with pytest.raises(DataError, match="same classes"):
-        paired_difference(a, make(labels=ISIC8))
+        aligned(a, make(labels=ISIC8))
     with pytest.raises(DataError, match="true class"):
-        paired_difference(a, make(seed=1))
-    with pytest.raises(DataError, match=r"unknown metrics: mel\.sharpness"):
-        paired_difference(a, a, ("mel.sharpness",))
+        aligned(a, make(seed=1))
 
 
 def test_threshold_counts_are_those_of_sklearns_roc_curve():

@@ -38,7 +38,7 @@ def test_value_and_interval_are_those_of_a_plain_loop():
         assert row["refer_all"] == pytest.approx(truth.mean() - (~truth).mean() * t / (1 - t), abs=1e-12)
         assert row["gain"] == pytest.approx(gain[0], abs=1e-12)
         assert (row["gain_low"], row["gain_high"]) == pytest.approx(np.percentile(gain[1:], [2.5, 97.5]), abs=1e-12)
-    assert curve.attrs == {"prevalence": pytest.approx(truth.mean()), "n": 600}
+    assert curve.attrs == {name: pytest.approx(truth.mean()) for name in ("prevalence", "own")} | {"n": 600}
 
 
 def test_one_case_by_hand():

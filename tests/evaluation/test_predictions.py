@@ -50,9 +50,11 @@ def test_the_columns_are_the_contract(tmp_path):
     header, first = (tmp_path / "predictions.csv").read_text().splitlines()[:2]
     codes = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
     assert header.split(",") == (
-        ["image_id", "lesion_id", "split", "fold", "label"] + [f"p_{c}" for c in codes] + [f"score_{c}" for c in codes]
+        ["image_id", "lesion_id", "source", "dx_type", "split", "fold", "label"]
+        + [f"p_{c}" for c in codes]
+        + [f"score_{c}" for c in codes]
     )
-    assert first.startswith("ISIC_0000000,HAM_0000000,val,,")
+    assert first.startswith("ISIC_0000000,HAM_0000000,,,val,,")
 
 
 def test_tables_that_pandas_put_together_are_read(tmp_path):

@@ -1,5 +1,6 @@
 """What notebooks and reports say of an evaluation, and the measurements on an exported model behind it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,14 +44,39 @@ def test_the_summary_is_scikit_learns_figures(test, groups):
     worst = int(np.argmin(recall))
     assert f"melanoma {recall[HAM7.index('mel')]:.3f} (" in text
     assert f"lowest for {HAM7.names[worst].lower()}, {recall[worst]:.3f} (" in text
-    refer = test.malignant_probability >= THRESHOLD
+    refer = test.referred(THRESHOLD)
     sensitivity, specificity = recall_score(test.is_malignant, refer), recall_score(~test.is_malignant, ~refer)
     assert f"sensitivity {sensitivity:.3f} (" in text and f"specificity {specificity:.3f} (" in text
     needless = round(900 * (1 - specificity))
-    assert f"100 of them malignant, it refers {round(100 * sensitivity)} malignant and {needless} benign ones" in text
+    assert f"100 of them malignant, it refers {round(100 * sensitivity)} (" in text
+    assert f" malignant and {needless} (" in text and "same mix of diagnoses" in text
     sure = np.sort(test.probabilities.max(axis=1))[-200]
     wrong = (test.predicted != test.y)[test.probabilities.max(axis=1) >= sure].mean()
     assert f"{wrong:.1%} (" in text
+
+
+def test_histology_and_sources_stand_beside_the_whole(test, groups):
+    half = np.arange(400) % 2 == 0
+    dx_type = np.where(np.arange(400) % 4 < 2, "histo", "follow_up")
+    parts = {"histology only": dx_type == "histo", "here": half, "there, histology only": ~half & (dx_type == "histo")}
+    known = replace(test, source=np.where(half, "here", "there"), dx_type=dx_type)
+    assessment = assess(known, referral_threshold=THRESHOLD, replicates=20)
+    table = sections.parts_table(assessment.metrics)
+    expected = ["all", "histology only", "here", "here, histology only", "there", "there, histology only"]
+    assert table.index.tolist() == expected
+    for part, rows in parts.items():
+        shown = table.loc[part]
+        assert shown["images"] == f"{rows.sum():,}"
+        figure = balanced_accuracy_score(test.y[rows], test.predicted[rows])
+        assert shown["Balanced accuracy"].startswith(f"{figure:.3f} (")
+        recall = recall_score(test.is_malignant[rows], test.referred(THRESHOLD)[rows])
+        assert shown["Referral: sensitivity"].startswith(f"{recall:.3f} (")
+    text = sections.summary(assessment, groups, selective.coverage_curve(known, replicates=5), prevalence=0.1)
+    assert f"**With histology only:** balanced accuracy {table.loc['histology only', 'Balanced accuracy']}" in text
+    assert f"**By source:** here balanced accuracy {table.loc['here', 'Balanced accuracy']}" in text
+    mel = sections.class_table(assessment.metrics).loc["mel", "Sensitivity, histology only"]
+    assert mel.endswith(f"n = {(parts['histology only'] & (test.y == HAM7.index('mel'))).sum()}")
+    assert sections.parts_table(assess(test, replicates=0).metrics).empty
 
 
 def test_a_summary_without_a_threshold_says_nothing_of_referral(test, groups):

@@ -16,6 +16,7 @@ from skinlesion.evaluation import subgroups as people
 from skinlesion.evaluation.bootstrap import resample, summarise
 from skinlesion.evaluation.plots.subgroups import skin_tone_histogram, subgroup_forest
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.proportion import proportion
 
 THRESHOLD = 0.4
 
@@ -81,7 +82,7 @@ def test_balanced_accuracy_over_all_kinds_is_that_of_scikit_learn():
     assert "sensitivity" not in set(table.metric), "without a threshold there is none"
 
 
-def test_intervals_are_the_bootstrap_over_lesions():
+def test_intervals_are_over_lesions():
     predictions = make(600, images_a_lesion=3)
     groups = pd.DataFrame({"sex": np.repeat(words(200, names=("f", "m")), 3)})
     found = line(subgroups.by_subgroup(predictions, groups, replicates=400), "sex", "f", "accuracy")
@@ -90,7 +91,8 @@ def test_intervals_are_the_bootstrap_over_lesions():
     right = (predictions.y == predictions.predicted)[:, None]
     sums = resamples.totals(np.hstack([own & right, own, ~own & right, ~own]))
     value, rest = sums[:, 0] / sums[:, 1], sums[:, 2] / sums[:, 3]
-    expected = summarise(value, own.sum())
+    lesion = resamples.lesion[own[:, 0]]
+    expected = proportion(right[own[:, 0], 0], lesion)
     assert (found.low, found.high, found.n) == pytest.approx((expected["low"], expected["high"], own.sum()))
     gap = summarise(value - rest, 1)
     assert (found.gap_low, found.gap_high) == pytest.approx((gap["low"], gap["high"]))
@@ -216,8 +218,14 @@ def test_people():
     groups = people.people(frame, np.array(["c", "a"], object), tones)
     assert groups.astype(str).to_dict("list") == {
         "sex": ["unknown", "male"], "age": ["unknown", "under 30"], "body site": ["elbow", "head and neck"],
-        "skin tone": ["unknown", "light"],
+        "border colour": ["unknown", "light"],
     }, "an attribute that is unknown throughout is left out"  # fmt: skip
+    rated = frame.assign(skin_tone=["3", "", "5"], source=["one", "two", "one"])
+    assert people.people(rated, np.array(["a", "b", "c"]))["rated skin tone"].tolist() == [
+        "3", "unknown", "5, very light",
+    ]  # fmt: skip
+    rated["skin_tone"] = ["3", "0", "5"]
+    assert people.people(rated, np.array(["a", "b"]))["rated skin tone"].tolist() == ["one, 3", "two, 0, very dark"]
     assert people.population(groups)["sex"] == {"unknown": 1, "male": 1}
     assert [people.age_band(years) for years in (0, 30, 44.9, 45, 60, 85)] == [
         "under 30", "30 to 44", "30 to 44", "45 to 59", "60 to 74", "75 and older",

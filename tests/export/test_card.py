@@ -26,7 +26,7 @@ def evaluation():
     groups = [
         {"attribute": "sex", "group": "female", "images": 791, "lesions": 593, "malignant": 66,
          "metrics": {"sensitivity": METRIC, "specificity": METRIC, "malignant_auroc": NONE}},
-        {"attribute": "skin tone", "group": "brown", "images": 6, "lesions": 6, "malignant": 1, "metrics": {}},
+        {"attribute": "border colour", "group": "brown", "images": 6, "lesions": 6, "malignant": 1, "metrics": {}},
     ]  # fmt: skip
     record = {
         "name": "ph2", "n_images": 200, "counts": {"mel": 40, "nv": 160}, "model": {"sha256": shipped()["sha256"]},
@@ -35,7 +35,7 @@ def evaluation():
         ), METRIC),
     }  # fmt: skip
     return {
-        "population": {"sex": {"male": 600, "female": 400}, "skin tone": {"very light": 900, "tan": 100}},
+        "population": {"sex": {"male": 600, "female": 400}, "border colour": {"very light": 900, "tan": 100}},
         "subgroups": {
             "groups": groups,
             "words": "84 gaps were tested together.",
@@ -89,7 +89,7 @@ def test_evaluations_are_shown_where_there_are_any_and_missed_where_not():
     manifest["evaluation"] = evaluation()
     card = model_card(manifest)
     assert "| sex | female | 791 | 81.2% (75.0 to 87.5) | 81.2% (75.0 to 87.5) | not measured |" in card
-    assert "| skin tone | brown | 6 | not measured |" in card
+    assert "| border colour | brown | 6 | not measured |" in card
     assert "- By sex: male 60%, female 40% of the images." in card
     assert "**ph2**, 200 images (mel 40, nv 160)" in card and "another model file" not in card
     manifest["evaluation"]["external"][0]["model"] = {"sha256": "0" * 64}
@@ -105,7 +105,7 @@ def test_the_checklist_has_its_25_items_and_none_without_answer():
     answers = {item: answer for _, item, answer in items}
     assert "very light 90%, tan 10%" in answers["skin tone, and how it was determined"]
     assert "ph2, 200 images" in answers["external test set"]
-    assert answers["bias assessment"].startswith("2 groups by sex, skin tone. 84 gaps were tested together.")
+    assert answers["bias assessment"].startswith("2 groups by sex, border colour. 84 gaps were tested together.")
     missed = round(100 * (1 - manifest["referral"]["sensitivity"]["value"]))
     assert (
         f"Of 100 malignant lesions like those measured, {missed} would be missed"

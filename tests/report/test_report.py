@@ -14,7 +14,7 @@ from skinlesion.core.errors import DataError, SkinLesionError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.report import SIZE_LIMIT, SYNTHETIC, notice, render_notebook, write_index
 from skinlesion.report.tables import table_html
-from small_report import code, failure, make_run, measured, new, png, renderer, shown, stream, typical_cells  # noqa: F401
+from small_report import code, failure, make_run, measured, metric, new, png, renderer, shown, stream, typical_cells  # noqa: F401
 
 # --- a notebook's page ------------------------------------------------------------------------------------------------
 
@@ -218,6 +218,26 @@ def test_the_index_shows_the_run_at_a_glance(tmp_path):
     thumbnail = re.search(r'src="data:image/webp;base64,([^"]+)" alt="([^"]+)"', page)
     assert Image.open(io.BytesIO(base64.b64decode(thumbnail[1]))).size == (640, 213)
     assert thumbnail[2] == "Mostly &#34;nv&#34; &lt;right&gt;."
+
+
+def test_histology_stands_beside_each_headline_and_sources_below_them(tmp_path):
+    def part(value, n):
+        names = ("balanced_accuracy", "macro_auroc", "accuracy", "ece")
+        return {name: metric(value, n=n) for name in names} | {"n_images": n}
+
+    both = {"here": part(0.8127, 801), "there": part(0.7123, 702)}
+    metrics = measured() | {"by_source": both}
+    metrics["histology_only"] = part(0.6543, 603) | {"by_source": {"there": part(0.6012, 604)}}
+    metrics["ece"] |= {"by_chance": 0.0214, "p": 0.0321}
+    run = make_run(tmp_path / "parts", **metrics)
+    write_index(run)
+    words = " ".join(re.sub("<[^>]+>", " ", (run.folder / "index.html").read_text()).split())
+    assert words.count("0.654 with histology only 95% interval 0.400 to 0.600 n = 603") == 4
+    assert "by chance 0.021, p = 0.032" in words
+    for row in ("here 801 0.813", "there 702 0.712", "there, histology only 604 0.601"):
+        assert row in words
+    write_index(make_run(tmp_path / "bare", **measured()))
+    assert "histology only" not in (tmp_path / "bare/index.html").read_text()
 
 
 def test_the_index_of_real_and_of_unfinished_runs(tmp_path):

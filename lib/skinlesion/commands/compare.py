@@ -9,8 +9,13 @@ from skinlesion.commands.data import add_label
 
 def add_parser(subparsers) -> None:
     parser = subparsers.add_parser("compare", help="how runs differ on the same lesions")
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders or predictions; compared with the first")
-    parser.add_argument("--labels", metavar="CSV", help="the truth, for files that hold none")
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="run folders or anybody's predictions; compared with the first"
+    )
+    parser.add_argument("--labels", metavar="CSV", help="the truth, for files that hold none (else another run's)")
+    parser.add_argument("--training", metavar="RUN=CSV", action="append", default=[],
+                        help="images that a run was trained on; not needed for a folder with split.csv")  # fmt: skip
+    parser.add_argument("--twins", metavar="CSV", help="twin groups of images, as `skinlesion data twins` writes them")
     parser.add_argument("--shared", action="store_true", help="where images differ: compare on those that all share")
     parser.add_argument("--output", default="comparison", metavar="DIR", help="where it goes (%(default)s)")
     parser.add_argument("--split", default="test", help="which one, where predictions name splits (%(default)s)")
@@ -22,5 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
     from skinlesion.evaluation.documents import compare_files
 
     return compare_files(
-        arguments.runs, arguments.labels, arguments.output, arguments.shared, arguments.split, words=arguments.label
-    )
+        arguments.runs, arguments.labels, arguments.output, arguments.shared, arguments.split, words=arguments.label,
+        training=arguments.training, twins=arguments.twins,
+    )  # fmt: skip

@@ -119,10 +119,14 @@ def assess(
             chosen_on.malignant_probability, chosen_on.is_malignant, chosen_on.malignant_label, SENSITIVITY
         )
     referral = None if referral_threshold is None else referral_point(evaluated, referral_threshold, replicates, seed)
+    referred = None if referral is None else evaluated.referred(referral.threshold)
+    metrics = evaluate(evaluated, replicates, seed, referred)
+    if referral is not None:  # of all images, as each part has it
+        metrics |= {"sensitivity": referral.sensitivity, "specificity": referral.specificity}
     curves = _curves(evaluated, both, prevalence, replicates, seed) if evaluated.are_probabilities else {}
     return Assessment(
         evaluated=evaluated,
-        metrics=evaluate(evaluated, replicates, seed),
+        metrics=metrics,
         points=points,
         on_the_curve={}
         if points
@@ -185,7 +189,12 @@ def answer(assessment: Assessment) -> str:
         code: per_class[code]["sensitivity"] for code in evaluated.labels.codes if per_class[code]["sensitivity"]["n"]
     }
     worst = min(known, key=lambda code: known[code]["value"])
-    text = f"The balanced accuracy is {describe(metrics['balanced_accuracy'])}, with its 95% interval. "
+    text = f"The balanced accuracy is {describe(metrics['balanced_accuracy'])}, with its 95% interval"
+    if histology := metrics.get("histology_only"):
+        text += (
+            f"; on the {histology['n_images']:,} images with histology only {describe(histology['balanced_accuracy'])}"
+        )
+    text += ". "
     if "mel" in known:
         text += f"Of the melanomas, {describe(known['mel'])} are predicted as melanoma. "
     text += (

@@ -67,7 +67,7 @@ def resample(lesions: np.ndarray, replicates: int = 2000, seed: int = 0) -> Resa
     return Resamples(lesion.reshape(-1), counts)
 
 
-def summarise(values: np.ndarray, n: int, *, recentre: bool = False) -> dict:
+def summarise(values: np.ndarray, n: int) -> dict:
     """A metric with its 95% percentile interval.
 
     Replicates in which the metric is undefined (NaN: a class was not drawn) don't count. Where the metric of the sample
@@ -79,9 +79,6 @@ def summarise(values: np.ndarray, n: int, *, recentre: bool = False) -> dict:
         The value, then that of every replicate.
     n : int
         Number of images that the metric rests on.
-    recentre : bool
-        Shift the replicates so that their median is the value. For sums of absolute deviations such as the calibration
-        error: resampling adds noise that can only raise those, so the raw replicates lie above the value.
 
     Returns
     -------
@@ -92,17 +89,25 @@ def summarise(values: np.ndarray, n: int, *, recentre: bool = False) -> dict:
         return {"value": None, "low": None, "high": None, "n": int(n)}
     if not len(replicates):
         return {"value": float(value), "low": None, "high": None, "n": int(n)}
-    if recentre:
-        replicates = np.maximum(replicates + (value - np.median(replicates)), 0)
     low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return {"value": float(value), "low": float(low), "high": float(high), "n": int(n)}
 
 
 def describe(metric: dict, digits: int = 3) -> str:
-    """``0.812 (0.790 to 0.834)``, or ``undefined`` where no image carries the metric."""
+    """``0.812 (0.790 to 0.834)``, or ``undefined`` where no image carries the metric.
+
+    Of a calibration error: ``0.031 (by chance 0.020; p = 0.004)``.
+    """
     if metric["value"] is None:
         return "undefined"
     value = f"{metric['value']:.{digits}f}"
+    if metric.get("by_chance") is not None:
+        return f"{value} (by chance {metric['by_chance']:.{digits}f}; p {p_value(metric['p'])})"
     if metric["low"] is None:
         return value
     return f"{value} ({metric['low']:.{digits}f} to {metric['high']:.{digits}f})"
+
+
+def p_value(p: float) -> str:
+    """``= 0.012``, or ``< 0.001``."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

@@ -12,9 +12,13 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
+from skinlesion.core.tables import match_ids, read_table
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.decision import as_seven
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
 from skinlesion.evaluation.metrics import NAMES, aligned, flat_values, replicate_values, summarised
 from skinlesion.evaluation.predictions import Predictions, read
+from skinlesion.evaluation.training_overlap import Overlap
 
 #: What is compared: metrics of the whole, or ``<code>.<metric>`` of one class.
 COMPARED = (
@@ -151,6 +155,15 @@ def shared(runs: dict[str, Predictions]) -> dict[str, Predictions]:
     return result
 
 
+def without(runs: dict[str, Predictions], overlaps: dict[str, Overlap]) -> dict[str, Predictions]:
+    """The runs without the images that any of them was trained on; empty where there are none, or no others."""
+    gone = {name for run, one in overlaps.items() for name in runs[run].image_ids[one.leaked]}
+    kept = {run: np.array([name not in gone for name in one.image_ids]) for run, one in runs.items()}
+    if not gone or not all(rows.any() for rows in kept.values()):
+        return {}
+    return {run: one.take(kept[run]) for run, one in runs.items()}
+
+
 def load(
     places: list[str], labels: str | Path | None = None, split: str = "test", words: Iterable[str] = ()
 ) -> dict[str, Predictions]:
@@ -164,31 +177,63 @@ def load(
 
     Returns
     -------
-    {name: Predictions}: the folder's or file's name, with as much of its path as makes it unique
+    {name: Predictions}: the folder's or file's name, with as much of its path as makes it unique. A file without labels
+    takes them from ``labels``, else from the first file that has some; ids are those of the first run, whatever
+    folder, ending or case others write them with
 
     Raises
     ------
     DataError
         If a file is missing or breaks the contract.
     """
-    files = []
-    for place in places:
-        path = Path(place).expanduser()
-        files.append(Run(path).need(Run(path).predictions, "04_evaluation") if path.is_dir() else path)
-    runs = {}
-    for name, path in zip(_names(files), files, strict=True):
-        everything = read(path, labels, words)
-        runs[name] = everything.of(split) if (everything.split != "").any() else everything
-    return runs
+    files = predictions_files(places)
+    labelled = {path: "label" in read_table(path) for path in files}
+    other = next((path for path in files if labelled[path]), None)
+    runs: dict[str, Predictions] = {}
+    for name, path in zip(names(files), files, strict=True):
+        truth = labels or (None if labelled[path] else other)
+        everything = read(path, truth, words, only_labelled=not labels and not labelled[path])
+        everything = everything.of(split) if (everything.split != "").any() else everything
+        runs[name] = _called_alike(next(iter(runs.values()), everything), everything)
+    alike = len({one.labels.codes for one in runs.values()}) == 1
+    return runs if alike else {name: seven_labels(one) for name, one in runs.items()}
 
 
-def _names(files: list[Path]) -> list[str]:
+def seven_labels(predictions: Predictions) -> Predictions:
+    """Eight labels merged into seven: probabilities and scores of AK and SCC are summed; seven stay as they are."""
+    labels = predictions.labels
+    if labels == HAM7:
+        return predictions
+    merged = as_seven(np.eye(len(labels)), labels).argmax(axis=1)
+    return replace(
+        predictions,
+        labels=HAM7,
+        y=merged[predictions.y],
+        probabilities=as_seven(predictions.probabilities, labels),
+        scores=as_seven(predictions.scores, labels),
+        notes=(*predictions.notes, "its eight labels are merged into seven, as others have them."),
+    )
+
+
+def predictions_files(places: list[str]) -> list[Path]:
+    """The predictions of run folders, and files themselves; DataError where a folder has none."""
+    paths = [Path(place).expanduser() for place in places]
+    return [Run(path).need(Run(path).predictions, "04_evaluation") if path.is_dir() else path for path in paths]
+
+
+def _called_alike(first: Predictions, other: Predictions) -> Predictions:
+    """``other`` with the ids that the same images have in ``first``."""
+    place = match_ids(other.image_ids, first.image_ids)
+    return replace(other, image_ids=np.where(place < 0, other.image_ids, first.image_ids[place]))
+
+
+def names(files: list[Path]) -> list[str]:
     """The last parts of every path, as many as make them unique; ``predictions.csv`` itself is left out."""
     parts = [path.resolve().with_suffix("").parts for path in files]
     parts = [one[:-1] if one[-1] == "predictions" else one for one in parts]
     for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(one[-length:]) for one in parts]
-        if len(set(names)) == len(names):
-            return names
-    repeated = next(name for name, count in Counter(names).items() if count > 1)
+        found = ["/".join(one[-length:]) for one in parts]
+        if len(set(found)) == len(found):
+            return found
+    repeated = next(name for name, count in Counter(found).items() if count > 1)
     raise DataError(f"{repeated} is named more than once; name different runs")

@@ -7,6 +7,7 @@ import numpy as np
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.decision import Decision, calibrated, decision_scores
 from skinlesion.evaluation.calibration import fit_temperature
+from skinlesion.evaluation.conformal import choose_sets
 from skinlesion.evaluation.operating import choose_borderline, choose_decision_weights, choose_referral
 
 _ABSENT = -20.0  # shift, in nats, of a class without training images: never predicted
@@ -22,6 +23,7 @@ def choose(
     prior: np.ndarray,
     referral_sensitivity: float = 0.9,
     sources: np.ndarray | None = None,
+    lesions: np.ndarray | None = None,
 ) -> Decision:
     """Choose a decision on validation images.
 
@@ -39,6 +41,8 @@ def choose(
         For malignant lesions: the threshold is the highest with which the advice, label included, reaches it.
     sources : str [N], optional
         Where each image is from; the sensitivity is then reached in every source with enough malignant images.
+    lesions : [N], optional
+        Lesion ids; prediction sets are chosen by lesion, and not at all without.
     """
     present = np.asarray(prior) > 0
     shift = np.full(len(prior), _ABSENT)
@@ -51,6 +55,7 @@ def choose(
     score, truth = np.minimum(1.0, p[:, malignant].sum(axis=1)), malignant[y]
     threshold = choose_referral(score, truth, labelled, referral_sensitivity, sources)
     borderline = choose_borderline(score, truth, labelled, threshold)
+    sets = None if lesions is None else choose_sets(p, y, lesions, labels)
     return Decision(
         labels=labels,
         prior=np.asarray(prior, np.float64),
@@ -61,6 +66,8 @@ def choose(
         referral_threshold=threshold,
         borderline=borderline,
         melanoma_level=choose_melanoma_level(p, y, labels.index("mel"), borderline),
+        set_level=None if sets is None else sets["level"],
+        set_thresholds=None if sets is None else np.array([low or 0.0 for low in sets["thresholds"].values()]),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.runs import Run, write_json
 from skinlesion.evaluation import compare as comparing
@@ -14,6 +16,7 @@ from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OVERALL
 from skinlesion.evaluation.predictions import Predictions, read
 from skinlesion.evaluation.sections import figures, sections, words
+from skinlesion.evaluation.training_overlap import training_lists, training_overlaps
 from skinlesion.report.document import Section, write_document
 
 REPORT = "report.html"
@@ -102,7 +105,7 @@ def summary(assessment: Assessment) -> str:
     """The answer and the metrics as plain text."""
     evaluated, metrics = assessment.evaluated, assessment.metrics
     shown = [name for name in OVERALL if evaluated.are_probabilities or name not in CALIBRATION]
-    lines = [answer(assessment), "", *(f"{NAMES[name]:<24}{describe(metrics[name])}" for name in shown)]
+    lines = [answer(assessment), "", *(f"{NAMES[name]:<32}{describe(metrics[name])}" for name in shown)]
     lines += ["", f"{'class':<8}{'images':>7}  " + "".join(f"{NAMES[name]:<24}" for name in _COLUMNS).rstrip()]
     for code in evaluated.labels.codes:
         by_class = metrics["per_class"][code]
@@ -119,6 +122,8 @@ def compare_files(
     split: str = "test",
     replicates: int = 2000,
     words: Sequence[str] = (),
+    training: Sequence[str] = (),
+    twins: str | Path | None = None,
 ) -> int:
     """Compare runs on the same lesions: one table, one figure of paired differences to the first; print the table.
 
@@ -127,14 +132,22 @@ def compare_files(
     places, labels, split, words : see :func:`skinlesion.evaluation.compare.load`
     output : folder for ``comparison.json``, ``report.html`` and ``figures/differences.png``
     shared : compare on the images that all runs share, where they differ
+    training : ``RUN=CSV`` texts, the training list of a run; a run folder's own ``split.csv`` needs none
+    twins : CSV of images and their twin groups, see :func:`skinlesion.evaluation.training_overlap.read_groups`
 
     Raises
     ------
     DataError
         If there are fewer than two runs, files break the contract, or images, truths or classes differ.
+    ConfigError
+        If ``training`` names no run.
     """
     runs = comparing.load(list(places), labels, split, words)
-    found = comparing.compare(comparing.shared(runs) if shared else runs, replicates)
+    runs = comparing.shared(runs) if shared else runs
+    found = comparing.compare(runs, replicates)
+    overlaps = training_overlaps(runs, training_lists(list(places), training), labels, twins)
+    fresh = comparing.without(runs, overlaps)
+    clean = comparing.compare(fresh, replicates) if fresh else None
     run, first = Run(output), next(iter(found.metrics))
     figure, alt = plots.differences(found)
     picture = plots.write(figure, alt, run.figures / "differences.png"), alt, figure.caption
@@ -143,14 +156,26 @@ def compare_files(
         f"Minus {first}, each bootstrap replicate drawing the same lesions for all runs. A star: the 95% interval "
         "leaves out zero. With many metrics and runs, some do by chance alone."
     )
+    verdicts = pd.Series({name: one.in_words() for name, one in overlaps.items()}, name="evaluated lesions in training")
+    leaks: list = [(verdicts.rename_axis("run").to_frame(), "Evaluated lesions in training")]
+    if clean:
+        fewer = f"Without them: {clean.n_images:,} images of {clean.n_lesions:,} lesions that no run was trained on."
+        leaks += [fewer, (clean.differences_table(), f"Differences to {first}, new lesions only")]
+        leaks += [(clean.table(), "Metrics of each run, new lesions only")]
     write_document(
         run.folder / REPORT, f"Comparison with {first}", lead,
         [Section("Paired differences", (marked, picture, (found.differences_table(), f"Differences to {first}"))),
+         Section("Were these lesions in training?", tuple(leaks)),
          Section("Metrics", ((found.table(), "Metrics of each run"),))],
         found.notes,
     )  # fmt: skip
-    write_json(run.folder / "comparison.json", found.to_dict())
+    more: dict = {"training": {name: one.to_dict() for name, one in overlaps.items()}}
+    more["without_leaked"] = clean.to_dict() if clean else None
+    write_json(run.folder / "comparison.json", found.to_dict() | more)
     print(lead, *found.notes, "", found.table().to_string(), "", marked, "", sep="\n")
-    print(found.differences_table().to_string())
+    print(found.differences_table().to_string(), "", sep="\n")
+    print("Evaluated lesions in training:", *(f"  {name}: {text}" for name, text in verdicts.items()), sep="\n")
+    if clean:
+        print("", fewer, "", clean.differences_table().to_string(), sep="\n")
     print(f"\nWrote {run.folder / REPORT}, comparison.json and figures/differences.png")
     return 0

@@ -9,6 +9,7 @@ from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.proportion import proportions
 
 #: What every figure is called for people, in the order of tables.
 NAMES = {
@@ -49,10 +50,8 @@ def external_metrics(
     """
     resamples = resample(predictions.lesions, replicates, seed)
     score, malignant = predictions.malignant_probability, predictions.is_malignant
-    referred = (score >= threshold) | predictions.malignant_label
-    columns = [np.ones(len(score)), malignant, malignant & referred, ~malignant & ~referred, score]
-    columns += [np.zeros(len(score)) if in_domain is None else in_domain]
-    n, positive, caught, spared, predicted, inside = resamples.totals(np.column_stack(columns)).T
+    referred = predictions.referred(threshold)
+    n, predicted = resamples.totals(np.column_stack([np.ones(len(score)), score])).T
     mel, nv = (predictions.labels.index(code) for code in ("mel", "nv"))
     pair = np.isin(predictions.y, (mel, nv))
     values = {
@@ -60,20 +59,24 @@ def external_metrics(
         if pair.any()
         else np.full(len(n), np.nan),
         "malignant_auroc": ranking(score, malignant, resamples)[0],
-        "sensitivity": ratio(caught, positive),
-        "specificity": ratio(spared, n - positive),
-        "observed": ratio(positive, n),
         "predicted": ratio(predicted, n),
-        "ece": _error(resamples, *calibration.top_label(predictions.probabilities, predictions.y)),
-        "malignant_ece": _error(resamples, score, malignant),
-        "in_domain": ratio(inside, n) if in_domain is not None else np.full(len(n), np.nan),
     }
-    support = dict.fromkeys(values, len(score)) | {
-        "mel_nv_auroc": int(pair.sum()),
-        "sensitivity": int(malignant.sum()),
-        "specificity": int((~malignant).sum()),
+    support = dict.fromkeys(values, len(score)) | {"mel_nv_auroc": int(pair.sum())}
+    everything = np.ones(len(score), bool)
+    shares = {
+        "sensitivity": (referred, malignant),
+        "specificity": (~referred, ~malignant),
+        "observed": (malignant, everything),
+        "in_domain": (everything, ~everything) if in_domain is None else (np.asarray(in_domain, bool), everything),
     }
-    return {name: summarise(values[name], support[name], recentre=name in ("ece", "malignant_ece")) for name in values}
+    found = {name: summarise(values[name], support[name]) for name in values}
+    found |= proportions(shares, resamples.lesion)
+    claims = {
+        "ece": calibration.top_label(predictions.probabilities, predictions.y),
+        "malignant_ece": (score, malignant),
+    }
+    found |= {name: calibration.by_chance([claim], resamples, seed) for name, claim in claims.items()}
+    return {name: found[name] for name in NAMES}
 
 
 def _melanoma_auroc(predictions: Predictions, replicates: int, seed: int) -> np.ndarray:
@@ -81,11 +84,6 @@ def _melanoma_auroc(predictions: Predictions, replicates: int, seed: int) -> np.
     return ranking(
         predictions.probabilities[:, mel], predictions.y == mel, resample(predictions.lesions, replicates, seed)
     )[0]
-
-
-def _error(resamples, confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    gaps = np.abs(resamples.totals(calibration.gaps(confidence, correct))).sum(axis=1)
-    return gaps / resamples.totals(np.ones(len(confidence)))
 
 
 def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:

@@ -26,11 +26,13 @@ from skinlesion.core.errors import DataError
 from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.proportion import proportion, proportions
 
 #: What every metric is called for people.
 NAMES = {
     "balanced_accuracy": "Balanced accuracy",
     "macro_auroc": "Macro AUROC",
+    "malignant_auroc": "AUROC, malignant against benign",
     "weighted_auroc": "Weighted AUROC",
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1",
@@ -58,28 +60,36 @@ OVERALL = tuple(name for name in NAMES if name not in PER_CLASS)
 #: Metrics that only probabilities have.
 CALIBRATION = ("ece", "classwise_ece", "brier", "log_loss")
 
-_RECENTRED = ("ece", "classwise_ece")
+#: Metrics of a part of the images: one source, or those confirmed by histology.
+OF_A_PART = ("balanced_accuracy", "macro_auroc", "malignant_auroc", "accuracy", "ece")
 
 
-def evaluate(predictions: Predictions, replicates: int = 2000, seed: int = 0) -> dict:
+def evaluate(
+    predictions: Predictions, replicates: int = 2000, seed: int = 0, referred: np.ndarray | None = None
+) -> dict:
     """Everything that ``metrics.json`` holds.
 
     Every metric is a dict with value, low, high and n. n is the number of images in its denominator: those of the
     class (sensitivity, AUROC, average precision), of the other classes (specificity), called so (PPV) or called
     otherwise (NPV), either of the class or called so (F1), and all of them for the overall metrics. Decision scores
-    have no calibration: those metrics are None with n = 0.
+    have no calibration: those metrics are None with n = 0. A calibration error has no interval, but what chance alone
+    would show: see :func:`skinlesion.evaluation.calibration.by_chance`.
 
     Parameters
     ----------
     predictions : Predictions
-    replicates : int, bootstrap replicates over lesions; 0 for values without intervals
+    replicates : int, bootstrap replicates over lesions; with 0, only proportions have intervals
     seed : int, of the bootstrap
+    referred : bool [N], optional
+        The images that are referred: gives the parts a sensitivity and a specificity for malignant lesions.
 
     Returns
     -------
     dict
         The metrics of :data:`OVERALL`; ``per_class`` {code: the metrics of :data:`PER_CLASS`}; ``labels``,
-        ``n_images``, ``n_lesions``, ``replicates``, ``interval``.
+        ``n_images``, ``n_lesions``, ``replicates``, ``interval``. Where sources are known, ``by_source`` {source: the
+        metrics of :data:`OF_A_PART`, ``n_images``, ``n_lesions``, ``n_malignant`` and ``per_class`` sensitivity}; where
+        the confirmation is known, ``histology_only``, the same of the images with histology, and their ``by_source``.
 
     Examples
     --------
@@ -94,57 +104,62 @@ def evaluate(predictions: Predictions, replicates: int = 2000, seed: int = 0) ->
     (0.75, 0.5)
     """
     resamples = resample(predictions.lesions, replicates, seed)
-    return summarised(predictions, replicate_values(predictions, resamples), resamples)
+    found = summarised(predictions, replicate_values(predictions, resamples), resamples, seed)
+    histology = predictions.has_histology
+
+    def sources(rows: np.ndarray) -> dict[str, dict]:
+        names = sorted(set(predictions.source[rows]) - {""})
+        return {name: part(rows & (predictions.source == name)) for name in names}
+
+    def part(rows: np.ndarray) -> dict:
+        return _of_a_part(predictions.take(rows), None if referred is None else referred[rows], replicates, seed)
+
+    if by_source := sources(np.ones(len(predictions), bool)):
+        found["by_source"] = by_source
+    if histology.any():
+        found["histology_only"] = part(histology) | {"by_source": sources(histology)}
+    return found
 
 
-def summarised(predictions: Predictions, values: dict[str, np.ndarray], resamples: Resamples) -> dict:
-    """:func:`evaluate`'s result from values that are computed already (:func:`replicate_values`)."""
+def _of_a_part(part: Predictions, referred: np.ndarray | None, replicates: int, seed: int) -> dict:
+    """The figures of some of the images, see :func:`evaluate`."""
+    resamples = resample(part.lesions, replicates, seed)
+    whole = summarised(part, replicate_values(part, resamples), resamples, seed)
+    found = {name: whole[name] for name in (*OF_A_PART, "n_images", "n_lesions")}
+    found["n_malignant"] = int(part.is_malignant.sum())
+    found["per_class"] = {code: {"sensitivity": one["sensitivity"]} for code, one in whole["per_class"].items()}
+    if referred is not None:
+        malignant = part.is_malignant
+        shares = {"sensitivity": (referred, malignant), "specificity": (~referred, ~malignant)}
+        found |= proportions(shares, resamples.lesion)
+    return found
+
+
+def summarised(predictions: Predictions, values: dict[str, np.ndarray], resamples: Resamples, seed: int = 0) -> dict:
+    """:func:`evaluate`'s result for all images from values that are computed already (:func:`replicate_values`)."""
     n, n_of_class = _support(predictions)
     codes = predictions.labels.codes
     unit = "lesions" if predictions.has_lesions else "images (no lesion ids are known)"
+    overall = {name: summarise(values[name], n[name]) for name in OVERALL}
+    if predictions.are_probabilities:
+        overall |= calibration.calibration_errors(predictions.probabilities, predictions.y, resamples, seed)
+    per_class = {}
+    for i, code in enumerate(codes):
+        of_class = {name: summarise(values[name][:, i], n_of_class[name][i]) for name in PER_CLASS}
+        true, called = predictions.y == i, predictions.predicted == i
+        shares = {"sensitivity": (called, true), "specificity": (~called, ~true)}
+        shares |= {"ppv": (true, called), "npv": (~true, ~called)}
+        per_class[code] = of_class | proportions(shares, resamples.lesion)
     return {
-        **{name: summarise(values[name], n[name], recentre=name in _RECENTRED) for name in OVERALL},
-        "per_class": {
-            code: {name: summarise(values[name][:, i], n_of_class[name][i]) for name in PER_CLASS}
-            for i, code in enumerate(codes)
-        },
+        **overall,
+        "accuracy": proportion(predictions.predicted == predictions.y, resamples.lesion),
+        "per_class": per_class,
         "labels": list(codes),
         "n_images": len(predictions),
         "n_lesions": resamples.counts.shape[1],
         "replicates": len(resamples.counts) - 1,
-        "interval": f"95% percentile bootstrap over {unit}",
+        "interval": f"95% intervals over {unit}: of proportions Wilson's, else the percentile bootstrap",
     }
-
-
-def paired_difference(
-    a: Predictions,
-    b: Predictions,
-    names: tuple[str, ...] = ("balanced_accuracy", "macro_auroc", "accuracy"),
-    replicates: int = 2000,
-    seed: int = 0,
-) -> dict[str, dict]:
-    """``a`` minus ``b`` on the same images, each replicate drawing the same lesions for both.
-
-    Parameters
-    ----------
-    names : of :data:`OVERALL`, or ``"<code>.<metric>"`` with a metric of :data:`PER_CLASS`, e.g. ``"mel.auroc"``
-
-    Returns
-    -------
-    dict name -> value, low, high, n; the difference is significant where the interval excludes zero
-
-    Raises
-    ------
-    DataError
-        If the two don't cover the same images with the same truth, or a name is unknown.
-    """
-    b = aligned(a, b)
-    resamples = resample(a.lesions, replicates, seed)
-    both = [flat_values(replicate_values(one, resamples), one.labels.codes) for one in (a, b)]
-    unknown = [name for name in names if name not in both[0]]
-    if unknown:
-        raise DataError(f"unknown metrics: {', '.join(unknown)}; known are {', '.join(both[0])}")
-    return {name: summarise(both[0][name] - both[1][name], len(a)) for name in names}
 
 
 def aligned(a: Predictions, b: Predictions) -> Predictions:
@@ -185,6 +200,7 @@ def replicate_values(predictions: Predictions, resamples: Resamples) -> dict[str
     values["auroc"] = np.stack([auroc for auroc, _ in ranked], axis=1)
     values["average_precision"] = np.stack([precision for _, precision in ranked], axis=1)
     values["macro_auroc"] = _mean_defined(values["auroc"])
+    values["malignant_auroc"] = ranking(predictions.malignant_probability, predictions.is_malignant, resamples)[0]
     values["weighted_auroc"] = _mean_defined(values["auroc"], confusion.sum(axis=2))
     return values
 
@@ -305,11 +321,6 @@ def _support(predictions: Predictions) -> tuple[dict[str, int], dict[str, np.nda
         "auroc": np.where(true < n, true, 0),
         "average_precision": true,
     }
-
-
-def summarise_calibration(values: dict[str, np.ndarray], n: int) -> dict[str, dict]:
-    """:func:`calibration_values` of ``n`` images as metrics with intervals."""
-    return {name: summarise(values[name], n, recentre=name in _RECENTRED) for name in CALIBRATION}
 
 
 def ties(predictions: Predictions) -> tuple[int, float]:

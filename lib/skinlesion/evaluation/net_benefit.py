@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import ratio
+from skinlesion.evaluation.operating import SAME_MIX
 
 THRESHOLDS = np.arange(1, 51) / 100
 
@@ -56,7 +57,8 @@ def decision_curve(
     -------
     DataFrame, one row a threshold
         ``threshold``; ``net_benefit``, ``low``, ``high``; ``refer_all`` (referring nobody is 0); ``gain``,
-        ``gain_low``, ``gain_high``: net benefit beyond the better of those two. ``attrs``: ``prevalence`` and ``n``.
+        ``gain_low``, ``gain_high``: net benefit beyond the better of those two. ``attrs``: ``prevalence``,
+        ``own`` (that of the images) and ``n``.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def decision_curve(
             | {"gain": more["value"], "gain_low": more["low"], "gain_high": more["high"]}
         )
     table = pd.DataFrame(rows)
-    table.attrs = {"prevalence": own if prevalence is None else float(prevalence), "n": len(positive)}
+    table.attrs = {"prevalence": own if prevalence is None else float(prevalence), "own": own, "n": len(positive)}
     return table
 
 
@@ -112,10 +114,11 @@ def curve_in_words(curve: pd.DataFrame, threshold: float = 0.05, per: int = 1000
         else f"at none of the thresholds up to {curve['threshold'].max():.0%}"
     )
     odds = (1 - row["threshold"]) / row["threshold"]
+    moved = "" if curve.attrs["prevalence"] == curve.attrs["own"] else f" {SAME_MIX}"
     interval = "" if pd.isna(row["gain_low"]) else f" ({per * row['gain_low']:.1f} to {per * row['gain_high']:.1f})"
     return (
         f"Where {share:.1%} of the lesions are positive, referring by the model is significantly better than referring "
         f"every lesion or none {where}. At a threshold of {row['threshold']:.0%}, which accepts {odds:.0f} needless "
         f"referrals for one positive lesion, its net benefit is {per * row['gain']:.1f}{interval} per {per:,} lesions "
-        "above the better of the two."
+        f"above the better of the two.{moved}"
     )

@@ -11,6 +11,7 @@ from skinlesion.decision import NONE, REFERRALS, Decision, decision_scores, refe
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics, ratio
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.proportion import proportion, proportions
 
 #: Strengths of the prior correction that are tried: 0 leaves the probabilities alone, 1 removes the class prior, which
 #: is best for balanced accuracy where probabilities are calibrated. More would predict the rarest
@@ -260,7 +261,12 @@ def points_on_the_curve(
                 spared = negatives[:, 0] - alarms
                 values[measure, fraction][rows] = _where_both(spared, negatives[:, 0], positives[:, 0])
     support = {"specificity": positive.sum(), "sensitivity": (~positive).sum()}
-    return {f"{aim[0]} {aim[1]:.2f}": summarise(values[aim], support[aim[0]]) for aim in AIMS}
+    points = {aim: summarise(values[aim], support[aim[0]]) for aim in AIMS}
+    for (measure, _), one in points.items():
+        if one["low"] is not None and one["low"] == one["high"]:  # all are right, in every replicate
+            among = positive if measure == "specificity" else ~positive
+            one |= proportion(np.full(among.sum(), one["value"] == 1), resamples.lesion[among])
+    return {f"{measure} {fraction:.2f}": one for (measure, fraction), one in points.items()}
 
 
 def _where_both(count: np.ndarray, total: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -278,7 +284,7 @@ def operating_point(
     *,
     malignant_label: np.ndarray | bool = False,
 ) -> OperatingPoint:
-    """Sensitivity, specificity, PPV and NPV of "refer where probability >= threshold", with lesion bootstrap intervals.
+    """Sensitivity, specificity, PPV and NPV of "refer where probability >= threshold", with 95% intervals.
 
     Parameters
     ----------
@@ -315,11 +321,11 @@ def as_shown(
     """
     point = referral_point(predictions, decision.referral_threshold, replicates, seed)
     alone = predictions.malignant_label & (predictions.malignant_probability < decision.referral_threshold)
-    shares = ratio(*resample(predictions.lesions, replicates, seed).totals(np.column_stack([alone, alone >= 0])).T)
+    lesion = resample(predictions.lesions, 0).lesion
     return {
         "sensitivity": point.sensitivity,
         "specificity": point.specificity,
-        "by_label": summarise(shares, len(alone)),
+        "by_label": proportion(alone, lesion),
         "evidence": evidence(predictions, decision, sources, part),
     }
 
@@ -363,16 +369,14 @@ def evidence(
 
 
 def _measure(referred: np.ndarray, positive: np.ndarray, threshold: float, resamples: Resamples) -> OperatingPoint:
-    truth, flagged = (np.asarray(values, bool).astype(np.int64) for values in (positive, referred))
-    confusion = resamples.totals(np.eye(4)[truth * 2 + flagged]).reshape(-1, 2, 2)
-    values = confusion_metrics(confusion)
-    support = {
-        "sensitivity": truth.sum(),
-        "specificity": (1 - truth).sum(),
-        "ppv": flagged.sum(),
-        "npv": (1 - flagged).sum(),
+    truth, referred = np.asarray(positive, bool), np.asarray(referred, bool)
+    rates = {
+        "sensitivity": (referred, truth),
+        "specificity": (~referred, ~truth),
+        "ppv": (truth, referred),
+        "npv": (~truth, ~referred),
     }
-    return OperatingPoint(threshold, **{name: summarise(values[name][:, 1], n) for name, n in support.items()})
+    return OperatingPoint(threshold, **proportions(rates, resamples.lesion))
 
 
 def in_plain_words(point: OperatingPoint, prevalence: float, per: int = 1000) -> str:
@@ -389,15 +393,31 @@ def in_plain_words(point: OperatingPoint, prevalence: float, per: int = 1000) ->
         raise DataError("sensitivity and specificity need malignant and benign images; one of the two is missing")
     malignant = round(per * prevalence)
     benign = per - malignant
-    found = round(malignant * point.sensitivity["value"])
-    alarms = benign - round(benign * point.specificity["value"])
+    found, missed = count(point.sensitivity, malignant), count(point.sensitivity, malignant, others=True)
+    alarms, spared = count(point.specificity, benign, others=True), count(point.specificity, benign)
+    referred = round(malignant * point.sensitivity["value"]), benign - round(benign * point.specificity["value"])
     return (
-        f"Of {per:,} lesions like these, {malignant:,} would be malignant: {found:,} of them would be referred and "
-        f"{malignant - found:,} missed. Of the {benign:,} benign ones, {alarms:,} would be referred without need and "
-        f"{benign - alarms:,} rightly not. "
+        f"Of {per:,} lesions like these, {malignant:,} would be malignant: {found} of them would be referred and "
+        f"{missed} missed. Of the {benign:,} benign ones, {alarms} would be referred without need and "
+        f"{spared} rightly not. "
         + (
-            f"So {found:,} of {found + alarms:,} referred lesions would be malignant."
-            if found + alarms
+            f"So {referred[0]:,} of {sum(referred):,} referred lesions would be malignant."
+            if sum(referred)
             else "No lesion would be referred."
         )
     )
+
+
+#: What every figure for another prevalence rests on.
+SAME_MIX = (
+    "This assumes the same mix of diagnoses among the malignant and among the benign lesions as in these images; "
+    "intervals do not include a change of that mix."
+)
+
+
+def count(rate: dict, of: int, *, others: bool = False) -> str:
+    """``18 (17 to 19)``: how many of some lesions a rate with its interval makes, or how many it leaves out."""
+    ends = [round(of * rate[key]) if rate[key] is not None else None for key in ("value", "low", "high")]
+    value, low, high = [None if end is None else of - end for end in ends] if others else ends
+    low, high = (high, low) if others else (low, high)
+    return f"{value:,}" if low is None else f"{value:,} ({low:,} to {high:,})"

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import atomic
-from skinlesion.core.tables import folds, image_ids, match_ids, read_table, some
-from skinlesion.core.taxonomy import HAM7, ISIC8, LabelSet, label_finder, label_set, nearest_words, parse_words
-from skinlesion.decision import as_seven
+from skinlesion.core.tables import folds, image_ids, known, match_ids, read_table, some
+from skinlesion.core.taxonomy import LabelSet, label_finder, label_set, nearest_words, parse_words
+from skinlesion.decision import as_seven, softmax
+from skinlesion.evaluation.class_columns import LOGITS, SCORES, class_columns, what_they_hold
 from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional
-from skinlesion.evaluation.truth import column_set, read_truth
+from skinlesion.evaluation.truth import TRUTH_COLUMNS, column_set, read_truth
 
 #: How far a row of probabilities may miss a sum of one; files rounded to three decimals do by a few 1e-4.
 SUM_TOLERANCE = 1e-3
@@ -26,6 +28,10 @@ SCORES_ONLY = (
     "rank images, so calibration (ECE, Brier score, log loss) and net benefit are not reported. AUROC is that of the "
     "scores; the probabilities behind them may rank better."
 )
+
+LOGITS_GIVEN = "The columns hold logits; the probabilities are their softmax, without temperature scaling."
+
+HISTOLOGY = "histo"  # in dx_type, as HAM10000's metadata call it
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,10 @@ class Predictions:
         not sum to one, and no calibration is reported for them.
     notes : tuple of str
         What every result on these predictions has to say.
+    source : str [N]
+        Which source each image is from; empty where unknown.
+    dx_type : str [N]
+        How the diagnosis was made, ``histo`` for histology; empty where unknown.
 
     Raises
     ------
@@ -71,12 +81,18 @@ class Predictions:
     scores: np.ndarray
     are_probabilities: bool = True
     notes: tuple[str, ...] = ()
+    source: np.ndarray = field(default_factory=lambda: np.empty(0, object))
+    dx_type: np.ndarray = field(default_factory=lambda: np.empty(0, object))
 
     def __post_init__(self):
         n, k = len(self.image_ids), len(self.labels)
         if n == 0:
             raise DataError("there are no predictions")
-        for name in ("lesions", "split", "fold", "y"):
+        for name in ("source", "dx_type"):
+            words = getattr(self, name)
+            filled = np.full(n, "", object) if not len(words) else known(pd.Series(words)).to_numpy(object)
+            object.__setattr__(self, name, filled)
+        for name in ("lesions", "split", "fold", "y", "source", "dx_type"):
             if np.shape(getattr(self, name)) != (n,):
                 raise DataError(f"{name} must have one entry for each of the {n} images")
         if ((self.y < 0) | (self.y >= k)).any():
@@ -115,6 +131,11 @@ class Predictions:
         return bool((self.lesions != self.image_ids).any())
 
     @property
+    def has_histology(self) -> np.ndarray:
+        """Whether the diagnosis is confirmed by histology, bool [N]."""
+        return self.dx_type == HISTOLOGY
+
+    @property
     def malignant_probability(self) -> np.ndarray:
         """Summed probability (or score) of the malignant classes, float64 [N]."""
         return self.probabilities[:, self._malignant].sum(axis=1)
@@ -129,6 +150,10 @@ class Predictions:
         """Whether the predicted class is malignant, bool [N]: the advice then is to refer."""
         return self._malignant[self.predicted]
 
+    def referred(self, threshold: float) -> np.ndarray:
+        """Which images the advice refers: from this malignant probability on, or by a malignant label; bool [N]."""
+        return (self.malignant_probability >= threshold) | self.malignant_label
+
     @property
     def _malignant(self) -> np.ndarray:
         return np.array([diagnosis.malignant for diagnosis in self.labels])
@@ -141,7 +166,7 @@ class Predictions:
 
         Parameters
         ----------
-        frame : DataFrame with ``image_id`` and ``lesion_id``, a row an image
+        frame : DataFrame with ``image_id`` and ``lesion_id``, perhaps ``source`` and ``dx_type``, a row an image
         labels : LabelSet
         y : int64 [N], index of the true class
         answers : list of :class:`skinlesion.serving.predictor.Prediction`, N of them
@@ -163,11 +188,12 @@ class Predictions:
             probabilities=values("probabilities"),
             scores=values("scores"),
             notes=notes,
+            **origin(frame),
         )
 
     def take(self, rows: np.ndarray) -> Predictions:
         """The rows that an index array (or a bool mask [N]) names, in its order."""
-        by_row = ("image_ids", "lesions", "split", "fold", "y", "probabilities", "scores")
+        by_row = ("image_ids", "lesions", "source", "dx_type", "split", "fold", "y", "probabilities", "scores")
         return replace(self, **{name: getattr(self, name)[rows] for name in by_row})
 
     def of(self, split: str) -> Predictions:
@@ -197,6 +223,8 @@ class Predictions:
         columns = {
             "image_id": self.image_ids,
             "lesion_id": self.lesions,
+            "source": self.source,
+            "dx_type": self.dx_type,
             "split": self.split,
             "fold": np.where(self.fold < 0, "", self.fold.astype(str)),
             "label": np.array(self.labels.codes)[self.y],
@@ -215,23 +243,36 @@ class Predictions:
             frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
 
+def origin(frame: pd.DataFrame) -> dict[str, Any]:
+    """``source`` and ``dx_type`` of the rows of a table or a split, as :class:`Predictions` takes them."""
+    return {name: frame[name].to_numpy(object) for name in ("source", "dx_type") if name in frame}
+
+
 def read(
-    path: str | Path, labels_csv: str | Path | None = None, words: Mapping[str, str] | Iterable[str] = ()
+    path: str | Path,
+    labels_csv: str | Path | None = None,
+    words: Mapping[str, str] | Iterable[str] = (),
+    *,
+    only_labelled: bool = False,
 ) -> Predictions:
-    """Read a ``predictions.csv`` or a challenge submission.
+    """Read a ``predictions.csv``, a challenge submission, or anybody's table with a row an image.
 
     Parameters
     ----------
     path : CSV
         Either ``image_id``, a probability column ``p_<code>`` for each of the 7 or 8 classes, and ``label``
-        (``lesion_id``, ``split``, ``fold`` and ``score_<code>`` may be absent or empty); or the ISIC 2018 Task 3 format
-        ``image,MEL,NV,BCC,AKIEC,BKL,DF,VASC`` (eight labels: their own), which holds decision scores and no truth.
+        (the other columns of :meth:`Predictions.write` may be absent or empty); or the ISIC 2018 Task 3 format
+        ``image,MEL,NV,BCC,AKIEC,BKL,DF,VASC`` (eight labels: their own), which holds decision scores and no truth; or
+        a column a class under any of its names, see :func:`skinlesion.evaluation.class_columns.class_columns`, with
+        probabilities, logits (softmax makes probabilities of them) or scores.
     labels_csv : CSV, see :func:`skinlesion.evaluation.truth.read_truth`
         Where the truth comes from instead of the column ``label``, and lesions and split where ``path`` names none. It
         may hold more images than were predicted. Ids may have folders and endings in either table, see
         :func:`skinlesion.core.tables.match_ids`.
     words : mapping, or ``WORD=CODE`` texts
         What labels are called, and the codes that those words stand for, beside the known ones.
+    only_labelled : bool
+        Leave out images that ``labels_csv`` does not have, and note how many, instead of refusing them.
 
     Raises
     ------
@@ -252,27 +293,34 @@ def read(
     """
     frame = read_table(path)
     try:
-        labels, names, are_probabilities = _classes(frame)
+        labels, names, kind = class_columns(frame)
         ids = pd.Series(image_ids(column(frame, *ID_COLUMNS)), dtype=object).to_numpy(object)
-        known = {name: optional(frame, name) for name in ("label", "lesion_id", "split", "fold")}
-        notes = () if are_probabilities else (SCORES_ONLY,)
+        told = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
         probabilities = numbers(frame, names, ids)
+        kind = kind or what_they_hold(probabilities)
+        are_probabilities, notes = kind != SCORES, (SCORES_ONLY,) if kind == SCORES else ()
+        if kind == LOGITS:
+            probabilities, notes = softmax(probabilities), (LOGITS_GIVEN,)
+        elif are_probabilities and names[0] != f"p_{labels.codes[0]}":  # rounded to few digits by who wrote them
+            probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
         scores = _scores(frame, labels, ids) if are_probabilities else None
         counts = np.ones(len(ids), bool)
         if labels_csv is not None:
-            known, counts, more = _join(ids, known, labels_csv)
+            told, counts, more = _join(ids, told, labels_csv, only_labelled)
             notes += more
         elif "label" not in frame.columns:
             raise DataError("the column label is missing; add it or name a CSV of labels (--labels)")
-        known = {name: values[counts] for name, values in known.items()}
+        told = {name: values[counts] for name, values in told.items()}
         ids, probabilities = ids[counts], probabilities[counts]
         return Predictions(
             image_ids=ids,
-            lesions=np.where(known["lesion_id"] == "", ids, known["lesion_id"]),
-            split=known["split"],
-            fold=folds(known["fold"], ids),
+            lesions=np.where(told["lesion_id"] == "", ids, told["lesion_id"]),
+            source=told["source"],
+            dx_type=told["dx_type"],
+            split=told["split"],
+            fold=folds(told["fold"], ids),
             labels=labels,
-            y=_class_indices(known["label"], labels, ids, words),
+            y=_class_indices(told["label"], labels, ids, words),
             probabilities=probabilities,
             scores=probabilities if scores is None else scores[counts],
             are_probabilities=are_probabilities,
@@ -282,26 +330,6 @@ def read(
         raise DataError(f"{path}: {error}") from None
 
 
-def _classes(frame: pd.DataFrame) -> tuple[LabelSet, list[str], bool]:
-    """The label set, its columns in order, and whether they hold probabilities."""
-    found = {name.removeprefix("p_") for name in frame.columns if name.startswith("p_")}
-    for labels in (HAM7, ISIC8):
-        if found == set(labels.codes):
-            return labels, [f"p_{code}" for code in labels.codes], True
-        if not found and set(column_set(labels)) <= set(frame.columns):
-            return labels, [code.upper() for code in labels.codes], False
-    if not found:
-        raise DataError(
-            "there are no probability columns; name them p_<code>, e.g. p_mel, or give an ISIC 2018 submission: "
-            f"image,{','.join(column_set(HAM7))}"
-        )
-    nearest = min((HAM7, ISIC8), key=lambda labels: len(found ^ set(labels.codes)))
-    missing = [f"p_{code}" for code in nearest.codes if code not in found]
-    surplus = [f"p_{code}" for code in sorted(found - set(nearest.codes))]
-    told = [f"{', '.join(names)} {word}" for names, word in ((missing, "missing"), (surplus, "unknown")) if names]
-    raise DataError(f"the probability columns are neither the 7 nor the 8 classes: {'; '.join(told)}")
-
-
 def _scores(frame: pd.DataFrame, labels: LabelSet, ids: np.ndarray) -> np.ndarray | None:
     """The model's own decision scores, or None where there are none."""
     names = [f"score_{code}" for code in labels.codes]
@@ -309,21 +337,22 @@ def _scores(frame: pd.DataFrame, labels: LabelSet, ids: np.ndarray) -> np.ndarra
     return numbers(frame, names, ids) if given else None
 
 
-def _join(ids: np.ndarray, known: dict[str, np.ndarray], labels_csv: str | Path):
+def _join(ids: np.ndarray, told: dict[str, np.ndarray], labels_csv: str | Path, only_labelled: bool):
     """What another table knows of these images, which of them count, and what has to be said about it."""
     truth = read_truth(labels_csv)
     where = match_ids(ids, list(truth.index))
-    if (where < 0).any():
-        raise DataError(f"{labels_csv} has no label for {some(ids[where < 0])}")
+    missing = where < 0
+    if missing.all() or (missing.any() and not only_labelled):
+        raise DataError(f"{labels_csv} has no label for {some(ids[missing])}")
     rows = truth.iloc[where]
-    joined = {
-        name: np.where(known[name] == "", rows[name].to_numpy(object), known[name])
-        for name in ("lesion_id", "split", "fold")
-    }
-    counts = rows["counts"].to_numpy(bool)
+    joined = {name: np.where(told[name] == "", rows[name].to_numpy(object), told[name]) for name in TRUTH_COLUMNS}
+    counts = rows["counts"].to_numpy(bool) | missing
     notes: tuple[str, ...] = ()
     if not counts.all():
         notes += (f"Left out, since the official scorer gives them no weight: {some(ids[~counts])}.",)
+    if missing.any():
+        notes += (f"{missing.sum():,} images without a label in {Path(labels_csv).name} are left out.",)
+        counts &= ~missing
     unanswered = int(truth["counts"].sum() - counts.sum())
     if unanswered:
         every = int(truth["counts"].sum())

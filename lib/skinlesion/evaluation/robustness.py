@@ -19,6 +19,7 @@ from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
 from skinlesion.evaluation.metrics import confusion_metrics, ratio
+from skinlesion.evaluation.proportion import proportion
 
 CLEAN = "clean"
 MEASURES = (
@@ -159,16 +160,18 @@ def _compare(changed: Predicted, clean: Predicted, y: np.ndarray, resamples: Res
     replicates = {
         "balanced_accuracy": accuracy,
         "relative": ratio(accuracy, before),
-        "same_label": resamples.totals(changed.predicted == clean.predicted) / images,
         "mean_change": resamples.totals(change) / images,
-        "in_domain": resamples.totals(changed.in_domain) / images,
         "confidence": resamples.totals(confidence * weight) / total,
         "accuracy": resamples.totals(right * weight) / total,
         "ece": np.abs(gaps).sum(axis=1) / total,
     }
+    metrics = {name: summarise(values, len(y)) for name, values in replicates.items()}
+    metrics["same_label"] = proportion(changed.predicted == clean.predicted, resamples.lesion)
+    metrics["in_domain"] = proportion(changed.in_domain, resamples.lesion)
+    metrics["ece"] |= {"low": None, "high": None}  # its replicates lie above it, see calibration.by_chance
     row = {"n_images": len(y), "n_lesions": resamples.counts.shape[1]}
     for name in MEASURES:
-        found = summarise(replicates[name], len(y), recentre=name == "ece")
+        found = metrics[name]
         row |= {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
     return row
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from skinlesion.decision import calibrated
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
-from skinlesion.evaluation.calibration import fit_temperature
-from skinlesion.evaluation.metrics import CALIBRATION, NAMES, calibration_values, summarise_calibration
+from skinlesion.evaluation.calibration import calibration_errors, fit_temperature
+from skinlesion.evaluation.metrics import CALIBRATION, NAMES, calibration_values
 
 BEFORE, AFTER = "Before scaling", "After scaling"
 
@@ -77,6 +77,10 @@ def temperature_scaling(
     return Scaling(
         temperature,
         both,
-        {name: summarise_calibration(value, len(y)) for name, value in values.items()},
+        {
+            name: {metric: summarise(value[metric], len(y)) for metric in CALIBRATION}
+            | calibration_errors(both[name], np.asarray(y), resamples, seed)
+            for name, value in values.items()
+        },
         {name: summarise(values[AFTER][name] - values[BEFORE][name], len(y)) for name in CALIBRATION},
     )

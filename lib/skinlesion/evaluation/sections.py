@@ -7,12 +7,12 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment, answer
-from skinlesion.evaluation.bootstrap import describe
-from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OVERALL
+from skinlesion.evaluation.bootstrap import describe, p_value
+from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OF_A_PART, OVERALL
 from skinlesion.evaluation.net_benefit import curve_in_words
-from skinlesion.evaluation.operating import AIMS, QUESTIONS, OperatingPoint, in_plain_words
+from skinlesion.evaluation.operating import AIMS, QUESTIONS, SAME_MIX, OperatingPoint, count, in_plain_words
 from skinlesion.evaluation.published import CAUTION, published_table
-from skinlesion.evaluation.subgroup_gaps import gaps_in_brief, p_value
+from skinlesion.evaluation.subgroup_gaps import gaps_in_brief
 from skinlesion.report.document import Section
 
 _COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "average_precision")
@@ -34,13 +34,41 @@ def overall_table(metrics: dict) -> pd.DataFrame:
 
 
 def class_table(metrics: dict) -> pd.DataFrame:
-    """The metrics of every class, one class a row."""
+    """The metrics of every class, one class a row; beside them its recall with histology only, where that is known."""
+    rows = {
+        code: {"images": f"{values['sensitivity']['n']:,}"} | {NAMES[m]: describe(values[m], 2) for m in _COLUMNS}
+        for code, values in metrics["per_class"].items()
+    }
+    for code, values in metrics.get("histology_only", {}).get("per_class", {}).items():
+        recall = values["sensitivity"]
+        rows[code]["Sensitivity, histology only"] = f"{describe(recall, 2)}, n = {recall['n']:,}"
+    return pd.DataFrame(rows).T.rename_axis("class")
+
+
+def parts_table(metrics: dict) -> pd.DataFrame:
+    """The headline figures of all images, those with histology, and each source, a row each; empty without parts."""
+    sources, histology = metrics.get("by_source", {}), metrics.get("histology_only")
+    parts = {"all": metrics}
+    if histology:
+        parts["histology only"] = histology
+    if len(sources) > 1:
+        for name, part in sources.items():
+            parts[name] = part
+            if histology and name in histology["by_source"]:
+                parts[f"{name}, histology only"] = histology["by_source"][name]
+    if len(parts) == 1:
+        return pd.DataFrame()
+    wanted = (*OF_A_PART[:-1], "sensitivity", "specificity")  # the calibration error has a section of its own
+    shown = [name for name in wanted if any(name in one for one in parts.values())]
+    words = NAMES | {"malignant_auroc": "Malignant AUROC", "sensitivity": "Referral: sensitivity"}
+    words["specificity"] = "Referral: specificity"
     return pd.DataFrame(
         {
-            code: {"images": f"{values['sensitivity']['n']:,}"} | {NAMES[m]: describe(values[m], 2) for m in _COLUMNS}
-            for code, values in metrics["per_class"].items()
+            part: {"images": f"{one['n_images']:,}"}
+            | {words[name]: describe(one[name]) if name in one else "" for name in shown}
+            for part, one in parts.items()
         }
-    ).T.rename_axis("class")
+    ).T.rename_axis("images of")
 
 
 def operating_table(points: dict[str, dict[str, OperatingPoint]]) -> pd.DataFrame:
@@ -100,9 +128,10 @@ def words(assessment: Assessment, prevalence: float) -> list[str]:
         return []
     own = float(assessment.evaluated.is_malignant.mean())
     try:
+        here, there = (in_plain_words(assessment.referral, share) for share in (own, prevalence))
         return [
-            f"Where {share:.1%} are malignant, {where}: {in_plain_words(assessment.referral, share)}"
-            for share, where in ((own, "as among these images"), (prevalence, "as set by the prevalence"))
+            f"Where {own:.1%} are malignant, as among these images: {here}",
+            f"Where {prevalence:.1%} are malignant, as set by the prevalence: {there} {SAME_MIX}",
         ]
     except DataError:  # only malignant or only benign images
         return []
@@ -130,6 +159,7 @@ def summary(assessment: Assessment, by_group: pd.DataFrame, covered: pd.DataFram
         f"**Balanced accuracy {describe(metrics['balanced_accuracy'])}**, macro AUROC "
         f"{describe(metrics['macro_auroc'])}, on {metrics['n_images']:,} test images of "
         f"{metrics['n_lesions']:,} lesions.",
+        *_parts(metrics),
         f"**Recall** of melanoma {describe(recall['mel'])}; lowest for {labels[worst].name.lower()}, "
         f"{describe(recall[worst])}.",
         *_referral(assessment, prevalence),
@@ -141,17 +171,35 @@ def summary(assessment: Assessment, by_group: pd.DataFrame, covered: pd.DataFram
     return "\n".join(f"- {point}" for point in points)
 
 
+def _parts(metrics: dict) -> list[str]:
+    """The headline figures of the images with histology, and of each source where there are several."""
+
+    def told(part: dict) -> str:
+        return (
+            f"balanced accuracy {describe(part['balanced_accuracy'])}, macro AUROC {describe(part['macro_auroc'])}, "
+            f"malignant AUROC {describe(part['malignant_auroc'])}, on {part['n_images']:,} images"
+        )
+
+    points = []
+    if histology := metrics.get("histology_only"):
+        points.append(f"**With histology only:** {told(histology)}.")
+    sources = metrics.get("by_source", {})
+    if len(sources) > 1:
+        points.append(f"**By source:** {'; '.join(f'{name} {told(part)}' for name, part in sources.items())}.")
+    return points
+
+
 def _referral(assessment: Assessment, prevalence: float) -> list[str]:
     point = assessment.referral
     if point is None or point.sensitivity["value"] is None or point.specificity["value"] is None:
         return []
     malignant = round(1000 * prevalence)
-    found = round(malignant * point.sensitivity["value"])
-    needless = round((1000 - malignant) * (1 - point.specificity["value"]))
+    found = count(point.sensitivity, malignant)
+    needless = count(point.specificity, 1000 - malignant, others=True)
     return [
         f"**Referral** from a malignant probability of {point.threshold:.3f}: sensitivity "
         f"{describe(point.sensitivity)}, specificity {describe(point.specificity)}. Of 1,000 lesions, {malignant:,} of "
-        f"them malignant, it refers {found:,} malignant and {needless:,} benign ones."
+        f"them malignant, it refers {found} malignant and {needless} benign ones. {SAME_MIX}"
     ]
 
 
@@ -196,8 +244,10 @@ def sections(assessment: Assessment, pictures: dict[str, tuple[bytes, str, str]]
     """
     metrics, show = assessment.metrics, lambda *names: tuple(pictures[n] for n in names if n in pictures)
     overall, by_class = (overall_table(metrics), "Metrics of all images"), (class_table(metrics), "Metrics by class")
+    by_part = parts_table(metrics)
+    parts = [] if by_part.empty else [(by_part, "By source and confirmation")]
     found = [
-        Section("Summary", (answer(assessment), *words(assessment, prevalence), overall)),
+        Section("Summary", (answer(assessment), *words(assessment, prevalence), *parts, overall)),
         Section("Classes", (by_class, *show("by_class", "confusion_matrix", "roc_curves", "precision_recall_curves"))),
     ]
     if assessment.evaluated.are_probabilities:

@@ -13,8 +13,9 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation.bootstrap import resample, summarise
-from skinlesion.evaluation.metrics import confusion_metrics, ratio
+from skinlesion.evaluation.metrics import confusion_metrics
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.proportion import proportions
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 MEASURES = ("balanced_accuracy", "risk", "malignant_answered", "malignant_missed")
@@ -64,28 +65,26 @@ def coverage_curve(
     cells = np.eye(k * k)[y * k + predicted]
     malignant = predictions.is_malignant
     benign_label = np.isin(predicted, [i for i, one in enumerate(predictions.labels) if not one.malignant])
-    all_malignant = resamples.totals(malignant)
     falling = np.sort(confidence)[::-1]
     rows = []
     for coverage in coverages:
         threshold = falling[max(1, round(coverage * len(confidence))) - 1]
         answered = confidence >= threshold
         found = confusion_metrics(resamples.totals(cells * answered[:, None]).reshape(-1, k, k))
-        answered_malignant = resamples.totals(answered & malignant)
-        values = {
-            "balanced_accuracy": found["balanced_accuracy"],
-            "risk": 1 - found["accuracy"],
-            "malignant_answered": ratio(answered_malignant, all_malignant),
-            "malignant_missed": ratio(resamples.totals(answered & malignant & benign_label), answered_malignant),
+        shares = {
+            "risk": (predicted != y, answered),
+            "malignant_answered": (answered, malignant),
+            "malignant_missed": (benign_label, answered & malignant),
         }
+        metrics = {"balanced_accuracy": summarise(found["balanced_accuracy"], int(answered.sum()))}
+        metrics |= proportions(shares, resamples.lesion)
         row: dict[str, Any] = {
             "coverage": float(answered.mean()),
             "threshold": float(threshold),
             "n_images": int(answered.sum()),
             "classes": len(np.unique(y[answered])),
         }
-        for name, replicate_values in values.items():
-            metric = summarise(replicate_values, row["n_images"])
+        for name, metric in metrics.items():
             row |= {name: metric["value"], f"{name}_low": metric["low"], f"{name}_high": metric["high"]}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from skinlesion.evaluation.bootstrap import p_value
 from skinlesion.evaluation.subgroup_metrics import NAMES
-
-
-def p_value(p: float) -> str:
-    """``= 0.012``, or ``< 0.001``."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def gaps_in_words(table: pd.DataFrame, level: float = 0.05) -> str:

@@ -24,6 +24,7 @@ from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.proportion import proportions
 from skinlesion.evaluation.subgroups import UNKNOWN
 
 ENOUGH = 10  # lesions of a kind without which a group's figure for it is not given
@@ -81,6 +82,20 @@ class _Rows:
         if "malignant_auroc" in wanted:
             found["malignant_auroc"], _ = ranking(self.malignant_probability, self.is_malignant, resamples)
         return {name: found[name] for name in wanted}
+
+    def shares(self, image: np.ndarray, lesion: np.ndarray) -> dict[str, dict]:
+        """The metrics that are proportions, of some images (bool [N]), with their intervals."""
+        k = len(self.malignant_classes)
+        right, caught, alarm = self.sums[:, k : 2 * k].sum(axis=1) > 0, *(self.sums[:, 2 * k : 2 * k + 2] > 0).T
+        malignant = self.is_malignant
+        return proportions(
+            {
+                "accuracy": (right, image),
+                "sensitivity": (caught, image & malignant),
+                "specificity": (~alarm, image & ~malignant),
+            },
+            lesion,
+        )
 
     def only(self, chosen: np.ndarray) -> _Rows:
         return replace(
@@ -232,13 +247,16 @@ def _compare(
         else rows.metrics(replace(bootstrap, counts=members[permutations].astype(np.uint16)), sides.classes, tested)
         for members in (sides.inside, sides.outside)
     )
-    n = _support(rows, sides.inside[bootstrap.lesion], sides.classes)
+    image = sides.inside[bootstrap.lesion]
+    n, shares = _support(rows, image, sides.classes), rows.shares(image, bootstrap.lesion)
     result = []
     for name in wanted:
         line: dict[str, Any] = {"metric": name, "value": None, "low": None, "high": None, "n": 0}
         line |= dict.fromkeys(("gap", "gap_low", "gap_high", "gap_by_mix"))
         if name in given:
-            line |= summarise(here[name], n[name], recentre=name == "ece")
+            line |= shares[name] if name in shares else summarise(here[name], n[name])
+            if name == "ece":  # its replicates lie above it, see calibration.by_chance
+                line |= {"low": None, "high": None}
         permuted = None
         if name in tested:
             gap = summarise(here[name] - elsewhere[name], n[name])

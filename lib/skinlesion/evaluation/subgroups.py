@@ -19,6 +19,8 @@ REGIONS = {
     "hands and feet": ("hand", "foot", "acral", "palms/soles", "palm", "sole"),
 }
 _REGION = {word: region for region, words in REGIONS.items() for word in words}
+#: Rated skin tones of MILK10k, whose scale goes from 0 (very dark) to 5 (very light).
+RATED = {"0": "0, very dark", "1": "1", "2": "2", "3": "3", "4": "4", "5": "5, very light"}
 TRUTHS = {"histo": "histology", "follow_up": "follow-up", "consensus": "expert consensus", "confocal": "confocal"}
 
 
@@ -29,28 +31,30 @@ def age_band(years: float) -> str:
     return AGES[max(start for start in AGES if start <= max(years, 0))]
 
 
-def people(frame: pd.DataFrame, image_ids: np.ndarray, skin_tone: pd.Categorical | None = None) -> pd.DataFrame:
-    """The groups of every image, one column an attribute: sex, age, site, diagnosis by, and skin tone if given.
+def people(frame: pd.DataFrame, image_ids: np.ndarray, border: pd.Categorical | None = None) -> pd.DataFrame:
+    """The groups of every image, one column an attribute: sex, age, site, diagnosis by, border colour, skin tone.
 
     Parameters
     ----------
-    frame : DataFrame with image_id, age (years), sex, site, dx_type, as in ``LesionTable.frame``
+    frame : DataFrame with image_id, age (years), sex, site, dx_type, as in ``LesionTable.frame``; perhaps ``skin_tone``
+        as a source's raters saw it (0 very dark to 5 very light), and ``source``, whose name is then in the group
     image_ids : str [N]
         Which images, in which order.
-    skin_tone : Categorical [len(frame)], optional
-        Group of every row of ``frame``, as ``skinlesion.data.skin_tone.tone_groups`` gives.
+    border : Categorical [len(frame)], optional
+        Colour of the image's border, which camera and light change as much as skin: group of every row of ``frame``, as
+        ``skinlesion.data.skin_tone.tone_groups`` gives.
 
     Returns
     -------
-    DataFrame, N rows, words, age and skin tone as ordered categories; attributes that are unknown for all images are
-    left out
+    DataFrame, N rows, words, age and border colour as ordered categories; attributes that are unknown for all images
+    are left out
 
     Raises
     ------
     DataError
         Where an image is not in the frame.
     """
-    rows = frame if skin_tone is None else frame.assign(skin_tone=skin_tone)
+    rows = frame if border is None else frame.assign(border=border)
     rows = rows.set_index("image_id").reindex(image_ids)
     missing = rows.index[rows["sex"].isna()]
     if len(missing):
@@ -64,10 +68,21 @@ def people(frame: pd.DataFrame, image_ids: np.ndarray, skin_tone: pd.Categorical
             "diagnosis by": rows["dx_type"].map(lambda word: TRUTHS.get(word, word)).astype(object),
         }
     )
-    if skin_tone is not None:
-        groups["skin tone"] = rows["skin_tone"]
+    if border is not None:
+        groups["border colour"] = rows["border"]
+    if "skin_tone" in rows:
+        groups["rated skin tone"] = _rated(rows)
     groups = groups.reset_index(drop=True)
     return groups.loc[:, (groups != UNKNOWN).any()]
+
+
+def _rated(rows: pd.DataFrame) -> pd.Series:
+    """The skin tone that a source's raters saw, with the source's name where there are several."""
+    tone = rows["skin_tone"].astype(str).str.strip()
+    known = tone.isin(list(RATED))
+    several = "source" in rows and rows.loc[known, "source"].nunique() > 1
+    words = tone.map(RATED).astype(object)
+    return (rows["source"].astype(str) + ", " + words if several else words).where(known, UNKNOWN)
 
 
 def population(groups: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -8,7 +8,8 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import known, number, some
 
-ID_COLUMNS = ("image_id", "image", "isic_id")
+#: What the column of image ids is called.
+ID_COLUMNS = ("image_id", "image", "isic_id", "image_name", "file_name", "filename", "file", "path", "img", "id")
 
 
 def column(frame: pd.DataFrame, *names: str) -> np.ndarray:

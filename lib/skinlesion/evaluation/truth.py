@@ -15,6 +15,9 @@ from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional
 #: An image of ISIC 2018's official test set to which the official scorer gives no weight: 1,511 of 1,512 count.
 WITHOUT_WEIGHT = "ISIC_0035068"
 
+#: What a table may say of an image beside its label.
+TRUTH_COLUMNS = ("lesion_id", "source", "dx_type", "split", "fold")
+
 _LABEL_COLUMNS = ("label", "dx")
 _NO_CLASS = "UNK"  # a column of ISIC 2019's ground truth
 
@@ -25,11 +28,11 @@ def read_truth(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path : CSV with ``image_id`` (or ``image``, ``isic_id``), and ``label`` (or ``dx``) or a column a class; perhaps
-        ``lesion_id``, ``split``, ``fold``, ``score_weight``
+        the columns of :data:`TRUTH_COLUMNS`, ``score_weight``
 
     Returns
     -------
-    DataFrame of str, indexed by image id: ``word`` (the table's own label), ``lesion_id``, ``split``, ``fold`` (each
+    DataFrame of str, indexed by image id: ``word`` (the table's own label), those of :data:`TRUTH_COLUMNS` (each
     ``""`` where unknown) and ``counts`` (bool; False for images that the official scorer leaves out)
 
     Raises
@@ -55,7 +58,7 @@ def read_truth(path: str | Path) -> pd.DataFrame:
             raise DataError(f"these images are named more than once: {some(names[times > 1])}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    more = {name: optional(frame, name) for name in ("lesion_id", "split", "fold")}
+    more = {name: optional(frame, name) for name in TRUTH_COLUMNS}
     return pd.DataFrame({"word": words, **more, "counts": counts}, index=pd.Index(ids, name="image_id"))
 
 

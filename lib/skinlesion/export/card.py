@@ -133,24 +133,23 @@ def _performance(manifest: dict, labels) -> str:
         "rule and thresholds were chosen on these images among others, so the figures are optimistic**; the test split "
         "was not read",
     }[where]
+    histology = metrics.get("histology_only")
+    of_histology = {} if histology is None else histology["per_class"]
+    extra, rule = (" sensitivity, histology only |", "---|") if histology else ("", "")
     classes = "\n".join(
         f"| `{d.code}` | {d.name} | {'malignant' if d.malignant else 'benign'} | {manifest['prior'][d.code]:.1%} | "
         f"{figure(metrics['per_class'][d.code]['sensitivity'], 100)} |"
+        + (f" {figure(of_histology[d.code]['sensitivity'], 100)} |" if histology else "")
         for d in labels
     )
     return f"""## How good it is
 {measured};
-95% intervals from a bootstrap over lesions.
+95% intervals over lesions. In place of an interval, the calibration error has what chance alone would show.
 
-| measure | value |
-|---|---|
-| balanced accuracy | {figure(metrics["balanced_accuracy"], 100)} |
-| macro AUROC | {figure(metrics["macro_auroc"])} |
-| accuracy | {figure(metrics["accuracy"], 100)} |
-| expected calibration error | {figure(metrics["ece"], 100)} |
+{_headlines(metrics, manifest.get("out_of_fold"), where)}
 
-| code | class | | share in the data | sensitivity |
-|---|---|---|---|---|
+| code | class | | share in the data | sensitivity |{extra}
+|---|---|---|---|---|{rule}
 {classes}
 
 A specialist assessment is suggested from a malignant probability of {referral["threshold"]:.3f} on (the referral
@@ -180,6 +179,37 @@ def _zones(manifest: dict) -> str:
 {rows}"""
 
 
+def headline_columns(metrics: dict, out_of_fold: dict | None, where: str) -> dict[str, dict]:
+    """All images beside those with histology and each source, of ``where`` and out of fold: {column: metrics}."""
+    columns = {}
+    for name, whole in ((where, metrics), ("out of fold", out_of_fold)):
+        if whole is None:
+            continue
+        columns[name] = whole
+        if histology := whole.get("histology_only"):
+            columns[f"{name}, histology only"] = histology
+        sources = whole.get("by_source", {})
+        if len(sources) > 1:
+            columns |= {f"{name}, {source}": part for source, part in sources.items()}
+    return columns
+
+
+def _headlines(metrics: dict, out_of_fold: dict | None, where: str) -> str:
+    """The headline figures as a table, a column a part."""
+    columns = headline_columns(metrics, out_of_fold, where)
+    lines = [f"| measure | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+    lines.append(f"| images | {' | '.join(number(one['n_images']) for one in columns.values())} |")
+    for name, words, factor in (
+        ("balanced_accuracy", "balanced accuracy", 100),
+        ("macro_auroc", "macro AUROC", 1),
+        ("malignant_auroc", "AUROC, malignant against benign", 1),
+        ("accuracy", "accuracy", 100),
+        ("ece", "expected calibration error", 100),
+    ):
+        lines.append(f"| {words} | {' | '.join(figure(one.get(name), factor) for one in columns.values())} |")
+    return "\n".join(lines)
+
+
 def _subgroups(manifest: dict) -> str:
     subgroups = manifest.get("evaluation", {}).get("subgroups")
     if not subgroups:
@@ -191,7 +221,9 @@ def _subgroups(manifest: dict) -> str:
     )
     return f"""## Subgroups
 Sensitivity and specificity for malignant lesions at the referral threshold. Groups with too few lesions have no figure.
-Skin tone is estimated from the image (individual typology angle), without a ground truth to check it against.
+Border colour is the individual typology angle of the image's border: cameras change it as much as skin does, and nearly
+all malignant lesions are in the lightest group, so its groups are probably groups of devices, not of people. Rated skin
+tone is what a source's raters saw.
 
 | | group | images | sensitivity | specificity | AUROC, malignant |
 |---|---|---|---|---|---|

@@ -30,13 +30,16 @@ def _topic(name: str, answers: dict[str, str]) -> list[tuple[str, str, str]]:
 def _images(manifest: dict) -> list[tuple[str, str, str]]:
     facts, data = about(manifest), manifest["data"]
     population = manifest.get("evaluation", {}).get("population", {})
-    tones = population.get("skin tone")
+    borders, rated = population.get("border colour"), population.get("rated skin tone")
     size = manifest["image_size"]
     frame = seen(manifest["fit"], manifest["crops"])
     tone = facts["skin"][0].upper() + facts["skin"][1:]
-    if tones:
+    if rated:
+        tone += f" Rated by the source, from 0 (very dark) to 5 (very light): {mix(rated)}."
+    if borders:
         tone += (
-            f" Estimated from the images' borders (individual typology angle), without a ground truth: {mix(tones)}."
+            " Colour of the images' borders (individual typology angle), which differs between cameras as much as "
+            f"between people: {mix(borders)}."
         )
     return _topic("data", {
         "type of images": "Dermatoscopic images of single lesions; no clinical photographs, no histology.",

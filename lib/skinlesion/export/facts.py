@@ -63,11 +63,16 @@ def number(value: int | None) -> str:
 
 
 def figure(metric: dict | None, factor: int = 1) -> str:
-    """``0.912 (0.900 to 0.930)``; with a factor of 100 in per cent; words where nothing was measured."""
+    """``0.912 (0.900 to 0.930)``; with a factor of 100 in per cent; words where nothing was measured.
+
+    Of a calibration error, what a perfectly calibrated model would show stands in place of the interval.
+    """
     if not metric or metric.get("value") is None:
         return "not measured"
     unit, digits = ("%", 1) if factor == 100 else ("", 3)
     value, low, high = (metric[key] for key in ("value", "low", "high"))
+    if metric.get("by_chance") is not None:
+        return f"{value * factor:.{digits}f}{unit} (by chance {metric['by_chance'] * factor:.{digits}f})"
     if low is None or high is None:
         return f"{value * factor:.{digits}f}{unit}"
     return f"{value * factor:.{digits}f}{unit} ({low * factor:.{digits}f} to {high * factor:.{digits}f})"

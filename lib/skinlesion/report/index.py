@@ -23,6 +23,7 @@ THUMBNAIL = (640, 480)  # pixels, at most
 HEADLINES = (
     ("balanced_accuracy", "Balanced accuracy"),
     ("macro_auroc", "Macro AUROC"),
+    ("malignant_auroc", "AUROC, malignant against benign"),
     ("accuracy", "Accuracy"),
     ("ece", "Calibration error (ECE)"),
 )
@@ -74,18 +75,32 @@ def _shown(run: Run, entry: dict) -> dict:
     return entry | {"page": page.name if page.exists() else None, "words": words, "size": size}
 
 
+def _parts(metrics: dict) -> list[tuple[str, dict]]:
+    """Figures of each source, and of its images with histology, where there are several sources."""
+    sources, histology = metrics.get("by_source", {}), metrics.get("histology_only", {}).get("by_source", {})
+    if len(sources) < 2:
+        return []
+    rows = []
+    for name, part in sources.items():
+        rows.append((name, part))
+        if name in histology:
+            rows.append((f"{name}, histology only", histology[name]))
+    return rows
+
+
 def _metrics(run: Run) -> dict:
     """Headline figures and sensitivity by class, as far as ``metrics.json`` has them."""
     try:
         metrics = json.loads(run.metrics.read_text())
     except FileNotFoundError:
-        return {"headlines": [], "classes": []}
+        return {"headlines": [], "parts": [], "classes": []}
     except ValueError:
         raise DataError(f"{run.metrics} is damaged; run 04_evaluation again") from None
-    per_class = metrics.get("per_class", {})
+    per_class, histology = metrics.get("per_class", {}), metrics.get("histology_only", {})
     diagnoses = label_set(list(per_class)) if per_class else ()
     return {
-        "headlines": [(name, metrics[key]) for key, name in HEADLINES if key in metrics],
+        "headlines": [(key, name, metrics[key], histology.get(key)) for key, name in HEADLINES if key in metrics],
+        "parts": _parts(metrics),
         "classes": [(d, per_class[d.code]["sensitivity"]) for d in diagnoses if "sensitivity" in per_class[d.code]],
     }
 

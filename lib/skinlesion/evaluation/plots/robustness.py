@@ -48,10 +48,7 @@ def corruption_calibration(table: pd.DataFrame, title: str = "Confidence and acc
     figure, clean, last = _panels(table, title, lines, top=1.0)
 
     def words(row) -> str:
-        return (
-            f"confidence {row['confidence']:.2f}, accuracy {row['accuracy']:.2f}, calibration error {row['ece']:.3f} "
-            f"({row['ece_low']:.3f} to {row['ece_high']:.3f})"
-        )
+        return f"confidence {row['confidence']:.2f}, accuracy {row['accuracy']:.2f}, calibration error {row['ece']:.3f}"
 
     told = [f"{kind} {words(row)}" for kind, row in last.items()]
     return figure, f"{title}. Clean: {words(clean)}. At severity {int(table['severity'].max())}: {'; '.join(told)}."

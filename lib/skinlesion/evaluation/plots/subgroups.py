@@ -1,4 +1,4 @@
-"""Performance by subgroup, and the estimated skin tone that some subgroups are made of."""
+"""Performance by subgroup, and the border colour that some subgroups are made of."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def skin_tone_histogram(angles: np.ndarray, groups: dict[str, float], error: flo
         axis.errorbar(-60, top * 0.6, xerr=error, color=CONTRAST, capsize=4)
         axis.text(-60, top * 0.66, "error of one estimate", ha="center", fontsize=8)
     axis.set(xlabel="Individual typology angle (degrees), estimated from the image's border", ylabel="Images")
-    figure.suptitle("Estimated skin tone")
+    figure.suptitle("Colour of the images' borders (individual typology angle)")
     shares = {
         name: float(((known > low) & (known <= (high if high < 180 else np.inf))).mean()) if len(known) else 0.0
         for name, low, high in zip(groups, [*lowers[:-1], -np.inf], uppers, strict=True)

@@ -1,0 +1,113 @@
+"""Prediction sets: the classes that cannot be left out at a stated level, class by class.
+
+Of the lesions of *each* class, the set holds the true class for at least the level's share (label-conditional, or
+Mondrian, conformal prediction: Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World, 4.5). Images of
+a lesion are alike, so the lesion is the unit: each has the same weight, spread over its images (hierarchical conformal
+prediction, Lee, Barber and Willett 2023, arXiv:2306.06342). This holds for new lesions of the sources, and of their
+mix, that the thresholds were chosen on; elsewhere it has to be measured.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.core.taxonomy import LabelSet
+from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.proportion import proportion
+
+LEVEL = 0.9
+
+
+def choose_sets(
+    probabilities: np.ndarray, y: np.ndarray, lesions: np.ndarray, labels: LabelSet, level: float = LEVEL
+) -> dict:
+    """The lowest probability with which each class belongs to the set.
+
+    Parameters
+    ----------
+    probabilities : float [N, K], of images that the network was not trained on: out of fold, or validation
+    y : int [N], true class
+    lesions : [N], lesion ids
+    level : float in (0, 1), the share of each class's lesions whose set is to hold it
+
+    Returns
+    -------
+    dict with ``level`` and ``thresholds`` {code: float, or None for a class with too few lesions for the level}
+
+    A class with G lesions needs level * (G + 1) <= G: 9 lesions for 0.9. Without a threshold no probability is low
+    enough to leave it out.
+    """
+    found: dict[str, float | None] = {}
+    for i, code in enumerate(labels.codes):
+        own = np.asarray(y) == i
+        _, lesion, images = np.unique(np.asarray(lesions)[own].astype(str), return_inverse=True, return_counts=True)
+        p = np.asarray(probabilities, np.float64)[own, i]
+        order = np.argsort(-p, kind="stable")
+        reached = np.cumsum(1 / images[lesion[order]]) if own.any() else np.empty(0)
+        needed = level * (len(images) + 1) - 1e-9
+        found[code] = float(p[order][np.argmax(reached >= needed)]) if needed <= len(images) else None
+    return {"level": level, "thresholds": found}
+
+
+def inside(predictions: Predictions, sets: dict) -> np.ndarray:
+    """Which classes each image's set holds, bool [N, K]; ``sets`` as :func:`choose_sets` returns them."""
+    lowest = [sets["thresholds"][code] or 0.0 for code in predictions.labels.codes]
+    return predictions.probabilities >= np.array(lowest)
+
+
+def coverage(predictions: Predictions, sets: dict, groups: pd.DataFrame | None = None) -> pd.DataFrame:
+    """How often the set holds the true class: over all, by class, by source, by confirmation and by subgroup.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        None of which chose the thresholds.
+    sets : dict, see :func:`choose_sets`
+    groups : DataFrame of words [N], one column an attribute, see :func:`skinlesion.evaluation.subgroups.people`
+
+    Returns
+    -------
+    DataFrame, a row a group: ``attribute``, ``group``, ``value``, ``low``, ``high`` (share of images whose set holds
+    the true class, with its 95% interval), ``n`` (images), ``size`` (mean number of classes in a set), ``empty`` (share
+    of sets with none), ``note``
+    """
+    held = inside(predictions, sets)
+    right, size = held[np.arange(len(predictions)), predictions.y], held.sum(axis=1)
+    lesion = np.unique(predictions.lesions.astype(str), return_inverse=True)[1]
+    codes = np.array(predictions.labels.codes, object)
+    words = {"all": np.full(len(predictions), "", object), "class": codes[predictions.y]}
+    words["source"] = predictions.source
+    words["histology"] = np.where(predictions.has_histology, "yes", np.where(predictions.dx_type == "", "", "no"))
+    if groups is not None:
+        words |= {name: groups[name].astype(object).to_numpy() for name in groups}
+    lines = []
+    for attribute, of in words.items():
+        names = list(codes) if attribute == "class" else list(pd.unique(of))
+        for name in names:
+            rows = of == name
+            if not rows.any() or (attribute != "all" and name in ("", "unknown")):
+                continue
+            few = attribute == "class" and sets["thresholds"][name] is None
+            lines.append(
+                {"attribute": attribute, "group": name}
+                | proportion(right[rows], lesion[rows])
+                | {"size": float(size[rows].mean()), "empty": float((size[rows] == 0).mean())}
+                | {"note": "too few lesions for this level: in every set" if few else ""}
+            )
+    return pd.DataFrame(lines)
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of :func:`coverage` for people, one group a row."""
+    return pd.DataFrame(
+        {
+            "group": [f"{row.attribute}: {row.group}" if row.group else row.attribute for row in table.itertuples()],
+            "images": [f"{n:,}" for n in table["n"]],
+            "set holds the true class": [describe(row) for row in table.to_dict("records")],
+            "classes in a set": [f"{size:.1f}" for size in table["size"]],
+            "empty sets": [f"{share:.1%}" for share in table["empty"]],
+            "note": table["note"],
+        }
+    ).set_index("group")
