@@ -93,20 +93,30 @@ def _places(side: int) -> np.ndarray:
 
 @cache
 def _framings() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turns, mirror images and zooms [V, 2, 2]; where each reads each pixel, and by what each shift is divided."""
+    """Turns below 90 degrees and zooms [V, 2, 2]; where each reads each pixel, and by what each shift is divided."""
     matrices = []
     for zoom in _ZOOMS:
-        for mirror in (1.0, -1.0):
-            for turn in range(_TURNS):
-                angle = 2 * np.pi * turn / _TURNS
-                spin = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-                matrices.append(zoom * spin @ np.diag([1.0, mirror]))
+        for turn in range(_TURNS // 4):
+            angle = 2 * np.pi * turn / _TURNS
+            matrices.append(zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]))
     matrix = np.array(matrices, np.float32)
     places = np.einsum("vij,jrc->virc", matrix, _places(COARSE))
     inside = (np.abs(places) <= 1).all(1).astype(np.float32)
     both = np.fft.irfft2(np.fft.rfft2(np.ones((COARSE, COARSE)), (SIDE, SIDE)) * _conjugate(inside), (SIDE, SIDE))
     scale = np.where(both >= _LEAST_OVERLAP * COARSE**2, 1 / np.sqrt(np.maximum(both, 1)), 0)
     return matrix, places, scale.astype(np.float32)
+
+
+def _symmetries(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``a`` [P, S, S] turned by quarters and mirrored [P, 8, S, S], and where that moves its places [8, 2, 2]."""
+    quarter, mirror = np.array([[0, -1], [1, 0]], np.float32), np.diag([1, -1]).astype(np.float32)
+    pictures, moves = [], []
+    for turned in range(4):
+        move = np.linalg.matrix_power(quarter, turned)
+        for picture, matrix in ((a, move), (a[:, :, ::-1], move @ mirror)):
+            pictures.append(np.rot90(picture, turned, (1, 2)))
+            moves.append(matrix)
+    return np.stack(pictures, axis=1), np.stack(moves)
 
 
 def _conjugate(values: np.ndarray) -> np.ndarray:
@@ -116,22 +126,24 @@ def _conjugate(values: np.ndarray) -> np.ndarray:
 def _framing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The turns, mirror images, zooms and shifts of ``b`` [P, COARSE, COARSE] that fit ``a`` best: warps [T, P, 2, 3].
 
-    No two of the :data:`_TRIED` differ in their shift alone.
+    No two of the :data:`_TRIED` differ in their shift alone. Quarter turns and mirror images are made of ``a``, which
+    takes fewer transforms.
     """
     matrix, places, scale = _framings()
-    count, variants = len(a), len(matrix)
+    pictures, moves = _symmetries(a)
     seen, inside = _sample(b[:, None], places[None])
-    product = np.fft.rfft2(a, (SIDE, SIDE))[:, None] * _conjugate(seen * inside)
-    score = np.fft.irfft2(product, (SIDE, SIDE)) * scale
-    score = score.reshape(count, variants, -1)
+    product = np.fft.rfft2(pictures, (SIDE, SIDE))[:, :, None] * _conjugate(seen * inside)[:, None]
+    score = np.fft.irfft2(product, (SIDE, SIDE))
+    score *= scale
+    score = score.reshape(len(a), len(moves) * len(matrix), -1)
     place = score.argmax(2)
     score = np.take_along_axis(score, place[:, :, None], 2)[:, :, 0]
     variant = np.argsort(-score, axis=1)[:, :_TRIED].T  # [T, P]
-    shift = np.stack(np.divmod(place[np.arange(count), variant], SIDE), axis=2)
+    shift = np.stack(np.divmod(place[np.arange(len(a)), variant], SIDE), axis=2)
     shift = (shift + COARSE) % SIDE - COARSE  # a shift beyond the half is a negative one
-    chosen = matrix[variant]
-    moved = -np.einsum("tpij,tpj->tpi", chosen, (shift * 2 / COARSE).astype(np.float32))
-    return np.concatenate([chosen, moved[..., None]], axis=3)
+    move, framing = np.divmod(variant, len(matrix))
+    moved = -np.einsum("tpij,tpj->tpi", matrix[framing], (shift * 2 / COARSE).astype(np.float32))
+    return np.concatenate([matrix[framing] @ moves[move], moved[..., None]], axis=3)
 
 
 def _align(a: np.ndarray, b: np.ndarray, warp: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from skinlesion.core import images
 from skinlesion.core.runs import Run, atomic, cache_folder
 from skinlesion.data.splits import lesion_groups
 from skinlesion.data.table import LesionTable
-from skinlesion.data.twins import SIDE, contradictions, copies, feature_squares, find_twins, grey_square
+from skinlesion.data.twins import SIDE, contradictions, copies, feature_squares, field_of_view, find_twins, grey_square
 
 VERSION = 1  # of what is found: pairs that another version stored are searched anew
 BATCH = 16  # images that go through the network together
@@ -49,7 +49,8 @@ def look(
     def one(path: str) -> tuple[np.ndarray, np.ndarray, str]:
         frame = images.read(path)
         digest = frame.tobytes() if ".npz!" in path else images.read_bytes(path)
-        return grey_square(frame), feature_squares(frame, inner=inner), hashlib.sha256(digest).hexdigest()
+        view = field_of_view(frame)
+        return grey_square(frame, view), feature_squares(frame, view, inner=inner), hashlib.sha256(digest).hexdigest()
 
     paths, kinds = list(paths), 2 if inner else 1
     squares, found, digests = np.empty((len(paths), SIDE, SIDE), np.uint8), [], []

@@ -26,29 +26,33 @@ SAME_PICTURE = 0.8  # correlation from which it is one picture, not two of one l
 DIMENSIONS = 160  # principal components of the features that are compared
 NEIGHBOURS = 2  # images of each source that an image is compared with
 PAIRS_AN_IMAGE = 0.5  # that are compared pixel by pixel: the most similar ones by their features
-FEWEST_PAIRS = 500  # below which all are compared
-BLOCK = 32  # pairs that are worked on together
+FEWEST_PAIRS = 200  # that are compared however little alike their features are
+LEAST_COSINE = 0.3  # of the features of all others: of HAM10000's listed pairs, none is below 0.35
+BLOCK = 4  # pairs that are worked on together: what they take should fit into a processor's cache
 
 _RINGS, _BLACK = 16, 40.0  # rings a half-side; mean grey level below which one is black
 _INSIDE = 0.85  # half the side of what is taken of a round field of view, in its radii
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma weights of ITU-R BT.601
 _COLOUR_MEAN, _COLOUR_SPREAD = (194.0, 140.0, 145.0), (36.0, 38.0, 43.0)  # of HAM10000's images
 
+Box = tuple[float, float, float, float]
 PAIR_COLUMNS = ("a", "b", "cosine", "similarity", "overlap")
 
 
-def grey_square(frame: np.ndarray) -> np.ndarray:
+def grey_square(frame: np.ndarray, view: Box | None = None) -> np.ndarray:
     """What pairs are confirmed on, uint8 [SIDE, SIDE]: the frame's :func:`field_of_view` in grey.
 
     Parameters
     ----------
     frame : uint8 [H, W, 3]
+    view : (top, left, bottom, right), optional
+        Its field of view, where it is known.
     """
-    square = images.resize(frame, (SIDE, SIDE), field_of_view(frame))
+    square = images.resize(frame, (SIDE, SIDE), view or field_of_view(frame))
     return np.round(square.astype(np.float32) @ _GREY).astype(np.uint8)
 
 
-def field_of_view(frame: np.ndarray) -> tuple[float, float, float, float]:
+def field_of_view(frame: np.ndarray) -> Box:
     """The centre square of a frame, or what lies inside the black frame round it: top, left, bottom, right in pixels.
 
     The frame is found as black rings round the centre, from the outermost one inwards. What is left has little of it in
@@ -70,7 +74,7 @@ def field_of_view(frame: np.ndarray) -> tuple[float, float, float, float]:
     return top + rim, left + rim, bottom - rim, right - rim
 
 
-def feature_squares(frame: np.ndarray, *, inner: bool = True) -> np.ndarray:
+def feature_squares(frame: np.ndarray, view: Box | None = None, *, inner: bool = True) -> np.ndarray:
     """What the network should see for its features, uint8 [1 or 2, FEATURE_SIDE, FEATURE_SIDE, 3].
 
     The :func:`field_of_view` and the inner part of it, as a cropped twin would show it; both in standard colours: each
@@ -79,10 +83,12 @@ def feature_squares(frame: np.ndarray, *, inner: bool = True) -> np.ndarray:
     Parameters
     ----------
     frame : uint8 [H, W, 3]
+    view : (top, left, bottom, right), optional
+        Its field of view, where it is known.
     inner : bool
         Whether the inner part is wanted.
     """
-    top, left, bottom, right = field_of_view(frame)
+    top, left, bottom, right = view or field_of_view(frame)
     rim = (bottom - top) * (1 - INNER) / 2
     boxes = [(top, left, bottom, right)] + [(top + rim, left + rim, bottom - rim, right - rim)] * inner
     return np.stack([_standard(images.resize(frame, (FEATURE_SIDE, FEATURE_SIDE), box)) for box in boxes])
@@ -177,7 +183,8 @@ def shortlist(features, *, sources=None, lesions=None, neighbours=NEIGHBOURS, at
     # likelier are pairs in which each is a neighbour of the other, and nearest neighbours
     likely = pairs["cosine"] + 0.06 * (pairs["times"] > 1) - 0.03 * pairs["rank"]
     order = likely.to_numpy().argsort(kind="stable")[::-1][:at_most]
-    return pairs.loc[order, ["a", "b", "cosine"]].reset_index(drop=True)
+    pairs = pairs.loc[order, ["a", "b", "cosine"]].reset_index(drop=True)
+    return pairs[(pairs.index < FEWEST_PAIRS) | (pairs["cosine"] >= LEAST_COSINE)].reset_index(drop=True)
 
 
 def _whiten(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
