@@ -25,7 +25,8 @@ def attach(folder: str | Path, **blocks: object) -> dict:
     folder : the model's folder
     blocks : what goes into the manifest's ``evaluation``, replacing blocks of the same name
         ``population`` {attribute: {group: images}} of the data (``subgroups.population``); ``subgroups``, as
-        ``subgroup_gaps.for_card`` returns it; ``external``, a list of ``external.json``; ``test_reads``, how often the
+        ``subgroup_gaps.for_card`` returns it; ``shortcuts``, ``read_border`` and ``recoloring`` of
+        :mod:`skinlesion.evaluation.shortcut`; ``external``, a list of ``external.json``; ``test_reads``, how often the
         test part has been read so far, where that was counted.
 
     Returns
@@ -64,6 +65,7 @@ def model_card(manifest: dict) -> str:
         _data(manifest, labels),
         _performance(manifest, labels),
         _subgroups(manifest),
+        _shortcuts(manifest),
         _external(manifest),
         _limits(),
         _terms(manifest),
@@ -230,6 +232,28 @@ tone is what a source's raters saw.
 {rows}
 
 {subgroups["words"]}
+"""
+
+
+def _shortcuts(manifest: dict) -> str:
+    found = manifest.get("evaluation", {}).get("shortcuts")
+    if not found:
+        return ""
+    auroc = found["auroc"]
+    rows = "\n".join(
+        f"| {row['images']} | {row['border']} | {number(row['change']['n'])} | {figure(row['before'], 100)} | "
+        f"{figure(row['after'], 100)} | {figure(row['change'], 100)} |"
+        for row in found.get("recolored", [])
+    )
+    return f"""## Shortcuts
+The border of an image shows skin and camera, hardly ever the lesion. From the colours of border and corners alone, a
+logistic regression tells malignant from benign with an AUROC of {figure(auroc["border"])};
+the network, from the whole image, with {figure(auroc["network"])}. What it does to the referral of malignant images
+if their border gets the mean colour that benign images of a group have:
+
+| images | group | number | referred before | after | change |
+|---|---|---|---|---|---|
+{rows}
 """
 
 
