@@ -45,6 +45,16 @@ def evaluation():
     }
 
 
+def test_the_shortcut_probe_is_shown_where_it_ran():
+    row = {"border": "follow_up", "images": "melanoma", **dict.fromkeys(("before", "after", "change"), METRIC)}
+    found = {"auroc": dict.fromkeys(("border", "network", "difference"), METRIC), "recolored": [row]}
+    card = model_card(shipped() | {"evaluation": evaluation() | {"shortcuts": found}})
+    shown = card.split("## Shortcuts")[1].split("\n## ")[0]
+    assert "AUROC of 0.812 (0.750 to 0.875)" in shown and "| melanoma | follow_up | 40 | 81.2%" in shown
+    for missing in ({}, None):
+        assert "## Shortcuts" not in model_card(shipped() | {"evaluation": evaluation() | {"shortcuts": missing}})
+
+
 def test_the_parent_network_is_stated():
     bare = shipped() | {"started_from": None}
     bare["config"] |= {"start": "", "pretrained": False, "epochs": 6, "fit": "random_crop", "mix": "none"}
