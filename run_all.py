@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Run the notebooks and write HTML reports to reports/NAME/.")
     add = parser.add_argument
-    add("--data", help="'demo' (the default, built in) or the place of a data set: folder, .csv or .npz")
+    add("--data", metavar="PATH", nargs="+",
+        help="'demo' (built in, the default) or the places of data sets; KIND:PATH forces a kind")  # fmt: skip
     add("--preset", nargs="+", default=["quick"], choices=tuple(pipeline.PRESETS), help="default: quick")
     add("--run", metavar="NAME", help="folder under reports/; default: demo, or made from data and recipe")
     add("--config", metavar="RECIPE", nargs="+", default=[None],
@@ -52,8 +53,9 @@ def _positive(text: str) -> int:
 
 def _config(given: argparse.Namespace, preset: str, recipe: str | None, fold: int | None):
     settings = given.set if fold is None else [*given.set, f"fold={fold}"]
-    settings = [*settings, f"label_words={','.join(given.label)}"] if given.label else settings
-    return pipeline.resolve(preset=preset, recipe=recipe, data=given.data, labels=given.labels, settings=settings)
+    return pipeline.resolve(
+        preset=preset, recipe=recipe, data=given.data, labels=given.labels, words=given.label, settings=settings
+    )
 
 
 def main(arguments: list[str] | None = None, *, notebooks=ROOT / "notebooks", reports=ROOT / "reports") -> int:

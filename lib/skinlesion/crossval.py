@@ -28,7 +28,7 @@ from skinlesion.decision import Decision
 from skinlesion.evaluation import decision_fit
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import flat_values, replicate_values
-from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.predictions import Predictions, origin
 from skinlesion.training.trained import Trained, predict
 
 DIGITS = 4  # decimals of a stored logit; the fifth changes no figure
@@ -182,6 +182,7 @@ class Outputs:
             y=self.y,
             probabilities=probabilities,
             scores=scores,
+            **origin(self.images),
         )
 
 
@@ -208,7 +209,8 @@ def outputs_of_run(run: Run, split: str, part: str, config: Config, fingerprint:
         ids, logits, prior = stored["image_id"], stored["logits"], stored["prior"]
     rows = load_split(run.split).set_index("image_id", drop=False).loc[ids].reset_index(drop=True)
     chosen = (rows["split"] == split).to_numpy()
-    images = rows.loc[chosen, [*IMAGE_COLUMNS]].reset_index(drop=True)
+    columns = [name for name in (*IMAGE_COLUMNS, "source", "dx_type") if name in rows]
+    images = rows.loc[chosen, columns].reset_index(drop=True)
     labels = label_set(config.labels)
     return one_part(part, images, logits[chosen], labels, config, fingerprint, {"prior": prior.tolist(), **facts})
 
@@ -347,7 +349,7 @@ def is_stored(path: Path, part: str, config: Config, fingerprint: str) -> bool:
     return stored_config(facts, path, data=config.data) == config
 
 
-def stored_config(facts: dict, path: Path, *, data: str = "demo") -> Config:
+def stored_config(facts: dict, path: Path, *, data: tuple[str, ...] = ("demo",)) -> Config:
     """The configuration that a part was trained by; ConfigError names ``path`` where it no longer loads."""
     try:
         return Config(data=data).but(**facts["config"])

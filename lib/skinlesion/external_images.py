@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def evaluate_external(
     model: str | Path | None,
     output: str | Path,
     *,
-    training: str | None = None,
+    training: str | Sequence[str] | None = None,
     words: list[str] | tuple[str, ...] = (),
     into_card: bool = False,
     replicates: int = 2000,
@@ -43,7 +44,7 @@ def evaluate_external(
     data : a data set, as ``skinlesion data check`` takes it
     model : a model folder; the shipped model where None
     output : folder for the results
-    training : the data that the model was trained on, to leave out images that it holds too, by id and by content.
+    training : the data sets that the model was trained on, to leave out images that it holds too, by id and by content.
         Without it, ids alone are compared, with those of HAM10000 where the model was trained on them.
     words : ``WORD=CODE``: the class that each unknown label of the data set stands for
     into_card : also put the figures into the model's manifest and card
@@ -105,7 +106,7 @@ def evaluate_external(
 
 
 def without_training(
-    table: LesionTable, manifest: Manifest, training: str | None = None, progress: bool = False
+    table: LesionTable, manifest: Manifest, training: str | Sequence[str] | None = None, progress: bool = False
 ) -> tuple[LesionTable, list[str]]:
     """The images that the model was not trained on, and notes about the others.
 

@@ -123,7 +123,7 @@ def test_problems_of_the_reader_are_counted_with_the_others(table, tmp_path):
     check = check_table(given, decode=False)
     check.write(tmp_path / "out" / "data_check.csv")
     written = pd.read_csv(tmp_path / "out" / "data_check.csv")
-    assert written.to_numpy().tolist() == rows
+    assert written.to_numpy().tolist() == [[*row, "csv"] for row in rows]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["data_check.csv"]
 
 

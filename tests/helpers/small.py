@@ -49,6 +49,8 @@ NEEDED = {"crops": {"fit": "center_crop"}}
 def another(name: str) -> object:
     """A possible value of a parameter that is not its default."""
     value = getattr(Config(), name)
+    if isinstance(value, tuple):
+        return [*value, "x"]
     if isinstance(value, bool):
         return not value
     numbers, words = (

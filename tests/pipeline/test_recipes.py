@@ -15,9 +15,9 @@ def test_later_layers_win(tmp_path):
     assert pipeline.resolve() == quick
     smoke = pipeline.resolve(preset="smoke", data=str(tmp_path), labels=8, settings=["image_size=32", "seed=7"])
     assert (smoke.model, smoke.epochs, smoke.max_images, smoke.batch_size) == (quick.model, 1, 240, 32)
-    assert (smoke.image_size, smoke.seed, smoke.labels, smoke.data) == (32, 7, 8, str(tmp_path))
+    assert (smoke.image_size, smoke.seed, smoke.labels, smoke.data) == (32, 7, 8, (str(tmp_path),))
     assert pipeline.resolve(recipe="classic") == Config()
-    assert pipeline.resolve(data="demo", settings=[f"data={tmp_path}"]).data == str(tmp_path)
+    assert pipeline.resolve(data="demo", settings=[f"data={tmp_path}"]).data == (str(tmp_path),)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -33,7 +33,8 @@ def test_a_recipe_may_be_any_json_file(tmp_path):
 def test_relative_places_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
-    assert pipeline.resolve(data="images").data == str(tmp_path / "images")
+    assert pipeline.resolve(data="images").data == (str(tmp_path / "images"),)
+    assert pipeline.resolve(data=["demo", "images"]).data == ("demo", str(tmp_path / "images"))
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "training.json").write_text("{}")
@@ -53,7 +54,7 @@ def test_relative_places_become_absolute(tmp_path, monkeypatch):
         ({"settings": ["elsewhere=."]}, DataError, "fits no kind of data set"),
         ({"settings": ["epoch=3"]}, ConfigError, "'epochs'"),
         ({"settings": ["epochs=three"]}, ConfigError, "epochs must be int"),
-        ({"data": ""}, DataError, "data"),
+        ({"data": ""}, ConfigError, "data names no data set"),
         ({"settings": ["start=/no/run"]}, DataError, "no trained run at '/no/run' .*or name a recipe: classic, first"),
         ({"settings": ["teachers=first"]}, DataError, r"no trained run at 'first' \(teachers\)"),
         ({"settings": ["teachers= , "]}, ConfigError, "names no folder"),
@@ -69,6 +70,8 @@ def test_run_names():
     assert pipeline.run_name(Config(), "smoke") == "demo"
     assert pipeline.run_name(real, "quick") == "ham10000-full-quick"
     assert pipeline.run_name(real, "quick", "recipes/classic.json") == "ham10000-full-classic"
+    several = Config(data=["/x/HAM10000", "milk10k:/x/milk", "demo"])
+    assert pipeline.run_name(several, "quick") == "ham10000-milk-demo-quick"
     assert pipeline.run_folder(Path("/r"), "a.b-1") == Path("/r/a.b-1")
     for bad in ("", "..", "a/b", "../x", ".hidden", "a b"):
         with pytest.raises(ConfigError):
@@ -76,11 +79,11 @@ def test_run_names():
 
 
 def test_data_may_be_a_sized_demo_or_carry_its_kind(tmp_path):
-    assert pipeline.resolve(data="demo:600").data == "demo:600"
+    assert pipeline.resolve(data="demo:600").data == ("demo:600",)
     assert pipeline.run_name(pipeline.resolve(data="demo:600"), "quick") == "demo"
     (tmp_path / "pictures").mkdir()
     config = pipeline.resolve(data=f"folder:{tmp_path}/pictures")
-    assert config.data == f"folder:{tmp_path.resolve()}/pictures"
-    for bad in (f"folder:{tmp_path}/none", f"{tmp_path}/none", "demo:many", ""):
+    assert config.data == (f"folder:{tmp_path.resolve()}/pictures",)
+    for bad in (f"folder:{tmp_path}/none", f"{tmp_path}/none", "demo:many"):
         with pytest.raises(DataError, match="there is nothing at"):
             pipeline.resolve(data=bad)

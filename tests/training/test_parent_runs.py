@@ -181,6 +181,7 @@ NOT_IN_THE_KEY = {
     "exclude_official_test",
     "label_words",
     "split_file",
+    "holdout_source",
     "start",
     "crops",
     "views",

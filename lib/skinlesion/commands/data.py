@@ -10,8 +10,8 @@ def add_parser(subparsers) -> None:
     commands = subparsers.add_parser("data", help="check, download or draw a data set, find twins").add_subparsers(
         metavar="COMMAND", required=True
     )
-    check = commands.add_parser("check", help="find what is wrong with a data set")
-    check.add_argument("data", metavar="PATH", help="a data set, or demo; kind:path forces its kind")
+    check = commands.add_parser("check", help="find what is wrong with data sets")
+    check.add_argument("data", metavar="PATH", nargs="+", help="data sets, or demo; kind:path forces the kind of one")
     check.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8 labels")
     add_label(check)
     check.add_argument("--no-decode", action="store_true", help="check the table only, do not open the images")

@@ -33,7 +33,7 @@ def twin_features(config):
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """``--config``, ``--data``, ``--set`` and the list of what can be set."""
     add = parser.add_argument
-    add("--data", metavar="PATH", help="a data set, or demo (the recipe's by default)")
+    add("--data", metavar="PATH", nargs="+", help="data sets, or demo (the recipe's by default)")
     add("--config", default="quick", metavar="F", help="name of a recipe, or a JSON file (quick)")
     add_label(parser)
     add("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help="change parameters")
@@ -44,8 +44,7 @@ def configuration(arguments: argparse.Namespace):
     """The configuration that these options ask for."""
     from skinlesion.pipeline import resolve
 
-    settings = [*arguments.set, f"label_words={','.join(arguments.label)}"] if arguments.label else arguments.set
-    return resolve(recipe=arguments.config, data=arguments.data, settings=settings)
+    return resolve(recipe=arguments.config, data=arguments.data, words=arguments.label, settings=arguments.set)
 
 
 class ListParameters(argparse.Action):

@@ -25,6 +25,7 @@ MIXES = ("none", "mixup", "cutmix", "both")
 KEEPS = ("best", "last")
 VIEWS = (1, 2, 4, 8)
 STAGES = ("data", "preprocessing", "augmentation", "training", "evaluation")
+_SEVERAL = "tuple[str, ...]"  # the type of a field with several values, which files and notebooks write as a list
 
 
 def parameter(
@@ -44,7 +45,7 @@ def parameter(
 
     Parameters
     ----------
-    default : str, int, float or bool
+    default : str, int, float, bool or tuple of str
     help : str
         What it is, in a few words.
     stage : str
@@ -85,15 +86,18 @@ class Config:
     """
 
     # What the training key holds instead of the fields that opt out of it: the pixels, targets and split themselves.
-    data: str = _data("demo", '"demo", or the place of a data set: folder, .csv or .npz', in_training_key=False)
+    data: tuple[str, ...] = _data(
+        ("demo",), '"demo", or the places of one or more data sets: folder, .csv or .npz', in_training_key=False
+    )
     labels: int = _data(7, "label set, of HAM10000 (7) or of the ISIC Archive (8)", one_of=(7, 8))
     max_images: int = _data(
-        0, "number of images to use, in whole lesions of every class; 0: all", at_least=0, in_training_key=False
-    )
+        0, "number of images to use of each source, in whole lesions of every class; 0: all", at_least=0,
+        in_training_key=False,
+    )  # fmt: skip
     exclude_official_test: bool = _data(
         True, "leave out the images of the ISIC 2018 test set, by id", in_training_key=False
     )
-    label_words: str = _data("", "own names of classes as WORD=CODE, separated by commas", in_training_key=False)
+    label_words: tuple[str, ...] = _data((), "own names of classes, each as WORD=CODE", in_training_key=False)
     twins: bool = _data(
         True, "find images of one lesion by what they show, and keep them in one part of a split", in_training_key=False
     )
@@ -106,6 +110,9 @@ class Config:
         0, "number of the validation fold, 0 to 4; -1: none, all five train. The sixth part is the test set",
         at_least=-1, at_most=4,
     )  # fmt: skip
+    holdout_source: str = _preprocessing(
+        "", "name of the source that is the whole test set; none: a part of every source", in_training_key=False
+    )
     image_size: int = _preprocessing(
         128, "side of the network's square input", unit="pixels", at_least=16, at_most=1024
     )
@@ -179,8 +186,13 @@ class Config:
     elsewhere: str = _evaluation("", "place of an external data set to evaluate the finished model on")
 
     def __post_init__(self):
+        object.__setattr__(self, "data", _several(self.data))
+        # a word may hold a comma itself, as in "Nevus, NOS=nv,wart=bkl"
+        object.__setattr__(self, "label_words", _several(self.label_words, r"[^=,][^=]*=[^,=]*|[^=,][^=]*$"))
         for declared in fields(self):
             _check(declared, getattr(self, declared.name))
+        if not all(self.data) or not self.data:
+            raise ConfigError("data names no data set; give demo, or the place of one or more")
         if self.first_epochs > self.epochs:
             raise ConfigError(
                 f"first_epochs={self.first_epochs} is out of range; it must be from 0 to epochs, which is {self.epochs}"
@@ -215,8 +227,8 @@ class Config:
         return replace(self, **changes)
 
     def to_dict(self) -> dict:
-        """All parameters by name, as ``config.json`` holds them."""
-        return asdict(self)
+        """All parameters by name, as ``config.json`` holds them: several texts are a list."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_file(cls, path: str | Path, *, _above: tuple[Path, ...] = ()) -> Config:
@@ -265,7 +277,8 @@ def list_parameters() -> str:
         for one in fields(Config):
             if one.metadata["stage"] == stage:
                 allowed = _allowed(one)
-                lines.append(f"  {one.name}: {one.type} = {one.default!r}" + (f", {allowed}" if allowed else ""))
+                default = Config().to_dict()[one.name]
+                lines.append(f"  {one.name}: {_kind(one)} = {default!r}" + (f", {allowed}" if allowed else ""))
                 lines.append(f"      {describe(one.name)}")
     return "\n".join(lines)
 
@@ -274,7 +287,7 @@ def _check(declared: Field, value: Any) -> None:
     """Raise ConfigError where a value has the wrong type or is out of range."""
     name, kind, rule = declared.name, str(declared.type), declared.metadata
     if not _has_type(value, kind):
-        raise ConfigError(f"{name} must be {kind}, not {value!r}")
+        raise ConfigError(f"{name} must be {_kind(declared)}, not {value!r}")
     if kind == "float" and not math.isfinite(value):
         raise ConfigError(f"{name}={value!r} is out of range; it must be a finite number")
     holds = (
@@ -286,6 +299,18 @@ def _check(declared: Field, value: Any) -> None:
     )
     if not holds:
         raise ConfigError(f"{name}={value!r} is out of range; it must be {_allowed(declared)}")
+
+
+def _several(value: Any, pattern: str = r".+") -> Any:
+    """A list as a tuple; one text may stand for a list of what the pattern finds in it. Types are checked later."""
+    if isinstance(value, str):
+        return tuple(re.findall(pattern, value))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _kind(declared: Field) -> str:
+    """A field's type in words."""
+    return "list of str" if declared.type == _SEVERAL else str(declared.type)
 
 
 def _allowed(declared: Field) -> str:
@@ -311,12 +336,14 @@ def _read_object(path: str | Path) -> dict:
 
 def _has_type(value: object, name: str) -> bool:
     kinds: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "float": (float, int)}
+    if name == _SEVERAL:
+        return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
     wanted = kinds[name]
     return isinstance(value, wanted) and (name == "bool" or not isinstance(value, bool))
 
 
 def parse_setting(text: str) -> tuple[str, object]:
-    """``"epochs=3"`` -> ``("epochs", 3)``, by the field's type.
+    """``"epochs=3"`` -> ``("epochs", 3)``, by the field's type; of a list, the one text that stands for it.
 
     Raises
     ------
@@ -332,7 +359,7 @@ def parse_setting(text: str) -> tuple[str, object]:
     try:
         if kind == "bool":
             return name, {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[value.lower()]
-        return name, {"int": int, "float": float, "str": str}[kind](value)
+        return name, {"int": int, "float": float, "str": str, _SEVERAL: str}[kind](value)
     except (KeyError, ValueError):
         raise ConfigError(f"{name} must be {kind}, not {value!r}") from None
 

@@ -267,8 +267,12 @@ def parse_words(pairs: str | Iterable[str]) -> dict[str, str]:
     return found
 
 
-def label_finder(labels: LabelSet, words: Mapping[str, str] | None = None) -> Callable[[object], str | None]:
-    """:func:`normalise_label` for one label set that knows the words of ``words`` as well, before all others.
+def label_finder(
+    labels: LabelSet,
+    words: Mapping[str, str] | None = None,
+    known: Callable[[object, LabelSet], str | None] = normalise_label,
+) -> Callable[[object], str | None]:
+    """``known`` for one label set, with the words of ``words`` before all others.
 
     Raises
     ------
@@ -282,6 +286,6 @@ def label_finder(labels: LabelSet, words: Mapping[str, str] | None = None) -> Ca
 
     @cache
     def find(text: object) -> str | None:
-        return own.get(_plain(text) or str(text).strip()) or normalise_label(text, labels)
+        return own.get(_plain(text) or str(text).strip()) or known(text, labels)
 
     return find

@@ -13,7 +13,6 @@ from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, la
 from skinlesion.data import class_maps
 from skinlesion.data.files import Files, ImageIndex, find_files
 from skinlesion.data.ham10000 import split_akiec
-from skinlesion.data.isic_archive import CONFIRMED_BY
 from skinlesion.data.overlap import trained_ids
 from skinlesion.data.reading import NO_CLASS, NOT_DERMATOSCOPIC, one_hot_word, tabulate
 from skinlesion.data.table import LesionTable
@@ -52,7 +51,7 @@ def load_milk10k(place: Path, labels: LabelSet = ISIC8, words: Words = None) -> 
     rows = pd.DataFrame({"image_id": metadata["isic_id"], "lesion_id": metadata["lesion_id"]}, dtype=str)
     rows["word"] = rows["lesion_id"].map(of_lesion).fillna("")
     full = _joined(rows, supplement, "diagnosis_full")
-    rows["dx_type"] = known(_joined(rows, supplement, "diagnosis_confirm_type")).replace(CONFIRMED_BY)
+    rows["dx_type"] = _joined(rows, supplement, "diagnosis_confirm_type")
     for name, column in (("age", "age_approx"), ("sex", "sex"), ("site", "site")):
         rows[name] = metadata.get(column, "")
     kind = known(metadata["image_type"]).str.lower()
@@ -108,7 +107,7 @@ def load_isic2018(place: Path, labels: LabelSet = HAM7, words: Words = None) -> 
     groups = groups.rename(columns={"image": "isic_id"})
     rows = pd.DataFrame({"image_id": truth["image"], "word": one_hot_word(truth, ISIC2018_COLUMNS)}, dtype=str)
     rows["lesion_id"] = _joined(rows, groups, "lesion_id")
-    rows["dx_type"] = known(_joined(rows, groups, "diagnosis_confirm_type")).replace(CONFIRMED_BY)
+    rows["dx_type"] = _joined(rows, groups, "diagnosis_confirm_type")
     given = [class_maps.ISIC2018.get(word, "") for word in rows["word"]]
     return _finish(rows, given, files, labels, words, "isic2018", place)
 

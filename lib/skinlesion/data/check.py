@@ -37,9 +37,10 @@ CONSEQUENCES = {
     files.SEVERAL_FILES: "row set aside",
     files.SEVERAL_SIZES: "largest one used",
     TWO_LABELS: "all its images set aside",
-    TWO_LABELS_OF_ONE: "all copies set aside",
+    TWO_LABELS_OF_ONE: "all copies set aside",  # of several sources, those of the later one
     IDENTICAL: "kept in one part of a split",
     reading.NOT_DERMATOSCOPIC: "image set aside",
+    reading.ANOTHER_VERSION: "row set aside",
     reading.BAD_AGE: "age left empty",
     UNKNOWN_PAIR: "pair ignored",
     files.UNREAD_FORMAT: "file left out",
@@ -62,14 +63,15 @@ class Check:
     table : LesionTable
         The rows that can be used; its ``problems`` are the ones below.
     problems : DataFrame
-        ``image_id, problem, detail``.
+        ``image_id, problem, detail, source``.
     profiles : dict use -> count
         What became of embedded colour profiles: images converted to sRGB, and unusable profiles ignored.
     images : DataFrame
         One row a decoded image: ``image_id``, ``width`` and ``height`` in pixels, mean ``red``, ``green`` and ``blue``
         (0 to 255), and ``brightness``, the mean luma (0 to 1). Without rows where nothing was decoded.
     summary : DataFrame
-        ``problem, count, consequence``; every kind of problem, those that did not occur included.
+        ``problem, count, consequence``; every kind of problem, those that did not occur included. Of several sources,
+        the count in each of them in a column of its name, too.
     """
 
     table: LesionTable
@@ -80,15 +82,32 @@ class Check:
 
     def describe(self) -> str:
         """What ``skinlesion data check`` prints: the images that can be used, notes, and what was left out and why."""
-        table, lines = self.table, []
-        counts = ", ".join(f"{code} {count:,}" for code, count in table.counts().items())
-        lesions = f" of {counted(table.frame['lesion_id'].nunique(), 'lesion')}" if table.has_lesions else ""
-        lines += [f"{table.source} at {table.location}"]
-        lines += [f"{counted(len(table), 'image')}{lesions} can be used: {counts}", *table.notes]
+        table = self.table
+        lines = [f"{name} at {origin.location}" for name, origin in table.origins.items()]
+        lines += [self._usable(table), *table.notes]
+        if len(table.origins) > 1:
+            lines += ["", self.by_source().to_string(), ""]
         lines += [f"Colour profiles: {counted(count, 'image')} {use}." for use, count in self.profiles.items()]
         beside = ", ".join(counted(count, sort) for sort, count in table.passed_over.items())
         lines += [f"Not counted as images: {beside or 'no file'}.", "", self.summary.to_string(index=False)]
         return "\n".join(lines)
+
+    @staticmethod
+    def _usable(table: LesionTable) -> str:
+        counts = ", ".join(f"{code} {count:,}" for code, count in table.counts().items())
+        lesions = f" of {counted(table.frame['lesion_id'].nunique(), 'lesion')}" if table.has_lesions else ""
+        return f"{counted(len(table), 'image')}{lesions} can be used: {counts}"
+
+    def by_source(self) -> pd.DataFrame:
+        """Usable images of each class, all of them, their lesions, and problems: a row each, a column a source."""
+        frame, counts = self.table.frame, self.table.counts_by_source()
+        rows = {
+            "images": counts.sum(),
+            "lesions": frame.groupby("source")["lesion_id"].nunique(),
+            "problems": self.problems["source"].value_counts(),
+        }
+        more = pd.DataFrame(rows).T.reindex(columns=counts.columns).fillna(0).astype(int)
+        return pd.concat([counts, more]).assign(all=lambda found: found.sum(axis=1)).rename_axis(None, axis=1)
 
     def write(self, path: str | Path) -> None:
         """Write the problems as CSV, whole or not at all."""
@@ -124,7 +143,7 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
     profiles: dict[str, int] = {}
     if decode:
         checked, measured, profiles = _check_images(checked, workers, progress)
-    summary = _summary(checked.problems)
+    summary = _summary(checked)
     _check_rest(table, checked, summary)
     return Check(table=checked, problems=checked.problems, images=measured, summary=summary, profiles=profiles)
 
@@ -133,7 +152,9 @@ def _report(table: LesionTable, rows: list[tuple[str, str, str]]) -> LesionTable
     """The table with more problems listed, and no row less."""
     if not rows:
         return table
-    more = pd.DataFrame(rows, columns=table.problems.columns)
+    more = pd.DataFrame(rows, columns=["image_id", "problem", "detail"])
+    sources = dict(zip(table.frame["image_id"], table.frame["source"], strict=True))
+    more["source"] = more["image_id"].map(sources).fillna(next(iter(table.origins)) if len(table.origins) == 1 else "")
     return replace(table, problems=pd.concat([table.problems, more], ignore_index=True))
 
 
@@ -189,11 +210,17 @@ def _check_images(
 
 
 def _check_identical(table: LesionTable, digests: pd.Series) -> LesionTable:
-    """Set aside identical images with two labels; the others become near-duplicates, unless one lesion holds them."""
+    """Set aside identical images with two labels; the others become near-duplicates, unless one lesion holds them.
+
+    Where sources disagree, the first one given keeps its images: another source must not change its split.
+    """
     frame = table.frame
     groups = frame.groupby(digests, sort=False)
-    first, lesion = (groups[name].transform("first") for name in ("image_id", "lesion_id"))
-    two = groups["label"].transform("nunique") > 1
+    first, lesion, home, label = (
+        groups[name].transform("first") for name in ("image_id", "lesion_id", "source", "label")
+    )
+    at_home = frame["label"].where(frame["source"] == home).groupby(digests, sort=False).transform("nunique")
+    two = (at_home > 1) | ((frame["source"] != home) & (frame["label"] != label))
     again = ~two & (frame["image_id"] != first) & (frame["lesion_id"] != lesion)
     pairs = tuple(zip(first[again], frame["image_id"][again], strict=True))
     table = _report(
@@ -223,15 +250,14 @@ def _measure(path: str) -> tuple | str:
     return digest, profile, width, height, *means.tolist(), float(means @ LUMA) / 255
 
 
-def _summary(problems: pd.DataFrame) -> pd.DataFrame:
-    counts = problems["problem"].value_counts()
-    return pd.DataFrame(
-        {
-            "problem": list(CONSEQUENCES),
-            "count": [int(counts.get(kind, 0)) for kind in CONSEQUENCES],
-            "consequence": list(CONSEQUENCES.values()),
-        }
-    )
+def _summary(table: LesionTable) -> pd.DataFrame:
+    problems = table.problems
+    by_source = pd.crosstab(problems["problem"], problems["source"])
+    by_source = by_source.reindex(index=list(CONSEQUENCES), columns=list(table.origins), fill_value=0)
+    counts = problems["problem"].value_counts().reindex(list(CONSEQUENCES), fill_value=0).to_numpy("int64")
+    columns = {"problem": list(CONSEQUENCES), "count": counts}
+    columns |= {name: by_source[name].to_numpy() for name in by_source} if len(table.origins) > 1 else {}
+    return pd.DataFrame(columns | {"consequence": list(CONSEQUENCES.values())})
 
 
 def _check_rest(given: LesionTable, checked: LesionTable, summary: pd.DataFrame) -> None:
@@ -248,5 +274,5 @@ def _check_rest(given: LesionTable, checked: LesionTable, summary: pd.DataFrame)
         f"nothing useful is left of {given.location}: {counted(len(checked), 'image')} of "
         f"{counted(classes, 'class')}, and at least two classes are needed. "
         + (f"What was wrong: {wrong}" if wrong else "Nothing was set aside: add images.")
-        + "".join(f" {note}" for note in checked.notes if note.startswith("Unknown labels"))
+        + "".join(f" {note}" for note in checked.notes if "Unknown labels" in note)
     )

@@ -10,20 +10,13 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import known, need_columns, need_rows, read_table
 from skinlesion.core.taxonomy import ISIC8, LabelSet, diagnosis, label_finder, to_label
+from skinlesion.data import class_maps
 from skinlesion.data.files import ImageIndex, find_files
 from skinlesion.data.plain import LEVELS, first_known
 from skinlesion.data.reading import NOT_DERMATOSCOPIC, tabulate
 from skinlesion.data.table import LesionTable
 
 METADATA = "metadata"
-
-# The archive's ways to confirm a diagnosis, in the words of HAM10000.
-CONFIRMED_BY = {
-    "histopathology": "histo",
-    "serial imaging showing no change": "follow_up",
-    "single image expert consensus": "consensus",
-    "confocal microscopy with consensus dermoscopy": "confocal",
-}
 
 
 def code_of(word: object, labels: LabelSet) -> str | None:
@@ -33,7 +26,7 @@ def code_of(word: object, labels: LabelSet) -> str | None:
     lesions of HAM10000 carry a second level only; a level is used where all of it is one class, so not
     "benign epidermal proliferations".
     """
-    return to_label(diagnosis(word) or diagnosis(str(word).partition(",")[0]), labels)
+    return to_label(class_maps.own(word, diagnosis(word) or diagnosis(str(word).partition(",")[0])), labels)
 
 
 def load(place: Path, labels: LabelSet = ISIC8, words: Mapping[str, str] | None = None) -> LesionTable:
@@ -58,8 +51,7 @@ def load(place: Path, labels: LabelSet = ISIC8, words: Mapping[str, str] | None 
     if not files.images:
         raise DataError(f"{place} holds no images beside its metadata.csv; let the download run to its end")
     index = ImageIndex(files, files.images)
-    own = label_finder(labels, words)
-    label, word = first_known(metadata, lambda said: own(said) or code_of(said, labels))
+    label, word = first_known(metadata, label_finder(labels, words, code_of))
     return tabulate(
         _rows(metadata, index).assign(label=label, word=word),
         labels=labels,
@@ -84,7 +76,7 @@ def _rows(metadata: pd.DataFrame, index: ImageIndex) -> pd.DataFrame:
             "age": metadata.get("age_approx", empty),
             "sex": metadata.get("sex", empty),
             "site": metadata[site] if site else empty,
-            "dx_type": confirmed.replace(CONFIRMED_BY),
+            "dx_type": confirmed,
             "path": [index.find(name) for name in metadata["isic_id"]],
             "problem": empty.mask(strange, NOT_DERMATOSCOPIC),
             "detail": empty.mask(strange, kind),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core import images
-from skinlesion.data.table import LesionTable
+from skinlesion.data.table import TOGETHER, LesionTable
 
 SIDE = 16  # pixels of a thumbnail
 #: Root mean square difference of two thumbnails, in grey levels. In HAM10000 copies that were made smaller, mirrored or
@@ -26,7 +26,7 @@ def trained_ids(image_ids: pd.Series, source: str) -> np.ndarray:
 
     HAM10000 is ISIC_0024306 to ISIC_0034320, under whatever name it is given away; ids of other sources aren't known.
     """
-    if source not in _OF_HAM10000:
+    if not set(source.split(TOGETHER)) & set(_OF_HAM10000):
         return np.zeros(len(image_ids), bool)
     number = pd.to_numeric(image_ids.str.extract(_NUMBER, expand=False), errors="coerce")
     return number.between(24306, 34320).to_numpy()

@@ -10,6 +10,7 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import image_ids, image_name, need_rows, read_table, slashes
 from skinlesion.core.taxonomy import LabelSet, label_finder
+from skinlesion.data import class_maps
 from skinlesion.data.files import Files, ImageIndex, file_name, find_files
 from skinlesion.data.locate import locate
 from skinlesion.data.reading import NO_LESIONS, tabulate
@@ -26,6 +27,7 @@ ALIASES = {
     "site": ("site", "localization", "localisation", "anatom_site_general", "anatomical_site"),
     "dx_type": ("dx_type", "diagnosis_confirm_type"),
 }
+LABELS = "labels.csv"  # the table of a folder that is given as a csv data set
 #: The ISIC Archive's columns for a diagnosis, the most specific first; its older metadata have the last one alone.
 LEVELS = (*(f"diagnosis_{level}" for level in range(5, 0, -1)), "diagnosis")
 
@@ -50,7 +52,7 @@ def load_folder(place: Path, labels: LabelSet, words: Mapping[str, str] | None =
         Where there is no subfolder with images.
     """
     files = find_files(place)
-    code_of = label_finder(labels, words)
+    code_of = label_finder(labels, words, class_maps.own_label)
     index = ImageIndex(files, files.images)
     paths = _one_each(files, index)
     inner = _below_wrapper([_in_class(files, path) for path in paths], code_of)
@@ -110,6 +112,7 @@ def load_csv(path: Path, labels: LabelSet, words: Mapping[str, str] | None = Non
     Parameters
     ----------
     path : Path
+        The file, or a folder with :data:`LABELS`.
     labels : LabelSet
     words : mapping, optional
         The data's own words and the codes they stand for, beside those that are known.
@@ -117,11 +120,15 @@ def load_csv(path: Path, labels: LabelSet, words: Mapping[str, str] | None = Non
     Raises
     ------
     DataError
-        Where a column is missing or two could be meant.
+        Where the table or a column is missing, or two could be meant.
     """
     path = path.resolve()
+    if path.is_dir():
+        path = path / LABELS
+        if not path.is_file():
+            raise DataError(f"{path.parent} holds no {LABELS}; give the path of the table itself")
     given = need_rows(read_table(path), path)
-    code_of = label_finder(labels, words)
+    code_of = label_finder(labels, words, class_maps.own_label)
     files = find_files(path.parent)
     index = ImageIndex(files, files.images)
     rows = _meanings(given, path)

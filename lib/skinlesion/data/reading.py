@@ -10,6 +10,7 @@ import pandas as pd
 
 from skinlesion.core.tables import counted, image_name, known, number
 from skinlesion.core.taxonomy import LabelSet, diagnosis, nearest_words
+from skinlesion.data.class_maps import CONFIRMED_BY
 from skinlesion.data.files import COPY, SEVERAL_FILES, SEVERAL_SIZES, ImageIndex, file_name
 from skinlesion.data.table import COLUMNS, PROBLEM_COLUMNS, LesionTable, no_problems
 
@@ -22,6 +23,7 @@ DUPLICATE = "duplicate id"
 ONE_FILE = "one file for several ids"
 NOT_DERMATOSCOPIC = "not dermatoscopic"
 BAD_AGE = "age out of range"
+ANOTHER_VERSION = "another version of a picture"  # found by skinlesion.data.merge
 
 NO_LESIONS = (
     "This data names no lesions: images of one lesion may stand on both sides of a split, and then scores are too good."
@@ -80,9 +82,11 @@ def tabulate(
     written, rows["age"] = rows["age"], rows["age"].map(number).astype(float)
     for name in ("sex", "site", "dx_type"):
         rows[name] = rows[name].str.lower().replace("", "unknown")
+    rows["dx_type"] = rows["dx_type"].replace(CONFIRMED_BY)
     rows["sex"] = rows["sex"].replace(_SEXES)
     used = problem == ""
     asides = pd.DataFrame({"image_id": rows["image_id"], "problem": problem, "detail": detail})[~used]
+    rows["source"] = source
     strange = used & rows["age"].isna() & (written != "")
     ages = pd.DataFrame(
         {"image_id": rows["image_id"], "problem": BAD_AGE, "detail": written + " is not a number; left empty"}
@@ -99,14 +103,16 @@ def tabulate(
         location=str(location),
         has_lesions=has_lesions,
         notes=notes + _unknown_words(rows["word"][problem == UNKNOWN_LABEL]),
-        problems=pd.concat([no_problems(), asides, ages, _listed(others)], ignore_index=True)[list(PROBLEM_COLUMNS)],
+        problems=pd.concat([no_problems(), asides, ages, _listed(others)], ignore_index=True).assign(source=source)[
+            list(PROBLEM_COLUMNS)
+        ],
         passed_over=_passed_over(index),
         **more,
     )
 
 
 def _listed(problems: list[tuple[str, str, str]]) -> pd.DataFrame:
-    return pd.DataFrame(problems, columns=list(PROBLEM_COLUMNS), dtype=str)
+    return pd.DataFrame(problems, columns=["image_id", "problem", "detail"], dtype=str)
 
 
 def _passed_over(index: ImageIndex | None) -> dict[str, int]:

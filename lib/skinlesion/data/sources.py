@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from skinlesion.core.config import split_kind
@@ -14,23 +15,25 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted, read_table
 from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
 from skinlesion.data import challenges, dermamnist, ham10000, isic_archive, plain, reading
-from skinlesion.data.files import TABLES, Files, find_files
+from skinlesion.data.files import TABLES, Files, file_name, find_files
+from skinlesion.data.merge import merge
 from skinlesion.data.table import LesionTable
 
 
 def load_table(
-    data: str,
+    data: str | Sequence[str],
     labels: int = 7,
     exclude_official_test: bool = True,
     words: Mapping[str, str] | str | Iterable[str] | None = None,
 ) -> LesionTable:
-    """Read a data set of any known kind.
+    """Read a data set of any known kind, or several as one table.
 
     Parameters
     ----------
-    data : str
+    data : str or sequence of str
         ``"demo"``, or ``"demo:300"`` for that many images; or the path of a data set, whose kind is told from what
-        is there or named before it, as in ``"folder:my/images"``. :data:`KINDS` lists them.
+        is there or named before it, as in ``"folder:my/images"``. :data:`KINDS` lists them. Several are merged
+        (:func:`skinlesion.data.merge.merge`); :func:`source_names` says what each of them is called.
     labels : 7 or 8
     exclude_official_test : bool
         Leave out the images of the official ISIC 2018 test set, wherever they came from; a note counts them.
@@ -57,24 +60,70 @@ def load_table(
     8
     """
     chosen = label_set(labels)
-    demo = re.fullmatch(r"demo(?::(.+))?", data)
-    if demo:
-        kind, place = "ham10000", _demo(demo[1])
-    else:
-        kind, place = detect(data)
     known = dict(words) if isinstance(words, Mapping) else parse_words(words or ())
-    table = KINDS[kind].load(place, chosen, words=known)
-    return _without_official_test(table) if exclude_official_test else table
+    tables = []
+    for name, (kind, place) in _named(data).items():
+        table = KINDS[kind].load(place, chosen, words=known).rename(name)
+        tables.append(_without_official_test(table) if exclude_official_test else table)
+    return merge(tables) if len(tables) > 1 else tables[0]
 
 
-def _demo(count: str | None) -> Path:
+def source_names(data: str | Sequence[str]) -> list[str]:
+    """What the sources of a table are called, in the order given.
+
+    A source is called by its kind, one's own folder or table by its folder's name; where two would be called alike, by
+    that and the name of its place.
+
+    Raises
+    ------
+    DataError
+        Where there is no such data set, or one is given twice.
+    """
+    return list(_named(data))
+
+
+def _named(data: str | Sequence[str]) -> dict[str, tuple[str, Path]]:
+    """Kind and place of every source by its name."""
+    given = [data] if isinstance(data, str) else list(data)
+    found = [_find(one) for one in given]
+    if len(set(found)) < len(found):
+        raise DataError(f"a data set is given twice: {', '.join(given)}; give each of them once")
+    called = [_called(kind, place) for kind, place in found]
+    names: dict[str, tuple[str, Path]] = {}
+    for name, (kind, place) in zip(called, found, strict=True):
+        if called.count(name) > 1 and (stem := _plain(place.stem)) != name:
+            name = f"{name}-{stem}"
+        numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+        names[next(one for one in numbered if one not in names)] = kind, place
+    return names
+
+
+def _called(kind: str, place: Path) -> str:
+    """The name of a data set by itself."""
+    if kind == "ham10000" and any(file_name(path) == ham10000.DEMO_MARK for path in find_files(place).paths):
+        return "demo"
+    if kind not in ("csv", "folder"):
+        return kind
+    return _plain((place.parent if place.is_file() else place).name) or kind
+
+
+def _plain(name: str) -> str:
+    """A name that can be a folder's."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
+
+
+def _find(data: str) -> tuple[str, Path]:
+    """As :func:`detect`, and the demo set, drawn where it is not there yet."""
     from skinlesion.data.demo.dataset import demo_folder
 
-    if count is None:
-        return demo_folder()
-    if not count.isdecimal() or int(count) == 0:
-        raise DataError(f"demo:{count} must be demo, or demo: and a number of images, such as demo:300")
-    return demo_folder(int(count))
+    demo = re.fullmatch(r"demo(?::(.+))?", data)
+    if not demo:
+        return detect(data)
+    if demo[1] is None:
+        return "ham10000", demo_folder()
+    if not demo[1].isdecimal() or int(demo[1]) == 0:
+        raise DataError(f"demo:{demo[1]} must be demo, or demo: and a number of images, such as demo:300")
+    return "ham10000", demo_folder(int(demo[1]))
 
 
 def detect(data: str) -> tuple[str, Path]:
@@ -140,7 +189,9 @@ def _is_folder(files: Files) -> bool:
 
 
 def _is_csv(files: Files) -> bool:
-    return files.place.is_file() and files.place.suffix.lower() in TABLES
+    if files.place.is_dir():
+        return (files.place / plain.LABELS).is_file()
+    return files.place.suffix.lower() in TABLES
 
 
 @dataclass(frozen=True)
@@ -189,8 +240,8 @@ KINDS = {
         _is_folder, plain.load_folder,
     ),
     "csv": Kind(
-        "the path of a .csv file with columns for the image path and the label",
-        _is_csv, plain.load_csv, form="file",
+        "a .csv file with columns for image path or id and label, or the folder of labels.csv",
+        _is_csv, plain.load_csv,
     ),
 }  # fmt: skip
 
@@ -209,17 +260,17 @@ def _left_out(files: Files) -> str:
     """What of a folder could not be read, and the first reason of each kind; ``""`` where nothing was left out."""
     problems = files.left_out
     first = {kind: detail for _, kind, detail in reversed(problems)}
-    count = Counter(kind for _, kind, _ in problems)
-    told = "; ".join(f"{count[kind]:,} x {kind} ({detail})" for kind, detail in first.items())
+    times = Counter(kind for _, kind, _ in problems)
+    told = "; ".join(f"{times[kind]:,} x {kind} ({detail})" for kind, detail in first.items())
     return f"Left out: {told}.\n" if told else ""
 
 
 def _without_official_test(table: LesionTable) -> LesionTable:
     kept = dermamnist.without_official_test(table)
     mask = reading.official_test(kept.frame["image_id"])
-    count = len(table) - len(kept) + int(mask.sum())
-    if not count:
+    gone = len(table) - len(kept) + int(mask.sum())
+    if not gone:
         return table
     spare = reading.official_test(table.problems["image_id"])
-    note = f"{counted(count, 'image')} of the official ISIC 2018 test set left out."
+    note = f"{counted(gone, 'image')} of the official ISIC 2018 test set left out."
     return replace(kept.keep(~mask), notes=(*table.notes, note), problems=table.problems[~spare])

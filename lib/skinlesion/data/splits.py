@@ -17,6 +17,7 @@ from skinlesion.core.tables import counted, folds, known, match_ids, need_column
 from skinlesion.data.table import LesionTable
 
 SPLITS = ("train", "validation", "test")
+COLUMNS = ["image_id", "lesion_id", "label", "source", "dx_type"]
 FOLDS = 5  # besides the test part, which is as large as one of them
 TEST_FOLD = -1
 DROPPED, DROPPED_FOLD = "dropped", -2  # twins of test images: they neither train nor are they evaluated
@@ -63,7 +64,7 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0) -> pd.DataFr
 
     Returns
     -------
-    DataFrame with ``image_id, lesion_id, group, label, fold, split``; ``fold`` is -1 in the test set.
+    DataFrame with ``image_id, lesion_id, group, label, source, dx_type, fold, split``; ``fold`` is -1 in the test set.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0) -> pd.DataFr
 def assign(table: LesionTable, groups: np.ndarray, part: np.ndarray, fold: int) -> pd.DataFrame:
     """The split's table from fold numbers (int [N], -1 = test) and the fold that validates."""
     split = np.where(part == TEST_FOLD, "test", np.where(part == fold, "validation", "train"))
-    result = table.frame[["image_id", "lesion_id", "label"]].copy()
+    result = table.frame[COLUMNS].copy()
     result.insert(2, "group", groups)
     return result.assign(fold=part, split=split)
 
@@ -184,7 +185,7 @@ def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFram
     if "fold" in given:
         blank = (known(given["fold"]) == "").to_numpy()
         fold = np.where(blank, fold, folds(list(given["fold"]), list(ids)))
-    result = table.frame[["image_id", "lesion_id", "label"]].copy()
+    result = table.frame[COLUMNS].copy()
     result.insert(2, "group", lesion_groups(table))
     return result.assign(fold=fold, split=split.to_numpy())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import pandas as pd
 
@@ -12,13 +12,23 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run, atomic, write_json
 from skinlesion.core.taxonomy import LabelSet, label_set
 
-COLUMNS = ("image_id", "lesion_id", "label", "age", "sex", "site", "dx_type", "path")
-PROBLEM_COLUMNS = ("image_id", "problem", "detail")
+COLUMNS = ("image_id", "lesion_id", "source", "label", "age", "sex", "site", "dx_type", "path")
+PROBLEM_COLUMNS = ("image_id", "problem", "detail", "source")
+TOGETHER = " + "  # between the kinds of a table of several sources
 
 
 def no_problems() -> pd.DataFrame:
     """An empty list of problems, with its columns."""
     return pd.DataFrame(columns=list(PROBLEM_COLUMNS), dtype=str)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows of one source are from: its kind, its place, and whether its lesion ids are real."""
+
+    kind: str
+    location: str
+    has_lesions: bool
 
 
 @dataclass(frozen=True)
@@ -28,13 +38,17 @@ class LesionTable:
     Attributes
     ----------
     frame : DataFrame with the columns :data:`COLUMNS`
-        ``label`` is a code of ``labels``; ``age`` is in years, NaN where unknown; ``sex``, ``site`` and ``dx_type``
-        are words, ``"unknown"`` where missing; ``path`` is what :func:`skinlesion.core.images.read` takes.
+        ``source`` is a key of ``origins``; ``label`` is a code of ``labels``; ``age`` is in years, NaN where unknown;
+        ``sex``, ``site`` and ``dx_type`` (:data:`skinlesion.data.class_maps.CONFIRMED_BY`) are words, ``"unknown"``
+        where missing; ``path`` is what :func:`skinlesion.core.images.read` takes.
     labels : LabelSet
     source : str
-        One of :data:`skinlesion.data.sources.KINDS`, or ``demo``.
+        One of :data:`skinlesion.data.sources.KINDS`, or ``demo``; of a table of several sources, their kinds with
+        :data:`TOGETHER` between them.
     location : str
         Where it was read from.
+    origins : dict name -> Origin
+        Of every source, in the order in which they were given.
     has_lesions : bool
         Whether ``lesion_id`` is real; where it is False it repeats ``image_id`` and no split can promise anything.
     near_duplicates : tuple of (image_id, image_id)
@@ -62,8 +76,17 @@ class LesionTable:
     problems: pd.DataFrame = field(default_factory=no_problems)
     official_split: dict[str, str] = field(default_factory=dict)
     passed_over: dict[str, int] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
 
     def __post_init__(self):
+        if not self.origins:
+            own = {self.source: Origin(self.source, self.location, self.has_lesions)}
+            object.__setattr__(self, "origins", own)
+        if len(self.origins) == 1:  # whose name every row has
+            (name,) = self.origins
+            for part in ("frame", "problems"):
+                if "source" not in getattr(self, part):
+                    object.__setattr__(self, part, getattr(self, part).assign(source=name))
         missing = [column for column in COLUMNS if column not in self.frame.columns]
         if missing:
             raise DataError(f"the table lacks the columns {', '.join(missing)}")
@@ -73,8 +96,8 @@ class LesionTable:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the images are drawn by a program."""
-        return self.source == "demo"
+        """Whether images are drawn by a program: all of them, or those of one of several sources."""
+        return any(origin.kind == "demo" for origin in self.origins.values())
 
     @property
     def targets(self):
@@ -85,9 +108,38 @@ class LesionTable:
         """Images a class, in the label set's order."""
         return self.frame["label"].value_counts().reindex(list(self.labels.codes), fill_value=0)
 
+    def counts_by_source(self) -> pd.DataFrame:
+        """Images of each class (rows) and source (columns), in the label set's and in the given order."""
+        counts = pd.crosstab(self.frame["label"], self.frame["source"])
+        return counts.reindex(index=list(self.labels.codes), columns=list(self.origins), fill_value=0)
+
     def keep(self, mask) -> LesionTable:
         """The rows where ``mask`` (bool [N]) holds."""
         return replace(self, frame=self.frame[mask].reset_index(drop=True))
+
+    def of_source(self, name: str) -> LesionTable:
+        """The rows of one source, as a table of their own."""
+        rows, origin = self.keep(self.frame["source"] == name), self.origins[name]
+        return replace(
+            rows,
+            source=origin.kind,
+            location=origin.location,
+            origins={name: origin},
+            has_lesions=origin.has_lesions,
+            official_split={image: self.official_split[image] for image in rows.frame["image_id"]
+                            if image in self.official_split},
+            problems=self.problems[self.problems["source"] == name].reset_index(drop=True),
+        )  # fmt: skip
+
+    def rename(self, name: str) -> LesionTable:
+        """A table of one source under another name of it."""
+        (origin,) = self.origins.values()
+        return replace(
+            self,
+            origins={name: origin},
+            frame=self.frame.assign(source=name),
+            problems=self.problems.assign(source=name),
+        )
 
     def set_aside(self, mask: pd.Series, problem: str, detail: str | pd.Series) -> LesionTable:
         """Take out the rows where ``mask`` (bool [N]) holds, and list them in ``problems``.
@@ -96,12 +148,16 @@ class LesionTable:
         """
         if not mask.any():
             return self
-        gone = pd.DataFrame({"image_id": self.frame.loc[mask, "image_id"], "problem": problem, "detail": detail})
+        rows = self.frame[mask]
+        gone = pd.DataFrame(
+            {"image_id": rows["image_id"], "problem": problem, "detail": detail, "source": rows["source"]}
+        )
         return replace(self.keep(~mask), problems=pd.concat([self.problems, gone], ignore_index=True))
 
     def fingerprint(self) -> str:
-        """SHA-256 over what the rows say (paths left out), hexadecimal."""
-        rows = self.frame.drop(columns="path").sort_values("image_id").to_csv(index=False)
+        """SHA-256 over what the rows say (paths left out, and the name of a source that is the only one)."""
+        unsaid = ["path"] if len(self.origins) > 1 else ["path", "source"]
+        rows = self.frame.drop(columns=unsaid).sort_values("image_id").to_csv(index=False)
         return hashlib.sha256(rows.encode()).hexdigest()
 
     def facts(self) -> dict:
@@ -112,6 +168,10 @@ class LesionTable:
             "fingerprint": self.fingerprint(),
             "images": len(self),
             "lesions": int(self.frame["lesion_id"].nunique()),
+            "sources": {
+                name: {"kind": self.origins[name].kind, "images": len(rows), "lesions": int(rows.nunique())}
+                for name, rows in self.frame.groupby("source", sort=False)["lesion_id"]
+            },
         }
 
     def save(self, run: Run) -> None:
@@ -122,6 +182,8 @@ class LesionTable:
             "labels": list(self.labels.codes),
             "source": self.source,
             "location": self.location,
+            "origins": {name: asdict(origin) for name, origin in self.origins.items()},
+            "counts": {name: column.to_dict() for name, column in self.counts_by_source().items()},
             "has_lesions": self.has_lesions,
             "near_duplicates": [list(pair) for pair in self.near_duplicates],
             "twins": [list(pair) for pair in self.twins],
@@ -145,6 +207,7 @@ class LesionTable:
             labels=label_set(info["labels"]),
             source=info["source"],
             location=info["location"],
+            origins={name: Origin(**origin) for name, origin in info["origins"].items()},
             has_lesions=info["has_lesions"],
             near_duplicates=tuple((a, b) for a, b in info["near_duplicates"]),
             twins=tuple((a, b) for a, b in info.get("twins", ())),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from skinlesion.data.table import TOGETHER
+
 _HAM10000 = {
     "place": "the Department of Dermatology of the Medical University of Vienna, Austria, and a skin cancer practice "
     "in Queensland, Australia, over 20 years.",
@@ -39,7 +41,10 @@ _SOURCES = {"ham10000": _HAM10000, "isic-archive": _HAM10000, "dermamnist": _HAM
 
 def about(manifest: dict) -> dict[str, str]:
     """What is published about the data set that a model was trained on (HAM10000: doi:10.1038/sdata.2018.161)."""
-    return _SOURCES.get(manifest["data"]["source"], _OWN)
+    kinds = manifest["data"]["source"].split(TOGETHER)
+    if len(kinds) == 1:
+        return _SOURCES.get(kinds[0], _OWN)
+    return {topic: " ".join(f"{kind}: {_SOURCES.get(kind, _OWN)[topic]}" for kind in kinds) for topic in _OWN}
 
 
 def described_split(manifest: dict) -> str:

@@ -23,6 +23,7 @@ from skinlesion.core.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
 from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run, replace_folder, write_json, write_text
 from skinlesion.core.taxonomy import LabelSet
+from skinlesion.data.table import TOGETHER
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
 from skinlesion.export.card import attach, model_card
 from skinlesion.serving.manifest import FORMAT, PRETRAINED, Manifest
@@ -38,6 +39,7 @@ LICENCES = {
     "ham10000": "CC BY-NC 4.0: trained on HAM10000, for non-commercial use",
     "isic-archive": "CC BY-NC 4.0: trained on images of the ISIC Archive, for non-commercial use",
     "dermamnist": "CC BY-NC 4.0: trained on DermaMNIST (from HAM10000), for non-commercial use",
+    "milk10k": "CC BY-NC: trained on MILK10k, for non-commercial use",
 }
 CITATIONS = {
     "demo": "Skin Lesion Lab's synthetic demo set",
@@ -45,7 +47,13 @@ CITATIONS = {
     "doi:10.1038/sdata.2018.161",
     "isic-archive": "ISIC Archive, collection 212 (HAM10000): doi:10.1038/sdata.2018.161",
     "dermamnist": "MedMNIST v2, doi:10.1038/s41597-022-01721-8, from HAM10000, doi:10.1038/sdata.2018.161",
+    "milk10k": "MILK study team: MILK10k. ISIC Archive (2025), doi:10.34970/648456",
 }
+
+
+def _of_each(known: dict[str, str], source: str, otherwise: str) -> str:
+    """What is known of each kind of data that a table was read from, every text once."""
+    return "; ".join(dict.fromkeys(known.get(kind, otherwise) for kind in source.split(TOGETHER)))
 
 
 def _weights(positions: torch.Tensor, target: int, start: torch.Tensor, stop: torch.Tensor) -> torch.Tensor:
@@ -299,13 +307,13 @@ def export_model(
             "parity": {"largest_logit_difference": worst, "images": len(frames)},
             **decision,
             "domain": domain.to_dict(),
-            "data": data | {"citation": CITATIONS.get(data["source"], "the user's own data")},
+            "data": data | {"citation": _of_each(CITATIONS, data["source"], "the user's own data")},
             "metrics": metrics,
             "measured_on": measured_on,
             **({"out_of_fold": out_of_fold} if out_of_fold else {}),
             **recipes(config, data["source"], run),
             "versions": versions(),
-            "licence": LICENCES.get(data["source"], "as the training data allow"),
+            "licence": _of_each(LICENCES, data["source"], "as the training data allow"),
         }
         write_json(folder / "manifest.json", manifest)
         write_text(folder / "MODEL_CARD.md", model_card(manifest))

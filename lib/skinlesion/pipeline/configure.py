@@ -34,8 +34,9 @@ def resolve(
     *,
     preset: str = "quick",
     recipe: str | None = None,
-    data: str | None = None,
+    data: str | Sequence[str] | None = None,
     labels: int | None = None,
+    words: Sequence[str] = (),
     settings: Sequence[str] = (),
 ) -> Config:
     """The configuration of a run: recipe, then the preset's limits, then data and labels, then single settings.
@@ -46,10 +47,12 @@ def resolve(
         One of :data:`PRESETS`.
     recipe : str
         Name of a recipe or path of a JSON file, instead of the preset's.
-    data : str
-        ``demo`` or a path.
+    data : str or sequence of str
+        ``demo`` or a path; one or more.
     labels : int
         7 or 8.
+    words : sequence of ``WORD=CODE``
+        Own names of classes, in place of the recipe's.
     settings : sequence of ``name=value``
 
     Raises
@@ -60,17 +63,18 @@ def resolve(
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
     default, limits = PRESETS[preset]
-    named = {name: value for name, value in (("data", data), ("labels", labels)) if value is not None}
+    given = {"data": data, "labels": labels, "label_words": list(words) or None}
+    named = {name: value for name, value in given.items() if value is not None}
     config = load_recipe(recipe or default).but(**limits).but(**named)
     config = config.but(**dict(parse_setting(setting) for setting in settings))
-    places = {name: _place(config, name) for name in ("data", "split_file", "elsewhere")}
+    places: dict = {name: _place(name, getattr(config, name)) for name in ("split_file", "elsewhere")}
+    places["data"] = [_place("data", place) for place in config.data]
     start = config.start if config.start in recipe_names() else _runs(config, "start")
     return config.but(**places, start=start, teachers=_runs(config, "teachers"))
 
 
-def _place(config: Config, name: str) -> str:
+def _place(name: str, value: str) -> str:
     """A path as notebooks, which run in another folder, can use it."""
-    value = getattr(config, name)
     if (name == "data" and re.fullmatch(r"demo(:\d+)?", value)) or (name != "data" and not value):
         return value
     kind, path = split_kind(value)
@@ -98,9 +102,9 @@ def _runs(config: Config, name: str) -> str:
 
 def run_name(config: Config, preset: str, recipe: str | None = None) -> str:
     """What a run is called unless a name is given: ``demo``, else data and recipe, as in ``ham10000-quick``."""
-    if config.data.startswith("demo"):
+    if len(config.data) == 1 and config.data[0].startswith("demo"):
         return "demo"
-    words = f"{Path(config.data).stem}-{Path(recipe or preset).stem}"
+    words = "-".join(Path(place).stem for place in (*config.data, recipe or preset))
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 

@@ -78,7 +78,8 @@ def parameters(path: Path) -> dict[str, str]:
             raise ConfigError(
                 f"line {line.lineno} of the parameters cell of {path.name} must be written name: type = value"
             ) from None
-        if type(default).__name__ != found[line.target.id]:
+        one_of_several = isinstance(default, str) and found[line.target.id] == "list"
+        if type(default).__name__ != found[line.target.id] and not one_of_several:
             raise ConfigError(
                 f"{path.name}: {line.target.id} is {found[line.target.id]}, but its default is {default!r}"
             )

@@ -41,9 +41,10 @@ def commit(folder: Path) -> str | None:
 
 def data(run: Run, config: Config, files: str) -> dict[str, object]:
     """Where the data is from and its fingerprints: of the files, and of the table once the first notebook wrote it."""
-    facts = {"location": config.data, "files": files}
+    facts = {"location": ", ".join(config.data), "files": files}
     table = previous(run.table_info)
-    return facts | {name: table[name] for name in ("source", "labels", "fingerprint", "notes") if name in table}
+    names = ("source", "labels", "fingerprint", "notes", "counts")
+    return facts | {name: table[name] for name in names if name in table}
 
 
 def previous(path: Path) -> dict:

@@ -20,6 +20,7 @@ from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
 from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run, lock, write_json
+from skinlesion.data.table import TOGETHER
 from skinlesion.pipeline import notebook, record, stamps
 
 CELL_TIMEOUT = 7200  # seconds
@@ -155,7 +156,7 @@ def check_parameters(config: Config, notebooks: Path, steps: tuple[Step, ...] = 
         for name, kind in found.items():
             if name not in types:
                 raise ConfigError(f"{step.name}.ipynb has a parameter {name!r} that the configuration lacks; rename it")
-            if kind != types[name]:
+            if kind != types[name] and not (types[name] == "list" and kind == "str"):
                 raise ConfigError(
                     f"{step.name}.ipynb declares {name}: {kind}; in the configuration it is {types[name]}"
                 )
@@ -280,7 +281,8 @@ class _Series:
         entry = self.entries[step]
         entry.update(_NEW, status="running", started=record.now())
         self.save()
-        values = {name: getattr(self.config, name) for name in self.names[step.name]} | {"run": str(self.run.folder)}
+        known = self.config.to_dict()
+        values = {name: known[name] for name in self.names[step.name]} | {"run": str(self.run.folder)}
         try:
             outcome = notebook.execute(
                 self.notebooks / executed.name, executed, values, cell_timeout=self.cell_timeout, stream=self.stream
@@ -329,7 +331,8 @@ class _Series:
 
     @property
     def synthetic(self) -> bool:
-        return self.config.data.startswith("demo") or record.previous(self.run.table_info).get("source") == "demo"
+        kinds = record.previous(self.run.table_info).get("source", "").split(TOGETHER)
+        return "demo" in kinds or any(place.startswith("demo") for place in self.config.data)
 
     def finish(self, status: str | None = None) -> None:
         """Say of notebooks that were not reached whether their earlier results still hold, and how the run ended."""

@@ -11,7 +11,7 @@ from skinlesion.core.errors import DataError
 
 
 def data_fingerprint(config: Config) -> str:
-    """SHA-256 over the names, sizes and times of the data's files, and the content of a given split file.
+    """SHA-256 over the names, sizes and times of all sources' files, and the content of a given split file.
 
     Cheap by design: no image is read. The demo set is made by the library, whose code is hashed elsewhere.
 
@@ -20,11 +20,14 @@ def data_fingerprint(config: Config) -> str:
     DataError
         If the system refuses to read one of them.
     """
-    demo = config.data.startswith("demo")
-    digest = hashlib.sha256(config.data.encode() if demo else b"")
+    digest = hashlib.sha256()
     try:
-        if not demo:
-            _, root = split_kind(config.data)
+        for place in config.data:
+            if place.startswith("demo"):
+                digest.update(f"{place}\n".encode())
+                continue
+            kind, root = split_kind(place)
+            digest.update(f"{kind}:\n".encode())
             files = [path for path in root.rglob("[!.]*") if path.is_file()] if root.is_dir() else [root]
             for path in sorted(files):
                 stat = path.stat()

@@ -43,7 +43,7 @@ SCORE = "val_balanced_accuracy"
 REDUCTION = 3  # of each rung's trials, one in three goes on; a rung is three times as many epochs as the one before
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 #: What decides where results lie or what they are compared by: a space that changed these would compare unlike things.
-_FIXED = ("data", "labels", "split_file", "fold", "max_images", "exclude_official_test", "label_words", "twins")
+_FIXED = (*(name for name in Config.names("data") if name != "seed"), "split_file", "fold", "holdout_source")
 
 
 def sweep(

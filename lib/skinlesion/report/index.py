@@ -59,6 +59,7 @@ def write_index(run: Run) -> None:
         files=[(name, words) for name, words in FILES if (run.folder / name).exists()],
         parameters=_parameters(facts["config"]),
         counts=_counts(run),
+        by_source=_by_source(facts["data"].get("counts", {})),
         minutes=_minutes,
         moment=lambda text: f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC",
         **_metrics(run),
@@ -150,6 +151,14 @@ def _counts(run: Run) -> str:
     with open(run.table_file, newline="", encoding="utf-8") as file:
         lesions = [row["lesion_id"] for row in csv.DictReader(file)]
     return f"{len(lesions):,} images of {len(set(lesions)):,} lesions"
+
+
+def _by_source(counts: dict[str, dict[str, int]]) -> list[tuple[str, str]]:
+    """Each source with ``"4,806 images: nv 541, mel 389"``."""
+    return [
+        (name, f"{sum(classes.values()):,} images: " + ", ".join(f"{code} {n:,}" for code, n in classes.items() if n))
+        for name, classes in counts.items()
+    ]
 
 
 def _minutes(seconds: float | None) -> str:

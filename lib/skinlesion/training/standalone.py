@@ -110,7 +110,8 @@ def prepare(config: Config, run: Run, progress: bool, features: Features | None 
     table.save(run)
     write_twins(twins, run)
     splits.write_split(split, run.split)
-    print(f"{len(table):,} images from {table.source}; {len(check.problems):,} problems in {run.data_check}")
+    sources = ", ".join(table.origins)
+    print(f"{len(table):,} images from {sources}; {len(check.problems):,} problems in {run.data_check}")
     if twins is not None:
         print(f"{counted(len(twins), 'pair')} of twins in {run.twins}")
     sizes = split["split"].value_counts()

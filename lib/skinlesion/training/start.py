@@ -26,7 +26,7 @@ def start_recipe(config: Config) -> Config | None:
     """
     if config.start not in recipe_names():
         return None
-    same = (*Config.names("data"), "split_file", "fold")
+    same = (*Config.names("data"), "split_file", "fold", "holdout_source")
     recipe = load_recipe(config.start).but(**{name: getattr(config, name) for name in same})
     if recipe.model != config.model:
         raise ConfigError(

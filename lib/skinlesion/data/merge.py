@@ -1,0 +1,123 @@
+"""Several data sets as one table: names that stay apart, and one version of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.core import images
+from skinlesion.core.errors import DataError, ImageError
+from skinlesion.core.tables import counted
+from skinlesion.data.reading import ANOTHER_VERSION
+from skinlesion.data.table import TOGETHER, LesionTable
+
+_SAMPLE = 20  # pictures by whose sizes two versions of a data set are compared
+_ARCHIVE_ID = r"ISIC_\d{7}"
+
+
+def merge(tables: Sequence[LesionTable]) -> LesionTable:
+    """One table of several sources, in the order given, each row with its ``source``.
+
+    Image and lesion ids stay as they are; where sources share one, ``source/`` stands in front of it. The exception are
+    pictures that are given twice: an id of the ISIC Archive (``ISIC_`` and seven digits, not in drawn sets), or of two
+    sources of one published kind, means one picture. Of two such sources the one with the larger pictures keeps them
+    (the median of 20; the first given where they are equal), and the other's rows are set aside.
+
+    Parameters
+    ----------
+    tables : sequence of LesionTable
+        Of one source each, with different names and one label set.
+
+    Raises
+    ------
+    DataError
+        Where another source has all pictures of one.
+    """
+    tables = _one_version(list(tables))
+    ids = pd.concat([table.frame["image_id"] for table in tables])
+    tables = [_renamed(table, set(ids[ids.duplicated()])) for table in tables]
+    lesions = pd.concat([table.frame[["lesion_id", "source"]].drop_duplicates() for table in tables])
+    shared = set(lesions["lesion_id"][lesions["lesion_id"].duplicated()])
+    frame = pd.concat([table.frame for table in tables], ignore_index=True)
+    mixed = frame["lesion_id"].isin(shared)
+    frame["lesion_id"] = frame["lesion_id"].mask(mixed, frame["source"] + "/" + frame["lesion_id"])
+    passed_over: dict[str, int] = {}
+    for table in tables:
+        for sort, number in table.passed_over.items():
+            passed_over[sort] = passed_over.get(sort, 0) + number
+    return LesionTable(
+        frame=frame,
+        labels=tables[0].labels,
+        source=TOGETHER.join(dict.fromkeys(table.source for table in tables)),
+        location=TOGETHER.join(table.location for table in tables),
+        has_lesions=any(table.has_lesions for table in tables),
+        near_duplicates=tuple(pair for table in tables for pair in table.near_duplicates),
+        notes=tuple(f"{name}: {note}" for table in tables for name in table.origins for note in table.notes),
+        problems=pd.concat([table.problems for table in tables], ignore_index=True),
+        official_split={image: part for table in tables for image, part in table.official_split.items()},
+        passed_over=passed_over,
+        origins={name: origin for table in tables for name, origin in table.origins.items()},
+    )
+
+
+def _one_version(tables: list[LesionTable]) -> list[LesionTable]:
+    """The tables without the rows whose picture another one has too."""
+    for later in range(1, len(tables)):
+        for earlier in range(later):
+            one, other = tables[earlier], tables[later]
+            ids = one.frame["image_id"]
+            both = ids[ids.isin(other.frame["image_id"]) & _means_a_picture(ids, one.source, other.source)]
+            if len(both):
+                loser, kept = (earlier, other) if _size(other, both) > _size(one, both) else (later, one)
+                tables[loser] = _without(tables[loser], both, next(iter(kept.origins)))
+    return tables
+
+
+def _without(table: LesionTable, ids: pd.Series, other: str) -> LesionTable:
+    gone = table.frame["image_id"].isin(ids)
+    if gone.all():
+        raise DataError(
+            f"{other} has all {counted(len(table), 'picture')} of {table.location}, too, as large or larger; leave "
+            f"out {table.location}: one version of a picture is enough"
+        )
+    return table.set_aside(gone, ANOTHER_VERSION, f"{other} has this picture, too")
+
+
+def _means_a_picture(ids: pd.Series, kind: str, other: str) -> pd.Series:
+    """Whether an id that sources of these kinds share means one picture, bool [N]."""
+    if "demo" in (kind, other):  # drawn anew under the same ids
+        return pd.Series(False, index=ids.index)
+    if kind == other and kind not in ("folder", "csv"):
+        return pd.Series(True, index=ids.index)
+    return ids.str.fullmatch(_ARCHIVE_ID)
+
+
+def _size(table: LesionTable, ids: pd.Series) -> float:
+    """Median number of pixels of a sample of these pictures."""
+    paths = table.frame.set_index("image_id")["path"][ids.iloc[:: -(-len(ids) // _SAMPLE)]]
+    return float(np.median([_pixels(path) for path in paths]))
+
+
+def _pixels(path: str) -> int:
+    try:
+        height, width, _ = images.read(path).shape
+        return height * width
+    except ImageError:
+        return 0  # the data check lists it
+
+
+def _renamed(table: LesionTable, shared: set[str]) -> LesionTable:
+    """The table of one source with its name in front of image ids that others have too."""
+    ids, (name,) = table.frame["image_id"], table.origins
+    new = ids.mask(ids.isin(shared), name + "/" + ids)
+    of = dict(zip(ids, new, strict=True))
+    lesions = table.frame["lesion_id"]
+    return replace(
+        table,
+        frame=table.frame.assign(image_id=new, lesion_id=lesions.mask(lesions == ids, new)),
+        near_duplicates=tuple((of.get(a, a), of.get(b, b)) for a, b in table.near_duplicates),
+        official_split={of.get(image, image): part for image, part in table.official_split.items()},
+    )
