@@ -66,6 +66,8 @@ def page(browser, voila):
     url, _ = voila
     page = browser.new_page(viewport={"width": 375, "height": 812})
     page.requests = watch(page)
+    page.console = []
+    page.on("console", lambda message: page.console.append((message.type, message.text)))
     page.goto(url, wait_until="commit")
     page.get_by_role("button", name="Choose images").wait_for(timeout=120_000)
     yield page
@@ -107,6 +109,7 @@ def test_a_person_uploads_an_image_and_reads_the_answer(page, voila, model, lesi
     assert answer.get_attribute("data-code") == likeliest
     assert f"{expected.probabilities[likeliest]:.1%}" in answer.inner_text()
     assert text(f"advice.{expected.referral}") in page.locator(".advice").first.inner_text()
+    assert [entry for entry in page.console if entry[0] in ("warning", "error")] == []
     assert "sys.path" not in page.content()  # sources are stripped
     assert "Using pre-heated kernel" in voila[1].read_text()
 

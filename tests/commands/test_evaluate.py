@@ -13,7 +13,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.evaluation.assessment import NOT_CHOSEN, answer, assess
 from skinlesion.evaluation.documents import evaluate_file
 from skinlesion.evaluation.metrics import evaluate
-from skinlesion.evaluation.operating import binary_task, choose_threshold
+from skinlesion.evaluation.operating import binary_task, choose_referral, choose_threshold
 from skinlesion.evaluation.predictions import SCORES_ONLY
 from skinlesion.evaluation.published import CAUTION, PUBLISHED, published_table
 
@@ -52,8 +52,11 @@ def test_everything_is_written_and_the_report_holds_it_all(real, tmp_path, capsy
 def test_thresholds_come_from_validation_alone(real):
     found = assess(real, replicates=10)
     validation = real.of("validation")
-    expected = choose_threshold(*binary_task(validation, "malignant"), 0.9)
-    assert found.referral.threshold == expected == found.points["malignant"]["sensitivity 0.90"].threshold
+    plain = choose_threshold(*binary_task(validation, "malignant"), 0.9)
+    assert found.points["malignant"]["sensitivity 0.90"].threshold == plain
+    score, truth, labelled = (validation.malignant_probability, validation.is_malignant, validation.malignant_label)
+    expected = choose_referral(score, truth, labelled, 0.9)
+    assert found.referral.threshold == expected
     assert NOT_CHOSEN not in found.notes and found.on_the_curve == {}
     test = real.split == "test"
     other = replace(real, y=np.where(test, np.random.default_rng(0).permutation(real.y), real.y))

@@ -8,7 +8,8 @@ from sklearn.metrics import recall_score, roc_curve
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.evaluation import operating
+from skinlesion.decision import REFERRALS, Decision
+from skinlesion.evaluation import decision_fit, operating
 from skinlesion.evaluation.bootstrap import resample
 from skinlesion.evaluation.predictions import Predictions
 
@@ -96,3 +97,90 @@ def test_points_on_the_curve_are_the_best_over_every_threshold(steps):
         low, high = np.percentile(values[1:], [2.5, 97.5])
         assert (found[aim]["low"], found[aim]["high"]) == pytest.approx((low, high), abs=1e-12)
     assert found["specificity 0.90"]["n"] == positive.sum() and found["sensitivity 0.90"]["n"] == (~positive).sum()
+
+
+def referred(score, labelled, threshold):
+    return (score >= threshold) | labelled
+
+
+def arrays(n=600, seed=3):
+    """Malignant probability, truth and whether the label is malignant, which finds half of the malignant images."""
+    random = np.random.default_rng(seed)
+    truth = random.random(n) < 0.3
+    score = np.clip(random.normal(0.15 + 0.25 * truth, 0.12), 0, 1)
+    return score, truth, (truth & (random.random(n) < 0.5)) | (random.random(n) < 0.02)
+
+
+@pytest.mark.parametrize("wanted", [0.7, 0.9, 1.0])
+def test_the_referral_threshold_is_the_highest_that_reaches_the_sensitivity_with_the_label(wanted):
+    score, truth, labelled = arrays()
+    threshold = operating.choose_referral(score, truth, labelled, wanted)
+    assert recall_score(truth, referred(score, labelled, threshold)) >= wanted
+    higher = [t for t in np.unique(score) if threshold < t <= operating.HIGHEST]
+    assert all(recall_score(truth, referred(score, labelled, t)) < wanted for t in higher)
+    assert threshold >= operating.choose_threshold(score, truth, wanted), "the label finds some of them"
+
+
+def test_where_the_label_alone_is_enough_what_is_likelier_malignant_is_still_referred():
+    score, truth, _ = arrays()
+    assert operating.choose_referral(score, truth, truth, 0.9) == operating.HIGHEST == 0.5
+
+
+def test_every_source_with_enough_malignant_images_reaches_the_sensitivity():
+    score, truth, labelled = arrays(1200)
+    sources = np.repeat(["easy", "hard", "tiny"], [600, 580, 20])
+    score = np.where(sources == "easy", score, score * 0.6)
+    score[sources == "tiny"] = 0
+    threshold = operating.choose_referral(score, truth, labelled, 0.9, sources)
+    found = referred(score, labelled, threshold)
+    assert all(found[truth & (sources == name)].mean() >= 0.9 for name in ("easy", "hard"))
+    assert threshold > 0, "a few images of a source choose nothing"
+    assert found[truth].mean() >= 0.9
+
+
+def test_at_most_one_in_forty_malignant_images_lies_below_the_grey_zone():
+    score, truth, labelled = arrays()
+    threshold = operating.choose_referral(score, truth, labelled, 0.9)
+    borderline = operating.choose_borderline(score, truth, labelled, threshold)
+
+    def below(edge):
+        return (truth & ~labelled & (score < edge)).sum()
+
+    assert below(borderline) <= 0.025 * truth.sum() and borderline < threshold
+    assert all(below(t) > 0.025 * truth.sum() for t in np.unique(score) if borderline < t <= threshold)
+    assert operating.choose_borderline(score, truth, truth, 0.3) == 0.3, "none is missed, so there is no grey zone"
+
+
+def test_the_melanoma_notice_misses_one_in_ten_of_the_overlooked_and_stands_beside_no_all_clear():
+    random = np.random.default_rng(0)
+    p, y = random.dirichlet(np.ones(7), 2000), random.integers(0, 7, 2000)
+    level = decision_fit.choose_melanoma_level(p, y, 4, 0.0)
+    overlooked = (y == 4) & (p.argmax(axis=1) != 4)
+    assert (p[overlooked, 4] >= level).mean() == pytest.approx(0.9, abs=0.005)
+    assert decision_fit.choose_melanoma_level(p, y, 4, 0.3) == 0.3
+    assert decision_fit.choose_melanoma_level(p, np.zeros(2000, int), 4, 0.3) is None
+
+
+def test_evidence_counts_every_image_once_by_source():
+    test = make(split="test")
+    sources = np.where(np.arange(len(test)) % 3, "a", "b")
+    ones = np.ones(7)
+    decision = Decision(HAM7, 1, ones / 7, 0 * ones, ones, 0, 0.4, 0.2)
+    inside = np.random.default_rng(0).random(len(test)) < 0.9
+    rows = operating.evidence(test, decision, sources, "test", inside)
+    outcomes = decision.decide(test.probabilities, not_dermatoscopic=~inside)
+    for row in rows:
+        for kind, truth in (("malignant", test.is_malignant), ("benign", ~test.is_malignant)):
+            mine = truth & (sources == row["source"])
+            counts = {advice: sum(np.array(outcomes.referral)[mine] == advice) for advice in REFERRALS}
+            assert {advice: row[f"{kind}_{advice}"] for advice in REFERRALS} == counts
+            assert row[kind] == sum(counts.values()) == mine.sum()
+            alone = mine & inside & test.malignant_label & (test.malignant_probability < 0.4)
+            assert row[f"{kind}_by_label"] == alone.sum()
+    facts = decision.to_dict(**operating.as_shown(test, decision, sources, "test", replicates=20))
+    found = referred(test.malignant_probability, test.malignant_label, 0.4)
+    assert facts["referral"]["sensitivity"]["value"] == pytest.approx(found[test.is_malignant].mean())
+    assert facts["referral"]["specificity"]["value"] == pytest.approx(1 - found[~test.is_malignant].mean())
+    shown = test.malignant_label & (test.malignant_probability < 0.4)
+    assert facts["referral"]["by_label"]["value"] == pytest.approx(shown.mean())
+    assert (facts["referral"]["threshold"], facts["referral"]["borderline"]) == (0.4, 0.2)

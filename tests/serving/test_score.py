@@ -89,7 +89,7 @@ def broken(folder, tmp_path):
     contents = {
         "cut.jpg": (data[:-100], "damaged"),
         "empty.jpg": (b"", "empty"),
-        "page.png": (b"<html>", "not a readable"),
+        "page.png": (b"<html>", "is not a JPEG"),
         "tiny.png": (None, "each side needs 16"),
     }
     for name, (content, _) in contents.items():

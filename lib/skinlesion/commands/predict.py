@@ -133,12 +133,13 @@ def _row(path: str, result: Prediction | ImageError, labels: LabelSet) -> tuple[
     if isinstance(result, ImageError):
         return (path, "-", "-", "-", "-", "-", f"error: {result}")
     likeliest = max(result.probabilities, key=result.probabilities.__getitem__)
+    shown = result.referral != "none"  # of an image that is not dermatoscopic, the figures mean nothing
     return (
         path,
         f"{result.malignant_probability:.1%}",
         ADVICE[result.referral],
-        labels[likeliest].name,
-        f"{result.probabilities[likeliest]:.1%}",
+        labels[likeliest].name if shown else "-",
+        f"{result.probabilities[likeliest]:.1%}" if shown else "-",
         result.label,
         ", ".join(notice.replace("_", " ") for notice in result.notices),
     )

@@ -1,0 +1,99 @@
+"""The words of the apps: one file a language, and nothing that people read outside it."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_app import files, picture
+
+from app import present, words
+from app.voila import view as voila
+from app.web import create_app
+from skinlesion.commands.predict import ADVICE, DISCLAIMER
+from skinlesion.core.errors import ConfigError
+from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.serving.predictor import Predictor
+from webapp import send_form
+
+APP = Path(words.__file__).resolve().parents[1]
+
+
+def test_english_is_whole_and_flat():
+    content = json.loads((words.FOLDER / "en.json").read_text(encoding="utf-8"))
+    assert all(isinstance(text, str) and text for text in words.TEXTS.values())
+    assert words.text("advice.refer") == content["advice"]["refer"]
+    for labels in (HAM7, ISIC8):
+        assert [words.in_words(one) for one in labels] == list(labels)
+    with pytest.raises(ConfigError, match="must be one of en"):
+        words.load("xx")
+
+
+def test_every_key_that_python_templates_and_scripts_use_exists():
+    used = set()
+    for path in APP.rglob("*"):
+        if path.suffix in (".py", ".html", ".js") and not {"node_modules", "tests"} & set(path.parts):
+            content = path.read_text(encoding="utf-8")
+            used |= set(re.findall(r"""\b(?:t|text)\((?:model, )?["']([a-z_]+\.[a-z_]+)["']""", content))
+    assert len(used) > 60
+    assert used <= set(words.TEXTS)
+
+
+def test_no_word_reassures():
+    for key, text in words.TEXTS.items():
+        assert not re.search(r"harmless|safe\b|nothing to worry|watch for", text, re.IGNORECASE), key
+    assert words.TEXTS["kind.benign"] == "usually benign"
+
+
+def test_the_command_line_has_the_same_words():
+    assert {key: words.text(f"advice.{key}").lower() for key in ADVICE} == {k: v.lower() for k, v in ADVICE.items()}
+    assert words.text("disclaimer") == DISCLAIMER
+
+
+def foreign(text: str) -> str:
+    """A text whose letters are none of English's; placeholders stay."""
+    table = str.maketrans("aeinorstuAEINORSTU", "äëïñöŕśţüÄËÏÑÖŔŚŢÜ")
+    return re.sub(r"(\{\w+\})|([^{]+)", lambda part: part[1] or part[2].translate(table), text)
+
+
+@pytest.fixture
+def pseudo(monkeypatch):
+    for key, text in words.TEXTS.items():
+        monkeypatch.setitem(words.TEXTS, key, foreign(text))
+
+
+def english(html: str, names: tuple[str, ...]) -> list[str]:
+    """Words of English that a page shows, beside what no translation changes."""
+    shown = re.sub(r"<(style|script|code|pre)\b.*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL)
+    for name in names:
+        shown = shown.replace(name, " ")
+    return re.findall(r"\b(?:the|of|is|image|images|probability|advice|classes?|threshold|lesion)\b", shown)
+
+
+def test_a_voila_view_in_another_language_has_no_english_left(pseudo, model):
+    predictor = Predictor.load(model)
+    frames = np.random.default_rng(0).integers(0, 256, (12, 3), dtype=np.uint8)
+    results = [
+        present.result("a.png", np.tile(one, (40, 50, 1)), predictor.predict([np.tile(one, (40, 50, 1))])[0],
+                       predictor.manifest) for one in frames
+    ]  # fmt: skip
+    assert {one.prediction.referral for one in results} == {"refer", "borderline", "below", "none"}
+    parts = [
+        voila.render("_comparison.html", columns=results, classes=[words.in_words(one) for one in HAM7]),
+        voila.render("_verdict.html", before=results[0], now=results[1], changed=True),
+        voila.render("_whatif_head.html"), voila.render("_comparison_head.html"),
+        voila.render("_head.html", manifest=predictor.manifest, measured=present.measured(predictor.manifest),
+                     formats="JPEG", most=3, most_bytes=2**20, style=""),
+    ]  # fmt: skip
+    for part in parts:
+        assert english(part, (predictor.manifest.name,)) == []
+    assert foreign("Specialist assessment suggested") in "".join(parts)
+
+
+def test_a_result_page_in_another_language_shows_its_words(pseudo, model):
+    client = create_app({"MODEL": model}).test_client()
+    page = send_form(client, files(picture())).text
+    assert foreign("Research software, not a medical device") in page
+    assert "Research software" not in page
+    assert any(foreign(words_) in page for words_ in ("Specialist assessment suggested", "Borderline", "No advice"))
