@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app import pictures
-from app.words import in_words, text
+from app.words import TEXTS, in_words, text
 from skinlesion.core.taxonomy import Diagnosis
 from skinlesion.decision import MELANOMA_NOT_EXCLUDED, NONE, NOT_DERMATOSCOPIC, OTHER_CAMERA, REFER, REFERRALS
 from skinlesion.serving.manifest import Manifest
@@ -143,7 +143,8 @@ def evidence(manifest: Manifest) -> tuple[str, ...]:
     """What the advice rests on, by source: how many malignant and benign images were flagged."""
     found = []
     for row in manifest.evidence:
-        where = text(f"evidence.{row['part']}", source=row["source"])
+        known = f"evidence.{row['part']}" in TEXTS
+        where = text(f"evidence.{row['part']}" if known else "evidence.other", source=row["source"], part=row["part"])
         for kind in ("malignant", "benign"):
             if n := row[kind]:
                 of_100 = {zone: round(100 * row[f"{kind}_{zone}"] / n) for zone in REFERRALS}

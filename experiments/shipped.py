@@ -235,7 +235,8 @@ def ship(own: Config, parts: Path, name: str, recipes: dict[str, Recipe], folds:
         which: evaluate(one, referred=one.referred(chosen.referral_threshold))
         for which, one in (("out of fold", before), ("test", test))
     }
-    advice = operating.as_shown(test, chosen, np.full(len(test), table.source), "test")
+    sources = np.where(test.source == "", table.source, test.source)
+    advice = operating.as_shown(test, chosen, sources, "test")
     place = table.frame.set_index("image_id")["path"]
     frames = [images.read(place[image]) for image in test.image_ids[:: max(1, len(test) // 100)][:100]]
     model = load_trained(final, own, classes=len(table.labels)).model

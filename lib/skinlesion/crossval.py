@@ -161,10 +161,11 @@ class Outputs:
         return self._predictions(softmax(even + natural, axis=1), softmax(even, axis=1))
 
     def decision(self, referral_sensitivity: float) -> Decision:
-        """Temperature, decision rule and referral threshold, chosen on these outputs."""
+        """Temperature, decision rule and the advice's thresholds, chosen on these outputs: for every source stored."""
         return decision_fit.choose(
             self.logits, self.y, self.labels, training_prior=self.training_prior, prior=self.natural_prior,
             referral_sensitivity=referral_sensitivity, lesions=self.images["lesion_id"].to_numpy(str),
+            sources=self.images["source"].to_numpy(str) if "source" in self.images else None,
         )  # fmt: skip
 
     def decided(self, decision: Decision, split: str = "validation") -> Predictions:
