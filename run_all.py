@@ -28,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     add("--config", metavar="RECIPE", nargs="+", default=[None],
         help="name of a recipe, or a JSON file, instead of the preset's")  # fmt: skip
     add("--folds", metavar="FOLD", nargs="+", type=int, default=[None], help="which folds validate; default: fold 0")
+    add("--leave-one-source-out", action="store_true",
+        help="one run a source of --data, which is tested on it alone, and one table of them")  # fmt: skip
     add("--jobs", type=_positive, default=1, metavar="N",
         help="of several presets, recipes or folds: so many runs at a time; they are compared at the end")  # fmt: skip
     add("--output", metavar="PLACE", help="copy the finished reports there too: a folder or URL (s3://bucket/reports)")
@@ -51,11 +53,24 @@ def _positive(text: str) -> int:
     return number
 
 
-def _config(given: argparse.Namespace, preset: str, recipe: str | None, fold: int | None):
+def _config(given: argparse.Namespace, preset: str, recipe: str | None, fold: int | None, source: str = ""):
     settings = given.set if fold is None else [*given.set, f"fold={fold}"]
+    settings = [*settings, f"holdout_source={source}"] if source else settings
     return pipeline.resolve(
         preset=preset, recipe=recipe, data=given.data, labels=given.labels, words=given.label, settings=settings
     )
+
+
+def _sources(given: argparse.Namespace) -> list[str]:
+    """The sources that are held out, one after the other; none ("") unless that is asked for."""
+    if not given.leave_one_source_out:
+        return [""]
+    from skinlesion.data.sources import source_names
+
+    names = source_names(_config(given, given.preset[0], given.config[0], None).data)
+    if len(names) < 2:
+        raise ConfigError(f"--leave-one-source-out needs several sources, and {names[0]} is the only one: --data A B")
+    return names
 
 
 def main(arguments: list[str] | None = None, *, notebooks=ROOT / "notebooks", reports=ROOT / "reports") -> int:
@@ -63,8 +78,8 @@ def main(arguments: list[str] | None = None, *, notebooks=ROOT / "notebooks", re
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job ends as tidily as Ctrl-C
     try:
         runs = {
-            name: (_config(given, preset, recipe, fold), preset)
-            for name, (preset, recipe, fold) in pipeline.members(given.preset, given.config, given.folds).items()
+            name: (_config(given, *asked), asked[0])
+            for name, asked in pipeline.members(given.preset, given.config, given.folds, _sources(given)).items()
         }
         options = {name: getattr(given, name) for name in ("start", "only", "force", "cell_timeout")}
         (config, preset), *others = runs.values()

@@ -99,7 +99,9 @@ class Rows:
         return own.but(data=data, fold=fold, **paths)
 
     def split(self, own: Config, table: LesionTable) -> pd.DataFrame:
-        return splits.split_for(table, split_file=own.split_file, seed=own.seed, fold=own.fold)[0]
+        return splits.split_for(
+            table, split_file=own.split_file, seed=own.seed, fold=own.fold, holdout_source=own.holdout_source
+        )[0]
 
     def part(self, own: Config, table: LesionTable) -> Part:
         """The configuration's fold as a part."""

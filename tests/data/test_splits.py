@@ -8,6 +8,7 @@ import pytest
 from skinlesion.core.errors import DataError
 from skinlesion.data import splits
 from skinlesion.data.check import check_table
+from skinlesion.data.merge import merge
 from skinlesion.data.sources import load_table
 from small import small_table
 
@@ -219,3 +220,64 @@ def test_names_and_pairs_connect_rows():
     assert found.dtype == np.int64
     assert pd.factorize(found)[0].tolist() == [0, 0, 0, 0, 1, 2]
     assert splits.connected([], []).tolist() == []
+
+
+@pytest.fixture
+def two_sources(tmp_path):
+    """Twelve lesions a class of one source, nine of another, as one table."""
+    first, second = small_table(tmp_path / "one", lesions=12), small_table(tmp_path / "two", lesions=9, seed=1)
+    return merge([first.rename("one"), second.rename("two")])
+
+
+def test_a_source_is_split_as_it_is_alone(two_sources, tmp_path):
+    split = splits.make_split(two_sources, seed=3, fold=2)
+    for name in ("one", "two"):
+        alone = splits.make_split(two_sources.of_source(name), seed=3, fold=2)
+        rows = split[split["source"] == name].reset_index(drop=True)
+        assert rows[["image_id", "fold", "split"]].equals(alone[["image_id", "fold", "split"]])
+    before = splits.make_split(small_table(tmp_path / "one", lesions=12), seed=3, fold=2)
+    assert list(split["split"])[: len(before)] == list(before["split"]), "as before there was another source"
+
+
+def test_lesions_that_sources_share_neither_move_nor_reach_the_tests_of_any(two_sources):
+    """Every third lesion of the second source is also in the first."""
+    ids = two_sources.frame["image_id"]
+    pairs = tuple((f"one/{name}", f"two/{name}") for name in ids[ids.str.startswith("two/")].str[4:][::3])
+    linked = replace(two_sources, near_duplicates=pairs)
+    split, origin = splits.split_for(linked, seed=3)
+    used = split[split["split"] != splits.DROPPED]
+    assert (used.groupby("group")["split"].nunique() == 1).all()
+    plain = splits.make_split(two_sources, seed=3)
+    assert set(plain.loc[plain["split"] == "test", "image_id"]) == set(split.loc[split["split"] == "test", "image_id"])
+    assert f"{(split['split'] == splits.DROPPED).sum()} images of lesions that are tested dropped" in origin
+
+
+def test_a_held_out_source_is_the_test_set_and_its_twins_do_not_train(two_sources):
+    pairs = (("one/mel_3_0", "two/mel_3_0"), ("one/nv_5_1", "two/nv_1_0"))
+    split, origin = splits.split_for(replace(two_sources, near_duplicates=pairs), seed=3, holdout_source="two")
+    parts = split.set_index("image_id")["split"]
+    assert set(split.loc[split["source"] == "two", "split"]) == {"test"}
+    assert set(split.loc[split["source"] == "one", "split"]) == {"train", "validation", splits.DROPPED}
+    dropped = set(parts.index[parts == splits.DROPPED])
+    assert dropped == {f"one/{name}" for name in ("mel_3_0", "mel_3_1", "nv_5_0", "nv_5_1")}, "whole lesions"
+    assert "two is the test set" in origin and "4 images of lesions that are tested dropped" in origin
+    for wrong in ("three", "tw"):
+        with pytest.raises(DataError, match="one of several sources; here are one, two"):
+            splits.make_split(two_sources, holdout_source=wrong)
+
+
+def test_a_class_that_one_source_has_few_of_is_no_obstacle(two_sources):
+    few = two_sources.keep((two_sources.frame["source"] == "one") | ~two_sources.frame["label"].isin(["df", "vasc"])
+                           | two_sources.frame["lesion_id"].str.contains("_1"))  # fmt: skip
+    split, _ = splits.split_for(few, seed=3)
+    assert set(split.loc[split["label"] == "df", "source"]) == {"one", "two"}
+    tiny = few.keep((few.frame["source"] == "one") | few.frame["lesion_id"].str.contains("mel_1|nv_1"))
+    with pytest.raises(DataError, match="the source two has too few images"):
+        splits.make_split(tiny)
+
+
+def test_a_subset_takes_as_many_images_of_every_source(two_sources):
+    subset = splits.take_subset(two_sources, 70, seed=1)
+    for name in ("one", "two"):
+        alone = splits.take_subset(two_sources.of_source(name), 70, seed=1).frame["image_id"]
+        assert list(subset.frame.loc[subset.frame["source"] == name, "image_id"]) == list(alone)

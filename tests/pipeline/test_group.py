@@ -175,3 +175,48 @@ def test_publishing_to_an_object_store(bucket, finished, notebooks, tmp_path, mo
     assert "published: s3://skin/r/one" in capsys.readouterr().out
     assert bucket.head_object(Bucket="skin", Key="r/one/run.json")
     assert Path(tmp_path / "reports" / "one" / "index.html").exists()
+
+
+METRICS = (
+    "import json\n"
+    "one = {'value': 0.5 + len(holdout_source) / 100, 'low': 0.4, 'high': 0.9, 'n': 70}\n"
+    "part = {'balanced_accuracy': one, 'macro_auroc': one, 'n_images': 70, 'n_lesions': 60}\n"
+    "found = part | ({'histology_only': part | {'n_images': 9}} if holdout_source == 'north' else {})\n"
+    "assert holdout_source != 'west' or epochs == 1, 'unlucky'\n"
+    "pathlib.Path(run, 'metrics.json').write_text(json.dumps(found))"
+)
+
+
+def test_sources_that_are_held_out_make_one_table(tmp_path):
+    notebooks, folder = tmp_path / "notebooks", tmp_path / "reports" / "places"
+    notebooks.mkdir()
+    head = HEAD + 'holdout_source: str = ""  # tested\nepochs: int = 8  # passes\n'
+    write_notebook(notebooks, "01_a", "import pathlib\n" + METRICS, parameters=head)
+    steps = (Step("01_a", (), ("metrics.json",)),)
+    runs = {name: (Config(holdout_source=name), "quick") for name in ("north", "west")}
+    assert pipeline.run_group(runs, folder, notebooks, jobs=2, steps=steps) == 1
+    table = pd.read_csv(folder / "held_out.csv")
+    assert table[["held_out", "images counted", "n_images"]].to_numpy().tolist() == [
+        ["north", "all", 70], ["north", "histology only", 9],
+    ], "what is there is told although one failed"  # fmt: skip
+    began = (folder / "north" / "metrics.json").stat().st_mtime_ns
+    runs = {name: (config.but(epochs=1 if name == "west" else 8), preset) for name, (config, preset) in runs.items()}
+    assert pipeline.run_group(runs, folder, notebooks, jobs=2, steps=steps) == 0
+    assert (folder / "north" / "metrics.json").stat().st_mtime_ns == began, "what is up to date is not run again"
+    page = (folder / "index.html").read_text()
+    assert 'href="west/index.html"' in page and "0.550" in page and "0.540" in page and "histology only" in page
+    assert "0.545" in page, "the mean over both"
+    assert status(folder)["comparison"] == "index.html"
+
+
+def test_one_run_a_source(monkeypatch, tmp_path, capsys):
+    asked = []
+    monkeypatch.setattr(pipeline, "run_group", lambda runs, *_, **options: asked.append(runs))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "labels.csv").write_text("image_id,label\na,nv\n")
+    command = ["--leave-one-source-out", "--run", "all", "--data", str(tmp_path / "one")]
+    assert run_all.main([*command, str(tmp_path / "two")], reports=tmp_path) is None
+    assert {name: config.holdout_source for name, (config, _) in asked[0].items()} == {"one": "one", "two": "two"}
+    assert run_all.main(command, reports=tmp_path) == 2
+    assert "needs several sources, and one is the only one" in capsys.readouterr().err

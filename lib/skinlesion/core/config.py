@@ -197,6 +197,8 @@ class Config:
             raise ConfigError(
                 f"first_epochs={self.first_epochs} is out of range; it must be from 0 to epochs, which is {self.epochs}"
             )
+        if self.holdout_source and self.split_file:
+            raise ConfigError("a split_file says what is tested: leave it out, or holdout_source")
         if self.crops > 1 and self.fit == "squash":
             raise ConfigError(f"crops={self.crops} takes crops of a frame: fit must be center_crop or random_crop")
 

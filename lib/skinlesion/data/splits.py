@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,9 +51,11 @@ def lesion_groups(table: LesionTable, *, twins: bool = False) -> np.ndarray:
     return connected(table.frame["lesion_id"], [(row[a], row[b]) for a, b in pairs if a in row and b in row])
 
 
-def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0) -> pd.DataFrame:
+def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0, holdout_source: str = "") -> pd.DataFrame:
     """Assign whole lesions to six stratified parts: a test set and five folds, one of which validates.
 
+    Of several sources each is split as it is alone, so that its test lesions stay the ones they are whatever else is
+    read. With ``holdout_source`` that source is the test set, and the others' sixth parts (``fold`` 5) train, too.
     Twins don't change who is tested where a table has lesion ids: :func:`keep_twins_together` comes afterwards.
 
     Parameters
@@ -61,6 +64,8 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0) -> pd.DataFr
     seed : int
     fold : int
         The fold (0 to 4) that validates; the other four train. -1: none validates, all five train.
+    holdout_source : str
+        Name of a source, or empty.
 
     Returns
     -------
@@ -69,8 +74,12 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0) -> pd.DataFr
     Raises
     ------
     DataError
-        Where a class has too few lesions to appear in every split.
+        Where a class has too few lesions to appear in every split, or a source too few for six parts.
     """
+    if holdout_source and (holdout_source not in table.origins or len(table.origins) == 1):
+        raise DataError(
+            f"holdout_source={holdout_source!r} must be one of several sources; here are {', '.join(table.origins)}"
+        )
     groups = lesion_groups(table, twins=not table.has_lesions)
     lesions = pd.Series(groups).groupby(table.frame["label"].to_numpy()).nunique()
     few = lesions[lesions < FOLDS + 1]
@@ -80,12 +89,37 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0) -> pd.DataFr
             + ", ".join(f"{code} has {count}" for code, count in few.items())
             + ". Add images or leave the class out."
         )
+    source = table.frame["source"].to_numpy()
+    part = np.empty(len(table), dtype=np.int64)
+    for name in table.origins:
+        part[source == name] = _parts(table.of_source(name), name, seed)
+    if holdout_source:
+        part[part == TEST_FOLD] = FOLDS
+        part[source == holdout_source] = TEST_FOLD
+    return assign(table, groups, part, fold)
+
+
+def _parts(table: LesionTable, name: str, seed: int) -> np.ndarray:
+    """The fold of every row of one source, int64 [N]; -1 in its test part."""
+    if table.official_split:
+        return _official(table)["fold"].to_numpy()
+    groups, labels = lesion_groups(table, twins=not table.has_lesions), table.frame["label"]
+    if len(table) and labels.value_counts().max() <= FOLDS:
+        raise DataError(f"the source {name} has too few images for {FOLDS + 1} parts; add images or leave it out")
     dealer = StratifiedGroupKFold(n_splits=FOLDS + 1, shuffle=True, random_state=seed)
     part = np.empty(len(table), dtype=np.int64)
-    for number, (_, chosen) in enumerate(dealer.split(groups, table.frame["label"], groups)):
-        part[chosen] = number
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # which other sources have more of
+        for number, (_, chosen) in enumerate(dealer.split(groups, labels, groups)):
+            part[chosen] = number
     part[part == FOLDS] = TEST_FOLD
-    return assign(table, groups, part, fold)
+    return part
+
+
+def _official(table: LesionTable) -> pd.DataFrame:
+    """The source's own split."""
+    official = pd.DataFrame({"image_id": list(table.official_split), "split": list(table.official_split.values())})
+    return _complete(table, official, f"the official split of {table.source}")
 
 
 def assign(table: LesionTable, groups: np.ndarray, part: np.ndarray, fold: int) -> pd.DataFrame:
@@ -97,7 +131,13 @@ def assign(table: LesionTable, groups: np.ndarray, part: np.ndarray, fold: int) 
 
 
 def split_for(
-    table: LesionTable, *, split_file: str = "", seed: int = 0, fold: int = 0, tested: bool = True
+    table: LesionTable,
+    *,
+    split_file: str = "",
+    seed: int = 0,
+    fold: int = 0,
+    holdout_source: str = "",
+    tested: bool = True,
 ) -> tuple[pd.DataFrame, str]:
     """The split to use, and in words where it comes from: a given file, else the source's own, else a new one.
 
@@ -105,12 +145,13 @@ def split_for(
     """
     if split_file:
         split, origin = read_split(table, split_file, fold=fold, tested=tested), f"given in {Path(split_file).name}"
-    elif table.official_split:
-        origin = f"the official one of {table.source}"
-        official = pd.DataFrame({"image_id": list(table.official_split), "split": list(table.official_split.values())})
-        split = _complete(table, official, f"the official split of {table.source}")
+    elif table.official_split and len(table.origins) == 1 and not holdout_source:
+        split, origin = _official(table), f"the official one of {table.source}"
     else:
-        split, origin = make_split(table, seed=seed, fold=fold), "made here: whole lesions, stratified by label"
+        split = make_split(table, seed=seed, fold=fold, holdout_source=holdout_source)
+        origin = "made here: whole lesions, stratified by label"
+        origin += " in each source" if len(table.origins) > 1 else ""
+        origin += f"; {holdout_source} is the test set" if holdout_source else ""
     split = keep_twins_together(split, table)
     check_split(split, fold=fold, tested=tested or not split_file)
     if dropped := int((split["split"] == DROPPED).sum()):
@@ -260,11 +301,23 @@ def per_image_leak(table: LesionTable, *, seed: int = 0) -> dict[str, float]:
 
 
 def take_subset(table: LesionTable, count: int, *, seed: int = 0) -> LesionTable:
-    """About ``count`` images in whole lesions, every class kept with at least nine lesions where it has them."""
-    if not count or count >= len(table):
+    """About ``count`` images of each source in whole lesions, nine or more of every class where it has them."""
+    if not count:
         return table
+    source, mask = table.frame["source"].to_numpy(), np.zeros(len(table), bool)
+    for name in table.origins:
+        mask[source == name] = _chosen(table.of_source(name), count, seed)
+    subset = table.keep(mask)
+    kept = set(subset.frame["image_id"])
+    return replace(subset, near_duplicates=tuple(pair for pair in table.near_duplicates if kept.issuperset(pair)))
+
+
+def _chosen(table: LesionTable, count: int, seed: int) -> np.ndarray:
+    """The rows of one source that :func:`take_subset` takes, bool [N]."""
     rng = np.random.default_rng(seed)
     groups = lesion_groups(table)
+    if count >= len(table):
+        return np.ones(len(table), bool)
     label = table.frame["label"].to_numpy()
     chosen: list[int] = []
     for code in table.labels.codes:
@@ -275,6 +328,4 @@ def take_subset(table: LesionTable, count: int, *, seed: int = 0) -> LesionTable
         wanted = count * sizes.sum() / len(table)
         enough = int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1
         chosen.extend(ids[order[: max(enough, 9)]])
-    subset = table.keep(np.isin(groups, chosen))
-    kept = set(subset.frame["image_id"])
-    return replace(subset, near_duplicates=tuple(pair for pair in table.near_duplicates if kept.issuperset(pair)))
+    return np.isin(groups, chosen)

@@ -125,7 +125,7 @@ class LesionTable:
             source=origin.kind,
             location=origin.location,
             origins={name: origin},
-            has_lesions=origin.has_lesions,
+            has_lesions=self.has_lesions and origin.has_lesions,
             official_split={image: self.official_split[image] for image in rows.frame["image_id"]
                             if image in self.official_split},
             problems=self.problems[self.problems["source"] == name].reset_index(drop=True),

@@ -1,4 +1,6 @@
-"""Several runs at once that depend on nothing of each other: presets, recipes and folds, then one comparison.
+"""Several runs at once that depend on nothing of each other: presets, recipes, folds and held-out sources.
+
+At the end they are compared; runs that hold out different sources get one table instead.
 
 Each run is a process with its log beside its reports, so that one which fails, even by running out of memory, leaves
 the others alone. ``status.json`` in the group's folder tells schedulers what became of all of them, at any time.
@@ -11,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -27,19 +30,25 @@ COMPARISON = "comparison"
 _WORDS = {0: "complete", 130: "interrupted"}
 
 
-def members(presets: list[str], recipes: list[str | None], folds: list[int | None]) -> dict[str, tuple]:
-    """Each run's (preset, recipe, fold), by a name made of what differs between them."""
+def members(
+    presets: list[str],
+    recipes: list[str | None],
+    folds: list[int | None],
+    sources: Sequence[str] = ("",),
+) -> dict[str, tuple]:
+    """Each run's (preset, recipe, fold, held-out source), by a name made of what differs between them."""
     found = {}
-    for preset, recipe, fold in product(presets, recipes, folds):
+    for preset, recipe, fold, source in product(presets, recipes, folds, sources):
         words = [
             preset if len(presets) > 1 else "",
             Path(recipe).stem if recipe and len(recipes) > 1 else "",
             "" if fold is None or len(folds) == 1 else f"fold-{fold}",
+            source,
         ]
         name = "-".join(word for word in words if word) or "run"
         if name in found or name == COMPARISON:
             raise ConfigError(f"two runs would be called {name!r}; name each preset, recipe and fold once")
-        found[name] = preset, recipe, fold
+        found[name] = preset, recipe, fold, source
     return found
 
 
@@ -47,6 +56,8 @@ def run_group(
     runs: dict[str, tuple[Config, str]], folder: Path, notebooks: Path, *, jobs: int, stream=None, **options
 ) -> int:
     """Bring all runs of a group up to date, ``jobs`` at a time, and compare those that succeeded.
+
+    Runs that hold out a source are put together in ``index.html`` (:mod:`skinlesion.pipeline.held_out`).
 
     Parameters
     ----------
@@ -100,8 +111,12 @@ def run_group(
             pool.shutdown()
             status.end("interrupted")
             return 130
-    good = [folder / name for name, code in zip(runs, codes, strict=True) if code == 0]
-    compared = len(good) < 2 or _compare(good, folder / COMPARISON, status)
+    good = [name for name, code in zip(runs, codes, strict=True) if code == 0]
+    held_out = {name: runs[name][0].holdout_source for name in good if runs[name][0].holdout_source}
+    if held_out:
+        compared = _put_together(held_out, folder, status)
+    else:
+        compared = len(good) < 2 or _compare([folder / name for name in good], folder / COMPARISON, status)
     failed = any(codes) or not compared
     status.end("failed" if failed else "complete")
     return 1 if failed else 0
@@ -150,6 +165,20 @@ def _run(config: Config, folder: Path, notebooks: Path, threads: int, options: d
         except KeyboardInterrupt:
             code = 130
     sys.exit(code)
+
+
+def _put_together(runs: dict[str, str], folder: Path, status: _Status) -> bool:
+    """One table of what each run does on the source that it held out; False if there is none to make."""
+    from skinlesion.pipeline.held_out import INDEX, summarise
+
+    try:
+        summarise(runs, folder)
+    except SkinLesionError as error:
+        status.facts["error"] = f"no table: {error}"
+        status.say(f"error: {status.facts['error']}")
+        return False
+    status.facts["comparison"] = INDEX
+    return True
 
 
 def _compare(folders: list[Path], output: Path, status: _Status) -> bool:

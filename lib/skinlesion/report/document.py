@@ -21,8 +21,8 @@ class Section:
     ----------
     title : str
     parts : tuple
-        In order: str, a paragraph; (DataFrame, caption), a table with its index as row headings; (bytes, text
-        alternative, caption), a PNG.
+        In order: str, a paragraph; (address, words), a link; (DataFrame, caption), a table with its index as row
+        headings; (bytes, text alternative, caption), a PNG.
     """
 
     title: str
@@ -45,6 +45,8 @@ def write_document(
 def _part(part: str | tuple) -> dict:
     if isinstance(part, str):
         return {"kind": "text", "text": part}
+    if isinstance(part[0], str):
+        return {"kind": "link", "address": part[0], "text": part[1]}
     if isinstance(part[0], pd.DataFrame):
         frame, caption = part
         return {"kind": "table", "html": readable(table_html(frame, caption), caption)}

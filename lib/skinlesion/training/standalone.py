@@ -98,7 +98,12 @@ def prepare(config: Config, run: Run, progress: bool, features: Features | None 
     check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
     table, twins = with_twins(check.table, features, progress=progress)
     split, origin = splits.split_for(
-        table, split_file=config.split_file, seed=config.seed, fold=config.fold, tested=False
+        table,
+        split_file=config.split_file,
+        seed=config.seed,
+        fold=config.fold,
+        holdout_source=config.holdout_source,
+        tested=False,
     )
     check_parents(config.but(start="") if trains_start else config, run, split)
     _refuse_evaluated(config, run, split)
