@@ -5,21 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from app.words import text
+
 FOLDER = Path(__file__).resolve().parent / "static" / "examples"
 
 
 class Example(NamedTuple):
     name: str  # of the file, without suffix
-    drawn_as: str
+
+    @property
+    def drawn_as(self) -> str:
+        """What it was drawn as, in words."""
+        return text(f"examples.{self.name}")
 
     @property
     def file(self) -> str:
         return f"{self.name}.jpg"
 
 
-EXAMPLES = (
-    Example("nv", "a common mole"),
-    Example("mel", "a melanoma"),
-    Example("vasc", "an angioma"),
-    Example("akiec", "an actinic keratosis"),
-)
+EXAMPLES = tuple(map(Example, ("nv", "mel", "vasc", "akiec")))
