@@ -96,16 +96,17 @@ def results() -> str:
         return [describe(one) for one in (metrics["balanced_accuracy"], metrics["macro_auroc"], recall)]
 
     winner, panderm = (next(one for one in PUBLISHED if name in one.who) for name in ("MetaOptima", "PanDerm"))
-    histology = [["the same with histology only", *figures(part)]] if (part := shipped.get("histology_only")) else []
+    others = headline_columns(shipped, manifest()["out_of_fold"], "test split")
+    others.pop("test split")
     network = ARCHITECTURES.get(manifest()["architecture"], manifest()["architecture"])
     size = f"{network}, {manifest()['image_size']} px, {manifest()['bytes'] / 1e6:.0f} MB"
     return table(
-        ["on HAM10000, 95% intervals over lesions", "balanced accuracy", "macro AUROC", "melanoma recall"],
+        ["95% intervals over lesions", "balanced accuracy", "macro AUROC", "melanoma recall"],
         [
             [f"**the shipped model** ({size}), test split by lesion", *figures(shipped)],
-            *histology,
-            ["the well-known plain CNN (`classic`, 128 px), the same test split", *figures(plain)],
-            ["*published:* PanDerm ViT-L, linear probe after 2 million skin images, another split by lesion",
+            *[[f"the same: {name}", *figures(part)] for name, part in others.items()],
+            ["the well-known plain CNN (`classic`, 128 px), HAM10000's test split", *figures(plain)],
+            ["*published:* PanDerm ViT-L, linear probe after 2 million skin images, another split of HAM10000",
              panderm.figure, "", f"{panderm.melanoma_recall:.2f}"],
             ["*published:* winner of ISIC 2018 Task 3, ten networks and large outside data, official test set",
              winner.figure, "", ""],
