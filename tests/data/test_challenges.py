@@ -1,12 +1,16 @@
 """The ISIC challenges' data sets, MILK10k and Derm7pt, in synthetic copies of the layouts that people download."""
 
 import zipfile
+from dataclasses import replace
 
 import pytest
 
 from datafiles import jpeg, write_csv, write_images
 from skinlesion.core.errors import DataError
+from skinlesion.core.runs import Run
 from skinlesion.data.sources import detect, load_table
+from skinlesion.data.table import LesionTable
+from skinlesion.evaluation.subgroups import people
 
 MILK = ("AKIEC", "BCC", "BEN_OTH", "BKL", "DF", "INF", "MAL_OTH", "MEL", "NV", "SCCKA", "VASC")
 
@@ -47,12 +51,13 @@ def milk10k(tmp_path):
         tmp_path / "MILK10k_Training_GroundTruth.csv", ("lesion_id", *MILK), [one_hot(*pair, MILK) for pair in lesions]
     )
     rows = [
-        (lesion, "dermoscopic", f"ISIC_{i}000001", "70", "male", "trunk") for i, (lesion, _) in enumerate(lesions, 1)
+        (lesion, "dermoscopic", f"ISIC_{i}000001", "70", "male", "trunk", "" if i == 3 else f"{i - 2}")
+        for i, (lesion, _) in enumerate(lesions, 1)
     ]
-    rows += [("IL_7", "clinical: close-up", "ISIC_7000002", "70", "male", "trunk")]
+    rows += [("IL_7", "clinical: close-up", "ISIC_7000002", "70", "male", "trunk", "5")]
     write_csv(
         tmp_path / "MILK10k_Training_Metadata.csv",
-        ("lesion_id", "image_type", "isic_id", "age_approx", "sex", "site"),
+        ("lesion_id", "image_type", "isic_id", "age_approx", "sex", "site", "skin_tone_class"),
         rows,
     )
     more = [(row[2], full_of[row[0]], "histopathology") for row in rows]
@@ -61,6 +66,17 @@ def milk10k(tmp_path):
     )
     zipped(tmp_path / "MILK10k_Training_Input.zip", [f"MILK10k_Training_Input/{row[0]}/{row[2]}.jpg" for row in rows])
     return tmp_path
+
+
+def test_rated_skin_tone_is_kept_and_changes_no_fingerprint(milk10k, tmp_path):
+    table = load_table(str(milk10k))
+    assert table.frame["skin_tone"].tolist() == ["-1", "0", "", "4", "5"]
+    table.save(Run(tmp_path / "run"))
+    assert LesionTable.load(Run(tmp_path / "run")).frame["skin_tone"].tolist() == ["-1", "0", "", "4", "5"]
+    bare = replace(table, frame=table.frame.drop(columns="skin_tone"))
+    assert bare.fingerprint() == table.fingerprint()
+    groups = people(table.frame, table.frame["image_id"].to_numpy(object))
+    assert groups["rated skin tone"].tolist() == ["unknown", "0, very dark", "unknown", "4", "5, very light"]
 
 
 def test_milk10k(milk10k):

@@ -52,7 +52,7 @@ def load_milk10k(place: Path, labels: LabelSet = ISIC8, words: Words = None) -> 
     rows["word"] = rows["lesion_id"].map(of_lesion).fillna("")
     full = _joined(rows, supplement, "diagnosis_full")
     rows["dx_type"] = _joined(rows, supplement, "diagnosis_confirm_type")
-    for name, column in (("age", "age_approx"), ("sex", "sex"), ("site", "site")):
+    for name, column in (("age", "age_approx"), ("sex", "sex"), ("site", "site"), ("skin_tone", "skin_tone_class")):
         rows[name] = metadata.get(column, "")
     kind = known(metadata["image_type"]).str.lower()
     strange = ~kind.str.startswith("dermoscopic")

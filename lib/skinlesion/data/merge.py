@@ -12,7 +12,7 @@ from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.tables import counted
 from skinlesion.data.reading import ANOTHER_VERSION
-from skinlesion.data.table import TOGETHER, LesionTable
+from skinlesion.data.table import OPTIONAL, TOGETHER, LesionTable
 
 _SAMPLE = 20  # pictures by whose sizes two versions of a data set are compared
 _ARCHIVE_ID = r"ISIC_\d{7}"
@@ -42,6 +42,7 @@ def merge(tables: Sequence[LesionTable]) -> LesionTable:
     lesions = pd.concat([table.frame[["lesion_id", "source"]].drop_duplicates() for table in tables])
     shared = set(lesions["lesion_id"][lesions["lesion_id"].duplicated()])
     frame = pd.concat([table.frame for table in tables], ignore_index=True)
+    frame = frame.fillna({name: "" for name in OPTIONAL if name in frame})
     mixed = frame["lesion_id"].isin(shared)
     frame["lesion_id"] = frame["lesion_id"].mask(mixed, frame["source"] + "/" + frame["lesion_id"])
     passed_over: dict[str, int] = {}

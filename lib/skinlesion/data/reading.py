@@ -12,7 +12,7 @@ from skinlesion.core.tables import counted, image_name, known, number
 from skinlesion.core.taxonomy import LabelSet, diagnosis, nearest_words
 from skinlesion.data.class_maps import CONFIRMED_BY
 from skinlesion.data.files import COPY, SEVERAL_FILES, SEVERAL_SIZES, ImageIndex, file_name
-from skinlesion.data.table import COLUMNS, PROBLEM_COLUMNS, LesionTable, no_problems
+from skinlesion.data.table import COLUMNS, OPTIONAL, PROBLEM_COLUMNS, LesionTable, no_problems
 
 # What the readers find; other kinds of problem are found by skinlesion.data.files and skinlesion.data.check.
 NO_IMAGE = "row without an image"
@@ -97,7 +97,7 @@ def tabulate(
     if index:
         others += [(index.files.inner(path), kind, text) for path, kind, text in index.files.left_out]
     return LesionTable(
-        frame=rows[used][list(COLUMNS)].reset_index(drop=True),
+        frame=rows.loc[used, [*COLUMNS, *(name for name in OPTIONAL if name in rows)]].reset_index(drop=True),
         labels=labels,
         source=source,
         location=str(location),

@@ -13,6 +13,7 @@ from skinlesion.core.runs import Run, atomic, write_json
 from skinlesion.core.taxonomy import LabelSet, label_set
 
 COLUMNS = ("image_id", "lesion_id", "source", "label", "age", "sex", "site", "dx_type", "path")
+OPTIONAL = ("skin_tone",)  # columns of sources that have them
 PROBLEM_COLUMNS = ("image_id", "problem", "detail", "source")
 TOGETHER = " + "  # between the kinds of a table of several sources
 
@@ -40,7 +41,8 @@ class LesionTable:
     frame : DataFrame with the columns :data:`COLUMNS`
         ``source`` is a key of ``origins``; ``label`` is a code of ``labels``; ``age`` is in years, NaN where unknown;
         ``sex``, ``site`` and ``dx_type`` (:data:`skinlesion.data.class_maps.CONFIRMED_BY`) are words, ``"unknown"``
-        where missing; ``path`` is what :func:`skinlesion.core.images.read` takes.
+        where missing; ``path`` is what :func:`skinlesion.core.images.read` takes. Perhaps ``skin_tone`` as a source's
+        raters saw it, ``"0"`` (very dark) to ``"5"`` (very light), ``""`` where unknown.
     labels : LabelSet
     source : str
         One of :data:`skinlesion.data.sources.KINDS`, or ``demo``; of a table of several sources, their kinds with
@@ -155,9 +157,9 @@ class LesionTable:
         return replace(self.keep(~mask), problems=pd.concat([self.problems, gone], ignore_index=True))
 
     def fingerprint(self) -> str:
-        """SHA-256 over what the rows say (paths left out, and the name of a source that is the only one)."""
-        unsaid = ["path"] if len(self.origins) > 1 else ["path", "source"]
-        rows = self.frame.drop(columns=unsaid).sort_values("image_id").to_csv(index=False)
+        """SHA-256 over what training uses (no paths, no :data:`OPTIONAL`, no name of a source that is the only one)."""
+        unsaid = ["path", *OPTIONAL] if len(self.origins) > 1 else ["path", *OPTIONAL, "source"]
+        rows = self.frame.drop(columns=unsaid, errors="ignore").sort_values("image_id").to_csv(index=False)
         return hashlib.sha256(rows.encode()).hexdigest()
 
     def facts(self) -> dict:
@@ -197,7 +199,7 @@ class LesionTable:
     def load(cls, run: Run) -> LesionTable:
         """Read what :meth:`save` wrote. Raises DataError where 01_eda has not run."""
         info = json.loads(run.need(run.table_info, "01_eda").read_text())
-        text = {column: str for column in COLUMNS if column != "age"}
+        text = {column: str for column in (*COLUMNS, *OPTIONAL) if column != "age"}
         frame = pd.read_csv(
             run.need(run.table_file, "01_eda"), dtype=text, keep_default_na=False, na_values={"age": ""}
         )
