@@ -60,6 +60,7 @@ browser:
 	  else echo "== browser: none found; the browser tests are skipped (install chromium to run them)"; fi
 
 app: $(STAMP)  ## the Flask page: [PORT=5000] [MODEL=dir]
+	@$(BIN)/python -m app.device --model "$(MODEL)" --missing || echo "== app: without the on-device page"
 	@$(BIN)/python -m app.web --host $(HOST) --port $(or $(PORT),5000) --model "$(MODEL)"
 
 site: $(STAMP)  ## the on-device page in build/site, which needs Node: [MODEL=dir]

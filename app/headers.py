@@ -7,7 +7,7 @@ HEADERS = {
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
     # Under no-referrer, browsers would hide the origin of our own forms from us too.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",

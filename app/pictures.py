@@ -10,7 +10,7 @@ from PIL import Image
 
 from skinlesion.core.images import region
 
-PREVIEW_SIDE = 480  # pixels, the longer side
+PREVIEW_SIDE = 960  # pixels, the longer side: enough to enlarge
 MAP_SIDE = 96  # likewise; activation maps are coarse, and the browser enlarges this one smoothly
 
 #: Five steps of viridis (bids.github.io/colormap, CC0): even in lightness, and safe for colour-blind readers.

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
+from app import present
 from app.device.icons import write_icons
 from app.device.page import MODEL, RULES, SITE, SOURCES, model_facts, node_needed, stored_headers
 from app.examples import EXAMPLES
 from app.examples import FOLDER as EXAMPLE_FOLDER
-from app.words import in_words, text
+from app.words import in_words, section, text
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.export.variants import half_weights, without_framing
 from skinlesion.serving.manifest import PRETRAINED, Manifest
@@ -32,7 +33,11 @@ PAGE = (
     "decision.js", "download.js", "engine.js", "fit.js", "frame.js", "graphics.js", "keep.js", "overlay.js", "page.js",
     "view.js", "words.js", "worker.js", "device.css", "manifest.webmanifest",
 )  # fmt: skip
-STATIC = ("icon.svg", "page.css", "result.css")
+#: What it shares with the Flask page.
+STATIC = (
+    "bitmap.js", "camera.js", "cards.js", "crop.js", "overview.js", "report.js", "say.js", "viewer.js", "visit.js",
+    "icon.svg", "page.css", "report.css", "result.css",
+)  # fmt: skip
 PACKED = (".br", ".gz")
 
 
@@ -140,7 +145,7 @@ def _copy(site: Path) -> None:
 
 
 def _model(manifest: Manifest, folder: Path, site: Path) -> str:
-    """Write the network and ``model.json``; returns how the weights are stored, in words."""
+    """Write the network and ``model.json``; returns how its weights differ from the server's, in words."""
     half = manifest.content.get("variants_measured", {}).get("fp16", {"kept": True})["kept"]
     path = site / "network.onnx"
     without_framing(folder / manifest.file, path, manifest.crops)
@@ -154,12 +159,13 @@ def _model(manifest: Manifest, folder: Path, site: Path) -> str:
         **model_facts(manifest),
     }
     (site / MODEL).write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return "weights in 16 bits" if half else "weights in 32 bits"
+    return text("device.half" if half else "device.whole")
 
 
 def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
     environment = Environment(loader=FileSystemLoader([SOURCES, APP / "templates"]), autoescape=True)
-    environment.globals["t"], environment.filters["in_words"] = text, in_words
+    environment.globals["t"] = text
+    environment.filters |= {"in_words": in_words, "percent": present.percent}
     lock = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))
     return environment.get_template("index.html").render(
         policy=RULES,
@@ -169,8 +175,8 @@ def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
         megabytes=round((sum(parts.values()) - parts["graphics"]) / 1e6),
         more=round(parts["graphics"] / 1e6, 1),
         examples=EXAMPLES,
-        research=text("disclaimer"),
-        synthetic=text("synthetic"),
+        script_words=section("device") | section("entry"),
+        result=present.Result(title=""),  # its card is the script's to fill
         explanation=text("explanation"),
     )
 

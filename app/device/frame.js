@@ -1,10 +1,11 @@
 // From a file to the pixels that the network takes; runs in the worker. The server's counterpart is skinlesion/core/images.py.
 
+import { bitmapOf, halved, halvings } from "./bitmap.js";
+
 /** @import {Frame} from "./types.js" */
 
 const MIN_SIDE = 16; // pixels, as on the server
 const MAX_BYTES = 20 * 2 ** 20; // likewise
-const HEAD_BYTES = 2 ** 18; // colour profiles stand before the pixels
 /** Larger images are reduced to this many pixels: the canvases of some phones hold no more. */
 export const MAX_PIXELS = 16_000_000;
 
@@ -20,17 +21,19 @@ export function capped(width, height) {
 }
 
 /**
- * Decode an image: upright, over white.
+ * Decode an image: upright, over white, and with its sides halved where they are much longer than the network's frame.
  *
  * @param {Blob} image
+ * @param {number} side  of the network's frame, in pixels
  * @returns {Promise<Frame>}
  */
-export async function decode(image) {
+export async function decode(image, side) {
   if (image.size > MAX_BYTES) throw new Error(`the file has ${image.size} bytes; at most ${MAX_BYTES} are accepted`);
-  const bitmap = await open(image);
+  let bitmap = await open(image);
   if (Math.min(bitmap.width, bitmap.height) < MIN_SIDE) {
     throw new Error(`the image has ${bitmap.width} x ${bitmap.height} pixels; each side needs ${MIN_SIDE} or more`);
   }
+  bitmap = await halved(bitmap, halvings(bitmap, side));
   const { width, height } = capped(bitmap.width, bitmap.height);
   const context = surface(width, height);
   context.fillStyle = "white";
@@ -41,25 +44,13 @@ export async function decode(image) {
   return { data: context.getImageData(0, 0, width, height).data, width, height };
 }
 
-/**
- * Whether a JPEG, PNG or WebP file has an embedded colour profile. It is then converted to sRGB, the space of the training
- * images, as skinlesion/core/colour.py does. Without one, a gamma value for screens must not change the pixels.
- *
- * @param {Blob} image
- */
-async function hasProfile(image) {
-  const head = new TextDecoder("latin1").decode(await image.slice(0, HEAD_BYTES).arrayBuffer());
-  return ["ICC_PROFILE\0", "iCCP", "ICCP"].some(mark => head.includes(mark));
-}
-
 /** @param {Blob} image */
 async function open(image) {
   checkCanvas();
   try {
-    const colorSpaceConversion = (await hasProfile(image)) ? "default" : "none";
-    return await createImageBitmap(image, { imageOrientation: "from-image", colorSpaceConversion });
+    return await bitmapOf(image);
   } catch {
-    throw new Error("the file is not an image that the browser can read, or it is damaged; choose a JPEG, PNG or WebP file");
+    throw new Error("it is not a JPEG, PNG or WebP image that this browser can read, or it is damaged");
   }
 }
 

@@ -6,6 +6,8 @@ import { start } from "./engine.js";
 /** @import {Engine} from "./engine.js" */
 /** @import {Frame, Loaded, Model, Outputs} from "./types.js" */
 
+/** @typedef {[string, Record<string, string>]} Told  a key of app/words' device, and values */
+
 const TOLERANCE = 1e-3; // in a probability, and in shares of a domain score or an activation map
 
 /** Whether there is one. Where a program plays its part, the processor is faster by itself. */
@@ -21,7 +23,7 @@ export async function offered() {
  * @param {Model} model
  * @param {Promise<Frame[]>} frames  to compare on
  * @param {(share: number) => void} report  told how much has arrived, from 0 to 1
- * @returns {Promise<{told: string, faster: {engine: Engine, loaded: Loaded} | null}>}  what came of it, in words
+ * @returns {Promise<{told: Told, faster: {engine: Engine, loaded: Loaded} | null}>}  what came of it
  */
 export async function attempt(plain, model, frames, report) {
   const engine = start("webgpu");
@@ -35,22 +37,21 @@ export async function attempt(plain, model, frames, report) {
     return { told, faster: use ? { engine, loaded } : null };
   } catch (error) {
     engine.stop();
-    return { told: `Not used: it does not run here (${error instanceof Error ? error.message : error}).`, faster: null };
+    return { told: ["not_running", { reason: error instanceof Error ? error.message : String(error) }], faster: null };
   }
 }
 
 /**
  * @param {Model} model
  * @param {[Outputs, Outputs][]} pairs  of the same frames, by processor and graphics processor
+ * @returns {{use: boolean, told: Told}}
  */
 export function verdict(model, pairs) {
   if (!pairs.every(([one, other]) => difference(model, one, other) <= TOLERANCE)) {
-    return { use: false, told: "Not used: it gives other predictions here." };
+    return { use: false, told: ["other_predictions", {}] };
   }
   const [before, after] = [0, 1].map(i => Math.min(...pairs.map(pair => pair[i].milliseconds)));
-  const times = `${after.toFixed()} ms an image instead of ${before.toFixed()} ms`;
-  return after < before ? { use: true, told: `In use: the same predictions, ${times}.` }
-    : { use: false, told: `Not used: the same predictions, but ${times}.` };
+  return { use: after < before, told: [after < before ? "in_use" : "slower", { after: after.toFixed(), before: before.toFixed() }] };
 }
 
 /**

@@ -1,9 +1,13 @@
 // The page: images in by file, camera, drop, paste or example; a card out for each. Nothing leaves the device.
 
+import { hasCameras, photograph } from "./camera.js";
+import { livenCard } from "./cards.js";
+import { crop } from "./crop.js";
 import { decide } from "./decision.js";
 import { start } from "./engine.js";
 import { attempt, offered } from "./graphics.js";
 import { keep } from "./keep.js";
+import { say } from "./say.js";
 import { problem, result } from "./view.js";
 import { advice, percent, ranking } from "./words.js";
 
@@ -24,11 +28,12 @@ let faster = null;
 /** @param {number} share */
 function progress(share) {
   bar.setAttribute("value", String(share));
-  if (share === 1) say("Starting the network…");
+  element("percent").textContent = `${Math.round(share * 100)}%`;
+  if (share === 1) tell(say("starting"));
 }
 
 /** @param {string} text */
-function say(text) {
+function tell(text) {
   status.textContent = text;
 }
 
@@ -40,16 +45,29 @@ function say(text) {
 async function classify(images) {
   const list = [...images];
   for (const [i, image] of list.entries()) {
-    say(`Classifying ${image.name}${list.length > 1 ? ` (${i + 1} of ${list.length})` : ""}…`);
+    busy(list.length > 1 ? i / list.length : null);
+    tell(say("classifying", { name: image.name, place: i + 1, count: list.length }));
     const card = await look(image);
     results.prepend(card.node);
-    say(card.summary);
+    if (card.node.dataset.referral) livenCard(card.node);
+    tell(card.summary);
     element("after").hidden = false;
     if (i === 0) card.node.scrollIntoView({ block: "nearest" });
   }
+  busy(null);
 }
 
-/** @param {{name: string, content: Blob}} image */
+/** @param {number | null} share */
+function busy(share) {
+  bar.hidden = share === null;
+  element("percent").textContent = "";
+  if (share !== null) progress(share);
+}
+
+/**
+ * @param {{name: string, content: Blob}} image
+ * @returns {Promise<{node: HTMLElement, summary: string}>}
+ */
 async function look({ name, content }) {
   try {
     const { about, outputs } = await ask(content);
@@ -57,10 +75,14 @@ async function look({ name, content }) {
     const [top] = ranking(found), likeliest = about.model.labels[top].name;
     const share = percent(about.model, found.probabilities[top]);
     const node = result({ title: name, picture: URL.createObjectURL(content) }, outputs, found, about);
+    node.querySelector('[data-part="crop"]')?.addEventListener("click", async () => {
+      const square = await crop(content);
+      if (square) classify([{ name, content: square }]);
+    });
     return { node, summary: `${name}: ${advice(found, about.model)}.${found.inDomain ? ` ${likeliest}, ${share}.` : ""}` };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    return { node: problem(name, `${message}.`), summary: `${name} cannot be used.` };
+    return { node: problem(name, `${message}.`), summary: say("unusable", { name }) };
   }
 }
 
@@ -76,7 +98,7 @@ async function ask(content) {
     if (quick) return { about: quick.loaded, outputs: sound(await quick.engine.classify(content)) };
   } catch { /* the image's fault, or the graphics processor's */ }
   const outputs = await engine.classify(content);
-  if (quick && quick === faster) leave("No longer used: it failed on an image, which the processor then classified.");
+  if (quick && quick === faster) leave(say("gave_up"));
   return { about, outputs };
 }
 
@@ -89,14 +111,14 @@ function sound(outputs) {
 /** Try the graphics processor on the examples, and take it if it is as good. */
 async function accelerate() {
   graphics.disabled = true;
-  told.textContent = "Trying it…";
+  told.textContent = say("trying");
   const { model } = await loaded;
   const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-example]"));
   const frames = Promise.all(Array.from(buttons, async button => engine.decode(await exampleOf(button))));
   const found = await attempt(engine, model, frames, share => {
-    told.textContent = share < 1 ? `Downloading, ${Math.round(share * 100)}%…` : "Comparing it with the processor…";
+    told.textContent = share < 1 ? say("downloading", { percent: Math.round(share * 100) }) : say("comparing");
   });
-  leave(found.told);
+  leave(say(...found.told));
   faster = found.faster;
   graphics.checked = Boolean(faster);
   graphics.disabled = false;
@@ -145,22 +167,32 @@ window.addEventListener("paste", event => {
 
 for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-example]"))) {
   button.addEventListener("click", async () => {
-    classify([{ name: `Example ${button.textContent?.trim()}`, content: await exampleOf(button) }]);
+    classify([{ name: say("example", { name: button.textContent?.trim() ?? "" }), content: await exampleOf(button) }]);
   });
 }
+
+element("connected").hidden = !hasCameras();
+element("connected").addEventListener("click", async () => {
+  try {
+    const taken = await photograph();
+    if (taken) take([taken]);
+  } catch (error) {
+    tell(say("no_camera", { reason: error instanceof Error ? error.message : String(error) }));
+  }
+});
 
 element("clear").addEventListener("click", () => {
   for (const image of results.querySelectorAll("img")) URL.revokeObjectURL(image.src);
   results.replaceChildren();
   element("after").hidden = true;
-  say("The results are gone from this page.");
+  tell(say("cleared"));
   element("image").focus();
 });
 
 graphics.addEventListener("change", () => {
   if (graphics.checked) return accelerate();
   remember(false);
-  leave("Not used.");
+  leave(say("unused"));
 });
 
 const CHOICE = `graphics ${new URL("./", location.href).pathname}`; // other pages of this server have choices of their own
@@ -190,14 +222,14 @@ async function offer() {
 }
 
 loaded.then(({ threads }) => {
-  bar.hidden = true;
-  say("Ready.");
+  busy(null);
+  tell(say("ready"));
   document.documentElement.dataset.ready = String(threads);
   offer();
   keep(element("offline"), element("update")).catch(() => {}); // then it needs the network each time
 }, error => {
-  bar.hidden = true;
+  busy(null);
   element("failed").hidden = false;
   element("failed").append(` ${error.message}.`);
-  say("");
+  tell("");
 });

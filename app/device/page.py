@@ -25,7 +25,7 @@ NAVIGATION = "<!-- navigation -->"
 #: What the page may do: run its own scripts and WebAssembly, and send requests to nobody but the server it came from.
 RULES = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
-    "style-src 'self'; img-src 'self' blob:; manifest-src 'self'; form-action 'none'; base-uri 'none'"
+    "style-src 'self'; img-src 'self' data: blob:; manifest-src 'self'; form-action 'none'; base-uri 'none'"
 )
 PROTECTION = {
     "Content-Security-Policy": f"{RULES}; frame-ancestors 'none'",
@@ -66,8 +66,21 @@ def model_facts(manifest: Manifest) -> dict:
         "borderline": decision.borderline,
         "melanoma_level": decision.melanoma_level,
         "prediction_set": manifest.prediction_set,
+        "set_level": decision.set_level,
         "domain": manifest.domain_thresholds,
         "measured": present.measured(manifest),
         "evidence": list(present.evidence(manifest)),
         "words": TEXTS,
     }
+
+
+def built_model(site: Path) -> dict | None:
+    """What the page in that folder says of its model; None where no page is."""
+    path = site / MODEL
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def up_to_date(site: Path, manifest: Manifest) -> bool:
+    """Whether the page in that folder is there, and gives that model's predictions."""
+    built = built_model(site)
+    return built is not None and model_facts(manifest).items() <= built.items()

@@ -28,6 +28,7 @@
  * @property {number} borderline  the lower end of the grey zone below the threshold
  * @property {number | null} melanoma_level  probability of melanoma that gets a notice where another class is likelier
  * @property {Record<string, number> | null} prediction_set  the lowest probability with which a class is in the set
+ * @property {number | null} set_level  the share of images whose prediction set holds the true class
  * @property {Domain} domain  the two scores' thresholds: an image with less is flagged
  * @property {string} measured  how the advice was measured to do, in words
  * @property {string[]} evidence  what the advice rests on, by source, in words

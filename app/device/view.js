@@ -1,7 +1,7 @@
 // One card an image, from the page's template: what the Flask page shows for an upload.
 
 import { paint } from "./overlay.js";
-import { advice, labelDiffers, notices, percent, ranking, reason } from "./words.js";
+import { advice, labelDiffers, notices, percent, ranking, reason, text } from "./words.js";
 
 /** @import {Decision, Loaded, Model, Outputs} from "./types.js" */
 
@@ -29,6 +29,8 @@ export function problem(title, message) {
   return find("");
 }
 
+let count = 0;
+
 /**
  * @param {{title: string, picture: string}} image  its name, and an address it can be shown from
  * @param {Outputs} outputs
@@ -36,24 +38,52 @@ export function problem(title, message) {
  * @param {Loaded} loaded
  * @returns {HTMLElement}
  */
-export function result(image, outputs, decision, { model, threads, provider }) {
-  const find = copy("result");
-  find("file").textContent = image.title;
-  find("advice").classList.add(decision.referral);
-  find("advised").textContent = advice(decision, model);
+export function result(image, outputs, decision, loaded) {
+  const find = copy("result"), card = find(""), { model } = loaded, differs = labelDiffers(decision, model);
+  number(card, ++count);
+  Object.assign(card.dataset, { when: new Date().toISOString(), label: model.labels[decision.best].code, referral: decision.referral });
+  find("title").textContent = image.title;
+  find("box").classList.add(decision.referral);
+  find("advice").textContent = advice(decision, model);
+  find("reason").textContent = reason(decision, model);
+  find("usable").hidden = !decision.inDomain;
+  find("risk").textContent = percent(model, decision.malignantProbability);
+  gauge(find, decision.malignantProbability, model);
   find("likeliest").replaceChildren(...ranking(decision).slice(0, decision.inDomain ? 3 : 0).map(place => likely(place, decision, model)));
   find("notices").replaceChildren(...notices(decision, model).map(notice));
-  find("differs").textContent = decision.inDomain ? labelDiffers(decision, model) : "";
-  find("gauge").toggleAttribute("hidden", !decision.inDomain);
-  find("reason").textContent = reason(decision, model);
-  find("measured").textContent = model.measured;
-  gauge(find, decision.malignantProbability, model.threshold);
+  find("rests").replaceChildren(...model.evidence.map(sentence => item(sentence)));
+  if (!decision.inDomain) find("summary").textContent = text(model, "card.anyway");
+  find("differs").textContent = differs;
+  find("differs").hidden = !differs || !decision.inDomain;
   find("rows").replaceChildren(...ranking(decision).map(place => row(place, decision, model)));
-  find("time").textContent = `${Math.max(1, Math.round(outputs.milliseconds))} ms in the network on this device, ` +
-    `${provider === "webgpu" ? "on its graphics processor" : threads === 1 ? "with one thread" : `with ${threads} threads`}; ` +
-    `${outputs.width} × ${outputs.height} pixels read.`;
+  find("facts").prepend(...facts(outputs, decision, loaded).map(fact => item(fact)));
   picture(find, image, outputs, decision, model);
-  return find("");
+  return card;
+}
+
+/**
+ * Give what a card holds names of its own.
+ *
+ * @param {HTMLElement} card
+ * @param {number} place
+ */
+function number(card, place) {
+  for (const element of [card, ...card.querySelectorAll("[id], [aria-labelledby]")]) {
+    for (const name of ["id", "aria-labelledby"]) {
+      const value = element.getAttribute(name);
+      if (value) element.setAttribute(name, value.replaceAll("card", `image-${place}`));
+    }
+  }
+}
+
+/**
+ * @param {string} content
+ * @param {string} [kind]
+ */
+function item(content, kind = "li") {
+  const element = document.createElement(kind);
+  element.textContent = content;
+  return element;
 }
 
 /**
@@ -62,37 +92,39 @@ export function result(image, outputs, decision, { model, threads, provider }) {
  * @param {Model} model
  */
 function likely(place, decision, model) {
-  const item = document.createElement("li");
-  item.textContent = `${model.labels[place].name}, ${percent(model, decision.probabilities[place])}`;
-  item.dataset.code = model.labels[place].code;
-  return item;
+  const { code, malignant, name } = model.labels[place], line = item("");
+  const tag = item(text(model, malignant ? "kind.malignant" : "kind.benign"), "span"), label = item(name, "span");
+  tag.className = malignant ? "tag malignant" : "tag";
+  label.className = "class";
+  line.dataset.code = code;
+  line.append(label, tag, item(percent(model, decision.probabilities[place]), "strong"));
+  return line;
 }
 
-/** @param {string} text */
-function notice(text) {
-  const paragraph = document.createElement("p");
+/** @param {string} content */
+function notice(content) {
+  const paragraph = item(content, "p");
   paragraph.className = "notice";
   paragraph.setAttribute("role", "note");
-  paragraph.textContent = text;
   return paragraph;
 }
 
 /**
  * @param {(part: string) => any} find
  * @param {number} level
- * @param {number} threshold
+ * @param {Model} model
  */
-function gauge(find, level, threshold) {
-  const point = `${(threshold * 100).toFixed(2)}%`;
-  const words = find("point");
-  find("level").setAttribute("width", `${(level * 100).toFixed(2)}%`);
-  find("mark").setAttribute("x1", point);
-  find("mark").setAttribute("x2", point);
-  words.setAttribute("x", point);
-  if (threshold > 0.5) {
-    words.setAttribute("text-anchor", "end");
-    words.setAttribute("dx", "-0.3em");
-  }
+function gauge(find, level, model) {
+  const { threshold, borderline } = model, share = (/** @type {number} */ value) => `${(value * 100).toFixed(2)}%`;
+  const words = { value: percent(model, level), threshold: percent(model, threshold), borderline: percent(model, borderline) };
+  find("bar").setAttribute("aria-label", text(model, "card.bar", words));
+  find("grey").setAttribute("x", share(borderline));
+  find("grey").setAttribute("width", share(threshold - borderline));
+  find("level").setAttribute("width", share(level));
+  find("mark").setAttribute("x1", share(threshold));
+  find("mark").setAttribute("x2", share(threshold));
+  find("grey-key").textContent = text(model, "card.grey", { value: words.borderline });
+  find("mark-key").textContent = text(model, "card.mark", { value: words.threshold });
 }
 
 /**
@@ -101,19 +133,36 @@ function gauge(find, level, threshold) {
  * @param {Model} model
  */
 function row(place, decision, model) {
-  const find = copy("row");
-  find("class").textContent = model.labels[place].name;
-  find("chosen").hidden = place !== decision.best;
-  find("").classList.toggle("chosen", place === decision.best);
-  find("bar").setAttribute("width", (decision.probabilities[place] * 100).toFixed(2));
-  find("bar").setAttribute("fill", model.labels[place].color);
-  find("probability").textContent = percent(model, decision.probabilities[place]);
-  find("score").textContent = decision.scores[place].toFixed(3);
-  return find("");
+  const line = document.createElement("tr"), name = item(model.labels[place].name, "th");
+  name.setAttribute("scope", "row");
+  if (place === decision.best) {
+    const tag = item(text(model, "card.label"), "span");
+    tag.className = "tag";
+    name.append(" ", tag);
+    line.className = "chosen";
+  }
+  line.append(name, item(percent(model, decision.probabilities[place]), "td"), item(decision.scores[place].toFixed(3), "td"));
+  return line;
 }
 
 /**
- * The image, and over it the evidence for the class.
+ * @param {Outputs} outputs
+ * @param {Decision} decision
+ * @param {Loaded} loaded
+ */
+function facts(outputs, { predictionSet }, { model, threads, provider }) {
+  const where = provider === "webgpu" ? "device.on_graphics" : threads === 1 ? "device.one_thread" : "device.threads";
+  const time = text(model, "device.time", {
+    milliseconds: String(Math.max(1, Math.round(outputs.milliseconds))), where: text(model, where, { threads: String(threads) }),
+    width: String(outputs.width), height: String(outputs.height),
+  });
+  const names = predictionSet?.map(code => model.labels.find(label => label.code === code)?.name).join(", ");
+  const set = names === undefined ? [] : [text(model, "card.set", { level: percent(model, model.set_level ?? 0), classes: names })];
+  return [...(model.measured ? [model.measured] : []), ...set, time];
+}
+
+/**
+ * The image, and over it the evidence for the label.
  *
  * @param {(part: string) => any} find
  * @param {{title: string, picture: string}} image
@@ -122,25 +171,21 @@ function row(place, decision, model) {
  * @param {Model} model
  */
 function picture(find, image, outputs, decision, model) {
-  const name = model.labels[decision.best].name;
+  const { name } = model.labels[decision.best];
   find("image").src = image.picture;
-  find("image").alt = `Preview of ${image.title}`;
+  find("image").alt = text(model, "card.preview", { title: image.title });
   const cells = outputs.maps ? outputs.maps.height * outputs.maps.width : 0;
   const one = outputs.maps?.data.subarray(decision.best * cells, (decision.best + 1) * cells);
-  const painted = one && outputs.maps ? paint(one, outputs.maps, outputs, model) : null;
-  find("controls").hidden = !painted;
-  find("map").hidden = !painted;
+  const painted = one && outputs.maps && decision.inDomain ? paint(one, outputs.maps, outputs, model) : null;
   if (!painted) {
-    find("without").textContent = outputs.maps ? `No single part of the image is evidence for ${name}.`
-      : "This network has no class activation map.";
+    find("controls").remove();
+    find("map").remove();
+    if (decision.inDomain) find("without").textContent = text(model, outputs.maps ? "card.no_evidence" : "card.no_map", { name });
     return;
   }
-  const map = find("map"), slider = find("slider");
+  const map = find("map");
   map.width = painted.width;
   map.height = painted.height;
   map.getContext("2d").putImageData(new ImageData(painted.data, painted.width, painted.height), 0, 0);
-  find("evidence").textContent = `Show the evidence for ${name}`;
-  const cover = () => (map.style.opacity = String(slider.value / 100));
-  slider.addEventListener("input", cover);
-  cover();
+  find("evidence").textContent = text(model, "card.show_map", { name });
 }

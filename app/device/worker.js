@@ -77,9 +77,9 @@ async function run(frame) {
 /** @type {Record<string, (argument: any, report: (share: number) => void) => Promise<unknown>>} */
 const TASKS = {
   load,
-  decode,
   run,
-  classify: async image => run(await decode(image)),
+  decode: image => decode(image, model.image_size),
+  classify: async image => run(await decode(image, model.image_size)),
 };
 
 /** @type {Promise<unknown>} */

@@ -1,26 +1,31 @@
-// The form, made better: drop and paste, previews, removal, limits checked before anything is sent, and progress.
-// The form itself stays what sends the files, so that everything works as it does without this script.
+// The form, made better: drop and paste, a connected camera, previews, crops, lesions, large photographs reduced, limits
+// checked before anything is sent, and progress. Without this script the form sends the files as they are.
+
+import { bitmapOf, halved, halvings } from "./bitmap.js";
+import { hasCameras, photograph } from "./camera.js";
+import { liven } from "./cards.js";
+import { crop } from "./crop.js";
+import { say } from "./say.js";
+import "./visit.js";
 
 const form = document.getElementById("upload");
 const input = document.getElementById("image");
-const photograph = document.getElementById("photograph");
 const list = form.querySelector(".previews");
 const error = document.getElementById("error");
-const combine = form.querySelector(".combine");
 const progress = form.querySelector(".progress");
 const send = form.querySelector("button[type=submit]");
 const accepted = form.dataset.accept.split(",");
-const maxCount = Number(form.dataset.count);
-const maxBytes = Number(form.dataset.bytes);
-const THUMBNAIL = 160; // pixels, the longer side
+const [maxCount, maxBytes, frame] = ["count", "bytes", "frame"].map(name => Number(form.dataset[name]));
+const THUMBNAIL = 320; // pixels, the longer side
 
-let files = [];
+/** @type {{file: File, name: string, lesion: string, note: string, ready: Promise<{content: Blob, picture: HTMLElement}>}[]} */
+let entries = [];
 
 function size(bytes) {
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1024))} kB` : `${(bytes / 2 ** 20).toFixed(1)} MB`;
 }
 
-function say(messages) {
+function tell(messages) {
   error.textContent = messages.join(" ");
   error.hidden = messages.length === 0;
 }
@@ -28,86 +33,184 @@ function say(messages) {
 function add(chosen) {
   const messages = [];
   for (const file of chosen) {
-    const known = files.some(({ name, size, lastModified }) =>
-      name === file.name && size === file.size && lastModified === file.lastModified);
+    const { name } = file;
+    const known = entries.some(({ file: { size, lastModified }, name: other }) =>
+      name === other && size === file.size && lastModified === file.lastModified);
     if (known) continue;
     if (file.type && !accepted.includes(file.type)) {
-      messages.push(`${file.name} is not a ${form.dataset.formats} image.`);
+      messages.push(say("format", { name, formats: form.dataset.formats }));
     } else if (file.size > maxBytes) {
-      messages.push(`${file.name} has ${size(file.size)}; at most ${size(maxBytes)} are accepted.`);
-    } else if (files.length === maxCount) {
-      messages.push(`At most ${maxCount} images are accepted at a time; ${file.name} was left out.`);
+      messages.push(say("bytes", { name, size: size(file.size), most: size(maxBytes) }));
+    } else if (entries.length === maxCount) {
+      messages.push(say("count", { name, most: maxCount }));
     } else {
-      files.push(file);
+      entries.push({ file, name, lesion: "", note: size(file.size), ready: prepare(file) });
     }
   }
-  say(messages);
+  input.value = "";
+  tell(messages);
   show();
 }
 
-function show() {
-  const transfer = new DataTransfer();
-  files.forEach(file => transfer.items.add(file));
-  input.files = transfer.files;
-  list.replaceChildren(...files.map(entry));
-  list.hidden = files.length === 0;
-  combine.hidden = files.length < 2;
-  if (combine.hidden) combine.querySelector("input").checked = false;
-}
-
-function entry(file) {
-  const item = document.createElement("li");
-  const canvas = document.createElement("canvas");
-  const words = document.createElement("span");
-  const remove = document.createElement("button");
-  canvas.setAttribute("aria-hidden", "true");
-  words.textContent = `${file.name}, ${size(file.size)}`;
-  remove.type = "button";
-  remove.className = "remove";
-  remove.textContent = "Remove";
-  remove.setAttribute("aria-label", `Remove ${file.name}`);
-  remove.addEventListener("click", () => {
-    const place = files.indexOf(file);
-    files.splice(place, 1);
-    say([]);
-    show();
-    (list.querySelectorAll(".remove")[Math.min(place, files.length - 1)] ?? input).focus();
-  });
-  item.append(canvas, words, remove);
-  draw(file, canvas);
-  return item;
-}
-
-async function draw(file, canvas) {
+/** Decode once: for the small picture, and to send less of a large one. What this browser cannot read goes as it is. */
+async function prepare(file) {
   try {
-    const picture = await createImageBitmap(file);
-    const scale = Math.min(1, THUMBNAIL / Math.max(picture.width, picture.height));
-    canvas.width = Math.max(1, Math.round(picture.width * scale));
-    canvas.height = Math.max(1, Math.round(picture.height * scale));
-    canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
-    picture.close();
+    let bitmap = await bitmapOf(file);
+    const times = halvings(bitmap, frame);
+    bitmap = await halved(bitmap, times);
+    const content = times && await isWhole(file) ? await drawn(bitmap, 1).convertToBlob({ type: "image/png" }) : file;
+    const picture = document.createElement("canvas"), scale = Math.min(1, THUMBNAIL / Math.max(bitmap.width, bitmap.height));
+    const small = drawn(bitmap, scale);
+    [picture.width, picture.height] = [small.width, small.height];
+    picture.getContext("2d").drawImage(small, 0, 0);
+    bitmap.close();
+    return { content, picture };
   } catch {
-    canvas.replaceWith(Object.assign(document.createElement("span"), { className: "blank", textContent: "no preview" }));
+    const picture = Object.assign(document.createElement("span"), { className: "blank", textContent: say("no_preview") });
+    return { content: file, picture };
   }
 }
 
-function busy(on) {
-  send.disabled = on;
-  progress.hidden = !on;
-  progress.replaceChildren();
-  if (!on) return;
-  const bytes = files.reduce((sum, file) => sum + file.size, 0);
-  const bar = document.createElement("progress");
-  bar.setAttribute("aria-label", "Working");
-  progress.append(bar, ` Sending ${files.length === 1 ? "one image" : `${files.length} images`} (${size(bytes)}) and waiting for the result…`);
+/** Browsers draw the half of a JPEG that was cut short; the server shall see that it was, and say so. */
+async function isWhole(file) {
+  if (file.type !== "image/jpeg") return true;
+  const end = new Uint8Array(await file.slice(-65536).arrayBuffer());
+  return end.some((byte, i) => byte === 0xff && end[i + 1] === 0xd9);
 }
 
-input.addEventListener("change", () => add(input.files));
-photograph.addEventListener("change", () => {
-  const taken = [...photograph.files];
-  photograph.value = "";
-  add(taken);
-});
+function drawn(bitmap, scale) {
+  const canvas = new OffscreenCanvas(...[bitmap.width, bitmap.height].map(side => Math.max(1, Math.round(side * scale))));
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
+function show() {
+  list.replaceChildren(...entries.map(item));
+  list.hidden = entries.length === 0;
+  form.querySelector(".grouping").hidden = entries.length < 2;
+}
+
+function item(entry, place) {
+  const item = document.createElement("li"), words = document.createElement("span");
+  words.textContent = `${entry.name}, ${entry.note}`;
+  const acts = Object.assign(document.createElement("div"), { className: "acts" });
+  acts.append(button("crop", entry, () => cut(entry, place)), button("remove", entry, () => remove(entry)));
+  item.append(words, acts);
+  if (entries.length > 1) item.append(lesion(entry));
+  entry.ready.then(({ picture }) => {
+    picture.setAttribute("aria-hidden", "true");
+    item.prepend(picture);
+  });
+  return item;
+}
+
+function button(kind, { name }, act) {
+  const made = Object.assign(document.createElement("button"), { type: "button", className: `${kind} quiet`, textContent: say(kind) });
+  made.setAttribute("aria-label", say(`${kind}_named`, { name }));
+  made.addEventListener("click", act);
+  return made;
+}
+
+function lesion(entry) {
+  const label = document.createElement("label"), field = document.createElement("input");
+  [field.type, field.value, field.maxLength] = ["text", entry.lesion, 40];
+  field.addEventListener("input", () => (entry.lesion = field.value.trim()));
+  label.append(say("lesion"), field);
+  return label;
+}
+
+function remove(entry) {
+  const place = entries.indexOf(entry);
+  entries.splice(place, 1);
+  tell([]);
+  show();
+  (list.querySelectorAll(".remove")[Math.min(place, entries.length - 1)] ?? input).focus();
+}
+
+async function cut(entry, place) {
+  try {
+    const square = await crop(entry.file);
+    if (square) {
+      const { width } = await createImageBitmap(square);
+      entry.note = say("cropped", { side: width });
+      entry.ready = prepare(new File([square], entry.name, { type: square.type }));
+      show();
+    }
+    list.querySelectorAll(".crop")[place].focus();
+  } catch {
+    tell([say("no_crop", { name: entry.name })]);
+  }
+}
+
+/** Names that differ in a number or letter at their end are those of one lesion: a_1.jpg and a_2.jpg. */
+function groupByName() {
+  const stems = entries.map(({ name }) => name.replace(/\.\w+$/, "").replace(/[ _-]+\(?(\d{1,3}|[a-z])\)?$/i, ""));
+  entries.forEach((entry, i) => (entry.lesion = stems.filter(stem => stem === stems[i]).length > 1 ? stems[i] : ""));
+  show();
+}
+
+function idle() {
+  send.disabled = false;
+  progress.hidden = true;
+}
+
+/** How much of it is done, in per cent for the eye; what is being done is read out once. */
+function report(key, share) {
+  const bar = document.createElement("progress"), percent = document.createElement("span");
+  bar.setAttribute("aria-label", say("working"));
+  percent.setAttribute("aria-hidden", "true");
+  if (share !== undefined) bar.value = share;
+  percent.textContent = share === undefined ? "" : ` ${Math.round(share * 100)}%`;
+  const words = progress.querySelector("output") ?? document.createElement("output");
+  if (words.value !== say(key)) words.value = say(key);
+  progress.replaceChildren(bar, " ", words, percent);
+  progress.hidden = !(send.disabled = true);
+}
+
+async function classify() {
+  const data = new FormData();
+  for (const [place, entry] of entries.entries()) {
+    report("preparing", place / entries.length);
+    data.append("image", (await entry.ready).content, entry.name);
+    data.append("lesion", entry.lesion);
+  }
+  report("sending", 0);
+  replace(await post(data));
+}
+
+function post(data) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest(); // fetch does not tell how much has been sent
+    request.upload.addEventListener("progress", ({ loaded, total }) => total && report("sending", loaded / total));
+    request.upload.addEventListener("load", () => report("waiting"));
+    request.addEventListener("load", () => resolve(request.responseText));
+    request.addEventListener("error", () => reject(new Error(say("unreachable"))));
+    request.open("POST", form.action);
+    request.send(data);
+  });
+}
+
+/** Show the page that the server sent; Back leads to the form again. */
+function replace(text) {
+  const page = new DOMParser().parseFromString(text, "text/html"), content = document.adoptNode(page.getElementById("content"));
+  history.pushState(null, "");
+  window.addEventListener("popstate", () => location.reload());
+  document.title = page.title;
+  document.getElementById("content").replaceWith(content);
+  liven(content);
+  content.focus({ preventScroll: true });
+  window.scrollTo(0, 0);
+}
+
+for (const chooser of [input, document.getElementById("photograph")]) {
+  chooser.addEventListener("change", () => {
+    const files = [...chooser.files];
+    chooser.value = "";
+    add(files);
+  });
+}
 
 for (const kind of ["dragover", "dragleave", "drop"]) {
   // On the window: a file dropped beside the form would otherwise replace the page.
@@ -127,12 +230,29 @@ window.addEventListener("paste", event => {
 });
 
 form.addEventListener("submit", event => {
-  if (files.length) return busy(true);
   event.preventDefault();
-  say(["Choose at least one image first."]);
+  if (entries.length) {
+    classify().catch(failure => {
+      idle();
+      tell([failure.message]);
+    });
+    return;
+  }
+  tell([say("missing")]);
   input.focus();
 });
 
-window.addEventListener("pageshow", () => busy(false)); // also on coming back to the page
+const connected = document.getElementById("connected");
+connected.hidden = !hasCameras();
+connected.addEventListener("click", async () => {
+  try {
+    const taken = await photograph();
+    if (taken) add([taken]);
+  } catch (failure) {
+    tell([say("no_camera", { reason: failure.message })]);
+  }
+});
+document.getElementById("by-name").addEventListener("click", groupByName);
+form.classList.add("scripted");
 form.querySelectorAll("[data-script]").forEach(element => (element.hidden = false));
-add(input.files); // what the browser still has from before
+add([...input.files]); // what the browser still has from before

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from flask import Blueprint, Response, abort, current_app, g, render_template, request, send_from_directory
 
-from app.device.page import MODEL, NAVIGATION, PROTECTION, model_facts, node_needed
+from app.device.page import NAVIGATION, PROTECTION, built_model, node_needed, up_to_date
 
 blueprint = Blueprint("device", __name__, url_prefix="/device")
 
@@ -27,21 +26,28 @@ TYPES = {
 PACKED = (("br", ".br"), ("gzip", ".gz"))
 
 
+def offered() -> bool:
+    """Whether the page is built, and gives the predictions of this server's model."""
+    return up_to_date(_site(), g.predictor.manifest)
+
+
+def _site() -> Path:
+    return Path(current_app.config["SITE"])
+
+
 @blueprint.get("/")
 def page():
     """The page with this app's navigation, or what to do to have it: it must be there, and answer as the app does."""
-    site = Path(current_app.config["SITE"])
-    built = json.loads((site / MODEL).read_text(encoding="utf-8")) if (site / MODEL).exists() else None
-    if built is None or not model_facts(g.predictor.manifest).items() <= built.items():
-        return render_template("device.html", node=node_needed(), built=built)
-    content = (site / "index.html").read_text(encoding="utf-8")
+    if not offered():
+        return render_template("device.html", node=node_needed(), built=built_model(_site()))
+    content = (_site() / "index.html").read_text(encoding="utf-8")
     return _own(Response(content.replace(NAVIGATION, render_template("_navigation.html"))))
 
 
 @blueprint.get("/<path:name>")
 def file(name: str):
     """A file of the page, compressed where the browser takes that."""
-    site = Path(current_app.config["SITE"])
+    site = _site()
     media = TYPES.get(Path(name).suffix)
     if media is None:  # packed files have no address of their own
         abort(404)

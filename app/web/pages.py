@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +9,9 @@ from flask import Blueprint, current_app, g, render_template, request
 from markupsafe import Markup
 
 from app import examples, present
-from app.web import markdown, openapi, uploads
+from app.web import device, downloads, markdown, openapi, uploads
 from app.web.problems import status_of
-from app.words import in_words, text
+from app.words import in_words, section, text
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
@@ -21,20 +19,23 @@ from skinlesion.serving.predictor import Prediction, mean_prediction
 
 blueprint = Blueprint("pages", __name__, template_folder="../templates")  # those that the front ends share
 
-#: What the header leads to, as (endpoint, words).
+#: What the header leads to, as (endpoint, name in the words).
 NAVIGATION = (
-    ("pages.form", "Try it"),
-    ("device.page", "On your device"),
-    ("pages.about", "How it works"),
-    ("pages.api", "API"),
-    ("pages.privacy", "Privacy"),
+    ("pages.form", "form"),
+    ("device.page", "device"),
+    ("pages.about", "about"),
+    ("pages.api", "api"),
+    ("pages.privacy", "privacy"),
 )
 
 
 @blueprint.app_context_processor
 def wording() -> dict:
+    offered = device.offered()
     return {
-        "navigation": NAVIGATION,
+        "navigation": [link for link in NAVIGATION if offered or link[0] != "device.page"],
+        "on_device": offered,
+        "script_words": section("entry"),
         "research": text("disclaimer"),
         "synthetic": text("synthetic"),
         "explanation": text("explanation"),
@@ -59,18 +60,20 @@ def classify():
     try:
         received = _received()
     except ImageError:
-        return _form("Choose at least one image first."), 400
+        return _form(text("entry.missing")), 400
     manifest = g.predictor.manifest
-    predictions = g.predictor.predict([upload.frame for upload in received if upload.error is None])
-    rest = iter(predictions)
+    rest = iter(g.predictor.predict([upload.frame for upload in received if upload.error is None]))
     results = [(upload, None if upload.error else next(rest)) for upload in received]
-    combine = "combine" in request.form and len(predictions) > 1
-    average = mean_prediction(predictions, manifest) if combine else None
+    lesions = {name: mean_prediction(each, manifest) for name, each in _lesions(results).items()}
+    entries = [
+        *((f"lesion-{i}", _lesion(name, results, lesions, manifest)) for i, name in enumerate(lesions, 1)),
+        *((f"image-{i}", _result(*one, manifest)) for i, one in enumerate(results, 1)),
+    ]
     page = render_template(
         "result.html",
-        results=[_result(upload, prediction, manifest) for upload, prediction in results],
-        average=average and present.result(text("average", n=len(predictions)), None, average, manifest),
-        download=_download(results, average, manifest),
+        entries=entries,
+        count=len(results),
+        downloads=any(prediction for _, prediction in results) and downloads.links(results, lesions, manifest),
         predicted_at=datetime.now(UTC),
     )
     return page, next((status_of(upload.error) for upload in received if upload.error), 200)
@@ -83,6 +86,7 @@ def about():
     return render_template(
         "about.html",
         card=_card(),
+        evidence=present.evidence(manifest),
         measured=present.measured(manifest),
         frame=images.seen(manifest.fit, manifest.crops),
     )
@@ -108,27 +112,26 @@ def _received() -> list[uploads.Upload]:
     return uploads.receive()
 
 
+def _lesions(results: list[tuple[uploads.Upload, Prediction | None]]) -> dict[str, list[Prediction]]:
+    """The predictions of each lesion that several images show; its name is empty where all images show one."""
+    together = "combine" in request.form
+    found: dict[str, list[Prediction]] = {}
+    for upload, prediction in results:
+        if prediction and (together or upload.lesion):
+            found.setdefault("" if together else upload.lesion, []).append(prediction)
+    return {name: several for name, several in found.items() if len(several) > 1}
+
+
+def _lesion(name: str, results: list, lesions: dict[str, Prediction], manifest: Manifest) -> present.Result:
+    count = sum(1 for upload, prediction in results if prediction and (not name or upload.lesion == name))
+    title = text("result.lesion" if name else "average", name=name, n=count)
+    return present.result(title, None, lesions[name], manifest)
+
+
 def _result(upload: uploads.Upload, prediction: Prediction | None, manifest: Manifest) -> present.Result:
     if prediction is None:
-        return present.Result(upload.name, error=str(upload.error))
+        return present.Result(upload.name, error=f"{upload.error}.")
     return present.result(upload.name, upload.frame, prediction, manifest)
-
-
-def _download(
-    results: list[tuple[uploads.Upload, Prediction | None]], average: Prediction | None, manifest: Manifest
-) -> str:
-    """The results as a ``data:`` URL: as from the API, with each image's name, and the average if wanted."""
-    content = {
-        "model": manifest.identity,
-        "predictions": [
-            {"image": upload.name, **(prediction.to_dict() if prediction else {"error": str(upload.error)})}
-            for upload, prediction in results
-        ],
-    }
-    if average:
-        content["average"] = average.to_dict()
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    return "data:application/json;base64," + base64.b64encode(text.encode()).decode()
 
 
 def _card() -> Markup | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -13,6 +13,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
+
+NAME = 40  # characters of a lesion's name
 
 
 class MemoryRequest(Request):
@@ -24,11 +26,15 @@ class MemoryRequest(Request):
 
 @dataclass(frozen=True)
 class Upload:
-    """One uploaded file: a ``frame`` (uint8 [H, W, 3]), or the ``error`` that says why there is none."""
+    """One uploaded file: a ``frame`` (uint8 [H, W, 3]), or the ``error`` that says why there is none.
+
+    ``lesion`` is what the user calls the lesion it shows, empty where unsaid.
+    """
 
     name: str
     frame: np.ndarray | None = None
     error: ImageError | None = None
+    lesion: str = ""
 
 
 def receive() -> list[Upload]:
@@ -48,9 +54,12 @@ def receive() -> list[Upload]:
     if len(files) > most:
         raise RequestEntityTooLarge(f"{len(files)} images were sent; at most {most} are accepted at a time")
     room = current_app.config["MAX_REQUEST_PIXELS"]
+    lesions = [name.strip()[:NAME] for name in request.form.getlist("lesion")]
     received = []
     for number, file in enumerate(files, 1):
         upload = _decode(file.filename or f"image {number}", _bytes_of(file).getvalue(), room)
+        if len(lesions) == len(files):
+            upload = replace(upload, lesion=lesions[number - 1])
         received.append(upload)
         if upload.frame is not None:
             room -= upload.frame.shape[0] * upload.frame.shape[1]

@@ -54,6 +54,11 @@ def text(key: str, **values: object) -> str:
     return (Markup(found) if marked else found).format(**values)
 
 
+def section(name: str) -> dict[str, str]:
+    """The texts whose keys begin with that name, by the rest of their keys: what a page hands to its scripts."""
+    return {key.removeprefix(f"{name}."): found for key, found in TEXTS.items() if key.startswith(f"{name}.")}
+
+
 def in_words(diagnosis: Diagnosis) -> Diagnosis:
     """A diagnosis with its name and description in the language in use."""
     place = f"classes.{diagnosis.code}"

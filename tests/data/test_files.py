@@ -229,7 +229,7 @@ def test_bmp_is_read_from_files_and_folders_but_not_from_strangers(tmp_path):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(encoded(picture(), "BMP"))
     assert all(np.array_equal(images.read(path), frame) for path in load_table(str(tmp_path)).frame["path"])
-    with pytest.raises(images.ImageError, match="not a readable JPEG, PNG or WebP image"):
+    with pytest.raises(images.ImageError, match="is not a JPEG, PNG or WebP image"):
         images.decode(encoded(picture(), "BMP"))
 
 

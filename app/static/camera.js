@@ -1,0 +1,59 @@
+// A camera at this computer, a USB dermatoscope's for example: the browser asks for permission when it is opened.
+
+/** @param {string} part */
+const find = part => /** @type {any} */ (document.querySelector(`#camera [data-part="${part}"]`));
+
+/** @type {MediaStream | null} */
+let stream = null;
+
+/** Whether browsers let this page ask: they do on https and on localhost. */
+export const hasCameras = () => Boolean(navigator.mediaDevices?.getUserMedia);
+
+/**
+ * Show what the camera sees until a picture is taken.
+ *
+ * @returns {Promise<File | null>}  the picture as a PNG; null where none was taken
+ * @throws where there is no camera, or it may not be used
+ */
+export async function photograph() {
+  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("camera"));
+  await show();
+  await list();
+  dialog.returnValue = "";
+  dialog.showModal();
+  await new Promise(resolve => dialog.addEventListener("close", resolve, { once: true }));
+  const taken = dialog.returnValue === "take" ? await take() : null;
+  stop();
+  return taken;
+}
+
+/** @param {string} [deviceId]  any where none is named */
+async function show(deviceId) {
+  stop();
+  const wanted = { width: { ideal: 1920 }, height: { ideal: 1440 }, ...(deviceId && { deviceId: { exact: deviceId } }) };
+  stream = await navigator.mediaDevices.getUserMedia({ video: wanted });
+  find("video").srcObject = stream;
+  await find("video").play();
+}
+
+/** The cameras to choose from; their names are known once one may be used. */
+async function list() {
+  const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(device => device.kind === "videoinput");
+  const used = stream?.getVideoTracks()[0].getSettings().deviceId;
+  find("which").replaceChildren(...cameras.map(({ label, deviceId }) => new Option(label, deviceId, false, deviceId === used)));
+  find("choice").hidden = cameras.length < 2;
+}
+
+async function take() {
+  const video = find("video"), canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+  /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d")).drawImage(video, 0, 0);
+  const time = new Date().toTimeString().slice(0, 8).replaceAll(":", "-");
+  return new File([await canvas.convertToBlob({ type: "image/png" })], `camera ${time}.png`, { type: "image/png" });
+}
+
+function stop() {
+  stream?.getTracks().forEach(track => track.stop());
+  stream = null;
+}
+
+find("which").addEventListener("change", () => show(find("which").value));

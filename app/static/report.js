@@ -1,0 +1,80 @@
+// A case report: one card as a file of its own, with its pictures inside; made here, sent nowhere.
+
+/**
+ * Let the browser save the report of a card.
+ *
+ * @param {HTMLElement} card  a card with a `.report` form
+ */
+export async function save(card) {
+  const title = card.querySelector('[data-part="title"]')?.textContent?.trim() ?? "";
+  const body = element("body"), kept = /** @type {HTMLElement} */ (card.cloneNode(true));
+  const notes = /** @type {HTMLTextAreaElement} */ (card.querySelector(".report textarea")).value.trim();
+  await inline(kept, card);
+  body.append(...parts("#report"), kept, ...parts("#limits"));
+  /** @type {HTMLElement} */ (body.querySelector("time")).textContent = new Date(card.dataset.when ?? "").toLocaleString();
+  /** @type {HTMLElement} */ (body.querySelector(".notes p")).textContent = notes;
+  if (!notes) body.querySelector(".notes")?.remove();
+  const head = `<meta charset="utf-8">${element("title", {}, title).outerHTML}<style>${await rules()}</style>`;
+  const text = `<!doctype html>\n<html lang="${document.documentElement.lang}"><head>${head}</head>\n${body.outerHTML}</html>\n`;
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/html" }));
+  link.download = `report ${title.replace(/\.\w+$/, "").replace(/[^\p{L}\p{N} ._-]/gu, "_")}.html`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/** @param {string} name  of a template */
+const parts = name => /** @type {HTMLElement} */ (/** @type {HTMLTemplateElement} */ (document.querySelector(name)).content.cloneNode(true)).children;
+
+/**
+ * Put a copy's pictures inside it, the map beside the original, and take away what only works on a page.
+ *
+ * @param {HTMLElement} copy
+ * @param {HTMLElement} card
+ */
+async function inline(copy, card) {
+  copy.querySelectorAll(".report, button, label, .unprinted").forEach(element => element.remove());
+  copy.querySelectorAll("details").forEach(details => (details.open = true));
+  const original = /** @type {HTMLImageElement | null} */ (card.querySelector(".stack img"));
+  const stack = copy.querySelector(".stack"), drawn = card.querySelector(".map");
+  if (!original || !stack) return;
+  const plain = element("img", { src: await address(original), alt: original.alt });
+  stack.replaceChildren(plain);
+  if (!drawn) return;
+  const name = drawn.getAttribute("alt") ?? drawn.getAttribute("aria-label") ?? "", beside = /** @type {Element} */ (stack.cloneNode(true));
+  beside.append(element("img", { src: await address(drawn), alt: name, class: "map" }));
+  stack.after(beside);
+}
+
+/**
+ * A picture as a `data:` address.
+ *
+ * @param {Element} picture
+ * @returns {Promise<string>}
+ */
+async function address(picture) {
+  if (picture instanceof HTMLCanvasElement) return picture.toDataURL();
+  const image = /** @type {HTMLImageElement} */ (picture);
+  if (image.src.startsWith("data:")) return image.src;
+  await image.decode();
+  const canvas = document.createElement("canvas"), scale = Math.min(1, 1024 / Math.max(image.naturalWidth, image.naturalHeight));
+  canvas.width = Math.round(image.naturalWidth * scale);
+  canvas.height = Math.round(image.naturalHeight * scale);
+  canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return canvas.toDataURL("image/jpeg", 0.9);
+}
+
+const SHEETS = ["result.css", "report.css"].map(name => new URL(`./${name}`, import.meta.url));
+const rules = async () => (await Promise.all(SHEETS.map(async sheet => (await fetch(sheet)).text()))).join("\n");
+
+/**
+ * @param {string} name
+ * @param {Record<string, string>} [attributes]
+ * @param {string} [text]
+ */
+function element(name, attributes = {}, text = "") {
+  const made = document.createElement(name);
+  for (const [attribute, value] of Object.entries(attributes)) made.setAttribute(attribute, value);
+  made.textContent = text;
+  return made;
+}

@@ -1,0 +1,304 @@
+"""The result page as people use it: on a phone, by keyboard, several images, crops, reports, and a connected camera."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from browser import LOW_CONTRAST, chromium, strangers, violations, watch  # noqa: F401  (the fixture `browser`)
+from skinlesion.core import images
+from skinlesion.data.demo.dataset import draw_example
+from skinlesion.serving.manifest import PRETRAINED
+from skinlesion.serving.predictor import Predictor, mean_prediction
+from webapp import encoded, serving
+
+pytestmark = pytest.mark.browser
+
+PHONE = {"viewport": {"width": 375, "height": 812}, "is_mobile": True, "has_touch": True}
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+
+
+@pytest.fixture(scope="module")
+def home():
+    with serving(PRETRAINED) as server:
+        yield f"http://{server.host}:{server.port}"
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor.load(threads=1)
+
+
+@pytest.fixture(scope="module")
+def lesions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lesions")
+    for name, dx, seed in (("arm_1", "mel", 8), ("arm_2", "mel", 9), ("back", "nv", 5)):
+        Image.fromarray(draw_example(dx, seed)).save(folder / f"{name}.png")
+    (folder / "broken.jpg").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def opened(browser, home):
+    """Opens the form in a context with these options."""
+    contexts = []
+
+    def open_page(permissions=(), **options):
+        contexts.append(browser.new_context(permissions=list(permissions), **options))
+        page = contexts[-1].new_page()
+        page.complaints = []
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and page.complaints.append(message.text))
+        page.goto(home)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def choose(page, lesions, *names):
+    page.get_by_label("Images", exact=True).set_input_files([lesions / name for name in names])
+
+
+def classify(page, button="Classify"):
+    page.get_by_role("button", name=button).click()
+    page.get_by_role("article").first.wait_for()
+    page.wait_for_load_state()
+
+
+def found(page) -> dict:
+    """What the page offers as JSON."""
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Download as JSON").click()
+    return json.loads(saved.value.path().read_text())
+
+
+def box(page, selector):
+    return page.locator(selector).first.bounding_box()
+
+
+def test_on_a_phone_the_answer_is_on_the_first_screen_and_the_picture_after_it(opened):
+    page = opened(**PHONE, color_scheme="dark")
+    classify(page, "drawn as a melanoma")
+    parts = [box(page, part) for part in (".disclaimer", ".advice", ".gauge", ".likeliest li", ".picture")]
+    tops = [part["y"] for part in parts]
+    assert tops == sorted(tops)
+    assert all(0 <= part["y"] and part["y"] + part["height"] <= 812 for part in parts[:4])
+    assert page.locator(".likeliest li").count() == 3
+    assert violations(page) == []
+    assert page.evaluate(LOW_CONTRAST) == []
+
+
+@pytest.mark.parametrize("size", [(320, 640), (320, 225), (640, 450)], ids=["narrow", "400%", "200%"])
+def test_nothing_is_wider_than_a_narrow_or_enlarged_window(opened, lesions, size):
+    page = opened(viewport={"width": size[0], "height": size[1]})
+    choose(page, lesions, "arm_1.png", "arm_2.png")
+    page.get_by_role("button", name="Crop arm_1.png").click()
+    assert page.evaluate("document.getElementById('crop').scrollWidth <= innerWidth")
+    page.keyboard.press("Escape")
+    classify(page)
+    page.get_by_text("Technical details").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+SMALL = """() => [...document.querySelectorAll("button, summary, nav a, .button, select, textarea, label:has(input), th a")]
+  .filter(element => element.checkVisibility()).map(element => [element.innerText, element.getBoundingClientRect().height])
+  .filter(([, height]) => height < 44)"""
+
+
+def test_targets_are_large_enough_for_fingers(opened, lesions):
+    page = opened(**PHONE)
+    choose(page, lesions, "arm_1.png", "back.png")
+    assert page.evaluate(SMALL) == []
+    classify(page)
+    page.get_by_text("Save a case report").first.click()
+    assert page.evaluate(SMALL) == []
+    page.get_by_role("button", name="Enlarge").first.click()
+    assert page.evaluate(SMALL) == []
+
+
+def test_forced_colours_show_the_bar_its_mark_and_the_advice(opened):
+    page = opened(**DESKTOP, forced_colors="active")
+    classify(page, "drawn as a melanoma")
+    seen = "part => { const s = getComputedStyle(part); return [s.fill, s.stroke, s.color]; }"
+    text = page.locator(".risk").evaluate("part => getComputedStyle(part).color")
+    assert page.locator(".gauge .level").evaluate(seen)[0] == text
+    assert page.locator(".gauge .mark").evaluate(seen)[1] == text
+    assert page.locator(".advice").evaluate("part => getComputedStyle(part).borderTopStyle") == "solid"
+
+
+def test_the_picture_comes_without_its_map_and_is_enlarged_by_keyboard(opened):
+    page = opened(**DESKTOP)
+    classify(page, "drawn as a melanoma")
+    activation = page.get_by_role("article").get_by_alt_text("Class activation map")
+    assert not activation.is_visible()
+    page.get_by_role("button", name="Enlarge").focus()
+    page.keyboard.press("m")
+    assert activation.is_visible()
+    page.keyboard.press("m")
+    page.keyboard.press("Enter")
+    large = page.locator("#viewer")
+    assert not large.get_by_alt_text("Class activation map").is_visible()
+    width = box(page, "#viewer .stack")["width"]
+    page.keyboard.press("+")
+    page.keyboard.press("m")
+    assert box(page, "#viewer .stack")["width"] == pytest.approx(1.5 * width, rel=0.02)
+    assert large.get_by_alt_text("Class activation map").is_visible()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.textContent") == "Enlarge"
+    assert page.complaints == []
+
+
+def test_a_crop_is_what_the_model_sees(opened, lesions, predictor):
+    page = opened(**DESKTOP)
+    choose(page, lesions, "arm_1.png")
+    page.get_by_role("button", name="Crop arm_1.png").click()
+    dialog = page.get_by_role("dialog")
+    assert violations(page) == []
+    for key in ("-", "-", "-", "-", "-", "ArrowRight", "ArrowRight", "ArrowUp"):
+        page.keyboard.press(key)
+    before = dialog.locator("output").inner_text()
+    square = dialog.locator(".square").bounding_box()
+    page.mouse.move(square["x"] + 60, square["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(square["x"] + 20, square["y"] + 75, steps=4)
+    page.mouse.up()
+    after = dialog.locator("output").inner_text()
+    assert after != before
+    side, left, top = (int(n) for n in re.fullmatch(r"(\d+) × \1 px \((\d+), (\d+)\)", after).groups())
+    page.get_by_role("button", name="Use the square").click()
+    page.get_by_role("listitem").filter(has_text=f"cropped to {side}").wait_for()
+    classify(page)
+    frame = images.read(lesions / "arm_1.png")[top : top + side, left : left + side]
+    (expected,) = predictor.predict([frame])
+    (answer,) = found(page)["predictions"]
+    assert answer["image"] == "arm_1.png"
+    assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+    assert page.complaints == []
+
+
+def test_several_images_are_listed_grouped_and_sorted(opened, lesions, predictor, home):
+    page = opened(**DESKTOP)
+    requests = watch(page)
+    choose(page, lesions, "arm_1.png", "arm_2.png", "back.png", "broken.jpg")
+    page.get_by_role("button", name="Group by file name").click()
+    assert [field.input_value() for field in page.get_by_label("Lesion", exact=True).all()] == ["arm", "arm", "", ""]
+    assert violations(page) == []
+    classify(page)
+    each = predictor.predict([images.read(lesions / f"{name}.png") for name in ("arm_1", "arm_2", "back")])
+    average = mean_prediction(each[:2], predictor.manifest)
+    rows = page.locator(".overview tbody tr")
+    assert rows.count() == 5
+    shares = [average.malignant_probability, *(one.malignant_probability for one in each)]
+    heading = page.get_by_role("columnheader", name="Malignant probability")
+    for way in ("ascending", "descending"):
+        heading.get_by_role("button").press("Enter")
+        assert heading.get_attribute("aria-sort") == way
+        told = [row.locator("td").first.get_attribute("data-value") for row in rows.all()]
+        assert told[-1] == "", "an image without a result comes last"
+        assert [float(value) for value in told[:-1]] == pytest.approx(sorted(shares, reverse=way == "descending"))
+    rows.filter(has_text="back.png").get_by_role("link").click()
+    assert page.url.endswith("#image-3")
+    assert violations(page) == []
+    assert page.evaluate(LOW_CONTRAST) == []
+    assert strangers(requests, home) == []
+
+
+def test_a_case_report_is_one_file_and_one_printed_page(opened, browser, lesions, predictor, tmp_path):
+    page = opened(**DESKTOP)
+    choose(page, lesions, "arm_1.png")
+    classify(page)
+    requests = watch(page)
+    page.get_by_text("Save a case report").click()
+    page.get_by_label("Notes").fill("Left arm,\n<b>since May</b>")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as a file").click()
+    assert saved.value.suggested_filename == "report arm_1.html"
+    path = tmp_path / "report.html"
+    saved.value.save_as(path)
+    text = path.read_text()
+    assert set(re.findall(r'(?:src|href)="(?!data:)([^"]*)"', text)) == set()
+    assert predictor.manifest.sha256 in text and "&lt;b&gt;since May" in text
+    assert all(url.endswith(".css") or url.startswith(("data:", "blob:")) for url in requests)
+    report = browser.new_page()
+    report.goto(path.as_uri())
+    assert report.get_by_role("img", name="Preview").count() == 2
+    assert report.get_by_alt_text("Class activation map").is_visible()
+    assert "not a medical device" in report.locator("header").inner_text()
+    assert violations(report) == []
+    for paper in ("A4", "Letter"):
+        assert len(re.findall(rb"/Type\s*/Page\b", report.pdf(format=paper))) == 1, paper
+    report.close()
+    assert page.complaints == []
+
+
+def test_a_visit_is_remembered_in_its_tab_and_deleted_at_once(opened, lesions):
+    page = opened(**DESKTOP)
+    choose(page, lesions, "arm_1.png")
+    classify(page)
+    page.get_by_role("link", name="Classify other images").click()
+    page.get_by_text("This visit").click()
+    assert page.locator("#visit tbody tr").count() == 1
+    assert "arm_1.png" in page.locator("#visit").inner_text()
+    assert violations(page) == []
+    page.get_by_role("button", name="Delete all").click()
+    assert not page.locator("#visit").is_visible()
+    assert page.evaluate("[sessionStorage.visit, localStorage.length, document.cookie]") == ["[]", 0, ""]
+
+
+def test_back_from_a_result_leads_to_the_form(opened, lesions):
+    page = opened(**DESKTOP)
+    choose(page, lesions, "arm_1.png")
+    classify(page)
+    page.go_back()
+    page.get_by_role("button", name="Classify").wait_for()
+    assert page.get_by_role("article").count() == 0
+
+
+def test_a_connected_camera_is_asked_for_and_its_picture_classified(opened):
+    page = opened(["camera"], **DESKTOP)
+    page.get_by_role("button", name="Use a connected camera").click()
+    page.wait_for_function("document.querySelector('#camera video').videoWidth > 0")
+    assert violations(page) == []
+    page.get_by_role("button", name="Take the picture").click()
+    page.get_by_role("listitem").filter(has_text="camera").wait_for()
+    assert page.evaluate("document.querySelector('#camera video').srcObject.active") is False
+    classify(page)
+    assert page.get_by_role("article").count() == 1
+
+
+def test_a_camera_that_may_not_be_used_is_said(opened):
+    page = opened(**DESKTOP)
+    page.get_by_role("button", name="Use a connected camera").click()
+    page.get_by_role("alert").filter(has_text="No camera can be used").wait_for()
+
+
+def photograph(seed: int) -> Image.Image:
+    """An enlarged lesion of 12 megapixels with hairs and noise of a pixel's size: made, no photograph."""
+    draw = np.random.default_rng(seed)
+    picture = Image.fromarray(draw_example("mel", seed)).resize((4000, 3000), Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(picture)
+    for x, y, angle in zip(draw.integers(0, 4000, 60), draw.integers(0, 3000, 60), draw.uniform(0, 6, 60), strict=True):
+        steps = np.arange(0, 1500, 30)
+        hair = zip(x + steps * np.cos(angle + steps / 900), y + steps * np.sin(angle + steps / 900), strict=True)
+        pen.line(list(hair), fill=(30, 20, 15), width=int(draw.integers(1, 6)))
+    noisy = np.asarray(picture, np.int16) + draw.normal(0, 8, (3000, 4000, 3)).round().astype(np.int16)
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+
+
+def test_a_large_photograph_is_made_smaller_before_it_is_sent_and_keeps_its_result(opened, predictor, tmp_path):
+    content = encoded(photograph(8), "JPEG", quality=92)
+    (tmp_path / "large.jpg").write_bytes(content)
+    (tmp_path / "cut short.jpg").write_bytes(content[: len(content) // 2])
+    (expected,) = predictor.predict([images.read(tmp_path / "large.jpg")])
+    page = opened(**DESKTOP)
+    choose(page, tmp_path, "large.jpg", "cut short.jpg")
+    with page.expect_request(lambda request: request.method == "POST") as sent:
+        classify(page)
+    whole, half = found(page)["predictions"]
+    assert whole["probabilities"] == pytest.approx(expected.probabilities, abs=0.005)
+    assert "cut short" in half["error"] or "damaged" in half["error"]
