@@ -7,10 +7,11 @@
  */
 export async function save(card) {
   const title = card.querySelector('[data-part="title"]')?.textContent?.trim() ?? "";
-  const body = element("body"), kept = /** @type {HTMLElement} */ (card.cloneNode(true));
+  const body = element("body"), main = element("main"), kept = /** @type {HTMLElement} */ (card.cloneNode(true));
   const notes = /** @type {HTMLTextAreaElement} */ (card.querySelector(".report textarea")).value.trim();
   await inline(kept, card);
-  body.append(...parts("#report"), kept, ...parts("#limits"));
+  main.append(kept, ...parts("#limits"));
+  body.append(...parts("#report"), main);
   /** @type {HTMLElement} */ (body.querySelector("time")).textContent = new Date(card.dataset.when ?? "").toLocaleString();
   /** @type {HTMLElement} */ (body.querySelector(".notes p")).textContent = notes;
   if (!notes) body.querySelector(".notes")?.remove();

@@ -125,9 +125,11 @@ def test_a_person_uploads_images_and_reads_the_answers(browser, server, model, t
     page.get_by_label("Images", exact=True).set_input_files([tmp_path / name for name in colors])
     page.get_by_role("button", name="Classify").click()
     page.get_by_role("heading", name="Results for 2 images").wait_for()
-    assert page.locator("h2").all_inner_texts() == [present.advice(prediction) for prediction in expected]
+    assert page.get_by_role("article").locator("h2").all_inner_texts() == [
+        present.advice(prediction) for prediction in expected
+    ]
     for card, prediction in zip(page.get_by_role("article").all(), expected, strict=True):
-        shown = [row.locator("td").first.inner_text() for row in card.locator("tbody tr").all()]
+        shown = [row.locator("td").first.text_content() for row in card.locator("tbody tr").all()]
         ordered = sorted(prediction.probabilities.values(), reverse=True)
         assert [float(text.strip("underov %")) for text in shown] == pytest.approx([100 * p for p in ordered], abs=0.11)
         assert card.get_by_alt_text("Preview").evaluate("image => image.decode().then(() => image.naturalWidth)") == 300

@@ -55,9 +55,9 @@ def decoded(url: str) -> bytes:
 
 
 def test_preview_is_the_frame_made_small():
-    frame = np.full((600, 900, 3), LESION, np.uint8)
+    frame = np.full((1200, 1800, 3), LESION, np.uint8)
     shown = np.asarray(Image.open(io.BytesIO(decoded(pictures.preview(frame)))))
-    assert shown.shape == (320, 480, 3)
+    assert shown.shape == (640, 960, 3)
     assert np.abs(shown.astype(int) - LESION).max() <= 3
 
 
@@ -220,14 +220,16 @@ def test_several_images_of_one_lesion_are_averaged_only_where_asked_for(client, 
 def test_download_holds_what_the_api_answers(client):
     images = [picture(), b"nonsense", picture(OTHER)]
     page = send_form(client, files(*images) | {"combine": "yes"}).text
-    content = json.loads(decoded(re.search('href="(data:application/json;base64,[^"]+)"', page)[1]))
+    content = json.loads(decoded(re.search('href="(data:application/json;[^"]+)"', page)[1]))
     api = client.post("/api/v1/predict", data=files(images[0], images[2])).json
     assert content["model"] == api["model"]
     first, broken, second = content["predictions"]
-    assert [{k: v for k, v in entry.items() if k != "image"} for entry in (first, second)] == api["predictions"]
-    assert broken.keys() == {"image", "error"}
+    names = ("image", "lesion")
+    assert [{k: v for k, v in entry.items() if k not in names} for entry in (first, second)] == api["predictions"]
+    assert broken.keys() == {*names, "error"}
     assert [entry["image"] for entry in content["predictions"]] == ["lesion 0.png", "lesion 1.png", "lesion 2.png"]
-    assert content["average"]["malignant_probability"] == pytest.approx(
+    (together,) = content["lesions"]
+    assert together["malignant_probability"] == pytest.approx(
         np.mean([entry["malignant_probability"] for entry in (first, second)])
     )
 

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,12 +67,8 @@ def test_people_see_no_class_where_there_is_no_advice(client, model):
     predictor = Predictor.load(model)
     (prediction,) = predictor.predict([np.full((150, 200, 3), LESION, np.uint8)])
     for silent in (True, False):
-        shown = present.result(
-            "a.png",
-            np.zeros((20, 20, 3), np.uint8),
-            prediction.__class__(**{**vars(prediction), **({"referral": "none", "notices": ("not_dermatoscopic",)} if silent else {})}),
-            manifest,
-        )
+        changes = {"referral": "none", "notices": ("not_dermatoscopic",)} if silent else {}
+        shown = present.result("a.png", np.zeros((20, 20, 3), np.uint8), replace(prediction, **changes), manifest)
         with client.application.test_request_context():
             template = client.application.jinja_env.get_template("_card.html")
             html = template.render(result=shown, id="x", manifest=manifest, when="", explanation="")

@@ -13,6 +13,7 @@ ARGUMENTS = [
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
+    "--use-fake-device-for-media-stream",  # a camera that shows a test picture; pages still have to ask for it
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
