@@ -1,24 +1,11 @@
 // From a file to the pixels that the network takes; runs in the worker. The server's counterpart is skinlesion/core/images.py.
 
-import { bitmapOf, halved, halvings } from "./bitmap.js";
+import { bitmapOf, capped, halved, halvings } from "./bitmap.js";
 
 /** @import {Frame} from "./types.js" */
 
 const MIN_SIDE = 16; // pixels, as on the server
 const MAX_BYTES = 20 * 2 ** 20; // likewise
-/** Larger images are reduced to this many pixels: the canvases of some phones hold no more. */
-export const MAX_PIXELS = 16_000_000;
-
-/**
- * The size that an image is read at.
- *
- * @param {number} width
- * @param {number} height
- */
-export function capped(width, height) {
-  const scale = Math.min(1, Math.sqrt(MAX_PIXELS / (width * height)));
-  return { width: Math.max(1, Math.floor(width * scale)), height: Math.max(1, Math.floor(height * scale)) };
-}
 
 /**
  * Decode an image: upright, over white, and with its sides halved where they are much longer than the network's frame.

@@ -47,3 +47,17 @@ export async function halved(bitmap, times) {
   bitmap.close();
   return small;
 }
+
+/** Larger images are reduced to this many pixels: the canvases of some phones hold no more. */
+export const MAX_PIXELS = 16_000_000;
+
+/**
+ * The size that an image is read at.
+ *
+ * @param {number} width
+ * @param {number} height
+ */
+export function capped(width, height) {
+  const scale = Math.min(1, Math.sqrt(MAX_PIXELS / (width * height)));
+  return { width: Math.max(1, Math.floor(width * scale)), height: Math.max(1, Math.floor(height * scale)) };
+}

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { capped, MAX_PIXELS } from "../frame.js";
+import { MAX_PIXELS, capped, halvings } from "../../static/bitmap.js";
 
 test("usual sizes stay as they are", () => {
   for (const [width, height] of [[600, 450], [4000, 3000], [16, 16]]) assert.deepEqual(capped(width, height), { width, height });
@@ -17,4 +17,10 @@ test("huge images shrink to the limit and keep their proportions", () => {
 
 test("not even a thread of pixels vanishes", () => {
   assert.equal(capped(1, 10 ** 8).width, 1);
+});
+
+test("sides are halved while four times the network's frame is left", () => {
+  for (const [width, height, frame, times] of [
+    [600, 450, 160, 0], [1279, 2000, 160, 0], [1280, 2000, 160, 1], [4000, 3000, 160, 2], [4000, 3000, 224, 1], [20, 16, 224, 0],
+  ]) assert.equal(halvings({ width, height }, frame), times);
 });
