@@ -80,6 +80,7 @@ def test_a_voila_view_in_another_language_has_no_english_left(pseudo, model):
     ]  # fmt: skip
     assert {one.prediction.referral for one in results} == {"refer", "borderline", "below", "none"}
     parts = [
+        voila.render("_cards.html", results=results, manifest=predictor.manifest, explanation=words.text("synthetic")),
         voila.render("_comparison.html", columns=results, classes=[words.in_words(one) for one in HAM7]),
         voila.render("_verdict.html", before=results[0], now=results[1], changed=True),
         voila.render("_whatif_head.html"), voila.render("_comparison_head.html"),
@@ -91,9 +92,10 @@ def test_a_voila_view_in_another_language_has_no_english_left(pseudo, model):
     assert foreign("Specialist assessment suggested") in "".join(parts)
 
 
-def test_a_result_page_in_another_language_shows_its_words(pseudo, model):
+def test_pages_in_another_language_have_no_english_left(pseudo, model):
     client = create_app({"MODEL": model}).test_client()
-    page = send_form(client, files(picture())).text
-    assert foreign("Research software, not a medical device") in page
-    assert "Research software" not in page
-    assert any(foreign(words_) in page for words_ in ("Specialist assessment suggested", "Borderline", "No advice"))
+    pages = {path: client.get(path).text for path in ("/", "/privacy", "/device/")}
+    pages["result"] = send_form(client, files(picture(), picture((20, 90, 160)))).text
+    for path, page in pages.items():
+        assert english(page, ("lesion 0", "lesion 1")) == [], path
+        assert foreign("Research software, not a medical device") in page, path
