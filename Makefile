@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 	@echo "== setup: made $(VENV)"
 
-reports: $(STAMP)  ## run the series into HTML: [DATA=demo|path|"path path"] [PRESET=smoke|quick|full] [RUN=name] [ARGS=...]
+reports: $(STAMP)  ## run the series into HTML: [DATA=demo|path] [PRESET=smoke|quick|full] [RUN=name] [ARGS=...]
 	@echo "== reports: the series on $(DATA), preset $(PRESET)"
 	@$(SERIES)
 

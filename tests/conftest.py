@@ -17,20 +17,53 @@ def _own_cache(tmp_path_factory):
     os.environ["SKINLESION_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture(scope="session")
-def ham10000_dir() -> Path:
-    """The real data set. Skips where the machine has none; fails where one is named but is not there, or CI has one."""
-    place = os.environ.get("HAM10000_DIR")
+def _real(variable: str, table: str) -> Path:
+    """A real data set. Skips where the machine has none; fails where one is named but is not there, or CI has one."""
+    place = os.environ.get(variable)
     if not place:
         at_hand = os.environ.get("CI") and (REPOSITORY.parent / "shared" / "data").exists()  # as .ci/run looks for it
         (pytest.fail if at_hand else pytest.skip)(
-            "set HAM10000_DIR to the folder of the HAM10000 download to run the tests on real data"
+            f"set {variable} to the folder with {table} to run tests on real data"
         )
     folder = Path(place).resolve()
-    assert (folder / "HAM10000_metadata.csv").exists() or (folder / "HAM10000_metadata").exists(), (
-        f"HAM10000_DIR={place} holds no HAM10000_metadata"
-    )
+    assert any(folder.glob(f"{table}*")), f"{variable}={place} holds no {table}"
     return folder
+
+
+@pytest.fixture(scope="session")
+def ham10000_dir() -> Path:
+    """HAM10000."""
+    return _real("HAM10000_DIR", "HAM10000_metadata")
+
+
+@pytest.fixture(scope="session")
+def ham10000_256_dir() -> Path:
+    """HAM10000 as centre squares of 256 pixels."""
+    return _real("HAM10000_256_DIR", "HAM10000_metadata")
+
+
+@pytest.fixture(scope="session")
+def milk10k_dir() -> Path:
+    """MILK10k's training set."""
+    return _real("MILK10K_DIR", "MILK10k_Training_GroundTruth")
+
+
+@pytest.fixture(scope="session")
+def isic2017_dir() -> Path:
+    """ISIC 2017 without HAM10000's images: images and labels.csv."""
+    return _real("ISIC2017_DIR", "labels.csv")
+
+
+@pytest.fixture(scope="session")
+def bcn20000_dir() -> Path:
+    """BCN20000: images and labels.csv."""
+    return _real("BCN20000_DIR", "labels.csv")
+
+
+@pytest.fixture(scope="session")
+def ph2_dir() -> Path:
+    """PH2: images and labels.csv."""
+    return _real("PH2_DIR", "labels.csv")
 
 
 @pytest.fixture(scope="module")

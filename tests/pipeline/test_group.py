@@ -200,7 +200,7 @@ def test_sources_that_are_held_out_make_one_table(tmp_path):
         ["north", "all", 70], ["north", "histology only", 9],
     ], "what is there is told although one failed"  # fmt: skip
     began = (folder / "north" / "metrics.json").stat().st_mtime_ns
-    runs = {name: (config.but(epochs=1 if name == "west" else 8), preset) for name, (config, preset) in runs.items()}
+    runs["west"] = Config(holdout_source="west", epochs=1), "quick"
     assert pipeline.run_group(runs, folder, notebooks, jobs=2, steps=steps) == 0
     assert (folder / "north" / "metrics.json").stat().st_mtime_ns == began, "what is up to date is not run again"
     page = (folder / "index.html").read_text()

@@ -209,10 +209,17 @@ def test_reports_pass_on_what_is_given():
         command: run_all.parser().parse_args(words[words.index("run_all.py") + 1 :]) for command, words in shown.items()
     }
     assert {command: (one.data, one.preset, one.run, one.config) for command, one in given.items()} == {
-        "make reports": ("demo", ["quick"], None, [None]),
-        "make reports DATA=path/to/HAM10000 RUN=ham10000": ("path/to/HAM10000", ["quick"], "ham10000", [None]),
+        "make reports": (["demo"], ["quick"], None, [None]),
+        "make reports DATA=path/to/HAM10000 RUN=ham10000": (["path/to/HAM10000"], ["quick"], "ham10000", [None]),
+        'make reports DATA="path/to/HAM10000 path/to/MILK10k" RUN=both': (
+            ["path/to/HAM10000", "path/to/MILK10k"], ["quick"], "both", [None],
+        ),
+        'make reports DATA="ham10000:path/to/HAM10000 milk10k:path/to/MILK10k path/to/clinic/labels.csv" RUN=three': (
+            ["ham10000:path/to/HAM10000", "milk10k:path/to/MILK10k", "path/to/clinic/labels.csv"], ["quick"], "three",
+            [None],
+        ),
         'make reports DATA=path/to/HAM10000 RUN=classic PRESET=full ARGS="--config classic"': (
-            "path/to/HAM10000", ["full"], "classic", ["classic"],
+            ["path/to/HAM10000"], ["full"], "classic", ["classic"],
         ),
     }  # fmt: skip
 
