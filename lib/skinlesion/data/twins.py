@@ -26,7 +26,7 @@ SAME_PICTURE = 0.8  # correlation from which it is one picture, not two of one l
 DIMENSIONS = 160  # principal components of the features that are compared
 NEIGHBOURS = 2  # images of each source that an image is compared with
 PAIRS_AN_IMAGE = 0.5  # that are compared pixel by pixel: the most similar ones by their features
-FEWEST_PAIRS = 200  # that are compared however little alike their features are
+FEWEST_PAIRS = 50  # that are compared however little alike their features are
 LEAST_COSINE = 0.3  # of the features of all others: of HAM10000's listed pairs, none is below 0.35
 BLOCK = 4  # pairs that are worked on together: what they take should fit into a processor's cache
 
