@@ -97,6 +97,26 @@ def test_every_source_is_searched_and_the_likeliest_pairs_come_first():
     assert len(twins.shortlist(features, neighbours=1, at_most=4)) == 4
 
 
+@pytest.mark.parametrize("kinds", (1, 2))
+def test_a_large_source_is_searched_by_an_index_that_agrees_with_the_exact_product(kinds, monkeypatch):
+    pytest.importorskip("faiss")
+    features = np.random.default_rng(5).normal(size=(800, kinds, 24)).astype(np.float32)
+    features[400:] = features[:400] + np.random.default_rng(6).normal(0, 0.3, (400, kinds, 24))
+    lesions = np.arange(800) // 2
+
+    def pairs():
+        short = twins.shortlist(features, lesions=lesions, at_most=10**6)
+        return {(a, b): cosine for a, b, cosine in short.itertuples(index=False)}
+
+    exact = pairs()
+    monkeypatch.setattr(twins, "LARGE", 100)
+    monkeypatch.setattr(twins, "_nearest", None)
+    found = pairs()
+    assert len(exact.keys() & found.keys()) >= 0.97 * len(exact)
+    assert all(abs(found[pair] - exact[pair]) < 1e-4 for pair in exact.keys() & found.keys())
+    assert all(lesions[a] != lesions[b] for a, b in found)
+
+
 @pytest.mark.parametrize("count", (0, 1))
 def test_too_few_images_have_no_twins(count):
     squares, features = np.zeros((count, twins.SIDE, twins.SIDE), np.uint8), np.zeros((count, 5))

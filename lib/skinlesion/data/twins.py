@@ -7,8 +7,9 @@ compared (:mod:`skinlesion.data.alignment`), which tells one lesion from two tha
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,9 @@ PAIRS_AN_IMAGE = 0.5  # that are compared pixel by pixel: the most similar ones 
 FEWEST_PAIRS = 50  # that are compared however little alike their features are
 LEAST_COSINE = 0.3  # of the features of all others: of HAM10000's listed pairs, none is below 0.35
 BLOCK = 4  # pairs that are worked on together: what they take should fit into a processor's cache
+
+LARGE = 100_000  # images of a source beyond which FAISS finds neighbours, where it is installed
+_KNOWN = 8  # nearer images of the same lesion that it is asked for besides
 
 _RINGS, _BLACK = 16, 40.0  # rings a half-side; mean grey level below which one is black
 _INSIDE = 0.85  # half the side of what is taken of a round field of view, in its radii
@@ -161,18 +165,8 @@ def shortlist(features, *, sources=None, lesions=None, neighbours=NEIGHBOURS, at
     found = []
     for one in range(source.max(initial=-1) + 1):
         there = np.flatnonzero(source == one)
-        for start in range(0, number, 1024):
-            rows = np.arange(start, min(start + 1024, number))
-            cosine = whole[rows] @ whole[there].T
-            if inner is not whole:  # either may be cropped
-                np.maximum(cosine, whole[rows] @ inner[there].T, out=cosine)
-                np.maximum(cosine, inner[rows] @ whole[there].T, out=cosine)
-            cosine[lesion[rows][:, None] == lesion[there][None, :]] = -np.inf
-            for nearer in range(min(neighbours, len(there))):
-                best = cosine.argmax(1)
-                value = cosine[np.arange(len(rows)), best]
-                cosine[np.arange(len(rows)), best] = -np.inf
-                found.append(np.stack([rows, there[best], value, np.full(len(rows), nearer)])[:, np.isfinite(value)])
+        nearest = _nearest_by_index if len(there) > LARGE and find_spec("faiss") else _nearest
+        found += nearest(whole, inner, there, lesion, neighbours)
     a, b, value, rank = np.concatenate(found, axis=1) if found else np.zeros((4, 0))
     pairs = pd.DataFrame({"a": np.minimum(a, b).astype(int), "b": np.maximum(a, b).astype(int), "cosine": value})
     pairs = (
@@ -185,6 +179,43 @@ def shortlist(features, *, sources=None, lesions=None, neighbours=NEIGHBOURS, at
     order = likely.to_numpy().argsort(kind="stable")[::-1][:at_most]
     pairs = pairs.loc[order, ["a", "b", "cosine"]].reset_index(drop=True)
     return pairs[(pairs.index < FEWEST_PAIRS) | (pairs["cosine"] >= LEAST_COSINE)].reset_index(drop=True)
+
+
+def _nearest(
+    whole: np.ndarray, inner: np.ndarray, there: np.ndarray, lesion: np.ndarray, neighbours: int
+) -> Iterator[np.ndarray]:
+    """The nearest rows among ``there``, of other lesions: row, neighbour, cosine and rank, float [4, M] in parts."""
+    for start in range(0, len(whole), 1024):
+        rows = np.arange(start, min(start + 1024, len(whole)))
+        cosine = whole[rows] @ whole[there].T
+        if inner is not whole:  # either may be cropped
+            np.maximum(cosine, whole[rows] @ inner[there].T, out=cosine)
+            np.maximum(cosine, inner[rows] @ whole[there].T, out=cosine)
+        cosine[lesion[rows][:, None] == lesion[there][None, :]] = -np.inf
+        for nearer in range(min(neighbours, len(there))):
+            best = cosine.argmax(1)
+            value = cosine[np.arange(len(rows)), best]
+            cosine[np.arange(len(rows)), best] = -np.inf
+            yield np.stack([rows, there[best], value, np.full(len(rows), nearer)])[:, np.isfinite(value)]
+
+
+def _nearest_by_index(
+    whole: np.ndarray, inner: np.ndarray, there: np.ndarray, lesion: np.ndarray, neighbours: int
+) -> Iterator[np.ndarray]:
+    """As :func:`_nearest`, nearly: by a graph (HNSW, arXiv:1603.09320), in a time that grows little with the number."""
+    import faiss  # an extra: pip install 'skin-lesion-lab[scale]'
+
+    parts = []
+    for stored, asked in ((whole, whole), (inner, whole), (whole, inner))[: 1 if inner is whole else 3]:
+        index = faiss.IndexHNSWFlat(whole.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+        index.add(np.ascontiguousarray(stored[there]))
+        value, place = index.search(np.ascontiguousarray(asked), neighbours + _KNOWN)
+        row = np.repeat(np.arange(len(whole)), place.shape[1])
+        parts.append(pd.DataFrame({"a": row, "b": there[place.ravel()], "cosine": value.ravel()})[place.ravel() >= 0])
+    found = pd.concat(parts)
+    found = found[lesion[found["a"]] != lesion[found["b"]]].groupby(["a", "b"], as_index=False)["cosine"].max()
+    rank = found.groupby("a")["cosine"].rank(method="first", ascending=False) - 1
+    yield found.assign(rank=rank)[rank < neighbours].to_numpy(float).T
 
 
 def _whiten(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
