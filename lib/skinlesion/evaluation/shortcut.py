@@ -132,7 +132,7 @@ def border_colors(frames: Sequence[np.ndarray], benign: np.ndarray, groups: np.n
     {group: float64 [3]}
     """
     rows = np.flatnonzero(benign)
-    colors = pd.DataFrame([border_color(frames[row]) for row in rows], columns=range(3), dtype=float)
+    colors = pd.DataFrame([border_color(frames[row]) for row in rows.tolist()], columns=range(3), dtype=float)
     by_group = colors.groupby(np.asarray(groups, object)[rows])
     found = by_group.mean()[by_group.size() >= LEAST]
     if found.empty:
@@ -178,9 +178,9 @@ def recoloring(
     def referred(pictures: list[np.ndarray]) -> np.ndarray:
         return np.array([one.malignant_probability >= threshold for one in model.predict(pictures)], float)
 
-    before, found = referred([frames[row] for row in rows]), []
+    before, found = referred([frames[row] for row in rows.tolist()]), []
     for name, color in colors.items():
-        after = referred([recolor(frames[row], border_color(squares[row]), color) for row in rows])
+        after = referred([recolor(frames[row], border_color(squares[row]), color) for row in rows.tolist()])
         for kind, chosen in (("malignant", np.ones(len(rows), bool)), ("melanoma", melanoma)):
             total = draws.totals(chosen)
             shares = {"before": before, "after": after, "change": after - before}
