@@ -51,6 +51,7 @@ export function result(image, outputs, decision, loaded) {
   gauge(find, decision.malignantProbability, model);
   find("likeliest").replaceChildren(...ranking(decision).slice(0, decision.inDomain ? 3 : 0).map(place => likely(place, decision, model)));
   find("notices").replaceChildren(...notices(decision, model).map(notice));
+  find("rests").parentElement.hidden = !decision.inDomain;
   find("rests").replaceChildren(...model.evidence.map(sentence => item(sentence)));
   if (!decision.inDomain) find("summary").textContent = text(model, "card.anyway");
   find("differs").textContent = differs;

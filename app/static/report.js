@@ -35,7 +35,7 @@ const parts = name => /** @type {HTMLElement} */ (/** @type {HTMLTemplateElement
  */
 async function inline(copy, card) {
   copy.querySelectorAll(".report, button, label, .unprinted").forEach(element => element.remove());
-  copy.querySelectorAll("details").forEach(details => (details.open = true));
+  copy.querySelectorAll("details").forEach(details => (details.open ||= card.dataset.referral !== "none"));
   const original = /** @type {HTMLImageElement | null} */ (card.querySelector(".stack img"));
   const stack = copy.querySelector(".stack"), drawn = card.querySelector(".map");
   if (!original || !stack) return;

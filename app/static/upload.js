@@ -194,7 +194,8 @@ function post(data) {
 
 /** Show the page that the server sent; Back leads to the form again. */
 function replace(text) {
-  const page = new DOMParser().parseFromString(text, "text/html"), content = document.adoptNode(page.getElementById("content"));
+  const page = new DOMParser().parseFromString(text, "text/html"), content = page.getElementById("content");
+  if (!content) throw new Error(say("unreachable")); // it comes from a proxy
   history.pushState(null, "");
   window.addEventListener("popstate", () => location.reload());
   document.title = page.title;
