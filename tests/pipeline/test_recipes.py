@@ -8,6 +8,7 @@ from skinlesion import pipeline
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.recipes import load_recipe, recipe_names
+from skinlesion.pipeline.stamps import data_fingerprint
 
 
 def test_later_layers_win(tmp_path):
@@ -87,3 +88,15 @@ def test_data_may_be_a_sized_demo_or_carry_its_kind(tmp_path):
     for bad in (f"folder:{tmp_path}/none", f"{tmp_path}/none", "demo:many"):
         with pytest.raises(DataError, match="there is nothing at"):
             pipeline.resolve(data=bad)
+
+
+def test_a_changed_file_of_any_source_changes_the_stamp_of_the_data(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "images.zip").write_bytes(b"zip")
+    config = Config(data=[str(tmp_path / "one"), f"folder:{tmp_path}/two", "demo:80"])
+    before = data_fingerprint(config)
+    assert data_fingerprint(config) == before
+    assert data_fingerprint(config.but(data=config.data[:2])) != before
+    (tmp_path / "two" / "images.zip").write_bytes(b"another")
+    assert data_fingerprint(config) != before
