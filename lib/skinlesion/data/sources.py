@@ -92,7 +92,7 @@ def _named(data: str | Sequence[str]) -> dict[str, tuple[str, Path]]:
     names: dict[str, tuple[str, Path]] = {}
     for name, (kind, place) in zip(called, found, strict=True):
         if called.count(name) > 1 and (stem := _plain(place.stem)) != name:
-            name = f"{name}-{stem}"
+            name = stem if stem.startswith(name) else f"{name}-{stem}"
         numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
         names[next(one for one in numbered if one not in names)] = kind, place
     return names
