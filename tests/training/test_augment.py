@@ -103,3 +103,28 @@ def test_the_grid_is_torchs():
     matrix = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
     expected = F.affine_grid(matrix, [3, 3, 17, 17], align_corners=False)
     torch.testing.assert_close(_grid(matrix, 17), expected, atol=1e-6, rtol=0)
+
+
+def test_a_border_takes_the_colour_of_its_partners_border():
+    dim = torch.full((1, 64, 64, 3), 80, dtype=torch.uint8)
+    warm = dim.clone()
+    warm[..., 0] = 120
+    warm[:, 24:40, 24:40] = 20  # a lesion, which keeps its contrast to the skin
+    x = run(torch.cat([warm, dim]), STILL.but(recolor=1.0))
+    swapped = run(torch.cat([dim, warm]), STILL)
+    assert torch.allclose(x[:, :, 0, 0], swapped[:, :, 0, 0], atol=1e-6)
+    assert torch.allclose(x[0, :, 32, 32] / x[0, :, 0, 0], plain(warm)[0, :, 32, 32] / plain(warm)[0, :, 0, 0])
+
+
+def test_as_many_borders_are_recoloured_as_asked(frames):
+    many = frames[torch.arange(600) % 6]
+    x, before = run(many, STILL.but(recolor=0.3)), run(many, STILL)
+    changed = (x != before).flatten(1).any(1).float().mean()
+    assert abs(changed - 0.3) < 4 * (0.3 * 0.7 / 600) ** 0.5
+
+
+def test_recolouring_a_black_border_keeps_pixels_in_range():
+    frames = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
+    frames[1] = 255
+    x = run(frames, STILL.but(recolor=1.0))
+    assert torch.isfinite(x).all() and x.min() >= 0 and x.max() <= 1

@@ -85,3 +85,22 @@ def test_wrong_names():
 def test_numpy_and_torch_agree_on_plain():
     frame = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
     assert np.allclose(plain(torch.from_numpy(frame)).numpy(), frame.transpose(0, 3, 1, 2) / 255)
+
+
+@pytest.mark.parametrize(("constancy", "order"), [("grey_world", 1), ("shades_of_grey", 6)])
+def test_color_constancy_removes_a_cast(constancy, order):
+    """The logits of an image under a coloured light are those of the image after NumPy took the light out."""
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0.1, 0.6, (1, 3, 64, 64)).astype(np.float32)
+    cast = image * np.array([1.4, 1.0, 0.6], np.float32)[None, :, None, None]
+    light = np.mean(cast.astype(np.float64) ** order, axis=(2, 3)) ** (1 / order)
+    neutral = cast * (light.mean() / light)[:, :, None, None]
+    torch.manual_seed(0)
+    with_it = create_model("resnet18", classes=7, image_size=64, constancy=constancy).eval()
+    torch.manual_seed(0)
+    without = create_model("resnet18", classes=7, image_size=64).eval()
+    with torch.inference_mode():
+        found = with_it(torch.from_numpy(cast))
+        assert torch.allclose(found, without(torch.from_numpy(neutral.astype(np.float32))), atol=1e-4)
+        assert torch.allclose(found, with_it.outputs(torch.from_numpy(cast))[0], atol=1e-5)
+        assert not torch.allclose(found, without(torch.from_numpy(cast)), atol=1e-2)

@@ -24,6 +24,7 @@ LOSSES = ("cross_entropy", "focal", "balanced_softmax", "ldam_drw")
 MIXES = ("none", "mixup", "cutmix", "both")
 KEEPS = ("best", "last")
 VIEWS = (1, 2, 4, 8)
+CONSTANCIES = ("none", "grey_world", "shades_of_grey")
 STAGES = ("data", "preprocessing", "augmentation", "training", "evaluation")
 _SEVERAL = "tuple[str, ...]"  # the type of a field with several values, which files and notebooks write as a list
 
@@ -136,12 +137,16 @@ class Config:
     degrade: float = _augmentation(
         0.0, "probability of a poorer camera: fewer pixels, JPEG, blur, noise, colour cast, dark corners", **_fraction
     )
+    recolor: float = _augmentation(
+        0.0, "probability of an image's border taking the colour of another image's border", **_fraction
+    )
     rand_augment: float = _augmentation(0.0, "strength of two random colour operations a sample; 0: none", **_fraction)
     erase: float = _augmentation(0.0, "probability of a patch of noise", **_fraction)
     mix: str = _augmentation("none", "how two samples are blended", one_of=MIXES)
 
     model: str = _training("classic", '"classic", or any timm model with a classifier')
     pretrained: bool = _training(False, "start from ImageNet weights")
+    constancy: str = _training("none", "how the colour of the light is taken out of an image first", one_of=CONSTANCIES)
     # The weights that it names are in the key.
     start: str = _training(
         "", "start from the weights of a trained run's folder, or of a recipe, which is trained first",

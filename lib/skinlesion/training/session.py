@@ -35,7 +35,9 @@ def first_network(config: Config, classes: int, start: Run | None) -> Classifier
     """
     torch.manual_seed(config.seed)
     pretrained = config.pretrained and not config.start
-    model = create_model(config.model, classes=classes, image_size=config.image_size, pretrained=pretrained)
+    model = create_model(
+        config.model, classes=classes, image_size=config.image_size, pretrained=pretrained, constancy=config.constancy
+    )
     if config.first_epochs:
         check_outputs(model, config.model, classes, config.first_size)
     if start:

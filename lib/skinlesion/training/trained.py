@@ -63,7 +63,7 @@ def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
         Where its weights are damaged, or of another network.
     """
     facts = facts_of(run)
-    model = create_model(config.model, classes=classes, image_size=config.image_size)
+    model = create_model(config.model, classes=classes, image_size=config.image_size, constancy=config.constancy)
     tensors, _ = checkpoint.read(run.folder / facts["checkpoint"])
     try:
         model.load_state_dict(tensors)

@@ -18,6 +18,8 @@ _MORE = (
     ("degrade", degrade.degrade, degrade.DEGRADE_DRAWS),
     ("erase", degrade.erase, degrade.ERASE_DRAWS),
 )
+_BORDER = 8  # the border is the outer 1/8 of a side
+_GAIN = 2.0  # a channel is made at most this much brighter or darker
 _GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
 
 
@@ -28,8 +30,8 @@ def augment(frames: torch.Tensor, config: Config, epoch: int, index: np.ndarray)
     ----------
     frames : uint8 [N, height, width, 3]
     config : Config
-        ``rotation``, ``flip``, ``scale``, ``shift``, ``shear``, ``color``, ``rand_augment``, ``degrade`` and ``erase``
-        set the amount, and are applied in this order; ``seed`` and ``image_size``.
+        ``rotation``, ``flip``, ``scale``, ``shift``, ``shear``, ``color``, ``recolor``, ``rand_augment``, ``degrade``
+        and ``erase`` set the amount, and are applied in this order; ``seed`` and ``image_size``.
     epoch : int
     index : int [N]
         Each sample's position in the epoch: with seed and epoch, all that its randomness depends on.
@@ -44,6 +46,8 @@ def augment(frames: torch.Tensor, config: Config, epoch: int, index: np.ndarray)
         x = _affine(x, config, chance)
     if config.color:
         x = _color(x, config.color, chance[:, 8:11])
+    if config.recolor:
+        x = _recolor(x, config.recolor, uniform(config.seed, epoch, index, 1, stream="recolor")[:, 0])
     for name, change, draws in _MORE:
         if amount := getattr(config, name):
             x = change(x, amount, torch.from_numpy(uniform(config.seed, epoch, index, draws, stream=name)))
@@ -88,6 +92,25 @@ def _color(x: torch.Tensor, amount: float, chance: torch.Tensor) -> torch.Tensor
     matrix *= (brightness * contrast)[:, None, None]
     offset = (mean * (1 - contrast))[:, None, None].expand(-1, 3, 1)
     return torch.baddbmm(offset, matrix, x.flatten(2)).view_as(x).clamp_(0, 1)
+
+
+def border_color(x: torch.Tensor) -> torch.Tensor:
+    """Mean colour of the outer eighth of each side: float32 [N, 3, S, S] -> [N, 3]."""
+    edge = x.shape[-1] // _BORDER
+    inner = x[:, :, edge:-edge, edge:-edge]
+    return (x.sum((2, 3)) - inner.sum((2, 3))) / (x.shape[-1] ** 2 - inner.shape[-1] ** 2)
+
+
+def _recolor(x: torch.Tensor, amount: float, chance: np.ndarray) -> torch.Tensor:
+    """Give the border of some images the colour of the border of their mirror image in the batch, whatever its class.
+
+    One gain a channel for the whole image, as under another light (von Kries). The colour of a camera then says
+    nothing about the class, though cameras and classes go together in the data.
+    """
+    own = border_color(x).clamp_min(1e-3)
+    gain = (own.flip(0) / own).clamp(1 / _GAIN, _GAIN)
+    chosen = torch.from_numpy(chance < amount).to(x.device)
+    return (x * torch.where(chosen[:, None], gain, 1.0)[:, :, None, None]).clamp_(0, 1)
 
 
 def plain(pixels: torch.Tensor) -> torch.Tensor:

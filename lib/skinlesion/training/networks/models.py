@@ -15,6 +15,8 @@ from skinlesion.core.errors import ConfigError
 from skinlesion.training.networks import imagenet
 from skinlesion.training.networks.depthwise import pad_small_maps
 
+_MINKOWSKI = {"grey_world": 1, "shades_of_grey": 6}
+
 
 class ClassicCNN(nn.Module):
     """The plain CNN of the well-known recipe: convolution and pooling four times, then two fully connected layers.
@@ -55,30 +57,43 @@ class ClassicCNN(nn.Module):
 class Classifier(nn.Module):
     """A backbone with its input normalisation inside: 0-1 pixels in, logits out.
 
-    ``mean`` and ``std`` are those of the backbone's pretraining; the classic recipe uses 0 and 1.
+    ``mean`` and ``std`` are those of the backbone's pretraining; the classic recipe uses 0 and 1. ``constancy`` first
+    takes the colour of the light out of each image: by its mean (``grey_world``; Buchsbaum 1980,
+    doi:10.1016/0016-0032(80)90058-7) or by its Minkowski norm of order 6 (``shades_of_grey``; Finlayson and
+    Trezzi 2004).
     """
 
     backbone: Any  # a network of timm, with methods that nn.Module lacks, or ClassicCNN
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
+    def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], constancy: str = "none"):
         super().__init__()
+        self.constancy = constancy
         self.backbone = backbone
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """float32 [N, 3, S, S] in 0-1 -> float32 [N, K] logits."""
-        return self.backbone((x - self.mean) / self.std)
+        return self.backbone(self._normalised(x))
+
+    def _normalised(self, x: torch.Tensor) -> torch.Tensor:
+        if self.constancy != "none":
+            order = _MINKOWSKI[self.constancy]
+            light = x.pow(order).mean((2, 3), keepdim=True).clamp_min(1e-6).pow(1 / order)
+            x = x * (light.mean(1, keepdim=True) / light)
+        return (x - self.mean) / self.std
 
     def outputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits [N, K], pooled features [N, D] (the last linear layer's input) and the last feature maps."""
-        maps = self.backbone.forward_features((x - self.mean) / self.std)
+        maps = self.backbone.forward_features(self._normalised(x))
         return self.backbone.forward_head(maps), self.backbone.forward_head(maps, pre_logits=True), maps
 
 
-def create_model(name: str, *, classes: int = 1000, image_size: int = 128, pretrained: bool = False) -> Classifier:
+def create_model(
+    name: str, *, classes: int = 1000, image_size: int = 128, pretrained: bool = False, constancy: str = "none"
+) -> Classifier:
     """A network with ``classes`` outputs, by default ImageNet's 1,000.
 
     Parameters
@@ -91,6 +106,8 @@ def create_model(name: str, *, classes: int = 1000, image_size: int = 128, pretr
     pretrained : bool
         Start from ImageNet weights: of an installed package if there is one for this model, else of timm's caches, else
         of the hub. The classifier is new unless ``classes`` is the number that it was pretrained with.
+    constancy : str
+        ``none``, ``grey_world`` or ``shades_of_grey``: see :class:`Classifier`.
 
     Raises
     ------
@@ -105,7 +122,7 @@ def create_model(name: str, *, classes: int = 1000, image_size: int = 128, pretr
             raise ConfigError("the classic CNN has no pretrained weights; set pretrained=False or name a timm model")
         if image_size < 16:
             raise ConfigError(f"the classic CNN needs image_size >= 16, not {image_size}")
-        return Classifier(ClassicCNN(classes, image_size), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        return Classifier(ClassicCNN(classes, image_size), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), constancy)
     configuration = _configuration(name)
     backbone: Any
     options: dict[str, Any] = {"img_size": image_size} if configuration.fixed_input_size else {}
@@ -119,7 +136,7 @@ def create_model(name: str, *, classes: int = 1000, image_size: int = 128, pretr
         except Exception as error:  # timm's builders raise anything
             raise ConfigError(f"timm cannot build {name} for images of {image_size} px: {error}") from error
     pad_small_maps(backbone)
-    model = Classifier(backbone, tuple(configuration.mean), tuple(configuration.std))
+    model = Classifier(backbone, tuple(configuration.mean), tuple(configuration.std), constancy)
     check_outputs(model, name, classes, image_size)
     return model
 
