@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
 
 import small
 import tiny_model
@@ -95,6 +96,21 @@ def test_the_thresholds_keep_what_they_shall_of_validation():
         assert (bounded.scores(unknown)[name] >= threshold).mean() == pytest.approx(kept, abs=0.003)
         assert bounded.kept_in_training[name] == (fitted.scores(known)[name] >= threshold).mean()
         assert without.thresholds[name] == pytest.approx(threshold, abs=0.01)
+
+
+def test_a_probe_flags_pictures_like_those_it_was_shown_and_few_others():
+    rng, away = np.random.default_rng(3), np.r_[np.full(5, 1.5), np.zeros(35)]
+    inside, outside = rng.normal(0, 1, (3000, 40)), rng.normal(0, 1, (200, 40)) + away
+    fitted = domain.bounded(domain.fit_gaussian(inside, np.zeros(3000, int)), inside, inside)
+    probed, scores = domain.probed(fitted, inside, outside)
+    threshold = probed.thresholds["not_dermatoscopic"]
+    assert (scores >= threshold).mean() == pytest.approx(0.995, abs=0.001)
+    assert probed.thresholds["other_camera"] == fitted.thresholds["other_camera"]
+    new, other = rng.normal(0, 1, (3000, 40)), rng.normal(0, 1, (3000, 40)) + away
+    found = [probed.scores(x)["not_dermatoscopic"] for x in (new, other)]
+    assert roc_auc_score(np.repeat([1, 0], 3000), np.concatenate(found)) > 0.97
+    assert (found[0] < threshold).mean() < 0.015
+    assert probed.to_dict()["not_dermatoscopic"]["method"] == "linear probe"
 
 
 @pytest.mark.parametrize("count", [2, 5, 20])

@@ -78,6 +78,7 @@ class Exported(nn.Module):
     mean: torch.Tensor
     components: torch.Tensor
     variances: torch.Tensor
+    probe: torch.Tensor | None
 
     def __init__(self, model: Classifier, image_size: int, fit: str, domain: Domain, views: int = 1, crops: int = 1):
         super().__init__()
@@ -92,6 +93,8 @@ class Exported(nn.Module):
             ("variances", domain.variances),
         ):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
+        probe = None if domain.probe is None else torch.from_numpy(domain.probe.astype(np.float32))
+        self.register_buffer("probe", probe)
 
     def domain(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """:meth:`skinlesion.training.domain.Domain.scores` of float32 [N, D]: two times float32 [N]."""
@@ -100,8 +103,12 @@ class Exported(nn.Module):
         rest = away - torch.matmul(along, self.components.T)  # not by Pythagoras: the difference would lose digits
         within, outside = along.square(), rest.square().sum(1)
         squared = (within / self.variances).sum(1) + outside / self.noise
-        energy = torch.clamp(within.sum(1) + outside, min=torch.finfo(torch.float32).tiny)
-        return -torch.sqrt(squared / features.shape[1]), within.sum(1) / energy
+        if self.probe is not None:
+            strong = torch.matmul(features, self.probe[:-1]) + self.probe[-1]
+        else:
+            energy = torch.clamp(within.sum(1) + outside, min=torch.finfo(torch.float32).tiny)
+            strong = within.sum(1) / energy
+        return -torch.sqrt(squared / features.shape[1]), strong
 
     def frame(self, image: torch.Tensor) -> torch.Tensor:
         """uint8 [N, H, W, 3] -> float32 [crops N, 3, S, S] in 0-1, the first crops of all frames, then the second.

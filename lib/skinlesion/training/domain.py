@@ -7,7 +7,8 @@ Two scores, each with a threshold below which an image is flagged; for both, hig
 (probabilistic principal component analysis: Tipping and Bishop 1999, doi:10.1111/1467-9868.00196), which keeps it small
 enough for the model file. ``not_dermatoscopic`` is strong: the share of an image's centred feature energy that lies
 along the stored components. Another camera moves an image far along directions in which dermatoscopic images differ
-from each other; another kind of picture moves along others.
+from each other; another kind of picture moves along others. Where photographs that are not dermatoscopic are at hand,
+a linear probe of the features (:func:`probed`) takes its place: it has learnt what such pictures look like.
 
 Every class has the same weight in mean and covariance: a distance dominated by nevi would flag the rare malignant
 lesions.
@@ -19,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
@@ -32,7 +35,7 @@ from skinlesion.training.trained import predict
 
 #: Fraction of validation images that each score's threshold accepts.
 KEPT = {OTHER_CAMERA: 0.95, NOT_DERMATOSCOPIC: 0.995}
-METHODS = {OTHER_CAMERA: "mahalanobis", NOT_DERMATOSCOPIC: "energy along the components"}
+PROBE_STRENGTH = 0.03  # inverse of the probe's L2 penalty, for features of unit variance
 MOST_COMPONENTS = 160  # of 1,280 features: 0.8 MB in the model file
 IMAGES_A_COMPONENT = 8  # fewer would fit the sample, not the distribution
 MOST_OF_A_CLASS = 700  # training images whose features are used; more change no figure and cost time
@@ -56,6 +59,8 @@ class Domain:
     kept_in_training : dict score -> float
         Fraction of the training images that the threshold accepts. The network was trained on them, so it is above
         :data:`KEPT`.
+    probe : float64 [D + 1], optional
+        Weights and intercept of the linear score ``not_dermatoscopic``; without it, that is the share of energy.
     """
 
     mean: np.ndarray
@@ -64,26 +69,30 @@ class Domain:
     noise: float
     thresholds: Mapping[str, float] = field(default_factory=dict)
     kept_in_training: Mapping[str, float] = field(default_factory=dict)
+    probe: np.ndarray | None = None
 
     def scores(self, features: np.ndarray) -> dict[str, np.ndarray]:
         """Both scores of features [N, D], float64 [N] each.
 
         ``other_camera`` is in root mean square standard deviations, about -1 for an image like those of training, for
-        any network; ``not_dermatoscopic`` lies between 0 and 1.
+        any network; ``not_dermatoscopic`` lies between 0 and 1, or is the probe's log-odds.
         """
         away = np.asarray(features, np.float64) - self.mean
         along, whole = (away @ self.components) ** 2, (away**2).sum(1)
         squared = (along / self.variances).sum(1) + (whole - along.sum(1)) / self.noise
-        return {
-            OTHER_CAMERA: -np.sqrt(np.maximum(squared, 0) / len(self.mean)),
-            NOT_DERMATOSCOPIC: along.sum(1) / np.maximum(whole, np.finfo(np.float32).tiny),
-        }
+        if self.probe is None:
+            strong = along.sum(1) / np.maximum(whole, np.finfo(np.float32).tiny)
+        else:
+            strong = np.asarray(features, np.float64) @ self.probe[:-1] + self.probe[-1]
+        return {OTHER_CAMERA: -np.sqrt(np.maximum(squared, 0) / len(self.mean)), NOT_DERMATOSCOPIC: strong}
 
     def to_dict(self) -> dict:
         """The manifest's part of it."""
+        strong = "energy along the components" if self.probe is None else "linear probe"
+        methods = {OTHER_CAMERA: "mahalanobis", NOT_DERMATOSCOPIC: strong}
         return {
             name: {
-                "method": METHODS[name],
+                "method": methods[name],
                 "threshold": self.thresholds[name],
                 "kept": kept,
                 "kept_in_training": self.kept_in_training[name],
@@ -118,6 +127,29 @@ def fit_gaussian(features: np.ndarray, y: np.ndarray) -> Domain:
     floor = 1e-6 * variances.mean() + np.finfo(np.float32).tiny  # features that never move must not divide by zero
     noise = max(float(variances[rank:].mean()), floor) if rank < len(mean) else floor
     return Domain(mean, directions[:, :rank], np.maximum(variances[:rank], noise), noise)
+
+
+def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Domain, np.ndarray]:
+    """The domain with a linear probe for ``not_dermatoscopic``, and the scores that chose its threshold.
+
+    A logistic regression, both kinds with the same weight, on features of unit variance. Its threshold accepts
+    :data:`KEPT` of ``inside``, by scores of probes that were fitted on the other four fifths (float64 [N]).
+
+    Parameters
+    ----------
+    inside, outside : float [N, D], [M, D]
+        Features of dermatoscopic images that the network was not trained on, and of photographs that are none.
+    """
+    scale = inside.std(axis=0) + 1e-3
+    features = np.concatenate([inside, outside]) / scale
+    kind = np.r_[np.ones(len(inside)), np.zeros(len(outside))]
+    model = LogisticRegression(C=PROBE_STRENGTH, max_iter=5000, class_weight="balanced")
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    scores = cross_val_predict(model, features, kind, cv=folds, method="decision_function")[: len(inside)]
+    model.fit(features, kind)
+    threshold = float(np.quantile(scores, 1 - KEPT[NOT_DERMATOSCOPIC]))
+    probe = np.r_[model.coef_[0] / scale, model.intercept_]
+    return replace(domain, probe=probe, thresholds={**domain.thresholds, NOT_DERMATOSCOPIC: threshold}), scores
 
 
 def bounded(
