@@ -162,7 +162,7 @@ def shortlist(features, *, sources=None, lesions=None, neighbours=NEIGHBOURS, at
     whole, inner = _whiten(np.asarray(features, np.float32)) if number else np.zeros((2, 0, 1), np.float32)
     source = np.zeros(number, np.int64) if sources is None else pd.factorize(np.asarray(sources, object))[0]
     lesion = np.arange(number) if lesions is None else pd.factorize(np.asarray(lesions, object))[0]
-    found = []
+    found: list[np.ndarray] = []
     for one in range(source.max(initial=-1) + 1):
         there = np.flatnonzero(source == one)
         nearest = _nearest_by_index if len(there) > LARGE and find_spec("faiss") else _nearest
