@@ -24,6 +24,7 @@ def choose(
     referral_sensitivity: float = 0.9,
     sources: np.ndarray | None = None,
     lesions: np.ndarray | None = None,
+    calibrated_on: np.ndarray | None = None,
 ) -> Decision:
     """Choose a decision on validation images.
 
@@ -43,11 +44,14 @@ def choose(
         Where each image is from; the sensitivity is then reached in every source with enough malignant images.
     lesions : [N], optional
         Lesion ids; prediction sets are chosen by lesion, and not at all without.
+    calibrated_on : bool [N], optional
+        The images of the class mix ``prior``: the temperature is fitted on them alone. All by default.
     """
     present = np.asarray(prior) > 0
     shift = np.full(len(prior), _ABSENT)
     shift[present] = np.log(prior[present]) - np.log(training_prior[present])
-    temperature = fit_temperature(logits, y, shift)
+    rows = np.ones(len(y), bool) if calibrated_on is None else calibrated_on
+    temperature = fit_temperature(logits[rows], y[rows], shift)
     p = calibrated(logits, temperature, shift)
     weights, tau = choose_decision_weights(p, y, np.where(present, prior, prior[present].min()))
     malignant = np.array([diagnosis.malignant for diagnosis in labels])
