@@ -22,6 +22,7 @@ from experiments.recipes import ROOT
 from skinlesion.core import images
 from skinlesion.core.runs import write_json
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.decision import as_seven
 from skinlesion.evaluation.external_validation import external_metrics
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.serving.manifest import Manifest
@@ -39,7 +40,7 @@ def measure(folder: Path) -> None:
     diagnosis = labels.set_index("image_name")["diagnosis"]
     y = np.array([HAM7.codes.index("mel" if diagnosis[name] == "Melanoma" else "nv") for name in names])
     megabytes = Manifest.read(None).content["bytes"] / 1e6
-    says = f"{megabytes:.0f} MB, trained on HAM10000 less its test split"
+    says = f"{megabytes:.0f} MB, trained on HAM10000, MILK10k and MSK less their test parts"
     models = {"shipped": (shipped_probabilities(folder, names), says)}
     if rival("sklesion"):
         models["sklesion 0.2.2"] = (sklesion_probabilities(folder, names), "86 MB, probably trained on all of HAM10000")
@@ -60,7 +61,8 @@ def shipped_probabilities(folder: Path, names: list[str]) -> np.ndarray:
 
     predictor = Predictor.load()
     predictions = predictor.predict([images.read(folder / "images" / f"{name}.jpg") for name in names])
-    return np.array([[one.probabilities[code] for code in HAM7.codes] for one in predictions])
+    labels = predictor.manifest.labels
+    return as_seven(np.array([[one.probabilities[code] for code in labels.codes] for one in predictions]), labels)
 
 
 def sklesion_probabilities(folder: Path, names: list[str]) -> np.ndarray:

@@ -28,11 +28,12 @@ SPEED = ROOT / "benchmarks" / "results"
 CANDIDATES = {
     "first": "Lite0, the frame squashed",
     "centre": "Lite0, the centre crop",
-    "shipped": "Lite0, left and right crop",
+    "ham10000": "Lite0, left and right crop: shipped before",
     "mobilenet": "MobileNetV2, the centre crop",
     "mobilenet_squares": "MobileNetV2, left and right crop; folds 3 and 4 alone",
     "labels_8": "Lite0 with eight labels, left and right crop; merged into seven",
 }
+SOURCES = {"ham10000": "HAM10000", "milk10k": "MILK10k", "isic2017_msk": "MSK"}
 ARCHITECTURES = {"tf_efficientnet_lite0": "EfficientNet-Lite0", "mobilenetv2_100": "MobileNetV2"}
 #: The cost model of docs/scale.md beside the measured rates: bytes an image, side in pixels, epochs, prices.
 COSTS = {"b": 0.27e6, "s": 128, "e": 15, "p": 0.04, "g": 0.0004, "x": 0.09}
@@ -87,52 +88,101 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 # ---- the model
 
 
+@cache
+def by_source() -> pd.DataFrame:
+    return pd.read_csv(HERE / "by_source.csv", index_col=["part", "source", "images", "model", "metric"])
+
+
+def source_figures(part: str, source: str, images: str, model: str, names: tuple[str, ...]) -> list[str]:
+    """Metrics of experiments/by_source.csv as text; a difference with its sign."""
+    found = [by_source().loc[(part, source, images, model, name)].to_dict() for name in names]
+    return [signed(one) if model == "difference" else describe(one) for one in found]
+
+
 def results() -> str:
-    """README's first table: the shipped model, the plain CNN, and two published results."""
-    shipped, plain = on_test("shipped")[0], on_test("classic")[0]
-
-    def figures(metrics: dict) -> list[str]:
-        recall = metrics["per_class"]["mel"]["sensitivity"]
-        return [describe(one) for one in (metrics["balanced_accuracy"], metrics["macro_auroc"], recall)]
-
+    """README's first table: the shipped model by source, the plain CNN, and two published results."""
     winner, panderm = (next(one for one in PUBLISHED if name in one.who) for name in ("MetaOptima", "PanDerm"))
-    others = headline_columns(shipped, manifest()["out_of_fold"], "test split")
-    others.pop("test split")
+    names = ("balanced_accuracy", "macro_auroc", "mel.sensitivity")
+    plain = on_test("classic")[0]
+    recall = plain["per_class"]["mel"]["sensitivity"]
     network = ARCHITECTURES.get(manifest()["architecture"], manifest()["architecture"])
     size = f"{network}, {manifest()['image_size']} px, {manifest()['bytes'] / 1e6:.0f} MB"
-    return table(
-        ["95% intervals over lesions", "balanced accuracy", "macro AUROC", "melanoma recall"],
+    rows = [
         [
-            [f"**the shipped model** ({size}), test split by lesion", *figures(shipped)],
-            *[[f"the same: {name}", *figures(part)] for name, part in others.items()],
-            ["the well-known plain CNN (`classic`, 128 px), HAM10000's test split", *figures(plain)],
-            ["*published:* PanDerm ViT-L, linear probe after 2 million skin images, another split of HAM10000",
-             panderm.figure, "", f"{panderm.melanoma_recall:.2f}"],
-            ["*published:* winner of ISIC 2018 Task 3, ten networks and large outside data, official test set",
-             winner.figure, "", ""],
-        ],
-    )  # fmt: skip
+            f"{title} ({source_count('test', source, images)} images)",
+            *source_figures("test", source, images, model, names),
+        ]
+        for title, source, images, model in (
+            (f"**the shipped model** ({size}), HAM10000", "ham10000", "all", "shipped"),
+            ("the same, HAM10000 with histology only", "ham10000", "histology", "shipped"),
+            ("the same, MILK10k with histology only", "milk10k", "histology", "shipped"),
+            ("the model before (HAM10000 alone), the same of MILK10k", "milk10k", "histology", "before"),
+        )
+    ]
+    rows += [
+        ["the plain CNN (`classic`, 128 px), HAM10000 (1,669 images)", describe(plain["balanced_accuracy"]),
+         describe(plain["macro_auroc"]), describe(recall)],
+        ["*published:* PanDerm ViT-L, linear probe, another split of HAM10000",
+         panderm.figure, "", f"{panderm.melanoma_recall:.2f}"],
+        ["*published:* winner of ISIC 2018 Task 3, ten networks, official test set",
+         winner.figure, "", ""],
+    ]  # fmt: skip
+    header = [
+        "test parts, seven classes, 95% intervals over lesions",
+        "balanced accuracy",
+        "macro AUROC",
+        "melanoma recall",
+    ]
+    return table(header, rows)
+
+
+def source_count(part: str, source: str, images: str) -> str:
+    return f"{by_source().loc[(part, source, images, 'shipped', 'macro_auroc'), 'n']:,.0f}"
+
+
+def before_and_now() -> str:
+    """The shipped model beside the one before, on the same images of each source."""
+    names = {"balanced_accuracy": "balanced accuracy", "macro_auroc": "macro AUROC",
+             "malignant_auroc": "malignant AUROC", "mel.auroc": "melanoma AUROC"}  # fmt: skip
+    rows = []
+    for (part, source, images), _ in by_source().groupby(level=["part", "source", "images"], sort=False):
+        about = f"{SOURCES.get(source, source)}, {part}" + (", histology only" if images == "histology" else "")
+        for model, title in (("before", "before"), ("shipped", "now"), ("difference", "difference")):
+            rows.append([f"{about} ({source_count(part, source, images)})" if model == "before" else "", title,
+                         *source_figures(part, source, images, model, tuple(names))])  # fmt: skip
+    return table(["images", "model", *names.values()], rows)
+
+
+def across() -> str:
+    """Short trainings on a source that they have never seen."""
+    lines = pd.read_csv(HERE / "across.csv").set_index(["row", "metric"])
+    names = {"balanced_accuracy": "balanced accuracy", "macro_auroc": "macro AUROC", "mel.auroc": "melanoma AUROC",
+             "mel.sensitivity": "melanoma recall"}  # fmt: skip
+    rows = []
+    for row in lines.index.unique("row"):
+        rows.append([f"`{row}`", *(describe(lines.loc[(row, name)].to_dict()) for name in names)])
+        if lines.loc[(row, "macro_auroc"), "base"] in lines.index.unique("row"):
+            more = [lines.loc[(row, name), ["difference", "difference_low", "difference_high"]] for name in names]
+            rows.append(["difference", *(signed(dict(zip(("value", "low", "high"), x, strict=True))) for x in more)])
+    return table(["on MILK10k, never seen", *names.values()], rows)
 
 
 def recipes() -> str:
-    """The three finished recipes on the test split, metric by metric."""
-    names = ("shipped", "quick", "classic")
+    """Recipes trained on HAM10000 alone on its test split, metric by metric."""
+    names = ("ham10000", "quick", "classic")
     metrics, facts = zip(*(on_test(name) for name in names), strict=True)
     configs = [one["config"] for one in facts]
-    epochs = [f"{facts[0]['started_from']['epochs']} + {configs[0]['epochs']}, the {configs[0]['keep']}"]
-    epochs += [f"{one['epochs']}, the {one['config']['keep']} ({one['best_epoch']})" for one in facts[1:]]
     rows = [
         ["network", *(f"{one['model']}, {one['image_size']} px" for one in configs)],
         ["trained on", *("folds 0 to 4" if one["fold"] == -1 else "folds 1 to 4" for one in configs)],
-        ["epochs, the one stored", *epochs],
     ]
     titles = {"balanced_accuracy": "balanced accuracy", "macro_auroc": "macro AUROC", "accuracy": "accuracy",
               "ece": "calibration error (ECE)"}  # fmt: skip
     rows += [[title, *(describe(one[key]) for one in metrics)] for key, title in titles.items()]
-    for code in manifest()["labels"]:
+    for code in metrics[0]["per_class"]:
         recall = [one["per_class"][code]["sensitivity"] for one in metrics]
         rows.append([f"recall {code} (n = {recall[0]['n']:,})", *map(describe, recall)])
-    return table(["", "shipped", "`quick`", "`classic`"], rows)
+    return table(["", *(f"`{name}`" for name in names)], rows)
 
 
 def shipped() -> str:
@@ -176,14 +226,14 @@ def coverage() -> str:
 
 def same_at_any_size() -> str:
     """How often an image resized keeps its label."""
-    sizes = tested.read("shipped")[1]["same_answer_at_any_size"]
+    sizes = manifest()["evaluation"]["same_at_any_size"]
     widths = sorted(int(size.partition("x")[0]) for size in sizes)
     least = min(one["same_label"] for one in sizes.values())
     return f"{widths[0]} to {widths[-1]:,} pixels wide, gets the same label in {least * 100:.0f} of 100 cases"
 
 
 def chosen_against() -> str:
-    """What the shipped recipe was chosen against."""
+    """What recipes reach out of fold on HAM10000 alone."""
     reads = pd.read_csv(HERE / "test_reads.csv").dropna().set_index("recipe")
     rows = []
     for name, about in CANDIDATES.items():
@@ -191,15 +241,15 @@ def chosen_against() -> str:
         reached = {
             metric: candidate(name, which, metric) for metric in ("balanced_accuracy", "macro_auroc", "accuracy")
         }
-        more = signed(candidate(name, "minus_shipped", "balanced_accuracy")) if name != "shipped" else ""
+        more = signed(candidate(name, "minus_ham10000", "balanced_accuracy")) if name != "ham10000" else ""
         read = {end: reads.loc[name, f"balanced_accuracy{mark}"] for end, mark in
                 (("value", ""), ("low", "_low"), ("high", "_high"))} if name in reads.index else None  # fmt: skip
         rows.append([
-            f"**{name}**" if name == "shipped" else name, about, f"{reached['accuracy']['n']:,.0f}",
+            f"**{name}**" if name == "ham10000" else name, about, f"{reached['accuracy']['n']:,.0f}",
             describe(reached["balanced_accuracy"]), more, f"{reached['macro_auroc']['value']:.3f}",
             describe(candidate(name, which, "mel.sensitivity")), describe(read) if read else "",
         ])  # fmt: skip
-    return table(["recipe", "network and input", "images", "balanced accuracy", "minus the shipped recipe",
+    return table(["recipe", "network and input", "images", "balanced accuracy", "minus `ham10000`",
                   "macro AUROC", "melanoma recall", "test split"], rows)  # fmt: skip
 
 
@@ -207,10 +257,10 @@ def differences() -> str:
     """The differences that decided, paired, on the same images."""
     rows = []
     for title, name, other, sign in (
-        ("two crops instead of the centre crop (Lite0)", "centre", "shipped", -1),
+        ("two crops instead of the centre crop (Lite0)", "centre", "ham10000", -1),
         ("MobileNetV2 instead of Lite0 (centre crop)", "mobilenet", "centre", 1),
-        ("MobileNetV2 (centre crop) instead of the shipped model", "mobilenet", "shipped", 1),
-        ("eight labels instead of seven (merged into seven)", "labels_8", "shipped", 1),
+        ("MobileNetV2 (centre crop) instead of `ham10000`", "mobilenet", "ham10000", 1),
+        ("eight labels instead of seven (merged into seven)", "labels_8", "ham10000", 1),
     ):
         found = [candidate(name, f"minus_{other}", key) for key in
                  ("balanced_accuracy", "macro_auroc", "accuracy", "mel.sensitivity")]  # fmt: skip
@@ -247,10 +297,10 @@ def accuracy_for_compute() -> str:
     lines = pd.read_csv(HERE / "table.csv", index_col="row").loc[list(names)]
     points = [(line.cpu_minutes, names[row], {"value": line.balanced_accuracy, "low": line.balanced_accuracy_low,
                "high": line.balanced_accuracy_high}) for row, line in lines.iterrows()]  # fmt: skip
-    outputs = crossval.read(OUTPUTS / "recipes" / "shipped.parquet")
-    whole = outputs.decided(outputs.decision(manifest()["config"]["referral_sensitivity"]))
+    outputs = crossval.read(OUTPUTS / "recipes" / "ham10000.parquet")
+    whole = outputs.decided(outputs.decision(0.9))
     minutes = np.mean([outputs.facts[f"fold-{fold}"]["seconds"] for fold in (0, 1, 2)]) / 60
-    points.append((minutes, "the shipped recipe", _balanced_accuracy(whole.take(whole.fold <= 2))))
+    points.append((minutes, "`ham10000`", _balanced_accuracy(whole.take(whole.fold <= 2))))
     base = lines.loc["classic", "cpu_minutes"]
     rows = [[name, f"{cost:.1f}", f"{cost / base:.1f}", describe(figure)]
             for cost, name, figure in sorted(points, key=lambda point: point[0])]  # fmt: skip
@@ -384,7 +434,8 @@ def rate(letter: str) -> Callable[[], str]:
 FIGURES: dict[str, Callable[[], str]] = {
     one.__name__.replace("_", "-"): one
     for one in (
-        results, recipes, shipped, same_at_any_size, chosen_against, differences, eight_labels, smaller_files,
-        accuracy_for_compute, coverage, ph2, classic_twice, bench, steps, steps_accuracy, device, processes, costs,
+        results, recipes, shipped, before_and_now, across, same_at_any_size, chosen_against, differences,
+        eight_labels, smaller_files, accuracy_for_compute, coverage, ph2, classic_twice, bench, steps, steps_accuracy,
+        device, processes, costs,
     )
 } | {"rate-scoring": rate("r"), "rate-training": rate("t"), "rate-decoding": rate("d")}  # fmt: skip

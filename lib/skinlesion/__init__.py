@@ -5,7 +5,7 @@ The names below are what most people import; everything else is found in the pac
 
 >>> import skinlesion
 >>> model = skinlesion.load_model()
->>> image = skinlesion.draw_example("mel", seed=5)
+>>> image = skinlesion.draw_example("mel", seed=13)
 >>> model.predict([image])[0].label
 'mel'
 """
@@ -80,10 +80,10 @@ def load_model(folder: str | Path | None = None, *, threads: int = 0) -> Predict
     >>> from skinlesion import draw_example, load_model
     >>> model = load_model()
     >>> model.manifest.labels.codes
-    ('akiec', 'bcc', 'bkl', 'df', 'mel', 'nv', 'vasc')
-    >>> prediction = model.predict([draw_example("mel", seed=5)])[0]
+    ('ak', 'bcc', 'bkl', 'df', 'mel', 'nv', 'scc', 'vasc')
+    >>> prediction = model.predict([draw_example("mel", seed=13)])[0]
     >>> print(prediction.name, round(prediction.probability, 2), prediction.referral)
-    Melanoma 0.54 refer
+    Melanoma 0.82 refer
     """
     from skinlesion.serving.predictor import Predictor
 

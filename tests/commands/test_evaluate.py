@@ -21,7 +21,7 @@ from skinlesion.evaluation.published import CAUTION, PUBLISHED, published_table
 @pytest.fixture(scope="module")
 def real():
     """Real predictions, a third of the lesions called validation and the others test."""
-    predictions, _ = tested.read("shipped")
+    predictions, _ = tested.read("ham10000")
     lesion = np.unique(predictions.lesions.astype(str), return_inverse=True)[1]
     return replace(predictions, split=np.where(lesion % 3 == 0, "validation", "test").astype(object))
 

@@ -14,11 +14,11 @@ def test_the_defaults_are_the_classic_recipe():
 
 
 def test_recipes_by_name_and_by_path(tmp_path):
-    assert recipe_names() == ["classic", "first", "full", "quick", "shipped"]
-    assert (load_recipe("shipped").start, load_recipe("shipped").crops) == ("first", 2)
+    assert recipe_names() == ["classic", "full", "quick", "shipped"]
+    assert (load_recipe("shipped").labels, load_recipe("shipped").recolor) == (8, 0.5)
     (tmp_path / "mine.json").write_text('{"epochs": 2}')
     assert load_recipe(str(tmp_path / "mine.json")) == Config(epochs=2)
-    with pytest.raises(ConfigError, match="no recipe 'mine'; .* one of: classic, first, full, quick, shipped"):
+    with pytest.raises(ConfigError, match="no recipe 'mine'; .* one of: classic, full, quick, shipped"):
         load_recipe("mine")
     assert [line.split(":")[0].strip() for line in list_recipes().splitlines()] == recipe_names()
 

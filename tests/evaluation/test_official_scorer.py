@@ -39,7 +39,7 @@ def write_truth(path, predictions, **columns):
 
 @pytest.fixture
 def files(tmp_path):
-    predictions, _ = tested.read("shipped")
+    predictions, _ = tested.read("ham10000")
     predictions.write_submission(tmp_path / "submission.csv")
     return write_truth(tmp_path / "truth.csv", predictions), tmp_path / "submission.csv"
 
@@ -59,7 +59,7 @@ def test_balanced_accuracy_and_ranking_agree_on_real_predictions(scorer, files):
 
 
 def test_probabilities_agree_too_and_rank_better_than_scores(scorer, tmp_path):
-    predictions, _ = tested.read("shipped")
+    predictions, _ = tested.read("ham10000")
     columns = {name: predictions.probabilities[:, HAM7.index(name.lower())] for name in ISIC2018_COLUMNS}
     pd.DataFrame({"image": predictions.image_ids} | columns).to_csv(tmp_path / "p.csv", index=False)
     official = scorer(write_truth(tmp_path / "truth.csv", predictions), tmp_path / "p.csv")

@@ -13,7 +13,7 @@ from skinlesion import crossval
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation.metrics import paired_difference
+from skinlesion.evaluation.compare import compare
 from skinlesion.evaluation.predictions import Predictions
 
 PRIOR = np.array([0.3, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1])
@@ -147,7 +147,8 @@ def test_the_difference_is_the_paired_one_where_images_are_the_same():
     lesions = np.array([f"l{i // 2}" for i in range(400)], object)
     a, b = predictions(0, lesions), predictions(1, lesions)
     names = ("balanced_accuracy", "macro_auroc", "mel.sensitivity")
-    ours, theirs = crossval.difference(a, b, names, replicates=300), paired_difference(a, b, names, replicates=300)
+    ours = crossval.difference(a, b, names, replicates=300)
+    theirs = compare({"b": b, "a": a}, replicates=300).differences["a"]
     for name in names:
         assert ours[name] == pytest.approx(theirs[name])
 

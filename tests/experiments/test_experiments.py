@@ -12,12 +12,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from conftest import REPOSITORY
-from experiments import recipes, run, shipped, tested
+from experiments import candidates, recipes, run, shipped, tested
 from skinlesion import crossval
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.data import splits
+from skinlesion.data.sources import load_table
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training import checkpoint
@@ -122,14 +124,14 @@ def test_a_line_of_the_committed_table_follows_from_its_outputs(row):
 
 
 def test_a_line_of_the_candidates_follows_from_its_outputs():
-    line = pd.read_csv(shipped.CANDIDATES, index_col=["recipe", "set", "metric"])
-    for name in ("shipped", "mobilenet_squares"):
-        outputs = crossval.read(shipped.STORED / f"{name}.parquet")
+    line = pd.read_csv(candidates.CANDIDATES, index_col=["recipe", "set", "metric"])
+    for name in ("ham10000", "mobilenet_squares"):
+        outputs = crossval.read(candidates.STORED / f"{name}.parquet")
         predicted = outputs.decided(outputs.decision(0.9)).predicted
         expected = balanced_accuracy_score(outputs.y, predicted)
         assert line.loc[(name, "out_of_fold", "balanced_accuracy"), "value"] == pytest.approx(expected, abs=1e-5)
     known = set(line.index.get_level_values("recipe"))
-    assert known == {path.stem for path in shipped.STORED.glob("*.parquet")}
+    assert known == {path.stem for path in candidates.STORED.glob("*.parquet")}
 
 
 def test_experiments_are_evaluated_out_of_fold(data, tmp_path, monkeypatch, capsys):
@@ -211,58 +213,73 @@ def test_a_row_trains_what_it_starts_from_by_that_rows_recipe(data, tmp_path, mo
     assert facts_of(Run(tmp_path / "needed" / "then" / "fold-0"))["config"]["image_size"] == 32
 
 
-def test_the_shipped_model_is_made_from_what_was_out_of_fold(data, tmp_path, monkeypatch, capsys):
+def test_candidates_are_evaluated_out_of_fold(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(recipes, "FILE", tmp_path / "recipes.toml")
     recipes.FILE.write_text(toml({
         "recipes.before": {"about": "what it starts from", **TINY},
         "recipes.tiny": {"about": "tiny", "base": "before", "start": str(tmp_path / "before" / "{part}"), "epochs": 1},
     }))  # fmt: skip
-    monkeypatch.setattr(shipped, "STORED", tmp_path / "outputs")
-    monkeypatch.setattr(shipped, "CANDIDATES", tmp_path / "candidates.csv")
-    monkeypatch.setattr(shipped, "READS", tmp_path / "test_reads.csv")
-    monkeypatch.setattr(tested, "STORED", tmp_path / "test")
-    monkeypatch.setattr(shipped, "PRETRAINED", tmp_path / "pretrained")
-    monkeypatch.setattr(shipped, "SIZES", ((40, 30), (80, 60)))
-    command = ["--data", data, "--recipe", "tiny", "--parts", str(tmp_path / "parts")]
-    shipped.main([*command, "--again", "--install"])
+    monkeypatch.setattr(candidates, "STORED", tmp_path / "outputs")
+    monkeypatch.setattr(candidates, "CANDIDATES", tmp_path / "candidates.csv")
+    command = ["--data", data, "--recipe", "tiny", "--parts", str(tmp_path / "parts"), "--folds", "0", "3"]
+    candidates.main([*command, "--again"])
 
     outputs = crossval.read(tmp_path / "outputs" / "tiny.parquet")
-    test, facts = tested.read("tiny")
-    assert outputs.parts == [f"fold-{fold}" for fold in range(5)]
-    assert not set(outputs.images["lesion_id"]) & set(test.lesions)
-    assert facts["config"]["epochs"] == 1 and set(facts["same_answer_at_any_size"]) == {"40x30", "80x60"}
-    content = Predictor.load(tmp_path / "pretrained").manifest.content
-    candidates = pd.read_csv(tmp_path / "candidates.csv", index_col=["recipe", "set", "metric"])["value"]
+    assert outputs.parts == ["fold-0", "fold-3"]
+    written = pd.read_csv(tmp_path / "candidates.csv", index_col=["recipe", "set", "metric"])["value"]
     decided = outputs.decided(outputs.decision(0.9))
     expected = balanced_accuracy_score(decided.y, decided.predicted)
-    assert content["out_of_fold"]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
-    assert candidates["tiny", "out_of_fold", "balanced_accuracy"] == pytest.approx(expected, abs=1e-5)
-    expected = balanced_accuracy_score(test.y, test.predicted)
-    assert content["metrics"]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
-    assert {"fp16", "int8"} <= set(content["variants_measured"])
-    assert {f"model.{name}.onnx" for name in content["variants"]} == {
-        path.name for path in (tmp_path / "pretrained").glob("model.*.onnx")
-    }
-    (read,) = pd.read_csv(tmp_path / "test_reads.csv").to_dict("records")
-    assert (read["recipe"], read["what"], content["evaluation"]["test_reads"]) == ("tiny", "tiny", 1)
-    assert read["balanced_accuracy"] == pytest.approx(expected, abs=1e-4)
-    assert read["balanced_accuracy_low"] < expected < read["balanced_accuracy_high"]
-    trained_on = pd.read_csv(Run(tmp_path / "parts" / "final").split)
-    assert set(trained_on.loc[trained_on["split"] == "train", "image_id"]) == set(outputs.images["image_id"])
-    for part in ("fold-3", "final"):
-        before, own = Run(tmp_path / "before" / part), Run(tmp_path / "parts" / part)
-        assert Config.from_file(own.config_file).start == str(before.folder)
-        assert before.split.read_bytes() == own.split.read_bytes()
-    assert content["started_from"] == content["config"] | {"start": "", "epochs": TINY["epochs"]}
-    assert (content["config"]["start"], content["config"]["epochs"]) == ("final", 1)
-    both = [Run(tmp_path / name / "fold-3").training for name in ("before", "parts")]
-    expected = sum(json.loads(file.read_text())["seconds"] for file in both)
+    assert written["tiny", "out_of_fold", "balanced_accuracy"] == pytest.approx(expected, abs=1e-5)
+    before, own = Run(tmp_path / "before" / "fold-3"), Run(tmp_path / "parts" / "fold-3")
+    assert Config.from_file(own.config_file).start == str(before.folder)
+    assert before.split.read_bytes() == own.split.read_bytes()
+    expected = sum(json.loads(run.training.read_text())["seconds"] for run in (before, own))
     assert outputs.facts["fold-3"]["seconds"] == pytest.approx(expected)
 
     capsys.readouterr()
-    shipped.main([*command, "--out-of-fold", "--folds", "0", "2"])
+    candidates.main(command)
     assert capsys.readouterr().out.count("already") == 2, "what is stored of both folds is of these data"
-    assert len(pd.read_csv(tmp_path / "test_reads.csv")) == 1, "the test split is not read"
+
+
+def test_the_shipped_model_follows_from_its_stored_outputs(data, tmp_path, monkeypatch):
+    recipe = Config().but(**TINY, pretrained=False)
+    table = load_table(data)
+    monkeypatch.setattr(shipped, "load_recipe", lambda name: recipe)
+    monkeypatch.setattr(shipped, "HOME", table.frame["source"].iloc[0])
+    monkeypatch.setattr(shipped, "SIZES", ((40, 30), (80, 60)))
+    for name, place in (
+        ("STORED", "outputs.parquet"),
+        ("SPLIT", "split.csv"),
+        ("READS", "reads.csv"),
+        ("PRETRAINED", "model"),
+    ):
+        monkeypatch.setattr(shipped, name, tmp_path / place)
+    splits.write_split(splits.split_for(table, split_file="", seed=0, fold=1)[0], shipped.SPLIT)
+    shipped.main(["--data", data, "--run", str(tmp_path / "run"), "--install"])
+
+    outputs = crossval.read(shipped.STORED)
+    split = pd.read_csv(shipped.SPLIT).set_index("image_id")["split"]
+    assert outputs.parts == ["test", "validation"]
+    assert (split[outputs.images["image_id"]].to_numpy() == outputs.images["part"]).all()
+    made = Predictor.load(tmp_path / "model").manifest
+    for part, key in (("test", "metrics"), ("validation", "out_of_fold")):
+        rows = outputs.take([part])
+        label = made.decision.decide(made.decision.probabilities(rows.logits)).label
+        expected = balanced_accuracy_score(rows.y, label)
+        assert made.content[key]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
+    known = outputs.take(["validation"]).images
+    for name, threshold in made.domain_thresholds.items():
+        assert np.quantile(known[name], 1 - made.content["domain"][name]["kept"]) == pytest.approx(threshold, abs=1e-5)
+    (read,) = pd.read_csv(shipped.READS).to_dict("records")
+    assert read["balanced_accuracy"] == pytest.approx(made.content["metrics"]["balanced_accuracy"]["value"], abs=1e-4)
+
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps(made.content | {"melanoma_level": 0.99}))
+    shipped.main(["--rewrite"])
+    again = Predictor.load(tmp_path / "model").manifest
+    assert again.content["metrics"] == made.content["metrics"]
+    assert again.content["melanoma_level"] == made.content["melanoma_level"]
+    assert again.content["referral"] == made.content["referral"] and again.identity == made.identity
+    assert len(pd.read_csv(shipped.READS)) == 1, "the same figures are no new reading"
 
 
 def test_eight_labels_are_merged_into_seven():
@@ -270,14 +287,14 @@ def test_eight_labels_are_merged_into_seven():
     scores, y = random.dirichlet(np.ones(8), 300), random.integers(0, 8, 300)
     ids, nothing = np.arange(300).astype(str), np.full(300, "")
     eight = Predictions(ids, ids, nothing, np.zeros(300, int), ISIC8, y, scores, scores)
-    seven = shipped.as_seven(eight)
+    seven = candidates.as_seven(eight)
     folded = {"ak": "akiec", "scc": "akiec"}
-    for had, has in ((eight.y, seven.y), (eight.predicted, seven.predicted)):
-        names = [folded.get(code, code) for code in np.array(ISIC8.codes)[had]]
-        assert names == np.array(HAM7.codes)[has].tolist()
+    assert [folded.get(code, code) for code in np.array(ISIC8.codes)[eight.y]] == np.array(HAM7.codes)[seven.y].tolist()
     for code in HAM7.codes:
         parts = [i for i, other in enumerate(ISIC8.codes) if folded.get(other, other) == code]
         np.testing.assert_allclose(seven.probabilities[:, HAM7.codes.index(code)], scores[:, parts].sum(1))
+    summed = pd.DataFrame(scores, columns=ISIC8.codes).rename(columns=folded).T.groupby(level=0).sum().T
+    assert summed.idxmax(axis=1).to_list() == np.array(HAM7.codes)[seven.predicted].tolist()
 
 
 def test_the_readable_table_has_the_tables_figures():
@@ -315,9 +332,8 @@ def test_the_shipped_models_recipe_and_figures_are_its_manifests(tmp_path):
     recipes, figures = read_shipped()
     manifest = Predictor.load().manifest.content
     network = manifest["architecture"]
-    assert recipes.columns.to_list() == ["classic", "before", "shipped"]
-    assert recipes.loc["model"].to_list() == ["classic", network, network]
-    assert recipes.loc["epochs", "before"] == manifest["started_from"]["epochs"]
+    assert recipes.columns.to_list() == ["classic", "shipped"]
+    assert recipes.loc["model"].to_list() == ["classic", network]
     assert recipes.loc["image_size" if manifest["image_size"] != 128 else "views", "shipped"] in (
         manifest["image_size"],
         manifest["views"],

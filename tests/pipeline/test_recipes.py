@@ -39,8 +39,8 @@ def test_relative_places_become_absolute(tmp_path, monkeypatch):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "training.json").write_text("{}")
-    (tmp_path / "first").mkdir()  # a recipe's name stays a recipe
-    assert pipeline.resolve(settings=["start=first"]).start == "first"
+    (tmp_path / "quick").mkdir()  # a recipe's name stays a recipe
+    assert pipeline.resolve(settings=["start=quick"]).start == "quick"
     found = pipeline.resolve(settings=["start=one", "teachers=one, two"])
     assert (found.start, found.teachers) == (str(tmp_path / "one"), f"{tmp_path / 'one'},{tmp_path / 'two'}")
 
@@ -48,7 +48,7 @@ def test_relative_places_become_absolute(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("asked", "error", "message"),
     [
-        ({"recipe": "nope"}, ConfigError, "classic, first, full, quick, shipped"),
+        ({"recipe": "nope"}, ConfigError, "classic, full, quick, shipped"),
         ({"preset": "huge"}, ConfigError, "smoke, quick, full"),
         ({"data": "/no/such/place"}, DataError, "/no/such/place"),
         ({"settings": ["split_file=/no/file.csv"]}, DataError, "split_file"),
@@ -56,8 +56,8 @@ def test_relative_places_become_absolute(tmp_path, monkeypatch):
         ({"settings": ["epoch=3"]}, ConfigError, "'epochs'"),
         ({"settings": ["epochs=three"]}, ConfigError, "epochs must be int"),
         ({"data": ""}, ConfigError, "data names no data set"),
-        ({"settings": ["start=/no/run"]}, DataError, "no trained run at '/no/run' .*or name a recipe: classic, first"),
-        ({"settings": ["teachers=first"]}, DataError, r"no trained run at 'first' \(teachers\)"),
+        ({"settings": ["start=/no/run"]}, DataError, "no trained run at '/no/run' .*or name a recipe: classic, full"),
+        ({"settings": ["teachers=quick"]}, DataError, r"no trained run at 'quick' \(teachers\)"),
         ({"settings": ["teachers= , "]}, ConfigError, "names no folder"),
     ],
 )

@@ -1,0 +1,94 @@
+"""Recipes on a source that they were not trained on: HAM10000 and MSK train, MILK10k is tested.
+
+    python -m experiments.across train --data "ham10000:$HAM10000_256_DIR" "milk10k:$MILK10K_DIR" "csv:$ISIC2017_DIR"
+    python -m experiments.across table
+
+``train`` trains the rows of ``[across]`` in recipes.toml that are not stored yet (resumable, under --output), without
+the lesions that have a twin in MILK10k, and stores what each network outputs on MILK10k in outputs/across/. ``table``
+writes across.csv: metrics of seven classes with 95% intervals over lesions, and the paired difference to the row's
+base. Nothing is fitted: the prediction is that of the logits less the log of the class mix seen in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.candidates import as_seven
+from experiments.recipes import OUTPUTS, ROOT, config, load
+from experiments.run import checked_table, commit
+from skinlesion import crossval
+from skinlesion.core.errors import SkinLesionError
+from skinlesion.core.runs import Run, atomic
+from skinlesion.data.sources import load_table
+from skinlesion.evaluation.metrics import evaluate
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.training.standalone import train
+
+HELD = "milk10k"
+STORED = OUTPUTS / "across"
+TABLE = ROOT / "experiments" / "across.csv"
+METRICS = ("balanced_accuracy", "macro_auroc", "malignant_auroc", "mel.sensitivity", "mel.auroc")
+
+
+def store(name: str, data: list[str], output: Path) -> None:
+    """Train a row without MILK10k, unless that is done, and store its outputs there."""
+    own = config(name, load("across")).but(data=data, holdout_source=HELD, fold=-1)
+    run, fingerprint = Run(output / name), checked_table(own).fingerprint()
+    if crossval.is_stored(STORED / f"{name}.parquet", f"source-{HELD}", own, fingerprint):
+        return
+    train(own, run)
+    outputs = crossval.outputs_of_run(run, "test", f"source-{HELD}", own, fingerprint, commit=commit())
+    seven = set(load_table(own.data, 7, own.exclude_official_test).frame["image_id"])
+    outputs.images["in_seven"] = outputs.images["image_id"].isin(seven)
+    crossval.store(STORED / f"{name}.parquet", outputs)
+
+
+def predictions(name: str) -> Predictions:
+    """A row's predictions of the seven classes."""
+    outputs = crossval.read(STORED / f"{name}.parquet")
+    return as_seven(outputs.predictions()).take(outputs.images["in_seven"].to_numpy(bool))
+
+
+def table() -> pd.DataFrame:
+    """A line a row and metric, with the difference to the row's base."""
+    recipes, lines = load("across"), []
+    for name, recipe in recipes.items():
+        if not (STORED / f"{name}.parquet").exists():
+            continue
+        own = predictions(name)
+        metrics = evaluate(own)
+        values = {key: metrics["per_class"][key[:3]][key[4:]] if "." in key else metrics[key] for key in METRICS}
+        base = recipe.base in recipes
+        more = crossval.difference(own, predictions(recipe.base), METRICS) if base else {}
+        for key in METRICS:
+            ends = {end: values[key][end] for end in ("value", "low", "high", "n")}
+            ends |= {f"difference{mark}": more[key][end] if base else None
+                     for mark, end in (("", "value"), ("_low", "low"), ("_high", "high"))}  # fmt: skip
+            lines.append({"row": name, "about": recipe.about, "base": recipe.base, "metric": key} | ends)
+    return pd.DataFrame(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "table"))
+    parser.add_argument("rows", nargs="*", help="rows to train (all)")
+    parser.add_argument("--data", nargs="+", default=[], help="HAM10000, MILK10k and MSK")
+    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "across", help="folder of the trainings")
+    given = parser.parse_args(argv)
+    try:
+        if given.what == "train":
+            for name in given.rows or load("across"):
+                store(name, given.data, given.output)
+        else:
+            with atomic(TABLE) as temporary:
+                table().round(5).to_csv(temporary, index=False)
+    except SkinLesionError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The shipped model beside the one before, by source, on the same images: the figures that a change of camera shows.
+
+    python -m experiments.by_source
+
+Reads outputs/shipped.parquet, and of the model before (EfficientNet-Lite0, HAM10000 alone): its networks' outputs out
+of fold (outputs/recipes/ham10000.parquet), its predictions on the test split of HAM10000 (outputs/test/) and on the
+other sources (outputs/test/before.parquet). Writes by_source.csv. Eight labels are merged into seven; images that the
+seven codes set aside (invasive squamous cell carcinoma) are left out. Lesions with a twin in HAM10000 are left out of
+the other sources: the model before was trained on them. Intervals are over lesions, twins as one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from experiments import shipped, tested
+from experiments.candidates import as_seven
+from experiments.recipes import OUTPUTS, ROOT
+from skinlesion import crossval
+from skinlesion.core.runs import atomic
+from skinlesion.evaluation.metrics import evaluate
+from skinlesion.evaluation.predictions import Predictions
+
+TABLE = ROOT / "experiments" / "by_source.csv"
+METRICS = ("balanced_accuracy", "macro_auroc", "malignant_auroc", "mel.sensitivity", "mel.auroc")
+
+
+def parts() -> pd.DataFrame:
+    """Source, part and group of twins of every image, by image id."""
+    return pd.read_csv(shipped.SPLIT, dtype=str).set_index("image_id")
+
+
+def now() -> Predictions:
+    """The shipped model on its validation and test parts, merged into seven labels."""
+    outputs = crossval.read(shipped.STORED)
+    decision = shipped.choose(outputs, 0.9)
+    merged = as_seven(outputs.decided(decision))
+    kept = outputs.images["in_seven"].to_numpy(bool)
+    split = outputs.images["part"].to_numpy(object)
+    return Predictions(**{name: getattr(merged, name) for name in _FIELDS} | {"split": split}).take(kept)
+
+
+def before() -> Predictions:
+    """The model before on the images that it was not trained on."""
+    outputs = crossval.read(OUTPUTS / "recipes" / "ham10000.parquet")
+    parts = [outputs.decided(outputs.decision(0.9)), tested.read("ham10000")[0], tested.read("before")[0]]
+    labels = parts[0].labels
+    joined = {name: np.concatenate([getattr(one, name) for one in parts]) for name in _FIELDS if name != "labels"}
+    return Predictions(labels=labels, **joined)
+
+
+_FIELDS = ("image_ids", "lesions", "split", "fold", "labels", "y", "probabilities", "scores", "source", "dx_type")
+
+
+def aligned(wanted: Predictions, other: Predictions, group: pd.Series) -> tuple[Predictions, Predictions]:
+    """Both on the images that both have, in one order, with groups of twins as lesions and one's sources."""
+    place = pd.Series(np.arange(len(other)), index=other.image_ids)
+    here = np.isin(wanted.image_ids, other.image_ids)
+    one = wanted.take(here)
+    two = other.take(place[one.image_ids].to_numpy())
+    shared = {"lesions": group[one.image_ids].to_numpy(object), "source": one.source, "dx_type": one.dx_type,
+              "split": one.split}  # fmt: skip
+    return tuple(Predictions(**{name: getattr(each, name) for name in _FIELDS} | shared) for each in (one, two))  # type: ignore[return-value]
+
+
+def lines() -> pd.DataFrame:
+    """A line a part, source, confirmation, model and metric."""
+    known = parts()
+    new, old = aligned(now(), before(), known["group"])
+    seen = set(known.loc[known["source"] == shipped.HOME, "group"])
+    unseen = (new.source == shipped.HOME) | ~np.isin(new.lesions.astype(str), list(seen))
+    found = []
+    for part in ("validation", "test"):
+        for source in np.unique(new.source):
+            for confirmed in ("all", "histology"):
+                rows = (new.split == part) & (new.source == source) & unseen
+                rows &= new.has_histology | (confirmed == "all")
+                if not rows.any():
+                    continue
+                a, b = new.take(rows), old.take(rows)
+                more = crossval.difference(a, b, METRICS)
+                for model, metrics in (("shipped", _flat(a)), ("before", _flat(b)), ("difference", more)):
+                    about = {"part": part, "source": source, "images": confirmed, "model": model}
+                    found += [about | {"metric": name} | metrics[name] for name in METRICS]
+    return pd.DataFrame(found)
+
+
+def _flat(predictions: Predictions) -> dict[str, dict]:
+    metrics = evaluate(predictions)
+    return {
+        name: metrics["per_class"][name[:3]][name[4:]] if name.startswith("mel.") else metrics[name] for name in METRICS
+    }
+
+
+def main() -> None:
+    with atomic(TABLE) as temporary:
+        lines().round(5).to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    main()
