@@ -15,6 +15,8 @@ from functools import cache
 
 from skinlesion.core.errors import ConfigError, DataError
 
+TOGETHER = " + "  # between the kinds of data of a table of several sources
+
 
 @dataclass(frozen=True)
 class Diagnosis:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core import images
-from skinlesion.data.table import TOGETHER, LesionTable
+from skinlesion.core.taxonomy import TOGETHER
+from skinlesion.data.table import LesionTable
 
 SIDE = 16  # pixels of a thumbnail
 #: Root mean square difference of two thumbnails, in grey levels. In HAM10000 copies that were made smaller, mirrored or

@@ -15,7 +15,6 @@ from skinlesion.core.taxonomy import LabelSet, label_set
 COLUMNS = ("image_id", "lesion_id", "source", "label", "age", "sex", "site", "dx_type", "path")
 OPTIONAL = ("skin_tone",)  # columns of sources that have them
 PROBLEM_COLUMNS = ("image_id", "problem", "detail", "source")
-TOGETHER = " + "  # between the kinds of a table of several sources
 
 
 def no_problems() -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from skinlesion.data.table import TOGETHER
+from skinlesion.core.taxonomy import TOGETHER
 
 _HAM10000 = {
     "place": "the Department of Dermatology of the Medical University of Vienna, Austria, and a skin cancer practice "
@@ -51,7 +51,7 @@ def described_split(manifest: dict) -> str:
     """How images were assigned to training, validation and test: by lesion, by image, or by another file or source."""
     data = manifest["data"]
     if manifest["config"]["split_file"]:
-        return "by the user's split file."
+        return f"given in {manifest['config']['split_file']}."
     if data["source"] == "dermamnist":
         return "the source's own, by image: a lesion may have images in training and test, so figures may be too high."
     if data["lesions"] == data["images"]:

@@ -22,8 +22,7 @@ from skinlesion.core.errors import ModelError
 from skinlesion.core.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
 from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run, replace_folder, write_json, write_text
-from skinlesion.core.taxonomy import LabelSet
-from skinlesion.data.table import TOGETHER
+from skinlesion.core.taxonomy import TOGETHER, LabelSet
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
 from skinlesion.export.card import attach, model_card
 from skinlesion.serving.manifest import FORMAT, PRETRAINED, Manifest

@@ -20,7 +20,7 @@ from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
 from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run, lock, write_json
-from skinlesion.data.table import TOGETHER
+from skinlesion.core.taxonomy import TOGETHER
 from skinlesion.pipeline import notebook, record, stamps
 
 CELL_TIMEOUT = 7200  # seconds
