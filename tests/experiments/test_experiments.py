@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
@@ -255,7 +256,20 @@ def test_the_shipped_model_follows_from_its_stored_outputs(data, tmp_path, monke
     ):
         monkeypatch.setattr(shipped, name, tmp_path / place)
     splits.write_split(splits.split_for(table, split_file="", seed=0, fold=1)[0], shipped.SPLIT)
-    shipped.main(["--data", data, "--run", str(tmp_path / "run"), "--install"])
+    milk, other = tmp_path / "milk", tmp_path / "other"
+    rng = np.random.default_rng(0)
+    for folder, count in ((milk, 8), (other, 4)):
+        folder.mkdir()
+        for number in range(count):
+            pixels = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{folder.name}{number}.png")
+    kinds = {"isic_id": [f"milk{n}" for n in range(8)], "image_type": ["clinical: close-up"] * 6 + ["dermoscopic"] * 2}
+    pd.DataFrame(kinds).to_csv(milk / "MILK10k_Training_Metadata.csv", index=False)
+    pd.DataFrame({"image_id": [f"other{n}" for n in range(4)], "label": "nv"}).to_csv(other / "labels.csv", index=False)
+    monkeypatch.setattr(shipped, "CLOSE_UPS", 5)
+    assert len(shipped.photographs(milk)) == 5 and len(shipped.unseen(other)) == 4
+    more = ["--photographs", str(milk), "--unseen", str(other)]
+    shipped.main(["--data", data, "--run", str(tmp_path / "run"), *more, "--install"])
 
     outputs = crossval.read(shipped.STORED)
     split = pd.read_csv(shipped.SPLIT).set_index("image_id")["split"]
@@ -268,8 +282,8 @@ def test_the_shipped_model_follows_from_its_stored_outputs(data, tmp_path, monke
         expected = balanced_accuracy_score(rows.y, label)
         assert made.content[key]["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-6)
     known = outputs.take(["validation"]).images
-    for name, threshold in made.domain_thresholds.items():
-        assert np.quantile(known[name], 1 - made.content["domain"][name]["kept"]) == pytest.approx(threshold, abs=1e-5)
+    assert np.quantile(known["other_camera"], 0.05) == pytest.approx(made.domain_thresholds["other_camera"], abs=1e-5)
+    assert made.content["domain"]["not_dermatoscopic"]["method"] == "linear probe"
     (read,) = pd.read_csv(shipped.READS).to_dict("records")
     assert read["balanced_accuracy"] == pytest.approx(made.content["metrics"]["balanced_accuracy"]["value"], abs=1e-4)
 
