@@ -13,10 +13,11 @@ from profiles import ADOBE_RGB, DISPLAY_P3, profile
 from skinlesion.core import images
 
 FRAME = Path(__file__).parents[2] / "app" / "device" / "frame.js"
+BITMAP = Path(__file__).parents[2] / "app" / "static" / "bitmap.js"
 DECODE = """async ([code, data, kind]) => {
   const { decode } = await import(`data:text/javascript;base64,${code}`);
   const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
-  const frame = await decode(new Blob([bytes], { type: kind }));
+  const frame = await decode(new Blob([bytes], { type: kind }), 160);
   return [frame.height, frame.width, Array.from(frame.data)];
 }"""
 
@@ -30,7 +31,9 @@ def test_the_browser_agrees_with_the_library_within_a_grey_level(browser, space,
     Image.fromarray(pixels).save(buffer, kind, icc_profile=profile(space) if space else None, **options)
     page = browser.new_page()
     page.goto("about:blank")
-    given = [base64.b64encode(data).decode() for data in (FRAME.read_bytes(), buffer.getvalue())]
+    bitmap = base64.b64encode(BITMAP.read_bytes()).decode()
+    frame = FRAME.read_text().replace("./bitmap.js", f"data:text/javascript;base64,{bitmap}")
+    given = [base64.b64encode(data).decode() for data in (frame.encode(), buffer.getvalue())]
     height, width, values = page.evaluate(DECODE, [*given, f"image/{kind.lower()}"])
     page.close()
     theirs = np.array(values).reshape(height, width, 4)[..., :3]

@@ -274,7 +274,7 @@ def test_a_kind_can_be_forced(ham):
     assert load_table(str(ham)).source == "ham10000"
     table = load_table(f"folder:{ham}")
     assert table.source == "folder" and sorted(table.frame["image_id"]) == ["a", "b"]
-    with pytest.raises(DataError, match="is no csv data set"):
+    with pytest.raises(DataError, match="holds no labels.csv"):
         load_table(f"csv:{ham}")
     with pytest.raises(DataError, match=r"no metadata\.csv; fill it with: isic"):
         load_table(f"isic-archive:{ham}")

@@ -57,7 +57,7 @@ def another(name: str) -> object:
         (value + 1, 8, 0.5, 0.25) if not isinstance(value, str) else (),
         ("x", "random_crop", "sqrt", "cutmix"),
     )
-    for choice in (*numbers, *words, "adamw", "bfloat16", "focal", "last"):
+    for choice in (*numbers, *words, "adamw", "bfloat16", "focal", "last", "grey_world"):
         if type(choice) is type(value) and choice != value:
             try:
                 Config().but(**NEEDED.get(name, {}) | {name: choice})

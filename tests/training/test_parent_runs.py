@@ -182,6 +182,7 @@ NOT_IN_THE_KEY = {
     "label_words",
     "split_file",
     "holdout_source",
+    "twins",
     "start",
     "crops",
     "views",

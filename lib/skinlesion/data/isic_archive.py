@@ -10,7 +10,6 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import known, need_columns, need_rows, read_table
 from skinlesion.core.taxonomy import ISIC8, LabelSet, diagnosis, label_finder, to_label
-from skinlesion.data import class_maps
 from skinlesion.data.files import ImageIndex, find_files
 from skinlesion.data.plain import LEVELS, first_known
 from skinlesion.data.reading import NOT_DERMATOSCOPIC, tabulate
@@ -26,7 +25,7 @@ def code_of(word: object, labels: LabelSet) -> str | None:
     lesions of HAM10000 carry a second level only; a level is used where all of it is one class, so not
     "benign epidermal proliferations".
     """
-    return to_label(class_maps.own(word, diagnosis(word) or diagnosis(str(word).partition(",")[0])), labels)
+    return to_label(diagnosis(word) or diagnosis(str(word).partition(",")[0]), labels)
 
 
 def load(place: Path, labels: LabelSet = ISIC8, words: Mapping[str, str] | None = None) -> LesionTable:

@@ -94,7 +94,7 @@ def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame
             **({"before": plain | before} if before else {}),
             "shipped": plain | shipped["config"],
         }
-        recipes = pd.DataFrame(told)
+        recipes = pd.DataFrame(told).map(lambda value: ", ".join(value) if isinstance(value, list) else value)
         sets = {"out of fold": shipped["out_of_fold"], shipped["measured_on"]: shipped["metrics"]}
         figures = {f"{name}, {found['n_images']:,} images": _figures(found) for name, found in sets.items()}
     except (OSError, ValueError, KeyError) as error:
@@ -108,4 +108,10 @@ def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame
 def _figures(metrics: dict) -> dict[str, str]:
     values = {name.replace("_", " "): metrics[name] for name in ("balanced_accuracy", "macro_auroc", "accuracy", "ece")}
     values |= {f"sensitivity, {code}": found["sensitivity"] for code, found in metrics["per_class"].items()}
-    return {name: f"{v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for name, v in values.items()}
+    return {name: _figure(value) for name, value in values.items()}
+
+
+def _figure(metric: dict) -> str:
+    """The value with its interval, where it has one: a calibration error has none."""
+    value, low, high = (metric[end] for end in ("value", "low", "high"))
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
