@@ -135,6 +135,7 @@ def test_a_slider_moved_by_keyboard_moves_the_answer(page, model, lesion):
 
 
 def test_the_map_covers_the_image_as_strongly_as_asked(page):
+    page.get_by_text("Show the evidence for").first.click()  # the map is off at first
     opacity, cover = page.get_by_label("Opacity").first, "map => Number(getComputedStyle(map).opacity)"
     for strength in ("20", "90"):
         opacity.fill(strength)
