@@ -63,7 +63,7 @@ NAME = "shipped"
 STORED = OUTPUTS / f"{NAME}.parquet"
 SPLIT = ROOT / "experiments" / "split.csv"
 READS = ROOT / "experiments" / "test_reads.csv"
-#: What the table of MSK says of itself nowhere: it is read as anybody's CSV.
+#: Licence and citation of MSK, which is read as any CSV and so has none of its own.
 MSK = {"licence": ("as the training data allow", "CC-0 or CC BY-NC by image: trained on MSK"),
        "citation": ("the user's own data", "Codella et al. (ISIC 2017), arXiv:1710.05006")}  # fmt: skip
 CLOSE_UPS, UNSEEN = 200, 150  # images that the probe of the domain is fitted on
@@ -98,7 +98,7 @@ def features_of(model: Classifier, own: Config, frames: list[np.ndarray]) -> np.
 def compute_outputs(run: Run, own: Config, outside: Path | None, other: Path | None) -> tuple[Outputs, Domain]:
     """Logits and domain scores of the validation and the test part, and the domain that they were scored by.
 
-    ``in_seven`` says whether an image has one of the seven codes, too: invasive squamous cell carcinoma has none.
+    ``in_seven``: whether an image has one of the seven codes, too: invasive squamous cell carcinoma has none.
     """
     table, cache = LesionTable.load(run), linked_cache(run)
     split = load_split(run.split)["split"].to_numpy(str)
@@ -138,7 +138,7 @@ def choose(outputs: Outputs, sensitivity: float) -> Decision:
 
 
 def figures(outputs: Outputs, decision: Decision) -> tuple[dict, dict]:
-    """What the manifest says of the validation and the test part: metrics, and what the advice does."""
+    """The manifest's figures of the validation and the test part: metrics, and how the advice does."""
     parts = {part: outputs.take([part]).decided(decision, part) for part in ("validation", "test")}
     metrics = {}
     for part, one in parts.items():

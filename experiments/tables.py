@@ -154,7 +154,7 @@ def before_and_now() -> str:
 
 
 def across() -> str:
-    """Short trainings on a source that they have never seen."""
+    """Short trainings, tested on a source that they were not trained on."""
     lines = pd.read_csv(HERE / "across.csv").set_index(["row", "metric"])
     names = {"balanced_accuracy": "balanced accuracy", "macro_auroc": "macro AUROC", "mel.auroc": "melanoma AUROC",
              "mel.sensitivity": "melanoma recall"}  # fmt: skip
@@ -164,7 +164,7 @@ def across() -> str:
         if lines.loc[(row, "macro_auroc"), "base"] in lines.index.unique("row"):
             more = [lines.loc[(row, name), ["difference", "difference_low", "difference_high"]] for name in names]
             rows.append(["difference", *(signed(dict(zip(("value", "low", "high"), x, strict=True))) for x in more)])
-    return table(["on MILK10k, never seen", *names.values()], rows)
+    return table(["on MILK10k, not trained on", *names.values()], rows)
 
 
 def recipes() -> str:

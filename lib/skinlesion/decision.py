@@ -164,7 +164,7 @@ class Decision:
         ``not_dermatoscopic`` and ``other_camera``, bool [N] or one for all, are what the domain scores found.
         """
         probabilities = np.asarray(probabilities, np.float64)
-        foreign, camera = (np.broadcast_to(flag, len(probabilities)) for flag in (not_dermatoscopic, other_camera))
+        outside, camera = (np.broadcast_to(flag, len(probabilities)) for flag in (not_dermatoscopic, other_camera))
         scores = decision_scores(probabilities, self.weights)
         label, malignant = scores.argmax(axis=1), self.malignant_probability(probabilities)
         advice = referral_zones(malignant, self._malignant[label], self.referral_threshold, self.borderline)
@@ -174,12 +174,12 @@ class Decision:
             scores=scores,
             label=label,
             malignant_probability=malignant,
-            referral=tuple(np.where(foreign, NONE, advice).tolist()),
+            referral=tuple(np.where(outside, NONE, advice).tolist()),
             notices=tuple(
                 (NOT_DERMATOSCOPIC,)
                 if nothing
                 else (OTHER_CAMERA,) * bool(other) + (MELANOMA_NOT_EXCLUDED,) * bool(mel)
-                for nothing, other, mel in zip(foreign, camera, melanoma, strict=True)
+                for nothing, other, mel in zip(outside, camera, melanoma, strict=True)
             ),
             prediction_set=tuple(map(self._prediction_set, probabilities)),
         )

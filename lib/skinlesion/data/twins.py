@@ -32,7 +32,7 @@ LEAST_COSINE = 0.3  # of the features of all others: of HAM10000's listed pairs,
 BLOCK = 4  # pairs that are worked on together: what they take should fit into a processor's cache
 
 LARGE = 100_000  # images of a source beyond which FAISS finds neighbours, where it is installed
-_KNOWN = 8  # nearer images of the same lesion that it is asked for besides
+_KNOWN = 8  # nearer images of the same lesion that are searched for besides
 
 _RINGS, _BLACK = 16, 40.0  # rings a half-side; mean grey level below which one is black
 _INSIDE = 0.85  # half the side of what is taken of a round field of view, in its radii
@@ -206,10 +206,10 @@ def _nearest_by_index(
     import faiss  # an extra: pip install 'skin-lesion-lab[scale]'
 
     parts = []
-    for stored, asked in ((whole, whole), (inner, whole), (whole, inner))[: 1 if inner is whole else 3]:
+    for stored, query in ((whole, whole), (inner, whole), (whole, inner))[: 1 if inner is whole else 3]:
         index = faiss.IndexHNSWFlat(whole.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
         index.add(np.ascontiguousarray(stored[there]))
-        value, place = index.search(np.ascontiguousarray(asked), neighbours + _KNOWN)
+        value, place = index.search(np.ascontiguousarray(query), neighbours + _KNOWN)
         row = np.repeat(np.arange(len(whole)), place.shape[1])
         parts.append(pd.DataFrame({"a": row, "b": there[place.ravel()], "cosine": value.ravel()})[place.ravel() >= 0])
     found = pd.concat(parts)
