@@ -42,7 +42,7 @@ COMPARED = ("balanced_accuracy", "macro_auroc", "accuracy", "mel.sensitivity")
 
 
 def part_config(whole: Config, part: str) -> Config:
-    """The recipe of ``fold-k``, which validates on fold k; start and distillation teachers are those of the same part."""
+    """The recipe of ``fold-k``, which validates on fold k; start and teachers are of the same part."""
     fold = int(part.removeprefix("fold-"))
     start = whole.start if "/" in whole.start or not whole.start else f"reports/{whole.start}/{{part}}"
     places = {"start": start, "teachers": whole.teachers, "split_file": whole.split_file}

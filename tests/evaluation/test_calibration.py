@@ -6,7 +6,7 @@ from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss,
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import calibrated, decision_scores, softmax
-from skinlesion.evaluation import calibration, operating
+from skinlesion.evaluation import calibration, operating, thresholds
 from skinlesion.evaluation.bootstrap import resample
 from skinlesion.evaluation.metrics import replicate_values
 from skinlesion.evaluation.predictions import Predictions
@@ -147,7 +147,7 @@ def imbalanced(n=3000, seed=0):
 
 def test_decision_weights_raise_balanced_accuracy_and_are_near_the_best_on_the_grid():
     p, y, prior = imbalanced()
-    weights, tau = operating.choose_decision_weights(p, y, prior)
+    weights, tau = thresholds.choose_decision_weights(p, y, prior)
 
     def balanced(tau):
         return balanced_accuracy_score(y, (p / prior**tau).argmax(axis=1))
@@ -155,18 +155,18 @@ def test_decision_weights_raise_balanced_accuracy_and_are_near_the_best_on_the_g
     chosen = balanced_accuracy_score(y, decision_scores(p, weights).argmax(axis=1))
     assert chosen == pytest.approx(balanced(tau), abs=1e-12)
     assert chosen > balanced(0) + 0.1
-    assert chosen > max(balanced(t) for t in operating.TAUS) - 0.02
+    assert chosen > max(balanced(t) for t in thresholds.TAUS) - 0.02
     assert weights.mean() == pytest.approx(1) and weights.argmin() == prior.argmax()
 
 
 def test_no_correction_where_none_helps_and_none_without_a_prior():
     y = np.arange(7)
-    weights, tau = operating.choose_decision_weights(np.eye(7), y, np.arange(1, 8) / 28)
+    weights, tau = thresholds.choose_decision_weights(np.eye(7), y, np.arange(1, 8) / 28)
     assert tau == 0 and (weights == 1).all()
     with pytest.raises(DataError, match="prior above zero"):
-        operating.choose_decision_weights(np.eye(7), y, np.array([0, 1, 1, 1, 1, 1, 1]))
+        thresholds.choose_decision_weights(np.eye(7), y, np.array([0, 1, 1, 1, 1, 1, 1]))
     with pytest.raises(DataError, match="empty"):
-        operating.choose_decision_weights(np.eye(7)[:0], y[:0], np.ones(7))
+        thresholds.choose_decision_weights(np.eye(7)[:0], y[:0], np.ones(7))
 
 
 @pytest.mark.parametrize("wanted", [0.5, 0.8, 0.9, 1.0])
@@ -176,7 +176,7 @@ def test_threshold_is_the_highest_that_reaches_the_sensitivity(wanted, steps):
     truth = random.random(400) < 0.3
     p = np.clip(random.normal(0.3 + 0.3 * truth, 0.15), 0, 1)
     p = np.round(p * steps) / steps if steps else p
-    threshold = operating.choose_threshold(p, truth, wanted)
+    threshold = thresholds.choose_threshold(p, truth, wanted)
     assert recall_score(truth, p >= threshold) >= wanted
     above = [t for t in np.unique(p) if t > threshold]
     assert all(recall_score(truth, p >= t) < wanted for t in above)
@@ -184,7 +184,7 @@ def test_threshold_is_the_highest_that_reaches_the_sensitivity(wanted, steps):
 
 def test_threshold_needs_malignant_images():
     with pytest.raises(DataError, match="malignant"):
-        operating.choose_threshold(np.array([0.1]), np.array([False]))
+        thresholds.choose_threshold(np.array([0.1]), np.array([False]))
 
 
 def test_operating_point_by_hand_with_intervals():

@@ -14,12 +14,12 @@ from skinlesion.evaluation.operating import (
     QUESTIONS,
     OperatingPoint,
     binary_task,
-    choose_referral,
     operating_points,
     points_on_the_curve,
     referral_point,
 )
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.thresholds import choose_referral
 
 FEW = 30  # images of a class below which its metrics are uncertain
 

@@ -8,7 +8,7 @@ from skinlesion.core.taxonomy import LabelSet
 from skinlesion.decision import Decision, calibrated, decision_scores
 from skinlesion.evaluation.calibration import fit_temperature
 from skinlesion.evaluation.conformal import choose_sets
-from skinlesion.evaluation.operating import choose_borderline, choose_decision_weights, choose_referral
+from skinlesion.evaluation.thresholds import choose_borderline, choose_decision_weights, choose_referral
 
 _ABSENT = -20.0  # shift, in nats, of a class without training images: never predicted
 _OVERLOOKED = 0.1  # share of the melanomas led by another class that may stay without a notice
