@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from skinlesion.core.images import region
+from skinlesion.core.framing import region
 
 PREVIEW_SIDE = 960  # pixels, the longer side: enough to enlarge
 MAP_SIDE = 96  # likewise; activation maps are coarse, and the browser enlarges this one smoothly

@@ -29,7 +29,7 @@ from PIL import Image
 
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion import crossval
-from skinlesion.core import images
+from skinlesion.core import framing, images
 from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.recipes import load_recipe
@@ -89,7 +89,7 @@ def features_of(model: Classifier, own: Config, frames: list[np.ndarray]) -> np.
     """Pooled features of frames, float32 [N, D]."""
     found = []
     for frame in frames:
-        square = torch.from_numpy(images.fit_squares(frame, own.image_size, own.fit, own.crops))
+        square = torch.from_numpy(framing.fit_squares(frame, own.image_size, own.fit, own.crops))
         with torch.inference_mode():
             found.append(mean_outputs(model, plain(square), own.views, own.crops)[1].numpy())
     return np.concatenate(found)

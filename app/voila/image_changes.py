@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from app.words import text
-from skinlesion.core import images
+from skinlesion.core import framing
 
 SIDE = 600  # pixels, the longer side of the frame that is changed; HAM10000's images have it, larger ones are reduced
 
@@ -51,7 +51,7 @@ def working_copy(frame: np.ndarray) -> np.ndarray:
     """The frame, uint8 [H, W, 3], reduced where its longer side exceeds ``SIDE``, so that sliders respond at once."""
     height, width = frame.shape[:2]
     scale = SIDE / max(height, width)
-    return frame if scale >= 1 else images.resize(frame, (round(height * scale), round(width * scale)))
+    return frame if scale >= 1 else framing.resize(frame, (round(height * scale), round(width * scale)))
 
 
 def apply(frame: np.ndarray, values: Mapping[str, int]) -> np.ndarray:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import skinlesion
 from app.web.problems import CODES
-from skinlesion.core import images
+from skinlesion.core import framing, images
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.decision import NOTICES, REFERRALS
 
@@ -154,7 +154,7 @@ def _model(labels: LabelSet, shares: dict, sha256: dict) -> dict:
             "version": text,
             "sha256": sha256,
             "image_size": whole | {"description": "Side of the network's input, in pixels; images may have any size."},
-            "fit": {"enum": list(images.FITS), "description": "How an image is fitted into that square."},
+            "fit": {"enum": list(framing.FITS), "description": "How an image is fitted into that square."},
             "outputs": {"type": "array", "items": text},
             "labels": {"const": list(labels.codes)},
             "prior": shares | {"description": "The class mix that probabilities are calibrated for; it sums to 1."},

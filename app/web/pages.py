@@ -12,7 +12,7 @@ from app import examples, present
 from app.web import device, downloads, markdown, openapi, uploads
 from app.web.problems import status_of
 from app.words import in_words, section, text
-from skinlesion.core import images
+from skinlesion.core import framing, images
 from skinlesion.core.errors import ImageError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Prediction, mean_prediction
@@ -88,7 +88,7 @@ def about():
         card=_card(),
         evidence=present.evidence(manifest),
         measured=present.measured(manifest),
-        frame=images.seen(manifest.fit, manifest.crops),
+        frame=framing.seen(manifest.fit, manifest.crops),
     )
 
 

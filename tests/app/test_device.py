@@ -21,7 +21,7 @@ from app.device.icons import draw
 from app.device.page import PROTECTION, SOURCES, model_facts, node_needed
 from app.web import create_app
 from device import built, install, rgba, shipped  # noqa: F401  (the fixtures `site` and `predictor`)
-from skinlesion.core import images
+from skinlesion.core import framing
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.manifest import Manifest
@@ -157,7 +157,7 @@ def test_all_there_is_to_download_is_at_most_twenty_megabytes(site):
 def test_the_pages_file_is_the_model_without_its_framing(site, predictor):
     session = onnxruntime.InferenceSession(site / "network.onnx", providers=["CPUExecutionProvider"])
     made, frame = predictor.manifest, draw_example("mel", 5)
-    fitted = images.fit_squares(frame, made.image_size, made.fit, made.crops).astype(np.float32)
+    fitted = framing.fit_squares(frame, made.image_size, made.fit, made.crops).astype(np.float32)
     names = ["logits", "other_camera", "not_dermatoscopic", "map"]
     whole = predictor._session.run(names, {"image": frame[None]})
     for ours, expected in zip(session.run(names, {"levels": fitted}), whole, strict=True):
@@ -258,4 +258,4 @@ def test_frames_are_fitted_to_the_byte_as_everywhere(node, tmp_path, width, heig
     frame = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
     said = run("node", "tests/fit.js", str(width), str(height), "160", fit, str(crops), input=rgba(frame))
     found = np.array(json.loads(said)).reshape(crops, 160, 160, 3)
-    assert np.array_equal(found, images.fit_squares(frame, 160, fit, crops))
+    assert np.array_equal(found, framing.fit_squares(frame, 160, fit, crops))

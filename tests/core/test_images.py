@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skinlesion.core import images
+from skinlesion.core import framing, images
 from skinlesion.core.errors import ImageError
 
 
@@ -99,7 +99,8 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_that_leaves_enough(size, expected
 def test_a_network_gets_the_same_frame_from_a_fraction_of_a_photograph(options):
     data = encoded(photograph(2400, 1800), "JPEG", **options)
     whole, less = (
-        images.fit_squares(images.decode(data, enough=enough), 160, "random_crop", 2).astype(int) for enough in (0, 640)
+        framing.fit_squares(images.decode(data, enough=enough), 160, "random_crop", 2).astype(int)
+        for enough in (0, 640)
     )
     apart = np.abs(whole - less)  # grey levels; lines of one pixel are where they differ most
     assert apart.mean() < 0.5 and np.quantile(apart, 0.99) <= 4
@@ -116,22 +117,24 @@ def test_resize_agrees_with_pillow(shape):
     frame = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
     theirs = np.asarray(Image.fromarray(frame).resize((128, 96), Image.Resampling.BILINEAR))
     # Pillow rounds once between its two passes, we only at the end
-    assert np.abs(images.resize(frame, (96, 128)).astype(int) - theirs).max() <= 1
+    assert np.abs(framing.resize(frame, (96, 128)).astype(int) - theirs).max() <= 1
 
 
 def test_box_agrees_with_pillow():
     frame = np.random.default_rng(1).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    top, left, bottom, right = images.center_square(90, 120)
+    top, left, bottom, right = framing.center_square(90, 120)
     theirs = np.asarray(
         Image.fromarray(frame).resize((64, 64), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     )
-    assert np.abs(images.fit(frame, 64, "center_crop").astype(int) - theirs).max() <= 1
+    assert np.abs(framing.fit(frame, 64, "center_crop").astype(int) - theirs).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(90, 120), (120, 90), (100, 100), (100, 110), (90, 300), (300, 90)])
 def test_two_squares_cover_the_middle_of_a_frame_and_overlap_by_half(shape):
-    first, second = (np.array(box).reshape(2, 2) for box in images.squares(*shape, 2))  # [[top, left], [bottom, right]]
-    seen = np.array(images.region(*shape, "random_crop", 2)).reshape(2, 2)
+    first, second = (
+        np.array(box).reshape(2, 2) for box in framing.squares(*shape, 2)
+    )  # [[top, left], [bottom, right]]
+    seen = np.array(framing.region(*shape, "random_crop", 2)).reshape(2, 2)
     sides = seen[1] - seen[0]
     assert np.allclose([np.ptp(first, axis=0), np.ptp(second, axis=0)], min(shape))
     assert np.allclose(np.minimum(first, second)[0], seen[0]) and np.allclose(np.maximum(first, second)[1], seen[1])
@@ -141,16 +144,16 @@ def test_two_squares_cover_the_middle_of_a_frame_and_overlap_by_half(shape):
 
 
 def test_squares_of_one_crop_are_what_fit_gives(noise):
-    for how in images.FITS:
-        assert np.array_equal(images.fit_squares(noise, 24, how, 1), images.fit(noise, 24, how)[None])
-        assert images.region(*noise.shape[:2], how) == pytest.approx(
-            (0, 0, *noise.shape[:2]) if how == "squash" else images.center_square(*noise.shape[:2])
+    for how in framing.FITS:
+        assert np.array_equal(framing.fit_squares(noise, 24, how, 1), framing.fit(noise, 24, how)[None])
+        assert framing.region(*noise.shape[:2], how) == pytest.approx(
+            (0, 0, *noise.shape[:2]) if how == "squash" else framing.center_square(*noise.shape[:2])
         )
 
 
 def test_resize_matrix_keeps_brightness():
     for source, target in ((200, 128), (17, 128), (4000, 64)):
-        assert np.allclose(images.resize_matrix(source, target).sum(1), 1, atol=1e-5)
+        assert np.allclose(framing.resize_matrix(source, target).sum(1), 1, atol=1e-5)
 
 
 def test_reading_from_files_zips_and_arrays(tmp_path, noise):

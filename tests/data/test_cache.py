@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 import torch
 
-from skinlesion.core import images
+from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError
 from skinlesion.data import cache
 from skinlesion.export.onnx import write_onnx
@@ -21,12 +21,12 @@ def table(tmp_path, monkeypatch):
     return small_table(tmp_path / "images", lesions=6)
 
 
-@pytest.mark.parametrize("fit", images.FITS)
+@pytest.mark.parametrize("fit", framing.FITS)
 def test_pixels_are_what_the_one_resize_gives(table, fit):
     built = cache.build_cache(table, size=24, fit=fit)
     for i in (0, 7, len(table) - 1):
         frame = images.read(table.frame["path"][i])
-        assert np.array_equal(built.pixels[i], images.fit(frame, 24, fit))
+        assert np.array_equal(built.pixels[i], framing.fit(frame, 24, fit))
     assert built.pixels.dtype == np.uint8
     assert not built.pixels.flags.writeable
 
@@ -34,9 +34,9 @@ def test_pixels_are_what_the_one_resize_gives(table, fit):
 def test_two_squares_are_kept_beside_the_centre(table):
     built = cache.build_cache(table, size=24, fit="random_crop", crops=2)
     frame = images.read(table.frame["path"][3])
-    expected = [images.resize(frame, (24, 24), box) for box in images.squares(*frame.shape[:2], 2)]
+    expected = [framing.resize(frame, (24, 24), box) for box in framing.squares(*frame.shape[:2], 2)]
     assert np.array_equal(built.squares[3], expected)
-    assert np.array_equal(built.pixels[3], images.fit(frame, 24, "random_crop"))
+    assert np.array_equal(built.pixels[3], framing.fit(frame, 24, "random_crop"))
     alone = cache.build_cache(table, size=24, fit="random_crop")
     assert alone.folder != built.folder
     assert np.array_equal(alone.squares[:, 0], alone.pixels)
@@ -102,7 +102,7 @@ def test_an_interrupted_build_goes_on_and_ends_the_same(table, monkeypatch):
     calls.clear()
     finished = cache.build_cache(table, size=24, fit="squash", workers=1)
     assert calls == list(table.frame["path"][done:])
-    expected = [images.fit(read(path), 24, "squash") for path in table.frame["path"]]
+    expected = [framing.fit(read(path), 24, "squash") for path in table.frame["path"]]
     assert np.array_equal(finished.pixels, expected)
 
 

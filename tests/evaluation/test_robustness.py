@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.util import random_noise
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from skinlesion.core import images
+from skinlesion.core import framing
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.evaluation import calibration, plots, robustness
@@ -63,7 +63,7 @@ def test_against_other_libraries(frame):
     turned = corrupt(frame[:, 20:120], "rotation", 5, image_id="a")  # a square by a right angle
     differences = [np.abs(np.rot90(frame[:, 20:120], k).astype(float) - turned).mean() for k in (1, 3)]
     assert min(differences) < 0.5
-    pixels = images.resize(frame, (100, 140), (25, 35, 75, 105))
+    pixels = framing.resize(frame, (100, 140), (25, 35, 75, 105))
     assert (corrupt(frame, "zoom", 5, image_id="a") == pixels).all()
     assert corrupt(grey, "contrast", 5, image_id="a").std() == 0
     moved = corrupt(frame, "shift", 5, image_id="a").astype(float)

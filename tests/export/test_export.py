@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from skinlesion.core import images
+from skinlesion.core import framing
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ModelError
 from skinlesion.core.runs import Run
@@ -42,13 +42,13 @@ def model(name="classic"):
     return create_model(name, classes=7, image_size=64).eval()
 
 
-@pytest.mark.parametrize("fit", images.FITS)
+@pytest.mark.parametrize("fit", framing.FITS)
 def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
     network = model()
     exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit=fit, domain=domain())
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     for frame in frames:
-        pixels = plain(torch.from_numpy(images.fit(frame, 64, fit))[None])
+        pixels = plain(torch.from_numpy(framing.fit(frame, 64, fit))[None])
         with torch.inference_mode():
             assert torch.equal(exported.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
             ours = network(pixels).numpy()
@@ -67,7 +67,7 @@ def test_two_squares_of_a_frame_take_turns(tmp_path, frames):
     )
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     for frame in frames:
-        squares = images.fit_squares(frame, 64, "random_crop", 2)
+        squares = framing.fit_squares(frame, 64, "random_crop", 2)
         pixels = plain(torch.from_numpy(squares))
         with torch.inference_mode():
             assert torch.equal(exported.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"

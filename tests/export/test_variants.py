@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from skinlesion.core import images
+from skinlesion.core import framing
 from skinlesion.export.onnx import write_onnx
 from skinlesion.export.variants import half_weights, integer_convolutions, without_framing
 from skinlesion.training.domain import fit_gaussian
@@ -48,7 +48,7 @@ def test_without_framing_it_takes_fitted_frames_and_gives_the_same_answers(full,
     without_framing(full, tmp_path / "alone.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "alone.onnx", providers=["CPUExecutionProvider"])
     assert [(entry.name, entry.type) for entry in session.get_inputs()] == [("levels", "tensor(float)")]
-    fitted = np.stack([images.fit(frame, 32, "squash") for frame in FRAMES]).astype(np.float32)
+    fitted = np.stack([framing.fit(frame, 32, "squash") for frame in FRAMES]).astype(np.float32)
     names = ["logits", "features", "map"]
     for ours, expected in zip(session.run(names, {"levels": fitted}), run(full, FRAMES), strict=True):
         assert np.abs(ours - expected).max() < 1e-5 * (1 + np.abs(expected).max())
@@ -63,7 +63,7 @@ def test_without_framing_it_takes_two_squares_a_frame(tmp_path):
     without_framing(path, tmp_path / "alone.onnx", crops=2)
     session = onnxruntime.InferenceSession(tmp_path / "alone.onnx", providers=["CPUExecutionProvider"])
     for frames in (FRAMES, FRAMES[:1]):
-        squares = np.stack([images.fit_squares(frame, 32, "random_crop", 2) for frame in frames], axis=1)
+        squares = np.stack([framing.fit_squares(frame, 32, "random_crop", 2) for frame in frames], axis=1)
         fitted = squares.reshape(-1, 32, 32, 3).astype(np.float32)
         found = session.run(["logits", "features", "map"], {"levels": fitted})
         for ours, expected in zip(found, run(path, frames), strict=True):

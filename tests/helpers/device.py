@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 
 from app.device import build
-from skinlesion.core import images
+from skinlesion.core import framing
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.demo.dataset import draw_example
@@ -108,7 +108,7 @@ def frames() -> list[np.ndarray]:
     """Fifty drawn lesions, some of odd sizes."""
     drawn = [draw_example(dx, seed) for seed in range(8) for dx in HAM7.codes][:50]
     odd = ((100, 80), (81, 207), (333, 451), (450, 600), (768, 1024))
-    return [images.resize(frame, odd[i // 10]) if i % 10 == 0 else frame for i, frame in enumerate(drawn)]
+    return [framing.resize(frame, odd[i // 10]) if i % 10 == 0 else frame for i, frame in enumerate(drawn)]
 
 
 def largest_difference(page, predictor, fifty: list[np.ndarray], provider: str | None = None) -> float:

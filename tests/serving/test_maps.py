@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skinlesion.core.images import region, squares
+from skinlesion.core.framing import region, squares
 from skinlesion.serving.maps import whole
 
 

@@ -19,7 +19,7 @@ import torch
 from skimage import data
 from sklearn.datasets import load_sample_image
 
-from skinlesion.core import images
+from skinlesion.core import framing
 from skinlesion.core.errors import ModelError
 from skinlesion.training.inputs.augment import plain
 from skinlesion.training.networks import imagenet
@@ -63,7 +63,7 @@ def test_packaged_weights_know_imagenet(name):
     assert imagenet.PACKAGES[name].path(), "the package is not installed; run make setup"
     model = create_model(name, image_size=224, pretrained=True).eval()
     for photo, (load, sensible) in PHOTOS.items():
-        x = plain(torch.from_numpy(images.fit(load(), 224, "center_crop"))[None])
+        x = plain(torch.from_numpy(framing.fit(load(), 224, "center_crop"))[None])
         with torch.inference_mode():
             top = model(x)[0].argmax().item()
         assert top in sensible, f"{name} sees {top} in the {photo}, not one of {sensible}"

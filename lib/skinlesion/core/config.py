@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from skinlesion.core.errors import ConfigError
-from skinlesion.core.images import CROPS, FITS
+from skinlesion.core.framing import CROPS, FITS
 
 BALANCES = ("none", "classic", "sqrt", "weighted", "loss")
 OPTIMIZERS = ("adam", "adamw")

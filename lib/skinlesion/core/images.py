@@ -1,8 +1,4 @@
-"""The one door for image bytes, and the one resize.
-
-Everything that reads an image (training, apps, batch scoring) goes through :func:`decode`; everything that resizes one
-goes through :func:`resize`, whose two matrices the exported model computes for itself.
-"""
+"""The one door for image bytes: training, apps and batch scoring read every image through :func:`decode`."""
 
 from __future__ import annotations
 
@@ -30,19 +26,6 @@ MAX_BYTES = 20 * 1024 * 1024  # of one encoded image
 MAX_PIXELS = 40_000_000  # of one decoded image; a 4000x3000 photograph has 12 million
 MIN_SIDE = 16  # pixels
 
-# Resizing is exact arithmetic, so that NumPy, torch and ONNX Runtime agree on every byte whatever the order of their
-# sums: weights are multiples of 2**-12 and the first of the two products is rounded to multiples of 2**-4, which keeps
-# every partial sum within the 24 bits of a float32.
-WEIGHT_STEPS = 4096
-PRODUCT_STEPS = 16
-#: Added before the floor that makes weights whole steps: just off one half, which simple ratios would land on.
-HALF = 0.5013
-
-#: How a frame is fitted into the network's square. ``random_crop`` trains on squares cut anywhere from the frame and
-#: predicts on the centre square, or on several (:func:`squares`).
-FITS = ("squash", "center_crop", "random_crop")
-CROPS = (1, 2)  # crops of a frame that one prediction averages
-WIDEST = 4 / 3  # long side to short side of what two crops cover of a frame: HAM10000's; half of it is in both
 
 # Pillow warns of large pictures and of broken EXIF; our own limits decide. Not around each decoding: threads that
 # decode at once would undo each other's filters, and end with one that silences the whole process.
@@ -272,130 +255,6 @@ _npz_lock = threading.Lock()
 def _open_npz(path: str, _stamp: int, split: str) -> np.ndarray:
     with np.load(path, allow_pickle=False) as arrays:
         return arrays[f"{split}_images"]
-
-
-@lru_cache(maxsize=256)
-def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | None = None) -> np.ndarray:
-    """Weights of the antialiased linear (triangle) filter that maps ``source`` pixels onto ``target``.
-
-    As Pillow's ``BILINEAR`` with ``reducing_gap=None``: the triangle is as wide as the reduction factor and is cut at
-    the image's border. The weights are then rounded to multiples of 1/4096 such that every row sums to exactly one.
-
-    Parameters
-    ----------
-    source, target : int
-        Pixels along this side before and after.
-    start, stop : float
-        The part of the side to take, in source pixels; the whole of it by default.
-
-    Returns
-    -------
-    ndarray, float32 [target, source]
-    """
-    stop = float(source) if stop is None else stop
-    scale = (stop - start) / target
-    centers = start + (np.arange(target) + 0.5) * scale
-    distance = np.abs(np.arange(source)[None, :] + 0.5 - centers[:, None]) / max(scale, 1.0)
-    weights = np.maximum(1.0 - distance, 0.0)
-    share = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
-    steps = np.floor(share * WEIGHT_STEPS + HALF)
-    return (np.diff(steps, prepend=0.0) / WEIGHT_STEPS).astype(np.float32)
-
-
-def resize(
-    frame: np.ndarray, shape: tuple[int, int], box: tuple[float, float, float, float] | None = None
-) -> np.ndarray:
-    """Resize ``box`` of a frame to ``shape``, antialiased, as two matrix products.
-
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    shape : (height, width) of the result, in pixels
-    box : (top, left, bottom, right) in source pixels; the whole frame by default
-
-    Returns
-    -------
-    ndarray, uint8 [height, width, 3]
-    """
-    h, w, _ = frame.shape
-    top, left, bottom, right = box or (0.0, 0.0, float(h), float(w))
-    rows = resize_matrix(h, shape[0], top, bottom)
-    columns = resize_matrix(w, shape[1], left, right)
-    vertical = rows @ frame.reshape(h, w * 3).astype(np.float32)
-    vertical = np.floor(vertical * PRODUCT_STEPS + 0.5) / PRODUCT_STEPS
-    result = columns @ vertical.reshape(shape[0], w, 3)  # [W', W] @ [H', W, 3]
-    return np.floor(result + 0.5).astype(np.uint8)
-
-
-def center_square(height: int, width: int) -> tuple[float, float, float, float]:
-    """The largest centred square of a frame as a box (top, left, bottom, right), in pixels."""
-    side = min(height, width)
-    top, left = (height - side) / 2, (width - side) / 2
-    return top, left, top + side, left + side
-
-
-def region(height: int, width: int, how: str, crops: int = 1) -> tuple[float, float, float, float]:
-    """The part of a frame that the network takes, as a box (top, left, bottom, right) in pixels.
-
-    All of it where ``how`` is ``squash``; else its centre square, or with two ``crops`` as much of its middle as is no
-    longer than :data:`WIDEST`.
-    """
-    if how == "squash":
-        return 0.0, 0.0, float(height), float(width)
-    if crops == 1:
-        return center_square(height, width)
-    tall, wide = min(float(height), width * WIDEST), min(float(width), height * WIDEST)
-    top, left = (height - tall) / 2, (width - wide) / 2
-    return top, left, top + tall, left + wide
-
-
-def seen(how: str, crops: int = 1) -> str:
-    """:func:`region` in words."""
-    if how == "squash":
-        return "the whole frame, squashed"
-    return (
-        "the centre square of the frame" if crops == 1 else "two square crops, the left and the right end of the frame"
-    )
-
-
-def squares(height: int, width: int, crops: int) -> list[tuple[float, float, float, float]]:
-    """The crops that a prediction averages, as boxes: the centre square, or left and right of :func:`region`."""
-    if crops == 1:
-        return [center_square(height, width)]
-    top, left, bottom, right = region(height, width, "center_crop", crops)
-    side = float(min(height, width))
-    return [(top, left, top + side, left + side), (bottom - side, right - side, bottom, right)]
-
-
-def fit_squares(frame: np.ndarray, size: int, how: str, crops: int) -> np.ndarray:
-    """The network's input for one prediction, uint8 [crops, size, size, 3]; one crop is :func:`fit`'s."""
-    if crops == 1:
-        return fit(frame, size, how)[None]
-    return np.stack([resize(frame, (size, size), box) for box in squares(frame.shape[0], frame.shape[1], crops)])
-
-
-def fit(frame: np.ndarray, size: int, how: str) -> np.ndarray:
-    """Fit a frame into the network's square: ``squash`` all of it, or cut out the centre square (the other two).
-
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    size : int, side in pixels
-    how : str, one of :data:`FITS`
-
-    Returns
-    -------
-    ndarray, uint8 [size, size, 3]
-
-    Raises
-    ------
-    ValueError
-        For another ``how``: configurations and manifests are checked long before.
-    """
-    if how not in FITS:
-        raise ValueError(f"fit must be one of {', '.join(FITS)}, not {how!r}")
-    box = None if how == "squash" else center_square(*frame.shape[:2])
-    return resize(frame, (size, size), box)
 
 
 def stamp(path: str | Path) -> str:

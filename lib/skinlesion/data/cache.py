@@ -18,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from skinlesion.core import images
+from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError, ImageError, SkinLesionError
 from skinlesion.core.runs import Run, cache_folder, lock, write_json
 from skinlesion.data.table import LesionTable
@@ -74,14 +74,14 @@ def fit_frame(frame: np.ndarray, size: int, fit: str) -> np.ndarray:
     ----------
     frame : uint8 [H, W, 3]
     size : int, side of the network's input in pixels
-    fit : str, one of :data:`skinlesion.core.images.FITS`
+    fit : str, one of :data:`skinlesion.core.framing.FITS`
 
     Returns
     -------
     ndarray, uint8 [height, width, 3] of :func:`frame_shape`
     """
     if fit != "random_crop":
-        return images.fit(frame, size, fit)
+        return framing.fit(frame, size, fit)
     if frame.shape[0] > frame.shape[1]:
         frame = np.rot90(frame)
     height, width = frame.shape[:2]
@@ -91,7 +91,7 @@ def fit_frame(frame: np.ndarray, size: int, fit: str) -> np.ndarray:
         frame = np.pad(frame, ((0, 0), (left, wanted - width - left), (0, 0)), mode="symmetric")
         width = wanted
     left = (width - wanted) / 2
-    return images.resize(frame, frame_shape(size, fit), (0.0, left, float(height), left + wanted))
+    return framing.resize(frame, frame_shape(size, fit), (0.0, left, float(height), left + wanted))
 
 
 def cache_key(table: LesionTable, size: int, fit: str, crops: int = 1) -> str:
@@ -111,8 +111,8 @@ def build_cache(
     ----------
     table : LesionTable
     size : int, side of the network's input in pixels
-    fit : str, one of :data:`skinlesion.core.images.FITS`
-    crops : int, squares a frame that an answer is made of, one of :data:`skinlesion.core.images.CROPS`
+    fit : str, one of :data:`skinlesion.core.framing.FITS`
+    crops : int, squares a frame that an answer is made of, one of :data:`skinlesion.core.framing.CROPS`
     workers : int, threads that decode; as many as there are cores by default
     progress : bool, show a bar
 
@@ -180,9 +180,9 @@ def _fill(table: LesionTable, folder: Path, size: int, fit: str, crops: int, wor
             frame = images.read(paths[i])
         except ImageError as error:
             raise DataError(f"{table.frame['image_id'][i]}: {error}. Run the data check again.") from None
-        arrays["pixels.npy"][i] = images.fit(frame, size, fit)
+        arrays["pixels.npy"][i] = framing.fit(frame, size, fit)
         if "squares.npy" in arrays:
-            arrays["squares.npy"][i] = images.fit_squares(frame, size, fit, crops)
+            arrays["squares.npy"][i] = framing.fit_squares(frame, size, fit, crops)
         if "frames.npy" in arrays:
             arrays["frames.npy"][i] = fit_frame(frame, size, fit)
 

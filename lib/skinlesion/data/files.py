@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from skinlesion.core import images
+from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.images import is_image, read_bytes, split_member
 from skinlesion.core.tables import image_name, slashes, without_ending
@@ -330,5 +330,5 @@ def _same_picture(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two frames show the same picture in other sizes, neither cut nor mirrored."""
     if abs(np.log(a.shape[0] / a.shape[1] * b.shape[1] / b.shape[0])) > 0.03:
         return False
-    small, other = (images.resize(frame, (16, 16)).astype(np.float32) for frame in (a, b))
+    small, other = (framing.resize(frame, (16, 16)).astype(np.float32) for frame in (a, b))
     return bool(np.sqrt(((small - other) ** 2).mean()) <= 4.0)  # grey levels, as skinlesion.data.overlap measured

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from skinlesion.core import images
+from skinlesion.core import framing, images
 from skinlesion.core.taxonomy import TOGETHER
 from skinlesion.data.table import LesionTable
 
@@ -40,7 +40,7 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
     ----------
     frame : uint8 [H, W, 3]
     """
-    small, half = images.resize(frame, (SIDE, SIDE)).astype(np.float32), SIDE // 2
+    small, half = framing.resize(frame, (SIDE, SIDE)).astype(np.float32), SIDE // 2
     down = small[:half].sum() > small[half:].sum()
     across = small[:, :half].sum() > small[:, half:].sum()
     return small[:: -1 if down else 1, :: -1 if across else 1].reshape(-1)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from skinlesion.core import images
+from skinlesion.core import framing, images
 from skinlesion.core.runs import Run, atomic, cache_folder
 from skinlesion.data.splits import lesion_groups
 from skinlesion.data.table import LesionTable
@@ -163,7 +163,7 @@ def gallery(found: pd.DataFrame, table: LesionTable, *, shown: int = SHOWN, side
     for pair in order.to_dict("records"):
         for end in ("a", "b"):
             name = pair[f"image_id_{end}"]
-            pictures.append(images.fit(images.read(paths[name]), side, "center_crop"))
+            pictures.append(framing.fit(images.read(paths[name]), side, "center_crop"))
             titles.append(f"{name[-20:]}\n{pair[f'label_{end}']}, {pair['similarity']:.2f}")
     return pictures, titles
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from skinlesion.core import images
+from skinlesion.core import framing
 from skinlesion.data.alignment import SIDE, similarity
 
 FEATURE_SIDE = 64  # pixels of the squares that features are computed of
@@ -52,7 +52,7 @@ def grey_square(frame: np.ndarray, view: Box | None = None) -> np.ndarray:
     view : (top, left, bottom, right), optional
         Its field of view, where it is known.
     """
-    square = images.resize(frame, (SIDE, SIDE), view or field_of_view(frame))
+    square = framing.resize(frame, (SIDE, SIDE), view or field_of_view(frame))
     return np.round(square.astype(np.float32) @ _GREY).astype(np.uint8)
 
 
@@ -66,8 +66,8 @@ def field_of_view(frame: np.ndarray) -> Box:
     ----------
     frame : uint8 [H, W, 3]
     """
-    top, left, bottom, right = images.center_square(*frame.shape[:2])
-    small = images.resize(frame, (SIDE, SIDE), (top, left, bottom, right)).astype(np.float32) @ _GREY
+    top, left, bottom, right = framing.center_square(*frame.shape[:2])
+    small = framing.resize(frame, (SIDE, SIDE), (top, left, bottom, right)).astype(np.float32) @ _GREY
     line = (np.arange(SIDE) + 0.5) / SIDE * 2 - 1
     ring = (np.hypot(line[:, None], line[None, :]) * _RINGS).astype(int).reshape(-1)
     light = np.bincount(ring, small.reshape(-1)) / np.bincount(ring)
@@ -95,7 +95,7 @@ def feature_squares(frame: np.ndarray, view: Box | None = None, *, inner: bool =
     top, left, bottom, right = view or field_of_view(frame)
     rim = (bottom - top) * (1 - INNER) / 2
     boxes = [(top, left, bottom, right)] + [(top + rim, left + rim, bottom - rim, right - rim)] * inner
-    return np.stack([_standard(images.resize(frame, (FEATURE_SIDE, FEATURE_SIDE), box)) for box in boxes])
+    return np.stack([_standard(framing.resize(frame, (FEATURE_SIDE, FEATURE_SIDE), box)) for box in boxes])
 
 
 def _standard(square: np.ndarray) -> np.ndarray:

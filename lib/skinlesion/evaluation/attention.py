@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from skinlesion.core import images
+from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import ratio
@@ -91,7 +91,7 @@ def measure(
 
 def fit_mask(mask: np.ndarray, fit: str, crops: int = 1) -> np.ndarray:
     """The part of a mask that the network gets, uint8 [H, W, 3] with 255 inside, as a square: bool [SIDE, SIDE]."""
-    return images.resize(mask, (SIDE, SIDE), images.region(mask.shape[0], mask.shape[1], fit, crops))[..., 0] >= 128
+    return framing.resize(mask, (SIDE, SIDE), framing.region(mask.shape[0], mask.shape[1], fit, crops))[..., 0] >= 128
 
 
 def compare_with_masks(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from skinlesion.core import images
+from skinlesion.core import framing, images
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -102,7 +102,7 @@ def _zoom(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndar
     height, width = image.shape[:2]
     top, left = height / 2 * (1 - 1 / factor), width / 2 * (1 - 1 / factor)
     box = (top, left, height - top, width - left)
-    return images.resize(_to_bytes(image), (height, width), box).astype(np.float32) / 255
+    return framing.resize(_to_bytes(image), (height, width), box).astype(np.float32) / 255
 
 
 def _vignette(image: np.ndarray, loss: float, rng: np.random.Generator) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skinlesion.core.images import seen
+from skinlesion.core.framing import seen
 from skinlesion.core.runs import write_json, write_text
 from skinlesion.core.taxonomy import label_set
 from skinlesion.decision import REFERRALS

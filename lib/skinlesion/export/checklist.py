@@ -7,7 +7,7 @@ application. Topics and items are paraphrased.
 
 from __future__ import annotations
 
-from skinlesion.core.images import seen
+from skinlesion.core.framing import seen
 from skinlesion.core.taxonomy import label_set
 from skinlesion.export.facts import about, described_split, figure, mix, number, share
 

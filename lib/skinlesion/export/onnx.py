@@ -19,7 +19,7 @@ from torch import nn
 
 from skinlesion.core.config import Config, listed
 from skinlesion.core.errors import ModelError
-from skinlesion.core.images import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
+from skinlesion.core.framing import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
 from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run, replace_folder, write_json, write_text
 from skinlesion.core.taxonomy import TOGETHER, LabelSet
@@ -56,7 +56,7 @@ def _of_each(known: dict[str, str], source: str, otherwise: str) -> str:
 
 
 def _weights(positions: torch.Tensor, target: int, start: torch.Tensor, stop: torch.Tensor) -> torch.Tensor:
-    """``images.resize_matrix``, step by step and in float64 too, in operations that ONNX has: [target, source]."""
+    """``framing.resize_matrix``, step by step and in float64 too, in operations that ONNX has: [target, source]."""
     scale = (stop - start) / target
     centers = start + (torch.arange(target, dtype=torch.float64) + 0.5) * scale
     distance = torch.abs(positions[None, :] + 0.5 - centers[:, None]) / torch.clamp(scale, min=1.0)
@@ -112,7 +112,7 @@ class Exported(nn.Module):
     def frame(self, image: torch.Tensor) -> torch.Tensor:
         """uint8 [N, H, W, 3] -> float32 [crops N, 3, S, S] in 0-1, the first crops of all frames, then the second.
 
-        Byte for byte as :func:`skinlesion.core.images.fit_squares`.
+        Byte for byte as :func:`skinlesion.core.framing.fit_squares`.
         """
         n, h, w, _ = image.shape
         rows, columns = torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64)
@@ -133,7 +133,7 @@ class Exported(nn.Module):
         return torch.floor(torch.cat(found) + 0.5).permute(0, 3, 1, 2) / 255.0
 
     def boxes(self, height: torch.Tensor, width: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
-        """:func:`skinlesion.core.images.squares` of a frame of any size; all of it where squashed."""
+        """:func:`skinlesion.core.framing.squares` of a frame of any size; all of it where squashed."""
         if self.squash:
             return [(height * 0, width * 0, height, width)]
         side = torch.minimum(height, width)

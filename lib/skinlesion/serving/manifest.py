@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from skinlesion.core.errors import ModelError, SkinLesionError
-from skinlesion.core.images import CROPS, FITS
+from skinlesion.core.framing import CROPS, FITS
 from skinlesion.core.taxonomy import LabelSet, label_set
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA, REFERRALS, Decision
 
@@ -42,7 +42,7 @@ class Manifest:
     image_size : int
         Side of the network's input, pixels.
     fit, crops : str, int
-        How a frame becomes square crops, and how many: see :func:`skinlesion.core.images.region`.
+        How a frame becomes square crops, and how many: see :func:`skinlesion.core.framing.region`.
     outputs : tuple of str
         :data:`NEEDED` and, for networks that have one, ``map``.
     decision : Decision

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from skinlesion.core.images import WIDEST, region, squares
+from skinlesion.core.framing import WIDEST, region, squares
 
 
 def whole(maps: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -15,14 +15,14 @@ def whole(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     Parameters
     ----------
     maps : float32 [crops, h, w]
-        Of :func:`skinlesion.core.images.squares`, in that order.
+        Of :func:`skinlesion.core.framing.squares`, in that order.
     height, width : int
         Of the frame, in pixels.
 
     Returns
     -------
     ndarray, float32 [h', w']
-        Over :func:`skinlesion.core.images.region`: the one crop's map as it is, two crops' interpolated linearly,
+        Over :func:`skinlesion.core.framing.region`: the one crop's map as it is, two crops' interpolated linearly,
         with as many cells for the region's sides as keep the crops' finer ones.
     """
     if len(maps) == 1:

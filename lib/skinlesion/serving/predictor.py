@@ -56,8 +56,8 @@ class Prediction:
     prediction_set : tuple of str, or None
         Codes that cannot be left out at the level that the manifest states; None for models without such sets.
     map : ndarray, float32 [h, w], or None
-        Class activation map of ``label``, over the network's part of the frame (:func:`skinlesion.core.images.region`);
-        None for networks that export none.
+        Class activation map of ``label``, over the network's part of the frame
+        (:func:`skinlesion.core.framing.region`); None for networks that export none.
     """
 
     label: str

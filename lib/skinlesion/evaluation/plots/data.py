@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from skinlesion.core import images as pictures
+from skinlesion.core import framing
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.plots.style import (
@@ -339,10 +339,10 @@ def frame_fitting(frames: list[np.ndarray], codes: list[str], size: int, fit: st
     for frame, code in zip(frames, codes, strict=True):
         whole = np.full((128, 171, 3), 255, np.uint8)
         shrink = min(whole.shape[0] / frame.shape[0], whole.shape[1] / frame.shape[1])
-        small = pictures.resize(frame, (round(frame.shape[0] * shrink), round(frame.shape[1] * shrink)))
+        small = framing.resize(frame, (round(frame.shape[0] * shrink), round(frame.shape[1] * shrink)))
         whole[: small.shape[0], : small.shape[1]] = small
-        squares = [pictures.fit(frame, 128, way) for way in ("squash", "center_crop")]
-        shown += [whole, *squares, *pictures.fit_squares(frame, size, fit, crops)]
+        squares = [framing.fit(frame, 128, way) for way in ("squash", "center_crop")]
+        shown += [whole, *squares, *framing.fit_squares(frame, size, fit, crops)]
         own = [f"this run: {fit}, {size} px", "second crop"][:crops]
         titles += [f"{code}: whole frame", "squash", "center_crop", *own]
     alt = f"{len(frames)} images, each as the whole frame, squashed, as the centre square, and fitted as in this run."
