@@ -252,6 +252,18 @@ def test_lesions_that_sources_share_neither_move_nor_reach_the_tests_of_any(two_
     assert f"{(split['split'] == splits.DROPPED).sum()} images of lesions that are tested dropped" in origin
 
 
+@pytest.mark.parametrize("fold", range(-1, 5))
+def test_an_official_split_among_several_sources_trains_and_validates_in_every_fold(two_sources, fold):
+    rows = two_sources.frame[two_sources.frame["source"] == "two"]
+    words = rows["lesion_id"].str[-1].map({"0": "validation", "1": "test"}).fillna("train")
+    table = replace(two_sources, official_split=dict(zip(rows["image_id"], words, strict=True)))
+    split = splits.make_split(table, fold=fold)
+    found = split[split["source"] == "two"]["split"]
+    assert found.tolist() == (words.replace("validation", "train") if fold < 0 else words).tolist()
+    folds = split.loc[split["split"] == "validation", "fold"]
+    assert (folds == fold).all() and set(split["fold"]) == {-1, 0, 1, 2, 3, 4}
+
+
 def test_a_held_out_source_is_the_test_set_and_its_twins_do_not_train(two_sources):
     pairs = (("one/mel_3_0", "two/mel_3_0"), ("one/nv_5_1", "two/nv_1_0"))
     split, origin = splits.split_for(replace(two_sources, near_duplicates=pairs), seed=3, holdout_source="two")

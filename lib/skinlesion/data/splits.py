@@ -92,17 +92,18 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0, holdout_sour
     source = table.frame["source"].to_numpy()
     part = np.empty(len(table), dtype=np.int64)
     for name in table.origins:
-        part[source == name] = _parts(table.of_source(name), name, seed)
+        part[source == name] = _parts(table.of_source(name), name, seed, fold)
     if holdout_source:
         part[part == TEST_FOLD] = FOLDS
         part[source == holdout_source] = TEST_FOLD
     return assign(table, groups, part, fold)
 
 
-def _parts(table: LesionTable, name: str, seed: int) -> np.ndarray:
-    """The fold of every row of one source, int64 [N]; -1 in its test part."""
+def _parts(table: LesionTable, name: str, seed: int, fold: int) -> np.ndarray:
+    """The fold of every row of one source, int64 [N]; -1 in its test part. An official split validates in any fold."""
     if table.official_split:
-        return _official(table)["fold"].to_numpy()
+        part = _official(table)["fold"].to_numpy()
+        return part if fold < 0 else np.where(part == 0, fold, np.where(part == 1, (fold + 1) % FOLDS, part))
     groups, labels = lesion_groups(table, twins=not table.has_lesions), table.frame["label"]
     if len(table) and labels.value_counts().max() <= FOLDS:
         raise DataError(f"the source {name} has too few images for {FOLDS + 1} parts; add images or leave it out")
