@@ -6,7 +6,7 @@ from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run, write_json
 from skinlesion.data.cache import build_cache
-from skinlesion.data.splits import make_split, write_split
+from skinlesion.data.splits import DROPPED, make_split, write_split
 from skinlesion.export.onnx import recipes
 from skinlesion.training.fit import fit, training_key
 from skinlesion.training.trained import predict
@@ -94,6 +94,9 @@ def test_no_lesion_that_is_evaluated_may_have_trained_a_parent(earlier, table, d
     moved = split["split"].where(split["lesion_id"] != lesion, "validation")
     with pytest.raises(ConfigError, match="was trained on 1 of the lesions that this run has for validation or test"):
         train(with_split(data, split=moved), tmp_path / "a", child)
+    twin = split["split"].where(split["lesion_id"] != lesion, DROPPED)
+    with pytest.raises(ConfigError, match="was trained on 1 of the lesions"):
+        train(with_split(data, split=twin), tmp_path / "twin", child)
     with pytest.raises(ConfigError, match=r"was trained on \d+ of the lesions"):
         train(with_split(data, split=make_split(table, fold=1)["split"]), tmp_path / "b", child.but(fold=1))
     every = make_split(table, fold=-1)["split"]
@@ -171,7 +174,7 @@ def test_a_manifest_tells_what_the_start_was_trained_by(earlier, data, tmp_path)
     assert "started_from" not in recipes(CONFIG.but(start=str(tmp_path / "nobody")), "demo", child)
     child.folder.mkdir()
     run.folder.rename(child.folder / "start")
-    assert recipes(CONFIG.but(start="first"), "demo", child)["started_from"]["epochs"] == 1
+    assert recipes(CONFIG.but(start="classic"), "demo", child)["started_from"]["epochs"] == 1
 
 
 #: Told by the pixels, the targets, the split and the parent runs' weights, or without effect on the weights.

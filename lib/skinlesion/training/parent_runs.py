@@ -68,7 +68,7 @@ def check_parents(config: Config, run: Run, split: pd.DataFrame) -> None:
     DataError
         Where a parent is not trained yet.
     """
-    evaluated = split[split["split"].isin(("validation", "test"))]
+    evaluated = split[split["split"] != "train"]  # dropped images are twins of test images
     for parent in parent_runs(config, run):
         if parent.folder == run.folder:
             raise ConfigError(f"{run.folder} cannot be its own start or teacher; choose another folder for the new run")
