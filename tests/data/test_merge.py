@@ -90,6 +90,14 @@ def test_one_version_of_a_picture(tmp_path, first, second, kept):
     assert set(check.problems["source"]) == {"ham10000-small", "ham10000-large"} - {kept}
 
 
+def test_a_lesion_in_two_parts_of_one_published_set_stays_one(tmp_path):
+    parts = [ham(tmp_path / name, [f"ISIC_000000{i}"]) for i, name in enumerate(("part_1", "part_2"))]
+    assert load_table(parts).frame["lesion_id"].tolist() == ["HAM_0", "HAM_0"]
+    north = clinic(tmp_path / "north", ["1"], ["HAM_0"])
+    first = "ham10000-part_1/HAM_0"
+    assert load_table([*parts, north]).frame["lesion_id"].tolist() == [first, first, "north/HAM_0"]
+
+
 def test_a_source_that_another_one_holds_whole_is_refused(tmp_path):
     ids = ["ISIC_0000001", "ISIC_0000002"]
     small, large = ham(tmp_path / "small", ids), ham(tmp_path / "large", ids, (80, 60))

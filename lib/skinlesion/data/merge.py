@@ -17,15 +17,17 @@ from skinlesion.data.table import OPTIONAL, LesionTable
 
 _SAMPLE = 20  # pictures by whose sizes two versions of a data set are compared
 _ARCHIVE_ID = r"ISIC_\d{7}"
+_OWN_IDS = ("folder", "csv", "demo")  # kinds of which each place has ids of its own
 
 
 def merge(tables: Sequence[LesionTable]) -> LesionTable:
     """One table of several sources, in the order given, each row with its ``source``.
 
-    Image and lesion ids stay as they are; where sources share one, ``source/`` stands in front of it. The exception are
-    pictures that are given twice: an id of the ISIC Archive (``ISIC_`` and seven digits, not in drawn sets), or of two
-    sources of one published kind, means one picture. Of two such sources the one with the larger pictures keeps them
-    (the median of 20; the first given where they are equal), and the other's rows are set aside.
+    Image and lesion ids stay as they are; where sources share one, ``source/`` stands in front of it. Two sources of
+    one published kind, such as parts of HAM10000, have their lesions in common. Pictures that are given twice are taken
+    once: an id of the ISIC Archive (``ISIC_`` and seven digits, not in drawn sets), or of two sources of one published
+    kind, means one picture. Of two such sources the one with the larger pictures keeps them (the median of 20; the
+    first given where they are equal), and the other's rows are set aside.
 
     Parameters
     ----------
@@ -40,12 +42,16 @@ def merge(tables: Sequence[LesionTable]) -> LesionTable:
     tables = _one_version(list(tables))
     ids = pd.concat([table.frame["image_id"] for table in tables])
     tables = [_renamed(table, set(ids[ids.duplicated()])) for table in tables]
-    lesions = pd.concat([table.frame[["lesion_id", "source"]].drop_duplicates() for table in tables])
-    shared = set(lesions["lesion_id"][lesions["lesion_id"].duplicated()])
     frame = pd.concat([table.frame for table in tables], ignore_index=True)
     frame = frame.fillna({name: "" for name in OPTIONAL if name in frame})
-    mixed = frame["lesion_id"].isin(shared)
-    frame["lesion_id"] = frame["lesion_id"].mask(mixed, frame["source"] + "/" + frame["lesion_id"])
+    namer: dict[str, str] = {}  # whose name stands in front of a source's lesions: the first one's of its kind
+    first: dict[str, str] = {}
+    for table in tables:
+        (name,) = table.origins
+        namer[name] = name if table.source in _OWN_IDS else first.setdefault(table.source, name)
+    lesion, owner = frame["lesion_id"], frame["source"].map(namer)
+    mixed = owner.groupby(lesion).transform("nunique") > 1
+    frame["lesion_id"] = lesion.mask(mixed, owner + "/" + lesion)
     passed_over: dict[str, int] = {}
     for table in tables:
         for sort, number in table.passed_over.items():
@@ -92,7 +98,7 @@ def _means_a_picture(ids: pd.Series, kind: str, other: str) -> pd.Series:
     """Whether an id that sources of these kinds share means one picture, bool [N]."""
     if "demo" in (kind, other):  # drawn anew under the same ids
         return pd.Series(False, index=ids.index)
-    if kind == other and kind not in ("folder", "csv"):
+    if kind == other and kind not in _OWN_IDS:
         return pd.Series(True, index=ids.index)
     return ids.str.fullmatch(_ARCHIVE_ID)
 
