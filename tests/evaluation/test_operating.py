@@ -49,14 +49,14 @@ def test_the_two_questions():
 
 def test_thresholds_keep_their_aim_on_validation_and_are_evaluated_on_test_by_hand():
     validation, test = make(seed=0), make(seed=1, split="test")
-    points = operating.operating_points(validation, test, replicates=50)
+    points = operating.operating_points(validation, test)
     assert set(points) == {"malignant", "melanoma"}
     for question, by_aim in points.items():
         assert list(by_aim) == [f"{m} {f:.2f}" for m in ("specificity", "sensitivity") for f in (0.8, 0.9, 0.95)]
         for aim, point in by_aim.items():
             measure, fraction = aim.split()
             own = operating.operating_point(
-                *operating.binary_task(validation, question), point.threshold, validation.lesions, 0
+                *operating.binary_task(validation, question), point.threshold, validation.lesions
             )
             assert float(fraction) <= getattr(own, measure)["value"] < float(fraction) + 0.02
             score, positive = operating.binary_task(test, question)
@@ -68,11 +68,11 @@ def test_thresholds_keep_their_aim_on_validation_and_are_evaluated_on_test_by_ha
 def test_test_labels_do_not_move_a_threshold_and_a_question_without_answer_is_left_out():
     validation, test = make(seed=0), make(seed=1, split="test")
     scrambled = replace(test, y=np.random.default_rng(2).permutation(test.y))
-    one, other = (operating.operating_points(validation, t, replicates=0) for t in (test, scrambled))
+    one, other = (operating.operating_points(validation, t) for t in (test, scrambled))
     for question in one:
         assert [p.threshold for p in one[question].values()] == [p.threshold for p in other[question].values()]
     without = validation.take(validation.y != HAM7.index("mel"))
-    assert set(operating.operating_points(without, test, replicates=0)) == {"malignant"}
+    assert set(operating.operating_points(without, test)) == {"malignant"}
 
 
 @pytest.mark.parametrize("steps", [None, 12])
@@ -97,6 +97,13 @@ def test_points_on_the_curve_are_the_best_over_every_threshold(steps):
         low, high = np.percentile(values[1:], [2.5, 97.5])
         assert (found[aim]["low"], found[aim]["high"]) == pytest.approx((low, high), abs=1e-12)
     assert found["specificity 0.90"]["n"] == positive.sum() and found["sensitivity 0.90"]["n"] == (~positive).sum()
+
+
+def test_where_all_replicates_are_alike_only_shares_of_none_and_all_get_wilsons_interval():
+    score, positive, one_lesion = np.array([0.9, 0.1, 0.5]), np.array([True, True, False]), np.zeros(3)
+    found = operating.points_on_the_curve(score, positive, one_lesion, replicates=20)
+    assert found["specificity 0.90"] == {"value": 0.5, "low": 0.5, "high": 0.5, "n": 2}
+    assert found["sensitivity 0.90"]["value"] == 0 and found["sensitivity 0.90"]["high"] > 0.5
 
 
 def referred(score, labelled, threshold):
@@ -177,7 +184,7 @@ def test_evidence_counts_every_image_once_by_source():
             assert row[kind] == sum(counts.values()) == mine.sum()
             alone = mine & inside & test.malignant_label & (test.malignant_probability < 0.4)
             assert row[f"{kind}_by_label"] == alone.sum()
-    facts = decision.to_dict(**operating.as_shown(test, decision, sources, "test", replicates=20))
+    facts = decision.to_dict(**operating.as_shown(test, decision, sources, "test"))
     found = referred(test.malignant_probability, test.malignant_label, 0.4)
     assert facts["referral"]["sensitivity"]["value"] == pytest.approx(found[test.is_malignant].mean())
     assert facts["referral"]["specificity"]["value"] == pytest.approx(1 - found[~test.is_malignant].mean())

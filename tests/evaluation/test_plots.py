@@ -52,7 +52,7 @@ def every_figure(labels):
     frames = list(random.integers(0, 256, (5, 30, 40, 3), np.uint8))
     ece = {"before": metrics["ece"]}
     curve = decision_curve(*binary_task(predictions, "malignant"), predictions.lesions, replicates=20)
-    points = operating_points(make(labels, seed=1), predictions, replicates=20)
+    points = operating_points(make(labels, seed=1), predictions)
     return {
         "confusion": plots.confusion_matrix(predictions),
         "roc": plots.roc_curves(predictions, metrics),

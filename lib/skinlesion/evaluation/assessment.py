@@ -110,7 +110,7 @@ def assess(
     """
     evaluated = everything.of(split) if (everything.split != "").any() else everything
     validation = (everything.split == "validation") & (split != "validation")
-    points = operating_points(everything.take(validation), evaluated, replicates, seed) if validation.any() else {}
+    points = operating_points(everything.take(validation), evaluated) if validation.any() else {}
     tasks = {question: binary_task(evaluated, question) for question in QUESTIONS}
     both = {question: one for question, one in tasks.items() if 0 < one[1].sum() < len(evaluated)}
     if referral_threshold is None and "malignant" in points:
@@ -118,7 +118,7 @@ def assess(
         referral_threshold = choose_referral(
             chosen_on.malignant_probability, chosen_on.is_malignant, chosen_on.malignant_label, SENSITIVITY
         )
-    referral = None if referral_threshold is None else referral_point(evaluated, referral_threshold, replicates, seed)
+    referral = None if referral_threshold is None else referral_point(evaluated, referral_threshold)
     referred = None if referral is None else evaluated.referred(referral.threshold)
     metrics = evaluate(evaluated, replicates, seed, referred)
     if referral is not None:  # of all images, as each part has it

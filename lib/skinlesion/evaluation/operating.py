@@ -8,7 +8,7 @@ import numpy as np
 
 from skinlesion.core.errors import DataError
 from skinlesion.decision import NONE, REFERRALS, Decision, referral_zones
-from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.bootstrap import resample, summarise
 from skinlesion.evaluation.metrics import ratio
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.proportion import proportion, proportions
@@ -40,9 +40,7 @@ def binary_task(predictions: Predictions, question: str) -> tuple[np.ndarray, np
     return predictions.probabilities[:, melanoma], predictions.y == melanoma
 
 
-def operating_points(
-    validation: Predictions, test: Predictions, replicates: int = 2000, seed: int = 0
-) -> dict[str, dict[str, OperatingPoint]]:
+def operating_points(validation: Predictions, test: Predictions) -> dict[str, dict[str, OperatingPoint]]:
     """Every threshold of :data:`AIMS`, chosen on validation, as it does on test.
 
     The intervals are those of *these* thresholds on test images; that another validation split would have chosen other
@@ -53,7 +51,7 @@ def operating_points(
     dict question -> dict aim -> OperatingPoint
         Aims read ``"specificity 0.90"``. A question is left out where validation has no positive or no negative image.
     """
-    points, resamples = {}, resample(test.lesions, replicates, seed)
+    points = {}
     for question in QUESTIONS:
         score, positive = binary_task(validation, question)
         if not 0 < positive.sum() < len(positive):
@@ -64,7 +62,8 @@ def operating_points(
         }
         score, positive = binary_task(test, question)
         points[question] = {
-            aim: _measure(score >= threshold, positive, threshold, resamples) for aim, threshold in thresholds.items()
+            aim: _measure(score >= threshold, positive, threshold, test.lesions)
+            for aim, threshold in thresholds.items()
         }
     return points
 
@@ -114,7 +113,7 @@ def points_on_the_curve(
     support = {"specificity": positive.sum(), "sensitivity": (~positive).sum()}
     points = {aim: summarise(values[aim], support[aim[0]]) for aim in AIMS}
     for (measure, _), one in points.items():
-        if one["low"] is not None and one["low"] == one["high"]:  # all are right, in every replicate
+        if one["low"] == one["high"] and one["value"] in (0, 1):  # all or none are right, in every replicate
             among = positive if measure == "specificity" else ~positive
             one |= proportion(np.full(among.sum(), one["value"] == 1), resamples.lesion[among])
     return {f"{measure} {fraction:.2f}": one for (measure, fraction), one in points.items()}
@@ -130,8 +129,6 @@ def operating_point(
     is_malignant: np.ndarray,
     threshold: float,
     lesions: np.ndarray,
-    replicates: int = 2000,
-    seed: int = 0,
     *,
     malignant_label: np.ndarray | bool = False,
 ) -> OperatingPoint:
@@ -146,20 +143,18 @@ def operating_point(
         Images with a malignant label, which are referred at any threshold: the advice as it is shown.
     """
     referred = (np.asarray(malignant_probability) >= threshold) | malignant_label
-    return _measure(referred, is_malignant, threshold, resample(lesions, replicates, seed))
+    return _measure(referred, is_malignant, threshold, lesions)
 
 
-def referral_point(predictions: Predictions, threshold: float, replicates: int = 2000, seed: int = 0) -> OperatingPoint:
+def referral_point(predictions: Predictions, threshold: float) -> OperatingPoint:
     """:func:`operating_point` of the advice as it is shown: at the threshold, or by a malignant label."""
     return operating_point(
-        predictions.malignant_probability, predictions.is_malignant, threshold, predictions.lesions, replicates, seed,
+        predictions.malignant_probability, predictions.is_malignant, threshold, predictions.lesions,
         malignant_label=predictions.malignant_label,
     )  # fmt: skip
 
 
-def as_shown(
-    predictions: Predictions, decision: Decision, sources: np.ndarray, part: str, replicates: int = 2000, seed: int = 0
-) -> dict:
+def as_shown(predictions: Predictions, decision: Decision, sources: np.ndarray, part: str) -> dict:
     """What :meth:`skinlesion.decision.Decision.to_dict` takes: how the advice does on these images.
 
     Parameters
@@ -170,7 +165,7 @@ def as_shown(
     part : str
         What the images are, such as ``test`` or ``out of fold``.
     """
-    point = referral_point(predictions, decision.referral_threshold, replicates, seed)
+    point = referral_point(predictions, decision.referral_threshold)
     alone = predictions.malignant_label & (predictions.malignant_probability < decision.referral_threshold)
     lesion = resample(predictions.lesions, 0).lesion
     return {
@@ -219,7 +214,7 @@ def evidence(
     return rows
 
 
-def _measure(referred: np.ndarray, positive: np.ndarray, threshold: float, resamples: Resamples) -> OperatingPoint:
+def _measure(referred: np.ndarray, positive: np.ndarray, threshold: float, lesions: np.ndarray) -> OperatingPoint:
     truth, referred = np.asarray(positive, bool), np.asarray(referred, bool)
     rates = {
         "sensitivity": (referred, truth),
@@ -227,7 +222,7 @@ def _measure(referred: np.ndarray, positive: np.ndarray, threshold: float, resam
         "ppv": (truth, referred),
         "npv": (~truth, ~referred),
     }
-    return OperatingPoint(threshold, **proportions(rates, resamples.lesion))
+    return OperatingPoint(threshold, **proportions(rates, resample(lesions, 0).lesion))
 
 
 def in_plain_words(point: OperatingPoint, prevalence: float, per: int = 1000) -> str:
