@@ -1,12 +1,14 @@
 """Recipes on a source that they were not trained on: HAM10000 and MSK train, MILK10k is tested.
 
     python -m experiments.across train --data "ham10000:$HAM10000_256_DIR" "milk10k:$MILK10K_DIR" "csv:$ISIC2017_DIR"
+    python -m experiments.across recolor
     python -m experiments.across table
 
 ``train`` trains the rows of ``[across]`` in recipes.toml that are not stored yet (resumable, under --output), without
-the lesions that have a twin in MILK10k, and stores what each network outputs on MILK10k in outputs/across/. ``table``
-writes across.csv: metrics of seven classes with 95% intervals over lesions, and the paired difference to the row's
-base. Nothing is fitted: the prediction is that of the logits less the log of the class mix seen in training.
+the lesions that have a twin in MILK10k, and stores what each network outputs on MILK10k in outputs/across/. ``recolor``
+stores there what the networks make of melanomas with another camera's border colour. ``table`` writes across.csv:
+metrics of seven classes with 95% intervals over lesions, and the paired difference to the row's base. Nothing is
+fitted: the prediction is that of the logits less the log of the class mix seen in training.
 """
 
 from __future__ import annotations
@@ -15,21 +17,30 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 
 from experiments.candidates import as_seven
 from experiments.recipes import OUTPUTS, ROOT, config, load
 from experiments.run import checked_table, commit
 from skinlesion import crossval
+from skinlesion.core import framing, images
+from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import Run, atomic
+from skinlesion.core.taxonomy import label_set
 from skinlesion.data.sources import load_table
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.training.inputs.augment import border_color, plain
+from skinlesion.training.networks.models import Classifier
 from skinlesion.training.standalone import train
+from skinlesion.training.trained import load_trained
 
-HELD = "milk10k"
+HELD, HOME = "milk10k", "ham10000"
 STORED = OUTPUTS / "across"
+RECOLORED = STORED / "recolored.parquet"
 TABLE = ROOT / "experiments" / "across.csv"
 METRICS = ("balanced_accuracy", "macro_auroc", "malignant_auroc", "mel.sensitivity", "mel.auroc")
 
@@ -45,6 +56,36 @@ def store(name: str, data: list[str], output: Path) -> None:
     seven = set(load_table(own.data, 7, own.exclude_official_test).frame["image_id"])
     outputs.images["in_seven"] = outputs.images["image_id"].isin(seven)
     crossval.store(STORED / f"{name}.parquet", outputs)
+
+
+def recolored(model: Classifier, own: Config, paths: list[str], light: torch.Tensor) -> pd.DataFrame:
+    """Malignant probability of images as they are, and with the border colour ``light``, float32 [3]: softmax alone."""
+    malignant = [one.malignant for one in label_set(own.labels)]
+    x = plain(torch.from_numpy(squares(paths, own)))
+    gain = (light / border_color(x).clamp_min(1e-3)).clamp(0.5, 2)[:, :, None, None]
+    with torch.inference_mode():
+        before, after = (model.eval()(each).softmax(1)[:, malignant].sum(1) for each in (x, (x * gain).clamp(0, 1)))
+    return pd.DataFrame({"before": before.numpy(), "after": after.numpy()})
+
+
+def squares(paths: list[str], own: Config) -> np.ndarray:
+    return np.concatenate([framing.fit_squares(images.read(path), own.image_size, own.fit, 1) for path in paths])
+
+
+def recolor(name: str, output: Path, count: int = 200) -> pd.DataFrame:
+    """What a trained row makes of melanomas whose border takes the colour of HAM10000's follow-up nevi."""
+    run = Run(output / name)
+    own = Config.from_file(run.config_file)
+    frame = load_table(own.data, own.labels, own.exclude_official_test).frame
+    model = load_trained(run, own, classes=len(label_set(own.labels))).model
+    follow_up = frame[frame["dx_type"] == "follow_up"].sample(count, random_state=0)
+    light = border_color(plain(torch.from_numpy(squares(list(follow_up["path"]), own)))).mean(0)
+    found = []
+    for source, rows in frame[(frame["label"] == "mel") & frame["source"].isin([HOME, HELD])].groupby("source"):
+        chosen = rows.sample(min(count, len(rows)), random_state=0)
+        lines = recolored(model, own, list(chosen["path"]), light)
+        found.append(lines.assign(row=name, source=source, image_id=chosen["image_id"].to_numpy()))
+    return pd.concat(found, ignore_index=True)
 
 
 def predictions(name: str) -> Predictions:
@@ -74,7 +115,7 @@ def table() -> pd.DataFrame:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "table"))
+    parser.add_argument("what", choices=("train", "recolor", "table"))
     parser.add_argument("rows", nargs="*", help="rows to train (all)")
     parser.add_argument("--data", nargs="+", default=[], help="HAM10000, MILK10k and MSK")
     parser.add_argument("--output", type=Path, default=ROOT / "reports" / "across", help="folder of the trainings")
@@ -83,6 +124,9 @@ def main(argv: list[str] | None = None) -> None:
         if given.what == "train":
             for name in given.rows or load("across"):
                 store(name, given.data, given.output)
+        elif given.what == "recolor":
+            found = [recolor(name, given.output) for name in given.rows or load("across")]
+            crossval.write_parquet(RECOLORED, pd.concat(found, ignore_index=True), {"commit": commit()})
         else:
             with atomic(TABLE) as temporary:
                 table().round(5).to_csv(temporary, index=False)

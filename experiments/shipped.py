@@ -70,18 +70,28 @@ CLOSE_UPS, UNSEEN = 200, 150  # images that the probe of the domain is fitted on
 SIZES = ((150, 112), (300, 225), (600, 450), (1200, 900), (2400, 1800))  # width, height
 
 
-def photographs(place: Path) -> list[np.ndarray]:
-    """The first 200 clinical close-ups of MILK10k, by id: the others are to measure the probe on."""
+def close_ups(place: Path) -> list[str]:
+    """Paths of MILK10k's clinical close-ups, by id: the probe is fitted on the first, the others measure it."""
     metadata = read_table(place / "MILK10k_Training_Metadata.csv")
     kind = metadata["image_type"].str.startswith("clinical")
     found = find_files(place)
     index = ImageIndex(found, found.paths)
-    return [images.read(index.find(name)) for name in sorted(metadata.loc[kind, "isic_id"])[:CLOSE_UPS]]
+    return [index.find(name) for name in sorted(metadata.loc[kind, "isic_id"])]
+
+
+def unseen_paths(place: Path) -> list[str]:
+    """Paths of BCN20000, from a camera that the network was not trained on."""
+    return sorted(load_table(f"csv:{place}", 8).frame["path"], key=str)
+
+
+def photographs(place: Path) -> list[np.ndarray]:
+    """The close-ups that the probe is fitted on."""
+    return [images.read(path) for path in close_ups(place)[:CLOSE_UPS]]
 
 
 def unseen(place: Path) -> list[np.ndarray]:
-    """Images of BCN20000, from a camera that the network was not trained on."""
-    paths = sorted(load_table(f"csv:{place}", 8).frame["path"], key=str)
+    """The images of BCN20000 that the probe is fitted on."""
+    paths = unseen_paths(place)
     return [images.read(path) for path in paths[:: max(1, len(paths) // UNSEEN)]]
 
 
@@ -144,7 +154,7 @@ def figures(outputs: Outputs, decision: Decision) -> tuple[dict, dict]:
     for part, one in parts.items():
         metrics[part] = evaluate(one, referred=one.referred(decision.referral_threshold))
     advice = operating.as_shown(parts["test"], decision, parts["test"].source, "test")
-    written = decision.to_dict(**advice) | {"metrics": metrics["test"], "out_of_fold": metrics["validation"]}
+    written = decision.to_dict(**advice) | {"metrics": metrics["test"], "validation": metrics["validation"]}
     return written, metrics
 
 
@@ -162,7 +172,7 @@ def ship(run: Run, own: Config, outside: Path | None, other: Path | None) -> dic
     model = load_trained(run, own, classes=len(table.labels)).model
     export_model(
         model, run, own, table.labels, domain=domain, data=table.facts(), frames=frames[:20], name=NAME,
-        metrics=written.pop("metrics"), out_of_fold=written.pop("out_of_fold"), decision=written,
+        metrics=written.pop("metrics"), validation=written.pop("validation"), decision=written,
     )  # fmt: skip
     name_msk(run.model)
     add_smaller_files(run, table)

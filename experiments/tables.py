@@ -18,8 +18,9 @@ from skinlesion import crossval
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics, evaluate
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.proportion import proportion
 from skinlesion.evaluation.published import PUBLISHED
-from skinlesion.export.card import headline_columns
+from skinlesion.export.card import headline_parts
 from skinlesion.serving.manifest import PRETRAINED
 
 HERE = ROOT / "experiments"
@@ -119,9 +120,9 @@ def results() -> str:
             ("the model before (HAM10000 alone), the same of MILK10k", "milk10k", "histology", "before"),
         )
     ]
+    about = f"the plain CNN (`classic`, 128 px), HAM10000 ({plain['n_images']:,} images)"
     rows += [
-        ["the plain CNN (`classic`, 128 px), HAM10000 (1,669 images)", describe(plain["balanced_accuracy"]),
-         describe(plain["macro_auroc"]), describe(recall)],
+        [about, describe(plain["balanced_accuracy"]), describe(plain["macro_auroc"]), describe(recall)],
         ["*published:* PanDerm ViT-L, linear probe, another split of HAM10000",
          panderm.figure, "", f"{panderm.melanoma_recall:.2f}"],
         ["*published:* winner of ISIC 2018 Task 3, ten networks, official test set",
@@ -167,6 +168,31 @@ def across() -> str:
     return table(["on MILK10k, not trained on", *names.values()], rows)
 
 
+def _rate(hit: pd.Series) -> str:
+    return describe(proportion(hit.to_numpy(bool), np.arange(len(hit))))
+
+
+def notices() -> str:
+    """How often the domain notices come on images that did not fit the probe."""
+    frame, _ = crossval.read_parquet(OUTPUTS / "domain.parquet")
+    rows = [[f"{title} ({len(of):,})", _rate(of["not_dermatoscopic"]), _rate(of["other_camera"])]
+            for name, title in (("close-ups", "clinical close-ups of MILK10k"), ("PH2", "PH2"),
+                                ("BCN20000", "BCN20000 at 84 x 84 px"))
+            for of in [frame[(frame["set"] == name) & ~frame["fitted"]]]]  # fmt: skip
+    return table(["images that the probe was not fitted on", "not dermatoscopic", "other camera"], rows)
+
+
+def recolored() -> str:
+    """Melanomas still referred when the border takes another camera's colour, at the threshold that refers 0.90."""
+    frame, _ = crossval.read_parquet(OUTPUTS / "across" / "recolored.parquet")
+    rows = []
+    for (source, row), of in frame.groupby(["source", "row"]):
+        threshold = of["before"].quantile(0.1)
+        rows.append([f"{SOURCES[source]} ({len(of)})", f"`{row}`", _rate(of["before"] >= threshold),
+                     _rate(of["after"] >= threshold)])  # fmt: skip
+    return table(["melanomas", "recipe", "referred as they are", "with the other border colour"], rows)
+
+
 def recipes() -> str:
     """Recipes trained on HAM10000 alone on its test split, metric by metric."""
     names = ("ham10000", "quick", "classic")
@@ -186,28 +212,22 @@ def recipes() -> str:
 
 
 def shipped() -> str:
-    """The shipped model at home, by source and with histology only, and on another clinic's images."""
-    referral = manifest()["referral"]
-    columns = headline_columns(manifest()["metrics"], manifest()["out_of_fold"], "test split")
-    rows = [["images", *(f"{one['n_images']:,}" for one in columns.values())]]
-    for key, title in (("balanced_accuracy", "balanced accuracy"), ("macro_auroc", "macro AUROC"),
-                       ("malignant_auroc", "AUROC, malignant against benign")):  # fmt: skip
-        if any(key in one for one in columns.values()):
-            rows.append([title, *(describe(one[key]) if key in one else "" for one in columns.values())])
-    rows.append(["melanoma recall", *(describe(one["per_class"]["mel"]["sensitivity"]) for one in columns.values())])
-    for key in ("sensitivity", "specificity"):
-        parts = [describe(one[key]) if key in one else "" for one in columns.values()]
-        rows.append([f"{key} at the referral threshold", describe(referral[key]), *parts[1:]])
+    """The shipped model by source and with histology only, and on another clinic's images."""
+    header = ["95% intervals over lesions", "images", "balanced accuracy", "macro AUROC", "malignant AUROC",
+              "melanoma recall", "sensitivity", "specificity"]  # fmt: skip
+    rows = []
+    for name, part in headline_parts(manifest()["metrics"], manifest()["validation"], "test").items():
+        referral = manifest()["referral"] if part is manifest()["metrics"] else part
+        figures = [part[key] for key in ("balanced_accuracy", "macro_auroc", "malignant_auroc")]
+        figures.append(part["per_class"]["mel"]["sensitivity"])
+        advice = [describe(referral[key]) if key in referral else "" for key in ("sensitivity", "specificity")]
+        rows.append([name, f"{part['n_images']:,}", *map(describe, figures), *advice])
     (ph2,) = (one for one in manifest()["evaluation"]["external"] if one["name"] == "ph2")
     elsewhere = [
         ["AUROC, melanoma against nevus", describe(ph2["metrics"]["mel_nv_auroc"])],
         ["sensitivity for melanoma at the referral threshold", describe(ph2["metrics"]["sensitivity"])],
     ]
-    return (
-        table(["95% intervals over lesions", *columns], rows)
-        + "\n\n"
-        + table([f"PH2, {ph2['n_images']} images of another clinic", ""], elsewhere)
-    )
+    return table(header, rows) + "\n\n" + table([f"PH2, {ph2['n_images']} images of another clinic", ""], elsewhere)
 
 
 def coverage() -> str:
@@ -434,8 +454,8 @@ def rate(letter: str) -> Callable[[], str]:
 FIGURES: dict[str, Callable[[], str]] = {
     one.__name__.replace("_", "-"): one
     for one in (
-        results, recipes, shipped, before_and_now, across, same_at_any_size, chosen_against, differences,
-        eight_labels, smaller_files, accuracy_for_compute, coverage, ph2, classic_twice, bench, steps, steps_accuracy,
-        device, processes, costs,
+        results, recipes, shipped, before_and_now, across, recolored, notices, same_at_any_size, chosen_against,
+        differences, eight_labels, smaller_files, accuracy_for_compute, coverage, ph2, classic_twice, bench, steps,
+        steps_accuracy, device, processes, costs,
     )
 } | {"rate-scoring": rate("r"), "rate-training": rate("t"), "rate-decoding": rate("d")}  # fmt: skip

@@ -276,7 +276,7 @@ def test_the_shipped_model_follows_from_its_stored_outputs(data, tmp_path, monke
     assert outputs.parts == ["test", "validation"]
     assert (split[outputs.images["image_id"]].to_numpy() == outputs.images["part"]).all()
     made = Predictor.load(tmp_path / "model").manifest
-    for part, key in (("test", "metrics"), ("validation", "out_of_fold")):
+    for part, key in (("test", "metrics"), ("validation", "validation")):
         rows = outputs.take([part])
         label = made.decision.decide(made.decision.probabilities(rows.logits)).label
         expected = balanced_accuracy_score(rows.y, label)
@@ -353,7 +353,7 @@ def test_the_shipped_models_recipe_and_figures_are_its_manifests(tmp_path):
         manifest["views"],
     )
     assert not {"data", "fold", "rotation"} & set(recipes.index), "neither places nor what both have in common"
-    recall = manifest["out_of_fold"]["per_class"]["mel"]["sensitivity"]
+    recall = manifest["validation"]["per_class"]["mel"]["sensitivity"]
     assert figures.iloc[:, 0]["sensitivity, mel"] == "{value:.3f} ({low:.3f} to {high:.3f})".format(**recall)
     assert figures.columns[1].startswith(f"{manifest['measured_on']}, {manifest['metrics']['n_images']:,}")
     (tmp_path / "manifest.json").write_text("{}")

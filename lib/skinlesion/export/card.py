@@ -148,7 +148,7 @@ def _performance(manifest: dict, labels) -> str:
 {measured};
 95% intervals over lesions. In place of an interval, the calibration error has what chance alone would show.
 
-{_headlines(metrics, manifest.get("out_of_fold"), where)}
+{_headlines(metrics, manifest.get("validation"), where)}
 
 | code | class | | share in the data | sensitivity |{extra}
 |---|---|---|---|---|{rule}
@@ -181,34 +181,34 @@ def _zones(manifest: dict) -> str:
 {rows}"""
 
 
-def headline_columns(metrics: dict, out_of_fold: dict | None, where: str) -> dict[str, dict]:
-    """All images beside those with histology and each source, of ``where`` and out of fold: {column: metrics}."""
-    columns = {}
-    for name, whole in ((where, metrics), ("out of fold", out_of_fold)):
+def headline_parts(metrics: dict, validation: dict | None, where: str) -> dict[str, dict]:
+    """All images, those with histology and each source, of ``where`` and of validation: {part: metrics}."""
+    parts = {}
+    for name, whole in ((where, metrics), ("validation", validation)):
         if whole is None:
             continue
-        columns[name] = whole
+        parts[name] = whole
         if histology := whole.get("histology_only"):
-            columns[f"{name}, histology only"] = histology
+            parts[f"{name}, histology only"] = histology
         sources = whole.get("by_source", {})
         if len(sources) > 1:
-            columns |= {f"{name}, {source}": part for source, part in sources.items()}
-    return columns
+            parts |= {f"{name}, {source}": part for source, part in sources.items()}
+    return parts
 
 
-def _headlines(metrics: dict, out_of_fold: dict | None, where: str) -> str:
-    """The headline figures as a table, a column a part."""
-    columns = headline_columns(metrics, out_of_fold, where)
-    lines = [f"| measure | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
-    lines.append(f"| images | {' | '.join(number(one['n_images']) for one in columns.values())} |")
-    for name, words, factor in (
+def _headlines(metrics: dict, validation: dict | None, where: str) -> str:
+    """The headline figures as a table, a row a part."""
+    measures = (
         ("balanced_accuracy", "balanced accuracy", 100),
         ("macro_auroc", "macro AUROC", 1),
         ("malignant_auroc", "AUROC, malignant against benign", 1),
         ("accuracy", "accuracy", 100),
         ("ece", "expected calibration error", 100),
-    ):
-        lines.append(f"| {words} | {' | '.join(figure(one.get(name), factor) for one in columns.values())} |")
+    )
+    lines = [f"| part | images | {' | '.join(words for _, words, _ in measures)} |", "|---|" + "---|" * 6]
+    for name, part in headline_parts(metrics, validation, where).items():
+        cells = [figure(part.get(measure), factor) for measure, _, factor in measures]
+        lines.append(f"| {name} | {number(part['n_images'])} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -232,7 +232,7 @@ def export_model(
     metrics: dict,
     frames: list[np.ndarray],
     domain: Domain | None = None,
-    out_of_fold: dict | None = None,
+    validation: dict | None = None,
     measured_on: str = "test",
     name: str | None = None,
     place: Path | None = None,
@@ -255,8 +255,8 @@ def export_model(
         Images that torch and ONNX Runtime are compared on.
     domain : Domain
         The distribution of the training images' features; by default, fitted here on the run's split and pixels.
-    out_of_fold : dict, optional
-        The same metrics, cross-validated: for models whose choices were made there.
+    validation : dict, optional
+        The same metrics on the images that chose the decision.
     measured_on : str
         The split that ``metrics`` and the referral's figures are from: ``test``, or ``validation`` for a model whose
         test is still to come.
@@ -316,7 +316,7 @@ def export_model(
             "data": data | {"citation": _of_each(CITATIONS, data["source"], "the user's own data")},
             "metrics": metrics,
             "measured_on": measured_on,
-            **({"out_of_fold": out_of_fold} if out_of_fold else {}),
+            **({"validation": validation} if validation else {}),
             **recipes(config, data["source"], run),
             "versions": versions(),
             "licence": _of_each(LICENCES, data["source"], "as the training data allow"),

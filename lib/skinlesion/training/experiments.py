@@ -95,7 +95,7 @@ def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame
             "shipped": plain | shipped["config"],
         }
         recipes = pd.DataFrame(told).map(lambda value: ", ".join(value) if isinstance(value, list) else value)
-        sets = {"out of fold": shipped["out_of_fold"], shipped["measured_on"]: shipped["metrics"]}
+        sets = {"validation": shipped["validation"], shipped["measured_on"]: shipped["metrics"]}
         figures = {f"{name}, {found['n_images']:,} images": _figures(found) for name, found in sets.items()}
     except (OSError, ValueError, KeyError) as error:
         raise DataError(

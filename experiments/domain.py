@@ -1,0 +1,58 @@
+"""How often the shipped model's notices come: on photographs that are not dermatoscopic, and on other clinics' images.
+
+    python -m experiments.domain --photographs "$MILK10K_DIR" --unseen "$BCN20000_DIR" --ph2 "$PH2_DIR"
+
+Writes outputs/domain.parquet: a row an image with its set, whether the probe was fitted on it, its score and notices.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from experiments import shipped
+from experiments.recipes import OUTPUTS
+from skinlesion import crossval
+from skinlesion.core import images
+from skinlesion.data.sources import load_table
+from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
+from skinlesion.serving.predictor import Predictor
+
+STORED = OUTPUTS / "domain.parquet"
+
+
+def measure(sets: dict[str, tuple[list[str], np.ndarray]]) -> pd.DataFrame:
+    """Notices of the images of each set: paths, and which of them the probe was fitted on."""
+    predictor, rows = Predictor.load(), []
+    for name, (paths, fitted) in sets.items():
+        for path, known in zip(paths, fitted, strict=True):
+            (one,) = predictor.predict([images.read(path)], maps=False)
+            flags = {code: code in one.notices for code in (NOT_DERMATOSCOPIC, OTHER_CAMERA)}
+            rows.append({"set": name, "image_id": Path(path).stem, "fitted": known, "score": one.domain_score} | flags)
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photographs", type=Path, required=True, help="MILK10k, for its clinical close-ups")
+    parser.add_argument("--unseen", type=Path, required=True, help="BCN20000")
+    parser.add_argument("--ph2", type=Path, required=True, help="PH2")
+    given = parser.parse_args()
+    close_ups, others = shipped.close_ups(given.photographs), shipped.unseen_paths(given.unseen)
+    step = max(1, len(others) // shipped.UNSEEN)
+    kept = [*others[::step], *others[step // 2 :: step]]
+    ph2 = list(load_table(f"csv:{given.ph2}", 8).frame["path"])
+    found = measure({
+        "close-ups": (close_ups, np.arange(len(close_ups)) < shipped.CLOSE_UPS),
+        "BCN20000": (kept, np.arange(len(kept)) < len(others[::step])),
+        "PH2": (ph2, np.zeros(len(ph2), bool)),
+    })  # fmt: skip
+    crossval.write_parquet(STORED, found, {"model": Predictor.load().manifest.identity})
+    print(found[~found["fitted"]].groupby("set")[[NOT_DERMATOSCOPIC, OTHER_CAMERA]].agg(["mean", "size"]))
+
+
+if __name__ == "__main__":
+    main()
