@@ -144,13 +144,15 @@ def evidence(manifest: Manifest) -> tuple[str, ...]:
     found = []
     for row in manifest.evidence:
         known = f"evidence.{row['part']}" in TEXTS
-        where = text(f"evidence.{row['part']}" if known else "evidence.other", source=row["source"], part=row["part"])
+        source = TEXTS.get(f"source.{row['source']}", row["source"])
+        where = text(f"evidence.{row['part']}" if known else "evidence.other", source=source, part=row["part"])
         for kind in ("malignant", "benign"):
             if n := row[kind]:
-                of_100 = {zone: round(100 * row[f"{kind}_{zone}"] / n) for zone in REFERRALS}
-                found.append(text(f"evidence.{kind}", n=f"{n:,}", where=where, **of_100))
+                counts = {zone: f"{row[f'{kind}_{zone}']:,}" for zone in REFERRALS}
+                counts |= {"n": f"{n:,}", "share": percent(row[f"{kind}_refer"] / n)}
+                found.append(text(f"evidence.{kind}", where=where, **counts))
                 if row[f"{kind}_none"]:
-                    found[-1] += " " + text("evidence.none", **of_100)
+                    found[-1] += " " + text("evidence.none", **counts)
     return tuple(found)
 
 

@@ -98,7 +98,8 @@ def packaged(name: str) -> Path:
 
 def stored() -> list[Path]:
     """Every committed Parquet file whose facts hold a recipe."""
-    return sorted(OUTPUTS.rglob("*.parquet"))
+    found = sorted(OUTPUTS.rglob("*.parquet"))
+    return [path for path in found if '"config"' in json.dumps(crossval.read_facts(path))]
 
 
 def rename(old: str, new: str) -> list[Path]:

@@ -177,14 +177,14 @@ def test_a_label_that_refers_alone_is_named(predictor):
 
 def test_what_the_advice_rests_on_is_counted_by_source(predictor):
     malignant, benign = present.evidence(predictor.manifest)
-    assert malignant.startswith("Of 40 images of malignant lesions in the test part of demo, 90 in 100 were flagged")
-    assert benign.startswith("Of 50 images of benign lesions in the test part of demo, 24 in 100 were flagged")
+    assert malignant.startswith("Of 40 images of malignant lesions in the test part of the demo set, 90.0% were")
+    assert benign.startswith("Of 50 images of benign lesions in the test part of the demo set, 24.0% were")
     (row,) = predictor.manifest.evidence
     external = replace(predictor.manifest, evidence=[row | {"source": "PH2", "part": "external", "benign_none": 10}])
     malignant, benign = present.evidence(external)
-    assert "from another source (PH2), 90 in 100" in malignant and "20 in 100 got no advice" in benign
+    assert "from another source (PH2), 90.0%" in malignant and "10 got no advice" in benign
     ours = replace(predictor.manifest, evidence=[row | {"part": "the part of our own"}])
-    assert "images of malignant lesions of demo, the part of our own, 90 in 100" in present.evidence(ours)[0]
+    assert "images of malignant lesions of the demo set, the part of our own, 90.0%" in present.evidence(ours)[0]
 
 
 @pytest.mark.parametrize(("where", "flatters"), [("validation", True), ("test", False)])

@@ -155,11 +155,10 @@ def _performance(manifest: dict, labels) -> str:
 {classes}
 
 A specialist assessment is suggested from a malignant probability of {referral["threshold"]:.3f} on (the referral
-threshold), or where the label is malignant; from {referral["borderline"]:.3f} on a result is borderline. Both were
-chosen on {referral["chosen_on"]}. On the {where} images this advice, label included, has for malignant lesions a
-sensitivity of {figure(referral["sensitivity"], 100)} and a specificity of
-{figure(referral["specificity"], 100)}; in {figure(referral["by_label"], 100)} of the images
-the label alone leads to it.
+threshold), or where the label is malignant; {_grey_zone(referral)}, chosen on {referral["chosen_on"]}.
+On the {where} images this advice, label included, has for malignant lesions a sensitivity of
+{figure(referral["sensitivity"], 100)} and a specificity of {figure(referral["specificity"], 100)};
+in {figure(referral["by_label"], 100)} of the images the label alone leads to it.
 {_zones(manifest)}"""
 
 
@@ -179,6 +178,12 @@ def _zones(manifest: dict) -> str:
 | images | lesions | | assessment suggested | borderline | below | no advice | by the label alone |
 |---|---|---|---|---|---|---|---|
 {rows}"""
+
+
+def _grey_zone(referral: dict) -> str:
+    if referral["borderline"] == referral["threshold"]:
+        return "no result is borderline"
+    return f"from {referral['borderline']:.3f} on a result is borderline"
 
 
 def headline_parts(metrics: dict, validation: dict | None, where: str) -> dict[str, dict]:
