@@ -14,6 +14,7 @@ from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation.bootstrap import resample
 from skinlesion.evaluation.compare import COMPARED, beyond_chance, compare, load, shared
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.training_overlap import find_overlap, training_lists
 
 
 def make(sharpness=2.0, n=300, seed=0, split="test"):
@@ -191,3 +192,39 @@ def test_a_leak_is_counted_by_image_lesion_and_twin_and_figures_are_given_withou
     assert "theirs: unknown: no training list was given" in capsys.readouterr().out
     assert cli.main([*arguments, "--training", "nobody=x.csv"]) == 2
     assert "RUN=CSV with one of the runs" in capsys.readouterr().err
+
+
+def test_images_of_one_name_in_two_folders_are_two_images(tmp_path):
+    """Trained on ``a/1``, tested on ``b/1``: no leak; an id that may be either is an error, not a guess."""
+    ids = np.array(["b/1", "b/2"], object)
+    test = replace(make().take(np.arange(2)), image_ids=ids, lesions=ids)
+    trained = pd.DataFrame({"image_id": ["a/1", "A/2.jpg"], "lesion_id": ""})
+    assert find_overlap(test, trained).verdict == "clean"
+    assert find_overlap(test, trained.assign(image_id=["B/1.PNG", "3"])).same_image == 1
+    with pytest.raises(DataError, match="b/1"):
+        find_overlap(replace(test, image_ids=np.array(["1", "b/2"], object)), trained.assign(image_id=["a/1", "b/1"]))
+    groups = pd.Series({"a/1": "g", "b/2": "g", "b/1": "h"})
+    found = find_overlap(test, trained, groups=groups)
+    assert (found.twin, found.lesions) == (1, 1) and found.leaked.tolist() == [False, True]
+
+
+def test_lists_are_read_before_anything_is_computed_and_a_file_in_a_run_folder_needs_none(
+    tmp_path, monkeypatch, capsys
+):
+    for name, seed in (("own", 0), ("other", 1)):
+        make(1.0, seed=seed).write(tmp_path / name / "predictions.csv")
+    pd.DataFrame({"image_id": ["ISIC_0000000"], "lesion_id": "HAM_0000000", "split": "train"}).to_csv(
+        tmp_path / "own" / "split.csv", index=False
+    )
+    files = [str(tmp_path / name / "predictions.csv") for name in ("own", "other")]
+    assert training_lists(files) == [tmp_path / "own" / "split.csv", None]
+    assert training_lists(files, [f"other={tmp_path / 'x.csv'}"])[1] == tmp_path / "x.csv"
+
+    def computed(*_):
+        raise AssertionError("computed before the lists were read")
+
+    monkeypatch.setattr("skinlesion.evaluation.compare.compare", computed)
+    command = ["compare", *files, "--output", str(tmp_path / "out")]
+    assert cli.main([*command, "--training", f"other={tmp_path / 'absent.csv'}"]) == 2
+    assert "absent.csv" in capsys.readouterr().err
+    assert cli.main([*command, "--twins", str(tmp_path / "absent.csv")]) == 2

@@ -132,7 +132,7 @@ def compare_files(
     places, labels, split, words : see :func:`skinlesion.evaluation.compare.load`
     output : folder for ``comparison.json``, ``report.html`` and ``figures/differences.png``
     shared : compare on the images that all runs share, where they differ
-    training : ``RUN=CSV`` texts, the training list of a run; a run folder's own ``split.csv`` needs none
+    training : ``RUN=CSV`` texts, the training list of a run; where its folder holds ``split.csv``, it needs none
     twins : CSV of images and their twin groups, see :func:`skinlesion.evaluation.training_overlap.read_groups`
 
     Raises
@@ -144,8 +144,8 @@ def compare_files(
     """
     runs = comparing.load(list(places), labels, split, words)
     runs = comparing.shared(runs) if shared else runs
-    found = comparing.compare(runs, replicates)
     overlaps = training_overlaps(runs, training_lists(list(places), training), labels, twins)
+    found = comparing.compare(runs, replicates)
     fresh = comparing.without(runs, overlaps)
     clean = comparing.compare(fresh, replicates) if fresh else None
     run, first = Run(output), next(iter(found.metrics))

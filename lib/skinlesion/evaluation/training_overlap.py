@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
-from skinlesion.core.tables import image_name, known, read_table
+from skinlesion.core.tables import known, match_ids, read_table, some
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.tables import ID_COLUMNS, column, optional
 from skinlesion.evaluation.truth import read_truth
@@ -86,84 +86,108 @@ def read_training(path: str | Path) -> pd.DataFrame:
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     trained = np.isin(np.char.lower(optional(frame, "split").astype(str)), _TRAINED_ON)
-    return pd.DataFrame({"image_id": ids[trained], "lesion_id": lesions[trained]}, dtype=str)
+    found = pd.DataFrame({"image_id": ids[trained], "lesion_id": lesions[trained]}, dtype=str)
+    return found.drop_duplicates("image_id", ignore_index=True)
 
 
-def read_groups(path: str | Path) -> dict[str, str]:
-    """The twin group of every image, as ``skinlesion data twins`` writes it: columns ``image_id`` and ``group``."""
+def read_groups(path: str | Path) -> pd.Series:
+    """The twin group of every image, str by image id, as ``skinlesion data twins`` writes it.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, lacks ``image_id`` or ``group``, or has an image in two groups.
+    """
     frame = read_table(path)
     try:
         ids, groups = column(frame, *ID_COLUMNS), known(pd.Series(column(frame, "group"))).to_numpy(object)
     except DataError as error:
         raise DataError(f"{path}: {error}; `skinlesion data twins` writes it as groups.csv") from None
-    return {key(name): group for name, group in zip(ids, groups, strict=True) if group}
+    found = pd.DataFrame({"image": ids, "group": groups}, dtype=object).drop_duplicates().set_index("image")["group"]
+    if len(twice := found.index[found.index.duplicated()]):
+        raise DataError(f"{path} has {some(twice)} in two groups; give the images ids of their own")
+    return found
 
 
-def key(name: str) -> str:
-    """What an image is called whatever its folder, ending and case."""
-    return image_name(name).casefold()
+def lesions_of(table: pd.DataFrame) -> pd.Series:
+    """The lesion of every image of a table (``image_id``, ``lesion_id``) that tells more than the image's own name."""
+    told = table[(table["lesion_id"] != "") & (table["lesion_id"] != table["image_id"])]
+    return told.drop_duplicates("image_id").set_index("image_id")["lesion_id"]
 
 
-def lesions_of(tables: Iterable[pd.DataFrame]) -> dict[str, str]:
-    """The lesion of every image that any of these tables (image_id, lesion_id) knows."""
-    found: dict[str, str] = {}
+def _looked_up(tables: Iterable[pd.Series], names: np.ndarray) -> np.ndarray:
+    """What the first of the tables (str by image id) that knows an image tells of it, object [N]; ``""`` elsewhere."""
+    found = np.full(len(names), "", object)
     for table in tables:
-        for image, lesion in zip(table["image_id"], table["lesion_id"], strict=True):
-            if lesion and lesion != image:
-                found.setdefault(key(image), lesion)
+        place = match_ids(names, table.index)
+        told = (place >= 0) & (found == "")
+        found[told] = table.to_numpy(object)[place[told]]
     return found
 
 
 def find_overlap(
     evaluated: Predictions,
     training: pd.DataFrame | None,
-    lesion_of: Mapping[str, str] | None = None,
-    group_of: Mapping[str, str] | None = None,
+    lesions: Sequence[pd.Series] = (),
+    groups: pd.Series | None = None,
 ) -> Overlap:
-    """Compare evaluated images with a training list.
+    """Compare evaluated images with a training list; :func:`skinlesion.core.tables.match_ids` says who is who.
 
     Parameters
     ----------
     evaluated : Predictions
     training : DataFrame of :func:`read_training`, None where there is no list
-    lesion_of, group_of : {:func:`key` of an image: lesion id, or twin group}, of all images of which they are known
+    lesions : tables of :func:`lesions_of`
+    groups : see :func:`read_groups`
+
+    Raises
+    ------
+    DataError
+        Where an id could be several of the others.
     """
     none = np.zeros(len(evaluated), bool)
     if training is None:
         return Overlap(UNKNOWN, none)
-    lesion_of, group_of = lesion_of or {}, group_of or {}
-    trained = [key(name) for name in training["image_id"]]
-    known_lesions = [own or lesion_of.get(name, "") for own, name in zip(training["lesion_id"], trained, strict=True)]
-    images, lesions = set(trained), set(known_lesions) - {""}
-    groups = {group_of[name] for name in trained if name in group_of}
-    names = [key(name) for name in evaluated.image_ids]
+    names, trained = evaluated.image_ids, training["image_id"].to_numpy(object)
+    known_lesions = training["lesion_id"].to_numpy(object)
+    known_lesions = np.where(known_lesions == "", _looked_up(lesions, trained), known_lesions)
+    same = match_ids(names, trained) >= 0
     own = [
-        {lesion, lesion_of.get(name, "")} - {"", image}
-        for lesion, name, image in zip(evaluated.lesions, names, evaluated.image_ids, strict=True)
+        {lesion, more} - {"", image}
+        for lesion, more, image in zip(evaluated.lesions, _looked_up(lesions, names), names, strict=True)
     ]
-    same = np.array([name in images for name in names])
-    other = np.array([bool(one & lesions) for one in own]) & ~same
-    twin = np.array([group_of.get(name) in groups for name in names]) & ~same & ~other
+    in_training = set(known_lesions)
+    other = np.array([bool(one & in_training) for one in own]) & ~same
+    twins = () if groups is None else (groups,)
+    in_training = set(_looked_up(twins, trained)) - {""}
+    twin = np.array([group in in_training for group in _looked_up(twins, names)]) & ~same & ~other
     touched = set(evaluated.lesions[same | other | twin])  # a lesion leaks with all its images
     leaked = np.array([lesion in touched for lesion in evaluated.lesions])
     return Overlap(
         LEAK if leaked.any() else CLEAN, leaked, int(same.sum()), int((other | (leaked & ~same & ~twin)).sum()),
-        int(twin.sum()), len(images), len(touched), sum(not lesion for lesion in known_lesions),
+        int(twin.sum()), len(trained), len(touched), int((known_lesions == "").sum()),
     )  # fmt: skip
 
 
 def training_lists(places: list[str], given: Iterable[str] = ()) -> list[Path | None]:
-    """The training list of every run: what ``RUN=CSV`` texts name, else a run folder's own ``split.csv``, else None.
+    """The training list of every run: what ``RUN=CSV`` texts name, else its folder's own ``split.csv``, else None.
+
+    A run is given as its folder or as the ``predictions.csv`` in it.
 
     Raises
     ------
     ConfigError
         For a text that is not written so, or a RUN that is none of ``places`` (as given, or the last part of its path).
     """
-    lists: list[Path | None] = [split if (split := Run(place).split).exists() else None for place in places]
+    paths = [Path(place).expanduser() for place in places]
+    folders = [path.parent if path.name == Run(path.parent).predictions.name else path for path in paths]
+    lists: list[Path | None] = [split if (split := Run(folder).split).exists() else None for folder in folders]
     for text in given:
         name, mark, path = text.rpartition("=")
-        fits = [i for i, place in enumerate(places) if name in (place, Path(place).name, Path(place).stem)]
+        called = zip(places, paths, folders, strict=True)
+        fits = [
+            i for i, (place, path, folder) in enumerate(called) if name in (place, path.name, path.stem, folder.name)
+        ]
         if not mark or len(fits) != 1:
             raise ConfigError(f"--training {text} must be RUN=CSV with one of the runs: {', '.join(places)}")
         lists[fits[0]] = Path(path).expanduser()
@@ -176,7 +200,7 @@ def training_overlaps(
     labels: str | Path | None = None,
     twins: str | Path | None = None,
 ) -> dict[str, Overlap]:
-    """:func:`find_overlap` of every run; whose images are of one lesion is taken from all lists, runs and ``labels``.
+    """:func:`find_overlap` of every run; which images are of one lesion is taken from all lists, runs and ``labels``.
 
     Parameters
     ----------
@@ -189,8 +213,8 @@ def training_overlaps(
     tables += [one for one in training if one is not None]
     if labels:
         tables.append(read_truth(labels).reset_index())
-    lesion_of, group_of = lesions_of(tables), read_groups(twins) if twins else {}
+    lesions, groups = [lesions_of(table) for table in tables], read_groups(twins) if twins else None
     return {
-        name: find_overlap(one, known_list, lesion_of, group_of)
+        name: find_overlap(one, known_list, lesions, groups)
         for (name, one), known_list in zip(runs.items(), training, strict=True)
     }
