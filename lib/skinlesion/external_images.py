@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from skinlesion.core.errors import DataError
+from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run, write_json
+from skinlesion.core.tables import counted
+from skinlesion.core.taxonomy import TOGETHER
 from skinlesion.data.check import check_table
-from skinlesion.data.overlap import seen_before, trained_ids
+from skinlesion.data.overlap import OF_HAM10000, seen_before, trained_ids
 from skinlesion.data.reading import NO_LESIONS
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
@@ -44,10 +47,11 @@ def evaluate_external(
     data : a data set, as ``skinlesion data check`` takes it
     model : a model folder; the shipped model where None
     output : folder for the results
-    training : the data sets that the model was trained on, to leave out images that it holds too, by id and by content.
+    training : all data sets that the model was trained on, to leave out what they hold too, by id and by content.
         Without it, ids alone are compared, with those of HAM10000 where the model was trained on them.
     words : ``WORD=CODE``: the class that each unknown label of the data set stands for
-    into_card : also put the figures into the model's manifest and card
+    into_card : also put the figures into the model's manifest and card; refused where images of a training source that
+        was not compared may be among them
 
     Returns
     -------
@@ -55,6 +59,8 @@ def evaluate_external(
 
     Raises
     ------
+    ConfigError
+        If the figures may not be put into the card.
     DataError
         If the data cannot be used, or nothing is left of them.
     ModelError
@@ -65,7 +71,19 @@ def evaluate_external(
     manifest = predictor.manifest
     table = load_table(data, len(manifest.labels), exclude_official_test=False, words=words)
     table = check_table(table, progress=progress).table
-    table, notes = without_training(table, manifest, training, progress)
+    known = None if training is None else load_table(training, len(manifest.labels), exclude_official_test=False)
+    unknown = not_compared(manifest, table, known)
+    if unknown and into_card:
+        raise ConfigError(
+            f"images of {', '.join(unknown)}, which the model was trained on, may be among these, so their figures "
+            "cannot go into its card; name all data sets that it was trained on: --training A B"
+        )
+    table, notes = without_training(table, manifest, known, progress)
+    if unknown:
+        notes.append(
+            f"Images of {', '.join(unknown)}, which the model was trained on, may be among these: they were not "
+            "compared, and figures may be too high. Name all data sets that it was trained on: --training A B"
+        )
     if not table.has_lesions:
         notes.append("The data name no lesions, so intervals are over images.")
     found = predictor.predict_files(list(table.frame["path"]), progress=progress)
@@ -105,30 +123,43 @@ def evaluate_external(
     return 0
 
 
+def not_compared(manifest: Manifest, table: LesionTable, known: LesionTable | None = None) -> list[str]:
+    """The sources of the model's training data of which ``table`` may hold images that nothing here can find.
+
+    Those of HAM10000 are known by their ids, others where ``known`` has data of their kind; a program's images are
+    among no other data.
+    """
+    data = manifest.content["data"]
+    kinds = {name: source["kind"] for name, source in data.get("sources", {}).items()}
+    kinds = kinds or {kind: kind for kind in data["source"].split(TOGETHER)}
+    found = {*OF_HAM10000, *(() if table.synthetic else ("demo",))}
+    found |= {origin.kind for origin in known.origins.values()} if known else set()
+    return [name for name, kind in kinds.items() if kind not in found]
+
+
 def without_training(
-    table: LesionTable, manifest: Manifest, training: str | Sequence[str] | None = None, progress: bool = False
+    table: LesionTable, manifest: Manifest, known: LesionTable | None = None, progress: bool = False
 ) -> tuple[LesionTable, list[str]]:
-    """The images that the model was not trained on, and notes about the others.
+    """The images that the model was not trained on, as far as can be known, and notes about the others.
 
     Raises
     ------
     DataError
         If no image is left.
     """
-    if training is not None:
-        known = load_table(training, len(manifest.labels), exclude_official_test=False)
+    detail = pd.Series("", table.frame.index, dtype=object)
+    how = "compared with the training data by id alone, for lack of --training"
+    if known is not None:
         detail = seen_before(table, known, progress=progress)
         how = "compared with the training data by id and by content"
-    else:
-        seen = trained_ids(table.frame["image_id"], manifest.content["data"]["source"])
-        detail = table.frame["image_id"].where(seen, "").where(~seen, "same id")
-        how = "compared with the training data by id alone, for lack of --training"
+    seen = trained_ids(table.frame["image_id"], manifest.content["data"]["source"]) & (detail == "")
+    detail = detail.mask(seen, "same id")
     mask = (detail != "").to_numpy()
     kept = table.set_aside(mask, SEEN, detail[mask].to_numpy())
     if not len(kept):
         raise DataError(f"the model was trained on all {len(table):,} images of {table.location}; choose other data")
     left_out = (
-        f"{int(mask.sum()):,} images that the model was trained on are left out"
+        f"{counted(int(mask.sum()), 'image')} of the model's training data left out"
         if mask.any()
         else "No image was left out"
     )

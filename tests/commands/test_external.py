@@ -195,12 +195,35 @@ def test_images_that_the_model_was_trained_on_do_not_count(elsewhere, tmp_path, 
     known = load_csv(elsewhere, HAM7).frame.head(4)
     known[["path", "label"]].assign(image_id=list("wxyz")).to_csv(training, index=False)
     assert evaluate_external(str(elsewhere), model, out, training=str(training), replicates=10) == 0
-    assert (
-        "4 images that the model was trained on are left out; compared with the training data by id and by content"
-        in (capsys.readouterr().out)
+    assert "4 images of the model's training data left out; compared with the training data by id and by content" in (
+        capsys.readouterr().out
     )
     assert not set(known["image_id"]) & set(read_predictions(out / "predictions.csv").image_ids)
     with pytest.raises(DataError, match="trained on all 18 images"):
         evaluate_external(str(elsewhere), model, out, training=str(elsewhere))
     with pytest.raises(ConfigError, match="WORD=CODE"):
         evaluate_external(str(elsewhere), model, out, words=["wart"])
+
+
+def test_sources_whose_images_cannot_be_found_are_told_and_keep_the_figures_out_of_the_card(
+    elsewhere, tmp_path, capsys
+):
+    """A model of three sources: only HAM10000's ids are known; a data set of the same kind is compared by content."""
+    kinds = {"ham10000": "ham10000", "clinic": "csv", "milk10k": "milk10k"}
+    facts = {"source": "ham10000 + csv + milk10k", "synthetic": False, "images": 90, "lesions": 80, "citation": "none"}
+    facts["sources"] = {name: {"kind": kind, "images": 30, "lesions": 20} for name, kind in kinds.items()}
+    model, out = tiny_model.write(tmp_path / "model", data=facts), tmp_path / "out"
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    command = ["external", "--data", str(elsewhere), "--model", str(model), "--output", str(out), "--label", "wart=bkl"]
+    assert cli.main([*command, "--card"]) == 2
+    assert "clinic, milk10k" in (error := capsys.readouterr().err) and "--training A B" in error
+    assert not out.exists() and {path.name: path.read_bytes() for path in model.iterdir()} == before
+    assert cli.main(command) == 0
+    capsys.readouterr()
+    (note,) = [one for one in json.loads((out / "external.json").read_text())["notes"] if "not compared" in one]
+    assert "clinic, milk10k" in note
+    part = tmp_path / "part.csv"
+    load_csv(elsewhere, HAM7).frame.head(4)[["image_id", "path", "label"]].to_csv(part, index=False)
+    assert cli.main([*command, "--training", str(part)]) == 0
+    (note,) = [one for one in json.loads((out / "external.json").read_text())["notes"] if "not compared" in one]
+    assert "Images of milk10k, which" in note

@@ -19,7 +19,7 @@ SIDE = 16  # pixels of a thumbnail
 NEAR = 4.0
 
 _NUMBER = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
-_OF_HAM10000 = ("ham10000", "isic-archive", "dermamnist")  # data sets whose images are those of HAM10000
+OF_HAM10000 = ("ham10000", "isic-archive", "dermamnist")  # data sets whose images are those of HAM10000
 
 
 def trained_ids(image_ids: pd.Series, source: str) -> np.ndarray:
@@ -27,7 +27,7 @@ def trained_ids(image_ids: pd.Series, source: str) -> np.ndarray:
 
     HAM10000 is ISIC_0024306 to ISIC_0034320, under whatever name it is given away; ids of other sources aren't known.
     """
-    if not set(source.split(TOGETHER)) & set(_OF_HAM10000):
+    if not set(source.split(TOGETHER)) & set(OF_HAM10000):
         return np.zeros(len(image_ids), bool)
     number = pd.to_numeric(image_ids.str.extract(_NUMBER, expand=False), errors="coerce")
     return number.between(24306, 34320).to_numpy()
