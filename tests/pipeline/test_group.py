@@ -16,7 +16,9 @@ import run_all
 from skinlesion import pipeline
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
+from skinlesion.core.runs import write_json
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.pipeline import held_out
 from skinlesion.pipeline.publish import publish
 from skinlesion.pipeline.series import Step
 from small_series import HEAD, write_notebook
@@ -207,6 +209,19 @@ def test_sources_that_are_held_out_make_one_table(tmp_path):
     assert 'href="west/index.html"' in page and "0.550" in page and "0.540" in page and "histology only" in page
     assert "0.545" in page, "the mean over both"
     assert status(folder)["comparison"] == "index.html"
+
+
+def test_the_mean_over_held_out_sources_is_one_a_recipe(tmp_path):
+    values = {"mild-north": 0.4, "mild-west": 0.6, "strong-north": 0.8, "strong-west": 0.9}
+    for name, value in values.items():
+        metric = {"value": value, "low": value, "high": value, "n": 9}
+        found = {"n_images": 9, "n_lesions": 9, "balanced_accuracy": metric, "macro_auroc": metric}
+        write_json(tmp_path / name / "metrics.json", found)
+    held_out.summarise({name: name.rpartition("-")[2] for name in values}, tmp_path)
+    table = pd.read_csv(tmp_path / "held_out.csv")
+    assert table["recipe"].tolist() == ["mild", "mild", "strong", "strong"]
+    page = (tmp_path / "index.html").read_text()
+    assert "0.500" in page and "0.850" in page and "0.675" not in page
 
 
 def test_one_run_a_source(monkeypatch, tmp_path, capsys):

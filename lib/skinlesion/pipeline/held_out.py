@@ -28,6 +28,7 @@ def summarise(runs: Mapping[str, str], folder: Path) -> None:
     Parameters
     ----------
     runs : {name of a run: the source that it held out}
+        A name ends with that source; runs whose names are alike before it have one recipe.
     folder : Path
         Each run is a folder in it.
 
@@ -38,7 +39,8 @@ def summarise(runs: Mapping[str, str], folder: Path) -> None:
     """
     metrics = {name: _metrics(folder / name) for name in runs}
     rows = [
-        {"run": name, "held out": runs[name], "images counted": kind, "part": part}
+        {"run": name, "recipe": name.removesuffix(runs[name]).rstrip("-"), "held out": runs[name]}
+        | {"images counted": kind, "part": part}
         for name, found in metrics.items()
         for kind, part in (("all", found), ("histology only", found.get("histology_only")))
         if part
@@ -47,11 +49,13 @@ def summarise(runs: Mapping[str, str], folder: Path) -> None:
     values = pd.DataFrame([_numbers(row) for row in rows])
     with atomic(folder / TABLE) as temporary:
         values.to_csv(temporary, index=False)
-    means = values.groupby("images counted", sort=False)[list(_MEASURES)].mean().rename(columns=_MEASURES)
+    by = ["images counted"] if values["recipe"].nunique() == 1 else ["recipe", "images counted"]
+    grouped = values.groupby(by, sort=False)
+    means = grouped[list(_MEASURES)].mean().rename(columns=_MEASURES).assign(sources=grouped["held_out"].nunique())
     links = tuple((f"{name}/index.html", f"The run that holds out {runs[name]}: {name}") for name in runs)
     sections = [
         Section("Figures of each source", ((shown, "Each source, tested by a model that was not trained on it"),)),
-        Section("Mean over sources", ((means, "Mean over the held-out sources, each counted once"),)),
+        Section("Mean over sources", ((means, "Mean of each recipe over the sources that its runs held out"),)),
         Section("Runs", links),
     ]
     write_document(folder / INDEX, "Tested on sources that were held out", _LEAD, sections)
@@ -74,7 +78,8 @@ def _row(row: dict) -> dict:
 
 def _numbers(row: dict) -> dict:
     part = row["part"]
-    told = {"held_out": row["held out"], "run": row["run"], "images counted": row["images counted"]}
+    told = {"held_out": row["held out"], "run": row["run"], "recipe": row["recipe"]}
+    told |= {"images counted": row["images counted"]}
     told |= {"n_images": part["n_images"], "n_lesions": part["n_lesions"]}
     for name in _MEASURES:
         told |= {name: part[name]["value"], f"{name}_low": part[name]["low"], f"{name}_high": part[name]["high"]}
