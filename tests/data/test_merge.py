@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 
 import numpy as np
 import pandas as pd
@@ -60,6 +61,19 @@ def test_rows_follow_each_other_with_their_source(both, tmp_path):
     assert back.origins == table.origins and back.fingerprint() == table.fingerprint()
     alone = load_table(both[1]).frame.assign(lesion_id=["north/HAM_0", "b", "b2"])
     pd.testing.assert_frame_equal(back.of_source("north").frame, alone, check_dtype=False)
+
+
+@pytest.mark.parametrize("damage", [{"origins": None}, {"origins": {"a": {"kind": "csv"}}}, {"labels": None}, "{"])
+def test_a_table_of_another_version_or_damaged_says_which_notebook_makes_it_again(both, tmp_path, damage):
+    run = Run(tmp_path / "run")
+    load_table(both).save(run)
+    told = json.loads(run.table_info.read_text())
+    if damage == "{":
+        run.table_info.write_text(damage)
+    else:
+        run.table_info.write_text(json.dumps({name: value for name, value in (told | damage).items() if value}))
+    with pytest.raises(DataError, match=r"table\.json.* run 01_eda again"):
+        LesionTable.load(run)
 
 
 def test_a_source_alone_has_the_fingerprint_that_it_has_always_had(both):

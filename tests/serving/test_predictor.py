@@ -214,6 +214,12 @@ BROKEN = {
     "whether synthetic": ({"data": {"source": "demo"}}, "data.synthetic is missing"),
     "no domain score": ({"outputs": ["logits", "features", "map"]}, "outputs must be logits, features, other_camera"),
     "outputs that the manifest lacks": ({"outputs": list(NEEDED)}, "has the outputs"),
+    "evaluations that are no object": ({"evaluation": []}, "evaluation.external must be a list"),
+    "external evaluations as text": ({"evaluation": {"external": ["text"]}}, "evaluation.external must be a list"),
+    "external evidence as text": (
+        {"evaluation": {"external": [{"evidence": 3}]}},
+        "evaluation.external must be a list",
+    ),
     "no number of crops": ({"crops": None}, "crops must be a whole number"),
 }
 
@@ -321,14 +327,19 @@ def test_command_csv_of_eight_labels_sums_ak_and_scc(tmp_path, pictures, capsys)
     )
 
 
-def test_command_table_has_a_line_an_image(folder, pictures, capsys):
-    assert predict_command(pictures, str(folder)) == 1
+def test_command_table_has_a_line_an_image(folder, pictures, tmp_path, capsys):
+    Image.fromarray(frames()[8]).save(tmp_path / "other.png")
+    assert predict_command([*pictures, str(tmp_path / "other.png")], str(folder)) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 and lines[5].startswith("Research software, not a medical device")
+    assert len(lines) == 7 and lines[6].startswith("Research software, not a medical device")
     assert "error: " in lines[2]
-    predictions = Predictor.load(folder).predict(frames(3))
-    for one, line in zip(predictions, (lines[1], lines[3], lines[4]), strict=True):
-        assert re.search(rf"{one.malignant_probability:.1%} +{ADVICE[one.referral]} .* {one.label} ", line + " ")
+    predictions = Predictor.load(folder).predict([*frames(3), frames()[8]])
+    assert predictions[3].referral == "none"
+    for one, line in zip(predictions, (lines[1], lines[3], *lines[4:6]), strict=True):
+        figures = rf"{one.malignant_probability:.1%} +{ADVICE[one.referral]} .* {one.label} "
+        if one.referral == "none":  # not dermatoscopic: no figure and no class means anything
+            figures = rf"\S+ +- +{ADVICE['none']} +- +- +- +not dermatoscopic"
+        assert re.search(figures, line + " ")
         assert all(notice.replace("_", " ") in line for notice in one.notices)
 
 

@@ -196,22 +196,25 @@ class LesionTable:
 
     @classmethod
     def load(cls, run: Run) -> LesionTable:
-        """Read what :meth:`save` wrote. Raises DataError where 01_eda has not run."""
-        info = json.loads(run.need(run.table_info, "01_eda").read_text())
+        """Read what :meth:`save` wrote. Raises DataError where 01_eda has to run, or to run again."""
+        path, rows = run.need(run.table_info, "01_eda"), run.need(run.table_file, "01_eda")
         text = {column: str for column in (*COLUMNS, *OPTIONAL) if column != "age"}
-        frame = pd.read_csv(
-            run.need(run.table_file, "01_eda"), dtype=text, keep_default_na=False, na_values={"age": ""}
-        )
-        frame["age"] = frame["age"].astype(float)
-        return cls(
-            frame=frame,
-            labels=label_set(info["labels"]),
-            source=info["source"],
-            location=info["location"],
-            origins={name: Origin(**origin) for name, origin in info["origins"].items()},
-            has_lesions=info["has_lesions"],
-            near_duplicates=tuple((a, b) for a, b in info["near_duplicates"]),
-            twins=tuple((a, b) for a, b in info.get("twins", ())),
-            notes=tuple(info["notes"]),
-            official_split=info["official_split"],
-        )
+        try:
+            info = json.loads(path.read_text())
+            frame = pd.read_csv(rows, dtype=text, keep_default_na=False, na_values={"age": ""})
+            return cls(
+                frame=frame.astype({"age": float}),
+                labels=label_set(info["labels"]),
+                source=info["source"],
+                location=info["location"],
+                origins={name: Origin(**origin) for name, origin in info["origins"].items()},
+                has_lesions=info["has_lesions"],
+                near_duplicates=tuple((a, b) for a, b in info["near_duplicates"]),
+                twins=tuple((a, b) for a, b in info["twins"]),
+                notes=tuple(info["notes"]),
+                official_split=info["official_split"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path} or {rows.name} is damaged, or another version wrote it ({error!r}); run 01_eda again"
+            ) from None

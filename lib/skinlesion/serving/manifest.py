@@ -167,8 +167,19 @@ class Manifest:
 
 
 def external_evidence(content: dict) -> list[dict]:
-    """The evidence of a manifest's evaluations on external images, which come after the export."""
-    records = content.get("evaluation", {}).get("external", [])
+    """The evidence of a manifest's evaluations on external images, which come after the export.
+
+    Raises
+    ------
+    ModelError
+        Where ``evaluation`` is not what an export and ``skinlesion external`` write.
+    """
+    evaluation = content.get("evaluation", {})
+    records = evaluation.get("external", []) if isinstance(evaluation, dict) else None
+    if not isinstance(records, list) or not all(
+        isinstance(record, dict) and isinstance(record.get("evidence", []), list) for record in records
+    ):
+        raise ModelError("evaluation.external must be a list of JSON objects, each with a list of evidence")
     return [row for record in records for row in record.get("evidence", [])]
 
 
