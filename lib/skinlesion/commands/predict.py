@@ -136,10 +136,10 @@ def _row(path: str, result: Prediction | ImageError, labels: LabelSet) -> tuple[
     shown = result.referral != "none"  # of an image that is not dermatoscopic, the figures mean nothing
     return (
         path,
-        f"{result.malignant_probability:.1%}",
+        f"{result.malignant_probability:.1%}" if shown else "-",
         ADVICE[result.referral],
         labels[likeliest].name if shown else "-",
         f"{result.probabilities[likeliest]:.1%}" if shown else "-",
-        result.label,
+        result.label if shown else "-",
         ", ".join(notice.replace("_", " ") for notice in result.notices),
     )
