@@ -3,9 +3,12 @@
 import os
 import shutil
 import signal
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
+from skinlesion import cli
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.core.runs import Run, lock
@@ -136,3 +139,19 @@ def test_a_retraining_that_was_interrupted_does_not_pass_for_trained(tmp_path, m
         command.train(TINY.but(fold=1), run, progress=False)
     with pytest.raises(ConfigError, match="was split anew since it was trained"):
         command.train(TINY.but(fold=1, start=str(run.folder)), Run(tmp_path / "next"), progress=False)
+
+
+def test_only_the_first_process_loads_the_network_that_finds_twins(tmp_path, monkeypatch):
+    loaded, world = [], command.distributed.world()
+    monkeypatch.setattr("skinlesion.serving.features.Features", lambda **options: loaded.append(options))
+    monkeypatch.setattr(command, "_train", lambda *_: None)
+    monkeypatch.setattr(command, "with_twins", lambda table, features, **_: (table, None))
+    arguments = ["train", "--data", "demo:60", "--set", "twins=True", "image_size=24", "--run", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(command.distributed, "join", lambda: nullcontext(replace(world, rank=1)))
+        patch.setattr(command.distributed.World, "need_shared", lambda *_: None)
+        patch.setattr(command.distributed.World, "wait", lambda _: None)
+        assert cli.main(arguments) == 0
+    assert not loaded
+    assert cli.main(arguments) == 0
+    assert loaded == [{"views": 1}]

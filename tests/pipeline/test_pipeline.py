@@ -103,6 +103,19 @@ def test_the_series_names_what_its_notebooks_use(step):
     assert {path for path in used if not any(path == part or part in path.parents for part in parts)} == set()
 
 
+def test_of_the_shipped_model_only_the_network_makes_the_data_be_read_again(tmp_path):
+    """Twins are found by its features; its card and figures change nothing of them."""
+    (tmp_path / "pretrained").mkdir()
+
+    def stamp_after(name: str, text: str) -> str:
+        (tmp_path / "pretrained" / name).write_text(text)
+        return stamps.files_digest(tmp_path, (*series.BASE, *pipeline.SERIES[0].library))
+
+    before = stamp_after("model.onnx", "one")
+    assert stamp_after("MODEL_CARD.md", "figures") == stamp_after("manifest.json", "{}") == before
+    assert stamp_after("model.onnx", "another") != before
+
+
 @pytest.mark.parametrize("step", pipeline.SERIES, ids=lambda step: step.name)
 def test_what_a_notebook_shows_of_the_repository_is_named_and_there(step):
     """What it reads from above its folder, and not from the run's, counts for its freshness."""

@@ -24,10 +24,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def twin_features(config):
-    """By what twins are found where the configuration asks for it: one view of the shipped network. Else None."""
-    from skinlesion.serving.features import Features
+    """What makes the features by which twins are found, where the configuration has ``twins``; else None."""
 
-    return Features(views=1) if config.twins else None
+    def features():
+        from skinlesion.serving.features import Features
+
+        return Features(views=1)
+
+    return features if config.twins else None
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:

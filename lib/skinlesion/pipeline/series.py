@@ -47,7 +47,10 @@ BASE = ("core",)
 SERIES = (
     Step(
         "01_eda",
-        ("data", "evaluation/plots", "decision.py", "pretrained", "serving/features.py", "serving/manifest.py"),
+        (
+            "data", "evaluation/plots", "decision.py", "pretrained/model.onnx", "serving/features.py",
+            "serving/manifest.py",
+        ),
         ("table.csv", "table.json", "data_check.csv"),
     ),
     Step(

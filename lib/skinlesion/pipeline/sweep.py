@@ -52,7 +52,7 @@ def sweep(
     folder: Path,
     trials: int,
     *,
-    features: Features | None = None,
+    features: Callable[[], Features] | None = None,
     progress: bool = True,
 ) -> int:
     """Bring a sweep to ``trials`` trials, and write ``sweep.csv``: a row a trial, the best first.
@@ -67,7 +67,7 @@ def sweep(
         Each trial is a run in it, ``trial-0000``, …
     trials : int
         Finished ones of earlier calls count.
-    features : Features, optional
+    features : callable, optional
         As :func:`skinlesion.training.standalone.train` takes them.
 
     Returns

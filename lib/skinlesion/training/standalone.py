@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
 import pandas as pd
@@ -28,7 +28,7 @@ from skinlesion.training.start import start_recipe, train_start
 from skinlesion.training.trained import facts_of, write_outputs
 
 
-def train(config: Config, run: Run, *, features: Features | None = None, progress: bool = True) -> int:
+def train(config: Config, run: Run, *, features: Callable[[], Features] | None = None, progress: bool = True) -> int:
     """Check the data, split it by lesion, decode it, train, and write every file that 04_evaluation reads.
 
     Calling it again goes on where an interrupted call was. Under torchrun the first process does all but the training
@@ -38,8 +38,9 @@ def train(config: Config, run: Run, *, features: Features | None = None, progres
     ----------
     config : Config
     run : Run
-    features : Features, optional
-        By which twins are found that the split keeps together; without them, twins are not looked for.
+    features : callable, optional
+        Makes the features by which twins are found that the split keeps together, in the first process alone. Without
+        it, twins are not looked for.
     progress : bool
         Show bars, as on a terminal, instead of a line an epoch.
 
@@ -90,13 +91,13 @@ def _stoppable() -> Iterator[None]:
                 signal.signal(kind, handler)
 
 
-def prepare(config: Config, run: Run, progress: bool, features: Features | None = None) -> None:
+def prepare(config: Config, run: Run, progress: bool, features: Callable[[], Features] | None = None) -> None:
     """Check, split and decode the data, and write down all of it; what is refused leaves the folder as it was."""
     trains_start = start_recipe(config) is not None
     first_network(config, len(label_set(config.labels)), None if trains_start else start_run(config, run))
     found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
     check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
-    table, twins = with_twins(check.table, features, progress=progress)
+    table, twins = with_twins(check.table, features() if features else None, progress=progress)
     split, origin = splits.split_for(
         table,
         split_file=config.split_file,
