@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from experiments.candidates import as_seven
 from experiments.recipes import OUTPUTS, ROOT, config, load
 from experiments.run import checked_table, commit
 from skinlesion import crossval
@@ -31,6 +30,7 @@ from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import Run, atomic
 from skinlesion.core.taxonomy import label_set
 from skinlesion.data.sources import load_table
+from skinlesion.evaluation.compare import seven_labels
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.training.inputs.augment import border_color, plain
@@ -91,7 +91,7 @@ def recolor(name: str, output: Path, count: int = 200) -> pd.DataFrame:
 def predictions(name: str) -> Predictions:
     """A row's predictions of the seven classes."""
     outputs = crossval.read(STORED / f"{name}.parquet")
-    return as_seven(outputs.predictions()).take(outputs.images["in_seven"].to_numpy(bool))
+    return seven_labels(outputs.predictions()).take(outputs.images["in_seven"].to_numpy(bool))
 
 
 def table() -> pd.DataFrame:

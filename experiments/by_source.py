@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from experiments import shipped, tested
-from experiments.candidates import as_seven
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion import crossval
 from skinlesion.core.runs import atomic
+from skinlesion.evaluation.compare import seven_labels
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 
@@ -35,7 +35,7 @@ def now() -> Predictions:
     """The shipped model on its validation and test parts, merged into seven labels."""
     outputs = crossval.read(shipped.STORED)
     decision = shipped.choose(outputs, 0.9)
-    merged = as_seven(outputs.decided(decision))
+    merged = seven_labels(outputs.decided(decision))
     kept = outputs.images["in_seven"].to_numpy(bool)
     split = outputs.images["part"].to_numpy(object)
     return Predictions(**{name: getattr(merged, name) for name in _FIELDS} | {"split": split}).take(kept)

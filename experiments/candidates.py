@@ -15,10 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -28,9 +26,8 @@ from skinlesion import crossval
 from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import Run, atomic
-from skinlesion.core.taxonomy import HAM7, normalise_label
+from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.splits import FOLDS
-from skinlesion.decision import as_seven as collapse
 from skinlesion.evaluation import compare
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
@@ -91,7 +88,7 @@ def write_candidates(recipes: dict[str, Recipe]) -> pd.DataFrame:
     """
     names = [name for name in recipes if (STORED / f"{name}.parquet").exists()]
     found = {name: out_of_fold(name, config(name, recipes)) for name in names}
-    seven = {name: one if one.labels == HAM7 else as_seven(one) for name, one in found.items()}
+    seven = {name: compare.seven_labels(one) for name, one in found.items()}
     lines = []
     for name in names:
         lines += _lines(name, "out_of_fold", evaluate(found[name]))
@@ -115,13 +112,6 @@ def _lines(name: str, which: str, metrics: dict) -> list[dict]:
         about | {"metric": key} | {end: value[end] for end in ("value", "low", "high", "n")}
         for key, value in flat.items()
     ]
-
-
-def as_seven(predictions: Predictions) -> Predictions:
-    """Predictions of eight labels as seven: actinic keratosis and squamous cell carcinoma are both ``akiec``."""
-    place = np.array([HAM7.codes.index(normalise_label(code, HAM7)) for code in predictions.labels.codes])
-    seven = {name: collapse(getattr(predictions, name), predictions.labels) for name in ("probabilities", "scores")}
-    return replace(predictions, labels=HAM7, y=place[predictions.y], **seven)
 
 
 def make(given: argparse.Namespace) -> None:

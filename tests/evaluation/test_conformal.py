@@ -7,7 +7,7 @@ import pytest
 
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.evaluation import decision_fit
-from skinlesion.evaluation.conformal import choose_sets, coverage, inside
+from skinlesion.evaluation.conformal import choose_sets, coverage
 from skinlesion.evaluation.predictions import Predictions
 
 K = len(HAM7)
@@ -30,11 +30,10 @@ def make(lesions, seed, most=4):
 def test_with_one_image_a_lesion_it_is_the_order_statistic(level):
     one = make(600, 0, most=1)
     found = choose_sets(one.probabilities, one.y, one.lesions, HAM7, level)
-    assert found["level"] == level
-    for i, code in enumerate(HAM7.codes):
+    for i in range(K):
         own = np.sort(one.probabilities[one.y == i, i])
         rank = int(np.floor((1 - level) * (len(own) + 1) + 1e-9))
-        assert found["thresholds"][code] == own[rank - 1]
+        assert found[i] == own[rank - 1]
 
 
 def test_new_lesions_of_every_class_are_covered_and_sets_are_no_larger_than_needed():
@@ -44,7 +43,7 @@ def test_new_lesions_of_every_class_are_covered_and_sets_are_no_larger_than_need
     for code in HAM7.codes:
         line = table.loc[("class", code)]
         assert line["value"] == pytest.approx(0.9, abs=0.05) and line["low"] < line["value"] < line["high"]
-    held = inside(sets[1], chosen)
+    held = sets[1].probabilities >= chosen
     whole = table.loc[("all", "")]
     assert whole["size"] == held.sum(axis=1).mean() < 4
     assert whole["value"] == held[np.arange(len(held)), sets[1].y].mean()
@@ -55,7 +54,7 @@ def test_a_lesion_with_many_images_weighs_as_much_as_any_other():
     p = np.full((59, K), 0.1)
     p[:9, 0], p[9:, 0] = np.arange(0.5, 0.95, 0.05), 0.01  # nine good lesions, and a bad one with 50 images
     lesions = np.array([*range(9), *[9] * 50])
-    found = choose_sets(p, np.zeros(59, int), lesions, HAM7, 0.8)["thresholds"]["akiec"]
+    found = choose_sets(p, np.zeros(59, int), lesions, HAM7, 0.8)[HAM7.index("akiec")]
     assert found == pytest.approx(0.5)
 
 
@@ -66,9 +65,8 @@ def test_a_class_too_rare_for_the_level_has_no_threshold_and_is_always_listed():
     eight = np.isin(some.lesions, lesions[8:])
     rare = some.take(~eight)
     chosen = choose_sets(rare.probabilities, rare.y, rare.lesions, HAM7)
-    assert [code for code, lowest in chosen["thresholds"].items() if lowest is None] == ["df"]
-    assert choose_sets(some.probabilities, some.y, some.lesions, HAM7)["thresholds"]["df"] is not None
-    assert inside(some, chosen)[:, HAM7.index("df")].all()
+    assert np.flatnonzero(chosen == 0).tolist() == [HAM7.index("df")]
+    assert choose_sets(some.probabilities, some.y, some.lesions, HAM7).all()
     line = coverage(some, chosen).set_index(["attribute", "group"]).loc[("class", "df")]
     assert line["value"] == 1 and "too few lesions" in line["note"]
 
@@ -79,7 +77,7 @@ def test_sources_and_confirmations_have_their_own_coverage():
     known = replace(some, source=source, dx_type=np.where(source == "here", "histo", "unknown"))
     chosen = choose_sets(some.probabilities, some.y, some.lesions, HAM7)
     table = coverage(known, chosen).set_index(["attribute", "group"])
-    right = inside(some, chosen)[np.arange(len(some)), some.y]
+    right = (some.probabilities >= chosen)[np.arange(len(some)), some.y]
     for key, rows in ((("source", "here"), source == "here"), (("histology", "yes"), source == "here")):
         assert table.loc[key, "value"] == right[rows].mean() and table.loc[key, "n"] == rows.sum()
     assert ("histology", "no") not in table.index
@@ -92,8 +90,8 @@ def test_a_decision_has_the_sets_of_its_validation_lesions_and_lists_them():
     chosen = decision_fit.choose(logits, some.y, HAM7, lesions=some.lesions, **how)
     p = chosen.probabilities(logits)
     expected = choose_sets(p, some.y, some.lesions, HAM7)
-    assert chosen.set_level == 0.9 and chosen.set_thresholds.tolist() == list(expected["thresholds"].values())
-    held = inside(replace(some, probabilities=p, scores=p), expected)
+    assert chosen.set_level == 0.9 and chosen.set_thresholds.tolist() == expected.tolist()
+    held = p >= expected
     listed = chosen.decide(p).prediction_set
     assert [set(one) for one in listed] == [{code for code, has in zip(HAM7.codes, row, strict=True) if has}
                                             for row in held]  # fmt: skip

@@ -16,6 +16,9 @@ from PIL import Image, ImageCms
 
 from skinlesion.core import container
 
+#: Where images are recoloured, in training and in the test for shortcuts: the border is the outer eighth of each side,
+#: and a channel is made at most this much brighter or darker.
+BORDER, GAIN = 8, 2.0
 #: A profile that changes no colour by more than this (of 255) is sRGB under another name: pixels stay as they are.
 SAME = 2
 _STEPS = np.linspace(0, 255, 6).round().astype(np.uint8)

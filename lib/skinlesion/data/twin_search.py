@@ -123,7 +123,7 @@ def with_twins(
     if features is None:
         return table, None
     frame = table.frame
-    rows = frame.assign(lesion=frame["lesion_id"], source=frame.get("source", table.source))
+    rows = frame.assign(lesion=frame["lesion_id"])
     pairs = _stored(rows, features, progress)
     ids = frame["image_id"].to_numpy(object)
     sides = (ids[pairs[side].to_numpy(int)] for side in ("a", "b"))

@@ -4,7 +4,7 @@ Of the lesions of *each* class, the set holds the true class for at least the le
 Mondrian, conformal prediction: Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World, 4.5). Images of
 a lesion are alike, so the lesion is the unit: each has the same weight, spread over its images (hierarchical conformal
 prediction, Lee, Barber and Willett 2023, arXiv:2306.06342). This holds for new lesions of the sources, and of their
-mix, that the thresholds were chosen on; elsewhere it has to be measured.
+mix, that the thresholds were chosen on; for external images it has to be measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEVEL = 0.9
 
 def choose_sets(
     probabilities: np.ndarray, y: np.ndarray, lesions: np.ndarray, labels: LabelSet, level: float = LEVEL
-) -> dict:
+) -> np.ndarray:
     """The lowest probability with which each class belongs to the set.
 
     Parameters
@@ -34,37 +34,31 @@ def choose_sets(
 
     Returns
     -------
-    dict with ``level`` and ``thresholds`` {code: float, or None for a class with too few lesions for the level}
+    float64 [K]; 0 for a class with too few lesions for the level, which is in every set
 
-    A class with G lesions needs level * (G + 1) <= G: 9 lesions for 0.9. Without a threshold no probability is low
-    enough to leave it out.
+    A class with G lesions needs level * (G + 1) <= G: 9 lesions for 0.9.
     """
-    found: dict[str, float | None] = {}
-    for i, code in enumerate(labels.codes):
+    found = np.zeros(len(labels))
+    for i in range(len(labels)):
         own = np.asarray(y) == i
         _, lesion, images = np.unique(np.asarray(lesions)[own].astype(str), return_inverse=True, return_counts=True)
         p = np.asarray(probabilities, np.float64)[own, i]
         order = np.argsort(-p, kind="stable")
         reached = np.cumsum(1 / images[lesion[order]]) if own.any() else np.empty(0)
         needed = level * (len(images) + 1) - 1e-9
-        found[code] = float(p[order][np.argmax(reached >= needed)]) if needed <= len(images) else None
-    return {"level": level, "thresholds": found}
+        if needed <= len(images):
+            found[i] = p[order][np.argmax(reached >= needed)]
+    return found
 
 
-def inside(predictions: Predictions, sets: dict) -> np.ndarray:
-    """Which classes each image's set holds, bool [N, K]; ``sets`` as :func:`choose_sets` returns them."""
-    lowest = [sets["thresholds"][code] or 0.0 for code in predictions.labels.codes]
-    return predictions.probabilities >= np.array(lowest)
-
-
-def coverage(predictions: Predictions, sets: dict, groups: pd.DataFrame | None = None) -> pd.DataFrame:
+def coverage(predictions: Predictions, thresholds: np.ndarray, groups: pd.DataFrame | None = None) -> pd.DataFrame:
     """How often the set holds the true class: over all, by class, by source, by confirmation and by subgroup.
 
     Parameters
     ----------
     predictions : Predictions
         None of which chose the thresholds.
-    sets : dict, see :func:`choose_sets`
+    thresholds : float64 [K], see :func:`choose_sets`
     groups : DataFrame of words [N], one column an attribute, see :func:`skinlesion.evaluation.subgroups.people`
 
     Returns
@@ -73,7 +67,7 @@ def coverage(predictions: Predictions, sets: dict, groups: pd.DataFrame | None =
     the true class, with its 95% interval), ``n`` (images), ``size`` (mean number of classes in a set), ``empty`` (share
     of sets with none), ``note``
     """
-    held = inside(predictions, sets)
+    held = predictions.probabilities >= thresholds
     right, size = held[np.arange(len(predictions)), predictions.y], held.sum(axis=1)
     lesion = np.unique(predictions.lesions.astype(str), return_inverse=True)[1]
     codes = np.array(predictions.labels.codes, object)
@@ -89,7 +83,7 @@ def coverage(predictions: Predictions, sets: dict, groups: pd.DataFrame | None =
             rows = of == name
             if not rows.any() or (attribute != "all" and name in ("", "unknown")):
                 continue
-            few = attribute == "class" and sets["thresholds"][name] is None
+            few = attribute == "class" and not thresholds[predictions.labels.index(name)]
             lines.append(
                 {"attribute": attribute, "group": name}
                 | proportion(right[rows], lesion[rows])

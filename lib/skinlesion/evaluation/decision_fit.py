@@ -7,7 +7,7 @@ import numpy as np
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.decision import Decision, calibrated, decision_scores
 from skinlesion.evaluation.calibration import fit_temperature
-from skinlesion.evaluation.conformal import choose_sets
+from skinlesion.evaluation.conformal import LEVEL, choose_sets
 from skinlesion.evaluation.thresholds import choose_borderline, choose_decision_weights, choose_referral
 
 _ABSENT = -20.0  # shift, in nats, of a class without training images: never predicted
@@ -59,7 +59,6 @@ def choose(
     score, truth = np.minimum(1.0, p[:, malignant].sum(axis=1)), malignant[y]
     threshold = choose_referral(score, truth, labelled, referral_sensitivity, sources)
     borderline = choose_borderline(score, truth, labelled, threshold)
-    sets = None if lesions is None else choose_sets(p, y, lesions, labels)
     return Decision(
         labels=labels,
         prior=np.asarray(prior, np.float64),
@@ -70,8 +69,8 @@ def choose(
         referral_threshold=threshold,
         borderline=borderline,
         melanoma_level=choose_melanoma_level(p, y, labels.index("mel"), borderline),
-        set_level=None if sets is None else sets["level"],
-        set_thresholds=None if sets is None else np.array([low or 0.0 for low in sets["thresholds"].values()]),
+        set_level=None if lesions is None else LEVEL,
+        set_thresholds=None if lesions is None else choose_sets(p, y, lesions, labels),
     )
 
 

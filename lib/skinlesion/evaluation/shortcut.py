@@ -1,7 +1,7 @@
 """Shortcuts: what the border of an image says about the class, and what its colour does to the referral.
 
 The border shows skin and camera, hardly ever the lesion. Where a small model reads the class from it, figures within
-one data set are flattered, and a network may have learnt the camera instead of the disease.
+one data set are too high, and a network may recognise the camera instead of the disease.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
+from skinlesion.core.colour import BORDER, GAIN
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
 
-BORDER = 8  # the border is the outer eighth of each side, as in the training's recolouring
-GAIN = 2.0  # a channel is made at most this much brighter or darker
 FOLDS = 5
 LEAST = 20  # benign images that a border colour is the mean of
 

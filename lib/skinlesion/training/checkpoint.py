@@ -1,7 +1,7 @@
-"""Checkpoints that a crash cannot break: safetensors and JSON only, written aside, synced, moved into place.
+"""Checkpoints that a crash cannot break: safetensors and JSON only, written to a temporary file and moved into place.
 
-A checkpoint carries CRC-32s of its tensors and of its state, so that a file which was cut or altered is recognised and
-the one before it is used.
+A checkpoint holds CRC-32 checksums of its tensors and of its state. Where they do not match, the file was cut or
+altered, and the checkpoint before it is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors.torch import save
 from skinlesion.core.errors import ModelError, SkinLesionError
 from skinlesion.core.runs import atomic
 
-KEPT = 2  # the newest, and the one before in case the newest is broken
+STORED = 2  # the newest, and the one before in case the newest is damaged
 
 
 def remove_partial(folder: Path, *files: Path) -> None:
@@ -93,12 +93,12 @@ def _steps(folder: Path) -> list[Path]:
 def save_step(folder: Path, step: int, tensors: dict[str, torch.Tensor], state: dict) -> None:
     """Write the checkpoint of a global step and drop those that are no longer needed."""
     write(step_file(folder, step), tensors, state)
-    for old in _steps(folder)[KEPT:]:
+    for old in _steps(folder)[STORED:]:
         old.unlink(missing_ok=True)
 
 
 def newest(folder: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
-    """The newest checkpoint that is whole, or None; broken ones are passed over with a warning."""
+    """The newest undamaged checkpoint, or None; damaged ones are skipped with a warning."""
     paths = _steps(folder)
     for path in paths:
         try:

@@ -8,7 +8,7 @@ Two scores, each with a threshold below which an image is flagged; for both, hig
 enough for the model file. ``not_dermatoscopic`` is strong: the share of an image's centred feature energy that lies
 along the stored components. Another camera moves an image far along directions in which dermatoscopic images differ
 from each other; another kind of picture moves along others. Where photographs that are not dermatoscopic are at hand,
-a linear probe of the features (:func:`probed`) takes its place: it has learnt what such pictures look like.
+a linear probe of the features (:func:`probed`) takes its place.
 
 Every class has the same weight in mean and covariance: a distance dominated by nevi would flag the rare malignant
 lesions.

@@ -1,4 +1,4 @@
-"""Augmentation on batched tensors: one affine resampling a batch, every sample with parameters of its own."""
+"""Augmentation on batched tensors: one affine resampling a batch, with other parameters for each sample."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from skinlesion.core.colour import BORDER, GAIN
 from skinlesion.core.config import Config
 from skinlesion.core.random_streams import uniform
 from skinlesion.training.inputs import degrade
@@ -18,8 +19,6 @@ _MORE = (
     ("degrade", degrade.degrade, degrade.DEGRADE_DRAWS),
     ("erase", degrade.erase, degrade.ERASE_DRAWS),
 )
-_BORDER = 8  # the border is the outer 1/8 of a side
-_GAIN = 2.0  # a channel is made at most this much brighter or darker
 _GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
 
 
@@ -30,11 +29,11 @@ def augment(frames: torch.Tensor, config: Config, epoch: int, index: np.ndarray)
     ----------
     frames : uint8 [N, height, width, 3]
     config : Config
-        ``rotation``, ``flip``, ``scale``, ``shift``, ``shear``, ``color``, ``recolor``, ``rand_augment``, ``degrade``
-        and ``erase`` set the amount, and are applied in this order; ``seed`` and ``image_size``.
+        The amounts ``rotation``, ``flip``, ``scale``, ``shift``, ``shear``, ``color``, ``recolor``, ``rand_augment``,
+        ``degrade`` and ``erase``, applied in this order; ``seed`` and ``image_size``.
     epoch : int
     index : int [N]
-        Each sample's position in the epoch: with seed and epoch, all that its randomness depends on.
+        Each sample's position in the epoch. Random numbers derive from seed, epoch and index alone.
 
     Returns
     -------
@@ -96,19 +95,19 @@ def _color(x: torch.Tensor, amount: float, chance: torch.Tensor) -> torch.Tensor
 
 def border_color(x: torch.Tensor) -> torch.Tensor:
     """Mean colour of the outer eighth of each side: float32 [N, 3, S, S] -> [N, 3]."""
-    edge = x.shape[-1] // _BORDER
+    edge = x.shape[-1] // BORDER
     inner = x[:, :, edge:-edge, edge:-edge]
     return (x.sum((2, 3)) - inner.sum((2, 3))) / (x.shape[-1] ** 2 - inner.shape[-1] ** 2)
 
 
 def _recolor(x: torch.Tensor, amount: float, chance: np.ndarray) -> torch.Tensor:
-    """Give the border of some images the colour of the border of their mirror image in the batch, whatever its class.
+    """Give some images the border colour of another image of the batch (the first that of the last, …).
 
-    One gain a channel for the whole image, as under another light (von Kries). The colour of a camera then says
-    nothing about the class, though cameras and classes go together in the data.
+    One gain a channel for the whole image, as under another light (von Kries). Where cameras and classes go together
+    in the data, the camera's colour then no longer tells the class.
     """
     own = border_color(x).clamp_min(1e-3)
-    gain = (own.flip(0) / own).clamp(1 / _GAIN, _GAIN)
+    gain = (own.flip(0) / own).clamp(1 / GAIN, GAIN)
     chosen = torch.from_numpy(chance < amount).to(x.device)
     return (x * torch.where(chosen[:, None], gain, 1.0)[:, :, None, None]).clamp_(0, 1)
 

@@ -1,4 +1,4 @@
-"""Mixing pairs of samples: mixup and CutMix on batched tensors, every pair with a share of its own."""
+"""Mixup and CutMix on batched tensors, with a mixing weight for each pair of samples."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from scipy.special import betaincinv
 from skinlesion.core.config import Config
 from skinlesion.core.random_streams import uniform
 
-ALPHA = {"mixup": 0.2, "cutmix": 1.0}  # of the Beta(alpha, alpha) that a pair's share is drawn from
+ALPHA = {"mixup": 0.2, "cutmix": 1.0}  # a pair's mixing weight is drawn from Beta(alpha, alpha)
 
 
 def mix(
     x: torch.Tensor, targets: torch.Tensor, config: Config, epoch: int, index: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix every sample with its mirror image in the batch's order, where ``config.mix`` names a way.
+    """Mix the first sample of a batch with the last, the second with the last but one, and so on.
 
     Mixup: Zhang et al., ICLR 2018, arXiv:1710.09412. CutMix: Yun et al., ICCV 2019, arXiv:1905.04899.
 
@@ -24,7 +24,7 @@ def mix(
     x : float32 [N, 3, S, S]
     targets : float32 [N, K]
     config : Config
-        ``mix`` is none, mixup, cutmix, or both: then each sample takes one of the two with equal probability.
+        ``mix`` is none, mixup, cutmix, or both: mixup or CutMix with equal probability for each sample.
     epoch : int
     index : int [N]
         Each sample's position in the epoch.
