@@ -1,5 +1,8 @@
 // A case report: one card as a file of its own, with its pictures inside; made here, sent nowhere.
 
+const SHEET = { width: 188, height: 257 }; // mm: what the margins of report.css leave of A4 and of letter paper
+const SMALLEST = 0.6; // of the usual size; who writes more lines than fit then gets a second page
+
 /**
  * Let the browser save the report of a card.
  *
@@ -15,7 +18,8 @@ export async function save(card) {
   /** @type {HTMLElement} */ (body.querySelector("time")).textContent = new Date(card.dataset.when ?? "").toLocaleString();
   /** @type {HTMLElement} */ (body.querySelector(".notes p")).textContent = notes;
   if (!notes) body.querySelector(".notes")?.remove();
-  const head = `<meta charset="utf-8">${element("title", {}, title).outerHTML}<style>${await rules()}</style>`;
+  const style = await rules(), print = `@media print { body { zoom: ${await fitting(body, style)} } }`;
+  const head = `<meta charset="utf-8">${element("title", {}, title).outerHTML}<style>${style}${print}</style>`;
   const text = `<!doctype html>\n<html lang="${document.documentElement.lang}"><head>${head}</head>\n${body.outerHTML}</html>\n`;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "text/html" }));
@@ -63,6 +67,32 @@ async function address(picture) {
   canvas.height = Math.round(image.naturalHeight * scale);
   canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL("image/jpeg", 0.9);
+}
+
+/**
+ * The zoom at which a report fits one page, however much stands in it; found by laying it out as wide as the paper.
+ *
+ * @param {HTMLElement} body
+ * @param {string} style
+ * @returns {Promise<number>}
+ */
+async function fitting(body, style) {
+  const frame = /** @type {HTMLIFrameElement} */ (element("iframe", { srcdoc: "<!doctype html>", "aria-hidden": "true", tabindex: "-1" }));
+  frame.style.cssText = `border: 0; height: 0; position: fixed; visibility: hidden; width: ${SHEET.width}mm`;
+  const loaded = new Promise(resolve => frame.addEventListener("load", resolve, { once: true }));
+  document.body.append(frame);
+  await loaded;
+  const { document: paper, CSSStyleSheet } = /** @type {Window & typeof globalThis} */ (frame.contentWindow);
+  const copy = paper.importNode(body, true), sheet = new CSSStyleSheet();
+  sheet.replaceSync(style); // the policy of the page allows no style element
+  paper.adoptedStyleSheets = [sheet];
+  paper.body.replaceWith(copy);
+  await Promise.all([...copy.querySelectorAll("img")].map(image => image.decode()));
+  copy.style.maxWidth = "none"; // as on paper
+  let zoom = 100;
+  while (paper.documentElement.scrollHeight > SHEET.height * 96 / 25.4 && zoom > SMALLEST * 100) copy.style.zoom = `${--zoom}%`;
+  frame.remove();
+  return zoom / 100;
 }
 
 const SHEETS = ["result.css", "report.css"].map(name => new URL(`./${name}`, import.meta.url));

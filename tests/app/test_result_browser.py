@@ -230,8 +230,37 @@ def test_a_case_report_is_one_file_and_one_printed_page(opened, browser, lesions
     assert report.get_by_alt_text("Class activation map").is_visible()
     assert "not a medical device" in report.locator("header").inner_text()
     assert violations(report) == []
-    for paper in ("A4", "Letter"):
-        assert len(re.findall(rb"/Type\s*/Page\b", report.pdf(format=paper))) == 1, paper
+    assert [pages(report, paper) for paper in ("A4", "Letter")] == [1, 1]
+    report.close()
+    assert page.complaints == []
+
+
+FULL = """() => {
+  for (const list of document.querySelectorAll(".card .rests ul, .card .notices, .card .facts, .card tbody"))
+    list.append(list.lastElementChild?.cloneNode(true) ?? "", list.lastElementChild?.cloneNode(true) ?? "");
+}"""
+
+
+@pytest.mark.parametrize("notes", ["Left arm, since May. " * 60, "one line\n" * 22], ids=["long", "lines"])
+def test_a_report_with_much_in_it_is_one_printed_page_that_can_be_read(opened, browser, lesions, tmp_path, notes):
+    page = opened(**DESKTOP)
+    choose(page, lesions, "arm_1.png")
+    classify(page)
+    page.evaluate(FULL)
+    page.get_by_text("Save a case report").click()
+    page.get_by_label("Notes").fill(notes)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as a file").click()
+    saved.value.save_as(tmp_path / "report.html")
+    report = browser.new_page()
+    report.goto((tmp_path / "report.html").as_uri())
+    assert notes.strip()[:1200] in report.locator(".notes p").text_content()
+    assert [pages(report, paper) for paper in ("A4", "Letter")] == [1, 1]
+    report.emulate_media(media="print")
+    shrunk = report.evaluate("parseFloat(getComputedStyle(document.body).zoom)")
+    assert 0.6 < shrunk < 1, "by as much as it needs"
+    report.locator(".notes p").evaluate("one => one.textContent = 'one more line\\n'.repeat(60)")
+    assert pages(report, "Letter") == 2, "and by no more than that"
     report.close()
     assert page.complaints == []
 
