@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 from app import present
 from app.device import build
 from app.device.icons import draw
+from app.examples import FOLDER
 from browser import LOW_CONTRAST, chromium, strangers, violations  # noqa: F401  (the fixture `browser`)
 from device import built, example, frames, kept, largest_difference, offering, ready, shipped  # noqa: F401
 from skinlesion.core import images
@@ -203,7 +204,7 @@ def test_the_policy_stops_what_it_should(visit, browser, home):
     other.close()
 
 
-def test_after_one_visit_it_works_anywhere_without_a_network_and_with_threads(browser, elsewhere):
+def test_after_one_visit_it_works_anywhere_without_a_network_and_with_threads(browser, elsewhere, predictor):
     context = browser.new_context(viewport={"width": 375, "height": 812}, is_mobile=True, has_touch=True)
     page = context.new_page()
     page.goto(elsewhere.address)
@@ -216,7 +217,13 @@ def test_after_one_visit_it_works_anywhere_without_a_network_and_with_threads(br
     context.set_offline(True)
     page.reload()
     ready(page)
-    assert example(page, "a melanoma").locator(".likeliest .class").first.inner_text() == "Melanoma"
+    frame = images.read(FOLDER / "mel.jpg")
+    shown = present.result("", frame, predictor.predict([frame])[0], predictor.manifest)
+    card = example(page, "a melanoma")
+    assert card.get_by_role("heading", level=2).inner_text() == shown.advice
+    assert card.locator(".likeliest .class").all_inner_texts()[:1] == [
+        row.diagnosis.name for row in shown.likeliest[:1]
+    ]
     assert page.evaluate("crossOriginIsolated"), "by the headers that the service worker keeps"
     assert {(method, length) for method, _, length in elsewhere.asked} == {("GET", 0)}
     context.close()

@@ -8,28 +8,15 @@ from PIL import Image
 
 from app import present
 from app.words import text
-from browser import LOW_CONTRAST, chromium, strangers, violations, watch  # noqa: F401  (the fixture `browser`)
+from browser import LOW_CONTRAST, PHONE, chromium, strangers, violations, watch  # noqa: F401  (the fixture `browser`)
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
-from skinlesion.serving.manifest import PRETRAINED
-from skinlesion.serving.predictor import Predictor, mean_prediction
-from webapp import serving
+from skinlesion.serving.predictor import mean_prediction
+from webapp import shipped_alone, shipped_served  # noqa: F401  (the fixtures `predictor` and `home`)
 
 pytestmark = pytest.mark.browser
 
-PHONE = {"viewport": {"width": 375, "height": 812}, "is_mobile": True, "has_touch": True}
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
-
-
-@pytest.fixture(scope="module")
-def home():
-    with serving(PRETRAINED) as server:
-        yield f"http://{server.host}:{server.port}"
-
-
-@pytest.fixture(scope="module")
-def predictor():
-    return Predictor.load(threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +80,10 @@ def test_no_page_to_read_has_an_accessibility_violation(opened, home, path):
 
 
 @pytest.mark.parametrize(("options", "scheme"), [(PHONE, "light"), (DESKTOP, "dark")], ids=["phone", "desktop"])
-def test_neither_form_nor_result_has_an_accessibility_violation(opened, lesions, home, options, scheme):
+def test_neither_form_nor_result_has_an_accessibility_violation(opened, lesions, predictor, home, options, scheme):
     page = opened(color_scheme=scheme, **options)
     requests = watch(page)
-    page.get_by_text("The 7 classes").click()
+    page.get_by_text(text("form.classes", classes=len(predictor.manifest.labels))).click()
     choose(page, lesions, "melanoma.jpeg", "broken.jpg", "keratosis.jpeg")
     page.get_by_label("Lesion", exact=True).first.wait_for()
     check_looks(page)

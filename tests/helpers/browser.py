@@ -20,6 +20,8 @@ ARGUMENTS = [
 ]
 HOW = "no Chromium found: `apt-get install chromium`, or `.venv/bin/playwright install chromium`"
 
+PHONE = {"viewport": {"width": 375, "height": 812}, "is_mobile": True, "has_touch": True}
+
 # The contrast of every text against what is painted behind it (WCAG 2.2, 1.4.3), as [ratio, text] where it is too low.
 LOW_CONTRAST = """() => {
   const rgba = text => { const n = text.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };

@@ -119,9 +119,9 @@ def largest_difference(page, predictor, fifty: list[np.ndarray], provider: str |
         probabilities = np.array(list(expected.probabilities.values()))
         worst = max(worst, np.abs(np.array(said["probabilities"]) - probabilities).max())
         assert said["domainScore"] == pytest.approx(expected.domain_score, abs=1e-3)
-        crops = predictor.manifest.crops
-        side = math.isqrt(len(said["maps"]) // len(HAM7) // crops)
-        parts = np.array(said["maps"]).reshape(len(HAM7), crops, side, side)[said["best"]]
-        if HAM7.codes[said["best"]] == expected.label:
+        labels, crops = predictor.manifest.labels, predictor.manifest.crops
+        side = math.isqrt(len(said["maps"]) // len(labels) // crops)
+        parts = np.array(said["maps"]).reshape(len(labels), crops, side, side)[said["best"]]
+        if labels.codes[said["best"]] == expected.label:
             assert np.abs(whole(parts, *frame.shape[:2]) - expected.map).max() < 1e-2
     return worst

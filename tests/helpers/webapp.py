@@ -13,7 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from PIL import Image
+
+from skinlesion.serving.manifest import PRETRAINED
+from skinlesion.serving.predictor import Predictor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LESION = (150, 80, 60)  # a colour that the tiny model has an answer to
@@ -96,3 +100,16 @@ def serving(model: Path, *, prelude: str = "", environ: dict | None = None) -> I
         status = process.wait(30)
         reader.join(10)
     assert status == 0, errors
+
+
+@pytest.fixture(scope="module", name="home")
+def shipped_served():
+    """The address of the app with the shipped model: importing it gives the fixture `home`."""
+    with serving(PRETRAINED) as server:
+        yield f"http://{server.host}:{server.port}"
+
+
+@pytest.fixture(scope="module", name="predictor")
+def shipped_alone():
+    """The shipped model as the library has it."""
+    return Predictor.load(threads=1)
