@@ -17,6 +17,8 @@ const send = form.querySelector("button[type=submit]");
 const accepted = form.dataset.accept.split(",");
 const [maxCount, maxBytes, frame] = ["count", "bytes", "frame"].map(name => Number(form.dataset[name]));
 const THUMBNAIL = 320; // pixels, the longer side
+const LONGEST = 40; // characters of a lesion's name, as on the server
+const listening = new AbortController(); // ends when the form is gone
 
 /** @type {{file: File, name: string, lesion: string, note: string, ready: Promise<{content: Blob, picture: HTMLElement}>}[]} */
 let entries = [];
@@ -115,7 +117,7 @@ function button(kind, { name }, act) {
 
 function lesion(entry) {
   const label = document.createElement("label"), field = document.createElement("input");
-  [field.type, field.value, field.maxLength] = ["text", entry.lesion, 40];
+  [field.type, field.value, field.maxLength] = ["text", entry.lesion, LONGEST];
   field.addEventListener("input", () => (entry.lesion = field.value.trim()));
   label.append(say("lesion"), field);
   return label;
@@ -147,7 +149,9 @@ async function cut(entry, place) {
 /** Names that differ in a number or letter at their end are those of one lesion: a_1.jpg and a_2.jpg. */
 function groupByName() {
   const stems = entries.map(({ name }) => name.replace(/\.\w+$/, "").replace(/[ _-]+\(?(\d{1,3}|[a-z])\)?$/i, ""));
-  entries.forEach((entry, i) => (entry.lesion = stems.filter(stem => stem === stems[i]).length > 1 ? stems[i] : ""));
+  const groups = [...new Set(stems.filter((stem, i) => stems.indexOf(stem) !== i))];
+  const names = groups.map((stem, i) => stem.length > LONGEST ? `${stem.slice(0, LONGEST - 4)}…${i + 1}` : stem);
+  entries.forEach((entry, i) => (entry.lesion = names[groups.indexOf(stems[i])] ?? ""));
   show();
 }
 
@@ -196,8 +200,10 @@ function post(data) {
 function replace(text) {
   const page = new DOMParser().parseFromString(text, "text/html"), content = page.getElementById("content");
   if (!content) throw new Error(say("unreachable")); // it comes from a proxy
-  history.pushState(null, "");
-  window.addEventListener("popstate", () => location.reload());
+  history.replaceState({ form: true }, "");
+  history.pushState({ result: true }, "");
+  window.addEventListener("popstate", ({ state }) => state?.form && location.reload()); // links within the page fire it too
+  listening.abort();
   document.title = page.title;
   document.getElementById("content").replaceWith(content);
   liven(content);
@@ -220,7 +226,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     event.preventDefault();
     form.classList.toggle("over", kind === "dragover");
     if (kind === "drop") add(event.dataTransfer.files);
-  });
+  }, listening);
 }
 
 window.addEventListener("paste", event => {
@@ -228,7 +234,7 @@ window.addEventListener("paste", event => {
     event.preventDefault();
     add(event.clipboardData.files);
   }
-});
+}, listening);
 
 form.addEventListener("submit", event => {
   event.preventDefault();

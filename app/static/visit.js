@@ -4,7 +4,7 @@ const KEY = "visit";
 const MOST = 60; // entries
 const THUMBNAIL = 96; // pixels, the longer side
 
-/** @typedef {{title: string, advice: string, risk: string, top: string, when: string, picture: string}} Entry */
+/** @typedef {{id: string, title: string, advice: string, risk: string, top: string, when: string, picture: string}} Entry */
 
 /** @returns {Entry[]}  the newest first */
 function stored() {
@@ -30,9 +30,9 @@ function store(entries) {
  */
 export async function remember(card) {
   const text = (/** @type {string} */ part) => card.querySelector(`[data-part="${part}"]`)?.textContent?.trim() ?? "";
-  const entry = { title: text("title"), advice: text("advice"), risk: text("risk"), when: card.dataset.when ?? "" };
+  const entry = { id: card.id, title: text("title"), advice: text("advice"), risk: text("risk"), when: card.dataset.when ?? "" };
   const known = stored();
-  if (known.some(({ title, when }) => title === entry.title && when === entry.when)) return;
+  if (known.some(({ id, when }) => id === entry.id && when === entry.when)) return;
   const top = card.querySelector(".likeliest li:first-child .class")?.textContent?.trim() ?? "";
   const image = /** @type {HTMLImageElement | null} */ (card.querySelector(".stack img"));
   const picture = image ? await thumbnail(image).catch(() => "") : "";

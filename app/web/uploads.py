@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from flask import Request, current_app, g, request
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
@@ -44,6 +44,8 @@ def receive() -> list[Upload]:
     ------
     ImageError
         Code ``missing`` where the request holds no file.
+    BadRequest
+        Where the name of a lesion is too long.
     RequestEntityTooLarge
         If it holds more bytes or more files than the configuration allows.
     """
@@ -54,7 +56,10 @@ def receive() -> list[Upload]:
     if len(files) > most:
         raise RequestEntityTooLarge(f"{len(files)} images were sent; at most {most} are accepted at a time")
     room = current_app.config["MAX_REQUEST_PIXELS"]
-    lesions = [name.strip()[:NAME] for name in request.form.getlist("lesion")]
+    lesions = [name.strip() for name in request.form.getlist("lesion")]
+    for name in lesions:
+        if len(name) > NAME:  # cut off, it could be another lesion's
+            raise BadRequest(f"the name of a lesion has {len(name)} characters; shorten it to {NAME}: {name[:NAME]}…")
     received = []
     for number, file in enumerate(files, 1):
         upload = _decode(file.filename or f"image {number}", _bytes_of(file).getvalue(), room)

@@ -200,6 +200,10 @@ def test_several_images_are_listed_grouped_and_sorted(opened, lesions, predictor
     assert strangers(requests, home) == []
 
 
+def pages(report, paper: str) -> int:
+    return len(re.findall(rb"/Type\s*/Page\b", report.pdf(format=paper)))
+
+
 def test_a_case_report_is_one_file_and_one_printed_page(opened, browser, lesions, predictor, tmp_path):
     page = opened(**DESKTOP)
     choose(page, lesions, "arm_1.png")
@@ -278,6 +282,46 @@ def test_back_from_a_result_leads_to_the_form(opened, lesions):
     page.go_back()
     page.get_by_role("button", name="Classify").wait_for()
     assert page.get_by_role("article").count() == 0
+
+
+def test_what_is_dropped_on_a_result_is_not_taken_for_the_form_that_is_gone(opened, lesions):
+    page = opened(**DESKTOP)
+    choose(page, lesions, "arm_1.png")
+    drop = """() => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File(["no image"], "a.png", {type: "image/png"}));
+      const event = new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer});
+      return !document.body.dispatchEvent(event);
+    }"""
+    assert page.evaluate(drop)
+    page.get_by_role("button", name="Remove a.png").click()
+    classify(page)
+    assert not page.evaluate(drop)
+
+
+def test_two_images_of_one_name_are_both_remembered(opened, lesions, tmp_path):
+    for folder, name in (("left", "arm_1"), ("right", "back")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes((lesions / f"{name}.png").read_bytes())
+    page = opened(**DESKTOP)
+    choose(page, tmp_path, "left/a.png", "right/a.png")
+    classify(page)
+    page.get_by_role("link", name="Classify other images").click()
+    page.get_by_text("This visit").click()
+    assert page.locator("#visit tbody tr").count() == 2
+
+
+def test_groups_whose_names_are_too_long_are_numbered_and_remain_groups(opened, tmp_path):
+    start = "a" * 45
+    names = [f"{start}{which}_{i}.png" for which in "bc" for i in (1, 2)] + ["1_1.png", "1_2.png"]
+    for i, name in enumerate(names):
+        Image.new("RGB", (20, 20), (i, 0, 0)).save(tmp_path / name)
+    page = opened(**DESKTOP)
+    choose(page, tmp_path, *names)
+    page.get_by_role("button", name="Group by file name").click()
+    fields = [field.input_value() for field in page.get_by_label("Lesion", exact=True).all()]
+    short = f"{start[:36]}…"
+    assert fields == [f"{short}1", f"{short}1", f"{short}2", f"{short}2", "1", "1"]
 
 
 def test_a_connected_camera_is_asked_for_and_its_picture_classified(opened):

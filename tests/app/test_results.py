@@ -42,6 +42,14 @@ def test_lesions_of_several_images_are_averaged_by_their_names(client, model):
     assert re.findall(r'<article [^>]*id="([\w-]+)"', page) == re.findall(r'<a href="#([\w-]+)"', overview)
 
 
+def test_a_lesions_name_that_is_too_long_is_refused_and_never_another_lesions(client):
+    start = "a" * 40
+    answer = send_form(client, files(picture(), picture(OTHER)) | {"lesion": [f"{start}1", f"{start}2"]})
+    assert answer.status_code == 400
+    assert "has 41 characters; shorten it to 40" in answer.text
+    assert send_form(client, files(picture()) | {"lesion": [start]}).status_code == 200
+
+
 def test_the_table_to_save_has_the_apis_figures(client):
     images = [picture(), b"nonsense", picture(OTHER)]
     page = send_form(client, files(*images) | {"lesion": ["=1+1", "", "=1+1"]}).text
