@@ -3,8 +3,13 @@
 /** @param {string} part */
 const find = part => /** @type {any} */ (document.querySelector(`#camera [data-part="${part}"]`));
 
+const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("camera"));
+
 /** @type {MediaStream | null} */
 let stream = null;
+
+/** @type {(reason: Error) => void}  ends the choice where another camera that was asked for is busy */
+let fail;
 
 /** Whether browsers let this page ask: they do on https and on localhost. */
 export const hasCameras = () => Boolean(navigator.mediaDevices?.getUserMedia);
@@ -16,15 +21,18 @@ export const hasCameras = () => Boolean(navigator.mediaDevices?.getUserMedia);
  * @throws where there is no camera, or it may not be used
  */
 export async function photograph() {
-  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("camera"));
-  await show();
-  await list();
-  dialog.returnValue = "";
-  dialog.showModal();
-  await new Promise(resolve => dialog.addEventListener("close", resolve, { once: true }));
-  const taken = dialog.returnValue === "take" ? await take() : null;
-  stop();
-  return taken;
+  try {
+    await show();
+    await list();
+    dialog.returnValue = "";
+    dialog.showModal();
+    const closed = new Promise(resolve => dialog.addEventListener("close", resolve, { once: true }));
+    await Promise.race([closed, new Promise((_, reject) => (fail = reject))]);
+    return dialog.returnValue === "take" ? await take() : null;
+  } finally {
+    dialog.close();
+    stop();
+  }
 }
 
 /** @param {string} [deviceId]  any where none is named */
@@ -56,4 +64,4 @@ function stop() {
   stream = null;
 }
 
-find("which").addEventListener("change", () => show(find("which").value));
+find("which").addEventListener("change", () => show(find("which").value).then(() => dialog.open || stop(), reason => fail(reason)));

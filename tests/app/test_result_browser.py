@@ -336,6 +336,40 @@ def test_a_connected_camera_is_asked_for_and_its_picture_classified(opened):
     assert page.get_by_role("article").count() == 1
 
 
+BUSY = """() => {
+  const {mediaDevices} = navigator, open = mediaDevices.getUserMedia.bind(mediaDevices);
+  window.streams = [];
+  mediaDevices.getUserMedia = async wanted => {
+    if (window.streams.length === 1) throw new DOMException("Could not start video source", "NotReadableError");
+    window.streams.push(await open(wanted));
+    return window.streams[0];
+  };
+}"""
+
+
+def test_a_camera_that_is_busy_is_said_and_the_one_in_use_is_stopped(opened):
+    page = opened(["camera"], **DESKTOP)
+    page.evaluate(BUSY)
+    page.get_by_role("button", name="Use a connected camera").click()
+    page.locator("#camera[open]").wait_for()
+    page.locator("#camera select").dispatch_event("change")  # to another camera, which another program holds
+    page.get_by_role("alert").filter(has_text="Could not start video source").wait_for()
+    assert not page.locator("#camera").is_visible()
+    assert page.evaluate("window.streams[0].active") is False
+    assert page.complaints == []
+
+
+def test_a_camera_stops_where_its_picture_cannot_be_taken(opened):
+    page = opened(["camera"], **DESKTOP)
+    page.evaluate("() => { OffscreenCanvas.prototype.convertToBlob = async () => { throw new Error('no memory'); }; }")
+    page.get_by_role("button", name="Use a connected camera").click()
+    page.locator("#camera[open]").wait_for()
+    stream = page.evaluate_handle("document.querySelector('#camera video').srcObject")
+    page.get_by_role("button", name="Take the picture").click()
+    page.get_by_role("alert").filter(has_text="no memory").wait_for()
+    assert stream.evaluate("stream => stream.active") is False
+
+
 def test_a_camera_that_may_not_be_used_is_said(opened):
     page = opened(**DESKTOP)
     page.get_by_role("button", name="Use a connected camera").click()
