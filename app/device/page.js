@@ -76,8 +76,12 @@ async function look({ name, content }) {
     const share = percent(about.model, found.probabilities[top]);
     const node = result({ title: name, picture: URL.createObjectURL(content) }, outputs, found, about);
     node.querySelector('[data-part="crop"]')?.addEventListener("click", async () => {
-      const square = await crop(content);
-      if (square) classify([{ name, content: square }]);
+      try {
+        const square = await crop(content);
+        if (square) classify([{ name, content: square }]);
+      } catch {
+        tell(say("no_crop", { name }));
+      }
     });
     return { node, summary: `${name}: ${advice(found, about.model)}.${found.inDomain ? ` ${likeliest}, ${share}.` : ""}` };
   } catch (error) {

@@ -1,6 +1,6 @@
 // The crop step: a square over the picture, moved and sized by pointer, touch or keys, and beside it what the model gets.
 
-import { bitmapOf } from "./bitmap.js";
+import { bitmapOf, capped } from "./bitmap.js";
 
 const SMALLEST = 64; // pixels of the picture, a side
 const STEP = 0.02; // of the picture's short side, a key or a turn of the wheel
@@ -22,8 +22,8 @@ let box = { x: 0, y: 0, side: 1 }; // left, top and side of the square, in pixel
 export async function crop(image) {
   bitmap = await bitmapOf(image);
   const picture = find("picture"), dialog = /** @type {HTMLDialogElement} */ (document.getElementById("crop"));
-  [picture.width, picture.height] = [bitmap.width, bitmap.height];
-  picture.getContext("2d").drawImage(bitmap, 0, 0);
+  Object.assign(picture, capped(bitmap.width, bitmap.height));
+  picture.getContext("2d").drawImage(bitmap, 0, 0, picture.width, picture.height);
   find("frame").style.setProperty("--ratio", String(bitmap.width / bitmap.height));
   const side = Math.min(bitmap.width, bitmap.height);
   place({ x: (bitmap.width - side) / 2, y: (bitmap.height - side) / 2, side });
@@ -38,8 +38,10 @@ export async function crop(image) {
 }
 
 function cut() {
-  const canvas = new OffscreenCanvas(box.side, box.side);
-  /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d")).drawImage(bitmap, -box.x, -box.y);
+  const { width } = capped(box.side, box.side), canvas = new OffscreenCanvas(width, width);
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, box.x, box.y, box.side, box.side, 0, 0, width, width);
   return canvas.convertToBlob({ type: "image/png" });
 }
 

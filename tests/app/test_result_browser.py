@@ -389,6 +389,19 @@ def photograph(seed: int) -> Image.Image:
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
+SENT = """() => {
+  const send = XMLHttpRequest.prototype.send;
+  XMLHttpRequest.prototype.send = function (form) {
+    window.sent = form.getAll("image");
+    return send.call(this, form);
+  };
+}"""
+SIZES = """() => Promise.all(window.sent.map(async file => {
+  const {width, height} = await createImageBitmap(file).catch(() => ({}));
+  return [width, height, file.size];
+}))"""
+
+
 def test_a_large_photograph_is_made_smaller_before_it_is_sent_and_keeps_its_result(opened, predictor, tmp_path):
     content = encoded(photograph(8), "JPEG", quality=92)
     (tmp_path / "large.jpg").write_bytes(content)
@@ -396,9 +409,12 @@ def test_a_large_photograph_is_made_smaller_before_it_is_sent_and_keeps_its_resu
     (expected,) = predictor.predict([images.read(tmp_path / "large.jpg")])
     page = opened(**DESKTOP)
     choose(page, tmp_path, "large.jpg", "cut short.jpg")
-    sizes = []
-    page.on("request", lambda request: request.method == "POST" and sizes.append(len(request.post_data_buffer or b"")))
+    page.evaluate(SENT)
     classify(page)
+    large, damaged = page.evaluate(SIZES)
+    room = 4 * predictor.manifest.image_size
+    assert large[0] / large[1] == 4 / 3 and room <= large[1] < 2 * room, "halved while the network has room"
+    assert damaged[2] == len(content) // 2, "as it is"
     whole, half = found(page)["predictions"]
     assert whole["probabilities"] == pytest.approx(expected.probabilities, abs=0.005)
     assert "cut short" in half["error"] or "damaged" in half["error"]
