@@ -62,11 +62,11 @@
  */
 
 /**
- * @typedef {object} Outputs  what the network says about one frame
+ * @typedef {object} Outputs  the outputs of the network for one frame
  * @property {Float32Array} logits
  * @property {Domain} domain  both domain scores
  * @property {{data: Float32Array, height: number, width: number} | null} maps  one activation map a class, the
- *   squares' one below the other
+ *   crops' one below the other
  * @property {number} milliseconds  that framing and network took
  * @property {number} width   of the frame, in pixels
  * @property {number} height

@@ -47,11 +47,13 @@ export function result(image, outputs, decision, loaded) {
   find("advice").textContent = advice(decision, model);
   find("reason").textContent = reason(decision, model);
   find("usable").hidden = !decision.inDomain;
-  find("risk").textContent = percent(model, decision.malignantProbability);
-  gauge(find, decision.malignantProbability, model);
+  if (decision.inDomain) {
+    find("risk").textContent = percent(model, decision.malignantProbability);
+    gauge(find, decision.malignantProbability, model);
+  }
   find("likeliest").replaceChildren(...ranking(decision).slice(0, decision.inDomain ? 3 : 0).map(place => likely(place, decision, model)));
   find("notices").replaceChildren(...notices(decision, model).map(notice));
-  find("rests").parentElement.hidden = !decision.inDomain;
+  find("rests").parentElement.hidden = !decision.inDomain || model.evidence.length === 0;
   find("rests").replaceChildren(...model.evidence.map(sentence => item(sentence)));
   if (!decision.inDomain) find("summary").textContent = text(model, "card.anyway");
   find("differs").textContent = differs;
