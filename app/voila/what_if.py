@@ -14,6 +14,7 @@ from app import pictures, present
 from app.voila.callback_errors import shown
 from app.voila.image_changes import NEUTRAL, SLIDERS, Slider, apply, working_copy
 from app.words import in_words, text
+from skinlesion.decision import NONE
 from skinlesion.serving.predictor import Prediction, Predictor
 
 POINTS = 21  # of a curve
@@ -104,7 +105,7 @@ class WhatIf:
         values = self.values
         frame = apply(self._frame, values)
         now = self._predictor.predict([frame])[0]
-        self._now = now.malignant_probability
+        self._now = now
         moved = {"before": self._unchanged, "now": now}
         told = {name: present.result("", None, one, self._predictor.manifest) for name, one in moved.items()}
         self.verdict.value = self._render("_verdict.html", **told, changed=values != NEUTRAL)
@@ -144,12 +145,15 @@ class WhatIf:
             self._show_curve()
 
     def _show_curve(self) -> None:
+        if self._now.referral == NONE:
+            self.curve.value = ""
+            return
         self.curve.value = self._render(
             "_curve.html",
             curve=self._curve,
             whole=len(self._curve.values) == POINTS,
             here=self.sliders[self._along.name].value,
-            now=self._now,
+            now=self._now.malignant_probability,
             threshold=self._predictor.manifest.decision.referral_threshold,
             borderline=self._predictor.manifest.decision.borderline,
         )

@@ -167,6 +167,29 @@ def test_what_if_says_whether_the_answer_flips(predictor, tmp_path):
     assert "As it is" in view.whatif.verdict.value
 
 
+def test_an_image_without_advice_gets_no_figures(predictor, lesion, tmp_path):
+    Image.fromarray(np.tile(np.uint8([150, 0, 60]), (40, 50, 1))).save(tmp_path / "other.png")
+    unlike = predictor.predict([images.read(tmp_path / "other.png")])[0]
+    assert unlike.referral == "none"
+    view = View(predictor)
+
+    def moves():
+        view.upload.value = (chosen(tmp_path / "other.png"), chosen(lesion))
+        assert "–" in view.whatif.verdict.value
+        view.whatif.sliders["rotation"].value = 5
+
+    in_kernel(moves)
+    for html in (view.whatif.verdict.value, view.whatif.table.value, view.whatif.curve.value):
+        assert not re.search(r"\d\.\d%", html)
+    assert numbers(view.whatif.table.value, "all") == []
+    assert "points" in view.whatif.table.value.lower()
+    expected = predictor.predict([images.read(lesion)])[0]
+    for code, share in expected.probabilities.items():
+        assert numbers(view.comparison.value, code) == pytest.approx([share], abs=1e-6)
+    assert f"{unlike.malignant_probability:.1%}" not in view.comparison.value
+    assert f"{expected.malignant_probability:.1%}" in view.comparison.value
+
+
 def test_the_curve_follows_the_slider_moved_last(predictor, lesion):
     view = shown(predictor, lesion, brightness=130, saturation=50)
     curve = view.whatif.curve.value
