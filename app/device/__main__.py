@@ -7,36 +7,32 @@ import shutil
 import sys
 from pathlib import Path
 
-from app.device.page import SITE, up_to_date
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.serving.manifest import Manifest
-
-
-def _is_missing(output: Path, model: str | None) -> bool:
-    return not up_to_date(output, Manifest.read(model or None))
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m app.device", description="Build the on-device page.")
     parser.add_argument("--model", metavar="DIR", help="an exported model's folder (default: the shipped model)")
-    parser.add_argument("--output", metavar="DIR", type=Path, default=SITE, help="the folder to write (build/site)")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="the folder to write (build/site)")
     parser.add_argument("--missing", action="store_true", help="only where Node.js is, and no page of this model")
     chosen = parser.parse_args(arguments)
     try:
-        if chosen.missing and (
-            not shutil.which("npm") or up_to_date(chosen.output, Manifest.read(chosen.model or None))
-        ):
+        from app.device.page import SITE, up_to_date  # which load the words, and those may be of no language
+
+        output = chosen.output or SITE
+        if chosen.missing and (not shutil.which("npm") or up_to_date(output, Manifest.read(chosen.model or None))):
             return 0
         from app.device.build import build_site  # which loads onnx
 
-        parts = build_site(Path(chosen.model) if chosen.model else None, chosen.output)
+        parts = build_site(Path(chosen.model) if chosen.model else None, output)
     except SkinLesionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     more = parts.pop("graphics") / 1e6
     told = ", ".join(f"{part} {size / 1e6:.1f}" for part, size in parts.items())
     total = sum(parts.values()) / 1e6
-    print(f"{chosen.output}: {total:.1f} MB to download ({told}), {more:.1f} more with the graphics processor")
+    print(f"{output}: {total:.1f} MB to download ({told}), {more:.1f} more with the graphics processor")
     return 0
 
 

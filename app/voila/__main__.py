@@ -13,7 +13,6 @@ import socket
 import sys
 from pathlib import Path
 
-from app.voila.view import MODEL
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.serving.predictor import Predictor
 
@@ -37,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     folder = str(Path(chosen.model).expanduser().resolve()) if chosen.model else ""
     try:
+        from app.voila.view import MODEL  # which loads the words, and those may be of no language
+
         Predictor.load(folder or None)
         _check_port(chosen.port)
     except SkinLesionError as error:

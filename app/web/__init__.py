@@ -8,8 +8,6 @@ import os
 from flask import Flask, g
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app.device.page import SITE
-from app.web import api, body_limits, device, pages, problems, rate_limits, security, settings, tokens, uploads
 from app.web.shared_predictor import SharedPredictor
 from skinlesion.core import images
 from skinlesion.core.machine import cores
@@ -33,6 +31,10 @@ def create_app(test_config: dict | None = None) -> Flask:
     ConfigError
         If the environment asks for something impossible.
     """
+    # Not at the top: they load the words, and a language that does not exist is an error of the start.
+    from app.device.page import SITE
+    from app.web import api, body_limits, device, pages, problems, rate_limits, security, settings, tokens, uploads
+
     app = Flask(__name__, static_folder="../static")
     app.request_class = uploads.MemoryRequest
     app.config.from_mapping(

@@ -37,7 +37,9 @@ def elsewhere(site, tmp_path):
 
 @pytest.fixture(scope="module")
 def home(site):
-    with serving(PRETRAINED, prelude=f"import app.web, pathlib; app.web.SITE = pathlib.Path({str(site)!r})") as server:
+    with serving(
+        PRETRAINED, prelude=f"import app.device.page, pathlib; app.device.page.SITE = pathlib.Path({str(site)!r})"
+    ) as server:
         yield f"http://{server.host}:{server.port}"
 
 

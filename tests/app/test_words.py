@@ -1,7 +1,10 @@
 """The words of the apps: one file a language, and nothing that people read outside it."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,15 @@ def test_english_is_whole_and_flat():
         assert [words.in_words(one) for one in labels] == list(labels)
     with pytest.raises(ConfigError, match="must be one of en"):
         words.load("xx")
+
+
+@pytest.mark.parametrize("program", ["app.web", "app.device", "app.voila"])
+def test_a_language_that_does_not_exist_stops_the_start_in_one_line(program):
+    environ = os.environ | {words.LANGUAGE: "xx"}
+    command = [sys.executable, "-m", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=APP.parent, env=environ, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "error: SKINLESION_LANGUAGE must be one of en, not 'xx'\n"
 
 
 def test_every_key_that_python_templates_and_scripts_use_exists():
