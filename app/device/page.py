@@ -9,6 +9,7 @@ from pathlib import Path
 from app import present
 from app.headers import HEADERS
 from app.words import TEXTS, in_words
+from skinlesion.decision import Decision
 from skinlesion.serving.manifest import Manifest
 
 SOURCES = Path(__file__).resolve().parent
@@ -45,28 +46,35 @@ def stored_headers() -> dict[str, str]:
     return {name: text for name, text in (HEADERS | PROTECTION).items() if name != "Cache-Control"}
 
 
-def model_facts(manifest: Manifest) -> dict:
-    """Which model it is, and what turns its outputs into a prediction in words; ``Model`` in ``device/types.js``.
-
-    A page with other facts than the app's model gives other predictions than the app.
-    """
-    decision = manifest.decision
+def decision_facts(decision: Decision) -> dict:
+    """The part of a model that ``device/decision.js`` decides by."""
+    sets = decision.set_thresholds
     return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "outputs": list(manifest.outputs),
-        "labels": [asdict(in_words(diagnosis)) for diagnosis in manifest.labels],
-        "image_size": manifest.image_size,
-        "fit": manifest.fit,
-        "crops": manifest.crops,
+        "labels": [asdict(in_words(diagnosis)) for diagnosis in decision.labels],
         "temperature": decision.temperature,
         "prior_shift": decision.prior_shift.tolist(),
         "decision_weights": decision.weights.tolist(),
         "threshold": decision.referral_threshold,
         "borderline": decision.borderline,
         "melanoma_level": decision.melanoma_level,
-        "prediction_set": manifest.prediction_set,
+        "prediction_set": None if sets is None else dict(zip(decision.labels.codes, sets.tolist(), strict=True)),
         "set_level": decision.set_level,
+    }
+
+
+def model_facts(manifest: Manifest) -> dict:
+    """Which model it is, and what turns its outputs into a prediction in words; ``Model`` in ``device/types.js``.
+
+    A page with other facts than the app's model gives other predictions than the app.
+    """
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "outputs": list(manifest.outputs),
+        "image_size": manifest.image_size,
+        "fit": manifest.fit,
+        "crops": manifest.crops,
+        **decision_facts(manifest.decision),
         "domain": manifest.domain_thresholds,
         "measured": present.measured(manifest),
         "evidence": list(present.evidence(manifest)),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.device.page import decision_facts
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.decision import Decision
 
@@ -32,18 +33,7 @@ def vectors() -> dict:
     draw, models, cases = np.random.default_rng(2), [], []
     for number, decision in enumerate(decisions()):
         n = len(decision.labels)
-        models.append({
-            "labels": [{"code": one.code, "malignant": one.malignant} for one in decision.labels],
-            "temperature": decision.temperature,
-            "prior_shift": decision.prior_shift.tolist(),
-            "decision_weights": decision.weights.tolist(),
-            "threshold": decision.referral_threshold,
-            "borderline": decision.borderline,
-            "melanoma_level": decision.melanoma_level,
-            "prediction_set": None if decision.set_thresholds is None
-            else dict(zip(decision.labels.codes, decision.set_thresholds.tolist(), strict=True)),
-            "domain": DOMAIN,
-        })  # fmt: skip
+        models.append({**decision_facts(decision), "domain": DOMAIN})
         ties, underflow, overflow = np.zeros(n), np.full(n, -700.0), [np.eye(n)[2] * 1e4, np.eye(n)[4] * -1e4]
         logits = (
             np.concatenate([draw.normal(0, 3, (16, n)), [ties, underflow, *overflow]])
