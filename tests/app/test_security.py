@@ -129,6 +129,12 @@ def test_without_the_setting_no_proxy_is_believed(model):
     assert page.status_code == 200 and "/skin" not in page.text and "evil" not in page.text
 
 
+def test_a_proxy_brings_no_foreign_host_name_in(model):
+    client = create_app({"MODEL": model, "PROXIES": 1}).test_client()
+    for host, status in (("localhost", 200), ("evil.example", 400)):
+        assert client.get("/", headers={"X-Forwarded-Host": host}).status_code == status
+
+
 @pytest.mark.parametrize("value", ["yes", "-1", "10"])
 def test_a_number_of_proxies_that_cannot_be_is_a_clear_error(value):
     with pytest.raises(ConfigError, match="SKINLESION_PROXIES"):
