@@ -162,6 +162,10 @@ def test_too_many_images_are_left_out_with_a_word(opened, lesions, tmp_path):
     page.get_by_label("Images", exact=True).set_input_files(sorted(tmp_path.iterdir()))
     assert page.get_by_role("listitem").filter(has=page.get_by_role("button")).count() == 10
     assert "At most 10 images" in page.get_by_role("alert").inner_text()
+    left = [words.partition(",")[0] for words in page.locator(".previews li").all_inner_texts()]
+    assert left == sorted(path.name for path in tmp_path.iterdir())[:10]
+    classify(page)
+    assert page.get_by_role("article").count() == 10
 
 
 def test_progress_shows_in_per_cent_while_the_answer_is_awaited(opened, lesions):

@@ -31,7 +31,7 @@ def frames():
 
 def test_it_is_small_and_says_what_it_is(predictor):
     content = predictor.manifest.content
-    assert content["bytes"] <= 25e6
+    assert content["bytes"] <= 12e6
     assert (PRETRAINED / "model.onnx").stat().st_size == content["bytes"]
     assert predictor.manifest.labels == ISIC8
     assert not predictor.manifest.synthetic
