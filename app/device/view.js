@@ -39,7 +39,8 @@ let count = 0;
  * @returns {HTMLElement}
  */
 export function result(image, outputs, decision, loaded) {
-  const find = copy("result"), card = find(""), { model } = loaded, differs = labelDiffers(decision, model);
+  const find = copy("result"), card = find(""), { model } = loaded;
+  const differs = decision.inDomain ? labelDiffers(decision, model) : "";
   number(card, ++count);
   Object.assign(card.dataset, { when: new Date().toISOString(), label: model.labels[decision.best].code, referral: decision.referral });
   find("title").textContent = image.title;
@@ -53,11 +54,13 @@ export function result(image, outputs, decision, loaded) {
   }
   find("likeliest").replaceChildren(...ranking(decision).slice(0, decision.inDomain ? 3 : 0).map(place => likely(place, decision, model)));
   find("notices").replaceChildren(...notices(decision, model).map(notice));
-  find("rests").parentElement.hidden = !decision.inDomain || model.evidence.length === 0;
-  find("rests").replaceChildren(...model.evidence.map(sentence => item(sentence)));
+  const evidence = decision.inDomain ? model.evidence : [];
+  find("rests").parentElement.hidden = evidence.length === 0;
+  find("rests").replaceChildren(...evidence.map(sentence => item(sentence)));
+  find("explanation").hidden = !decision.inDomain;
   if (!decision.inDomain) find("summary").textContent = text(model, "card.anyway");
   find("differs").textContent = differs;
-  find("differs").hidden = !differs || !decision.inDomain;
+  find("differs").hidden = !differs;
   find("rows").replaceChildren(...ranking(decision).map(place => row(place, decision, model)));
   find("facts").prepend(...facts(outputs, decision, loaded).map(fact => item(fact)));
   picture(find, image, outputs, decision, model);
@@ -138,7 +141,7 @@ function gauge(find, level, model) {
 function row(place, decision, model) {
   const line = document.createElement("tr"), name = item(model.labels[place].name, "th");
   name.setAttribute("scope", "row");
-  if (place === decision.best) {
+  if (place === decision.best && decision.inDomain) {
     const tag = item(text(model, "card.label"), "span");
     tag.className = "tag";
     name.append(" ", tag);
@@ -153,12 +156,13 @@ function row(place, decision, model) {
  * @param {Decision} decision
  * @param {Loaded} loaded
  */
-function facts(outputs, { predictionSet }, { model, threads, provider }) {
+function facts(outputs, { inDomain, predictionSet }, { model, threads, provider }) {
   const where = provider === "webgpu" ? "device.on_graphics" : threads === 1 ? "device.one_thread" : "device.threads";
   const time = text(model, "device.time", {
     milliseconds: String(Math.max(1, Math.round(outputs.milliseconds))), where: text(model, where, { threads: String(threads) }),
     width: String(outputs.width), height: String(outputs.height),
   });
+  if (!inDomain) return [time];
   const names = predictionSet?.map(code => model.labels.find(label => label.code === code)?.name).join(", ");
   const set = names === undefined ? [] : [text(model, "card.set", { level: percent(model, model.set_level ?? 0), classes: names })];
   return [...(model.measured ? [model.measured] : []), ...set, time];
