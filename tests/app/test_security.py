@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from flask import request
 from PIL import Image
 
 import tiny_model
@@ -127,6 +128,20 @@ def test_without_the_setting_no_proxy_is_believed(model):
     headers = {"X-Forwarded-Prefix": "/skin", "X-Forwarded-Host": "evil.example", "X-Forwarded-For": "203.0.113.9"}
     page = create_app({"MODEL": model}).test_client().get("/", headers=headers)
     assert page.status_code == 200 and "/skin" not in page.text and "evil" not in page.text
+
+
+def test_the_headers_that_nginx_is_told_to_set_are_those_that_it_takes(model):
+    """As nginx would send them for a request to https://lab.example/skin/, whatever the client had put into them."""
+    told = (REPOSITORY / "SECURITY.md").read_text()
+    written = re.findall(r"^proxy_set_header (X-Forwarded-\w+) (\S+);$", told, re.MULTILINE)
+    values = {"$remote_addr": "203.0.113.9", "$scheme": "https", "$http_host": "lab.example"}
+    headers = {name: values.get(value, value) for name, value in written}
+    app = create_app({"MODEL": model, "PROXIES": 1, "HOSTS": {"lab.example"}})
+    seen = []
+    app.before_request(lambda: seen.append((request.remote_addr, request.url)))
+    page = app.test_client().get("/api", headers=headers | {"Host": "lab.example"})
+    assert seen == [("203.0.113.9", "https://lab.example/skin/api")]
+    assert "https://lab.example/skin/api/v1/predict" in page.text
 
 
 def test_a_proxy_brings_no_foreign_host_name_in(model):
