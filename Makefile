@@ -6,6 +6,8 @@ PRESET ?= quick
 RUN ?=
 ARGS ?=
 MODEL ?=
+# The index of similar cases that page and view show: beside the shipped model what `make index` made, if there is one.
+INDEX ?= $(if $(MODEL),,$(wildcard build/index))
 HOST ?= 127.0.0.1
 # PyTorch's own index of CPU builds, for machines without a GPU (PyPI's Linux build brings CUDA along):
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -18,7 +20,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERIES = $(BIN)/python run_all.py --data $(DATA) --preset $(PRESET) $(if $(RUN),--run $(RUN)) $(ARGS)
 
-.PHONY: help setup reports test browser app site widget lab lint coverage docs soak bench bench-full bench-rivals figures clean
+.PHONY: help setup reports test browser app index site widget lab lint coverage docs soak bench bench-full bench-rivals figures clean
 
 help:  ## list what can be made
 	@sed -nE 's/^([a-z-]+):[^#]*## +/\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -59,15 +61,18 @@ browser:
 	    { apt-get update && apt-get install -y --no-install-recommends chromium; } >/dev/null; \
 	  else echo "== browser: none found; the browser tests are skipped (install chromium to run them)"; fi
 
-app: $(STAMP)  ## the Flask page: [PORT=5000] [MODEL=dir]
+index: $(STAMP)  ## an index of similar proven cases for page and view, which stays on this machine: [DATA=path] [MODEL=dir] [ARGS=...]
+	@$(BIN)/skinlesion index --data $(DATA) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+
+app: $(STAMP)  ## the Flask page: [PORT=5000] [MODEL=dir] [INDEX=dir]
 	@$(BIN)/python -m app.device --model "$(MODEL)" --missing || echo "== app: without the on-device page"
-	@$(BIN)/python -m app.web --host $(HOST) --port $(or $(PORT),5000) --model "$(MODEL)"
+	@$(BIN)/python -m app.web --host $(HOST) --port $(or $(PORT),5000) --index "$(INDEX)" --model "$(MODEL)"
 
 site: $(STAMP)  ## the on-device page in build/site, which needs Node: [MODEL=dir]
 	@$(BIN)/python -m app.device --model "$(MODEL)"
 
-widget: $(STAMP)  ## the Voila view: [PORT=8866] [MODEL=dir]
-	@$(BIN)/python -m app.voila --port $(or $(PORT),8866) --model "$(MODEL)"
+widget: $(STAMP)  ## the Voila view: [PORT=8866] [MODEL=dir] [INDEX=dir]
+	@$(BIN)/python -m app.voila --port $(or $(PORT),8866) --index "$(INDEX)" --model "$(MODEL)"
 
 lab: $(STAMP)  ## the notebooks in JupyterLab: [ARGS=--allow-root, as root in a container]
 	@$(BIN)/jupyter lab --notebook-dir notebooks $(ARGS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app import pictures
+from app.similar import Shown
 from app.words import TEXTS, in_words, text
 from skinlesion.core.taxonomy import Diagnosis
 from skinlesion.decision import MELANOMA_NOT_EXCLUDED, NONE, NOT_DERMATOSCOPIC, OTHER_CAMERA, REFER, REFERRALS
@@ -55,6 +56,8 @@ class Result:
         Sensitivity and specificity of the advice with intervals.
     referral_threshold, borderline : float
         Of the malignant probability.
+    similar : tuple of Shown
+        Similar proven cases, where the app has an index of them.
     """
 
     title: str
@@ -72,6 +75,7 @@ class Result:
     measured: str = ""
     referral_threshold: float = 0.0
     borderline: float = 0.0
+    similar: tuple[Shown, ...] = ()
 
     @property
     def likeliest(self) -> tuple[Row, ...]:
@@ -79,7 +83,13 @@ class Result:
         return () if self.prediction is None or self.prediction.referral == NONE else self.rows[:LIKELIEST]
 
 
-def result(title: str, frame: np.ndarray | None, prediction: Prediction, manifest: Manifest) -> Result:
+def result(
+    title: str,
+    frame: np.ndarray | None,
+    prediction: Prediction,
+    manifest: Manifest,
+    similar: tuple[Shown, ...] = (),
+) -> Result:
     """Put a prediction into words. ``frame`` is None for an average."""
     rows = [
         Row(in_words(d), prediction.probabilities[d.code], prediction.scores[d.code], d.code == prediction.label)
@@ -104,6 +114,7 @@ def result(title: str, frame: np.ndarray | None, prediction: Prediction, manifes
         measured=measured(manifest),
         referral_threshold=manifest.decision.referral_threshold,
         borderline=manifest.decision.borderline,
+        similar=similar,
     )
 
 

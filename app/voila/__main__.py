@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from skinlesion.core.errors import SkinLesionError
+from skinlesion.serving.neighbours import INDEX, Neighbours
 from skinlesion.serving.predictor import Predictor
 
 HERE = Path(__file__).resolve().parent
@@ -33,17 +34,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m app.voila", description="Serve the notebook view with Voila.")
     parser.add_argument("--port", type=int, default=8866, help="port to listen on, on this machine only")
     parser.add_argument("--model", metavar="DIR", help="an exported model's folder (default: the shipped model)")
+    parser.add_argument("--index", metavar="DIR", default=os.environ.get(INDEX),
+                        help="similar cases to show, made by `skinlesion index`")  # fmt: skip
     chosen = parser.parse_args(arguments)
-    folder = str(Path(chosen.model).expanduser().resolve()) if chosen.model else ""
+    folder, index = (str(Path(each).expanduser().resolve()) if each else "" for each in (chosen.model, chosen.index))
     try:
         from app.voila.view import MODEL  # which loads the words, and those may be of no language
 
-        Predictor.load(folder or None)
+        manifest = Predictor.load(folder or None).manifest
+        if index:
+            Neighbours.load(index, manifest)
         _check_port(chosen.port)
     except SkinLesionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    os.environ[MODEL] = folder
+    os.environ |= {MODEL: folder, INDEX: index}
     for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):  # where voila.json and the template are found
         os.environ[name] = os.pathsep.join(filter(None, [str(HERE / "jupyter"), os.environ.get(name)]))
     command = [sys.executable, "-m", "voila", str(HERE / "widget.ipynb"), f"--port={chosen.port}"]

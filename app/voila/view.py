@@ -11,12 +11,13 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import escape
 
-from app import examples, pictures, present
+from app import examples, pictures, present, similar
 from app.voila.callback_errors import shown
 from app.voila.what_if import WhatIf
 from app.words import in_words, text
 from skinlesion.core import images
 from skinlesion.core.errors import SkinLesionError
+from skinlesion.serving.neighbours import INDEX, Neighbours
 from skinlesion.serving.predictor import Prediction, Predictor, mean_prediction
 
 HERE = Path(__file__).resolve().parent
@@ -49,7 +50,9 @@ def render(template: str, **values) -> str:
 def open_view() -> ipywidgets.Widget:
     """The view for the environment's model; where there is none, what to do about it."""
     try:
-        return View(Predictor.load(os.environ.get(MODEL) or None)).page
+        predictor = Predictor.load(os.environ.get(MODEL) or None)
+        place = os.environ.get(INDEX)
+        return View(predictor, Neighbours.load(place, predictor.manifest) if place else None).page
     except SkinLesionError as error:
         return explain(error)
 
@@ -62,8 +65,8 @@ def explain(error: SkinLesionError) -> ipywidgets.Widget:
 class View:
     """Everything on the page; ``page`` is the widget. What it shows follows from what is chosen, and nothing else."""
 
-    def __init__(self, predictor: Predictor):
-        self._predictor = predictor
+    def __init__(self, predictor: Predictor, index: Neighbours | None = None):
+        self._predictor, self._index = predictor, index
         self._known: dict[str, Outcome] = {}  # examples classified before
         self._uploaded: list[Outcome] = []
         self._results: list[present.Result] = []  # what the cards show, in the order of ``outcomes``
@@ -138,7 +141,8 @@ class View:
     def _classify(self, title: str, data: bytes) -> Outcome:
         try:
             frame = images.decode(data, enough=self._predictor.manifest.enough)
-            return Outcome(title, frame, self._predictor.predict([frame])[0])
+            wanted = self._index is not None
+            return Outcome(title, frame, self._predictor.predict([frame], features=wanted)[0])
         except SkinLesionError as error:  # raised in a callback, anything would go unseen
             return Outcome(title, None, None, str(error))
 
@@ -180,9 +184,11 @@ class View:
         )
 
     def _result(self, outcome: Outcome) -> present.Result:
-        if outcome.prediction is None:
-            return present.Result(outcome.title, error=outcome.error)
-        return present.result(outcome.title, outcome.frame, outcome.prediction, self._predictor.manifest)
+        title, frame, prediction, error = outcome
+        if frame is None or prediction is None:
+            return present.Result(title, error=error)
+        cases = similar.shown(self._index, similar.find(self._index, prediction, frame, (title,)))
+        return present.result(title, frame, prediction, self._predictor.manifest, cases)
 
 
 def _try(name: str, button: ipywidgets.ToggleButton) -> ipywidgets.Widget:

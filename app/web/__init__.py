@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app.web.shared_predictor import SharedPredictor
 from skinlesion.core import images
 from skinlesion.core.machine import cores
+from skinlesion.serving.neighbours import Neighbours
 from skinlesion.serving.predictor import Predictor
 
 MOST_WORKERS = 8  # each may need 700 MB for the largest request
@@ -27,7 +28,7 @@ def create_app(test_config: dict | None = None) -> Flask:
     Raises
     ------
     ModelError
-        If there is no model, or it cannot be trusted.
+        If there is no model, or it cannot be trusted; likewise the index, where one is named.
     ConfigError
         If the environment asks for something impossible.
     """
@@ -47,6 +48,7 @@ def create_app(test_config: dict | None = None) -> Flask:
         MAX_REQUEST_PIXELS=60_000_000,  # all images of a request
         MAX_CONTENT_LENGTH=3 * images.MAX_BYTES + 2**20,  # bytes a request; the last MiB is for what wraps the files
         MAX_FORM_PARTS=20,
+        INDEX=None,  # a folder of similar cases
         SITE=SITE,
     )
     chosen = {"HOST": "127.0.0.1", **(test_config or {})}
@@ -57,9 +59,11 @@ def create_app(test_config: dict | None = None) -> Flask:
     model, threads = app.config["MODEL"], app.config["THREADS"]
     predictor = SharedPredictor(model) if threads is None else Predictor.load(model, threads=threads)
 
+    similar = Neighbours.load(app.config["INDEX"], predictor.manifest) if app.config["INDEX"] else None
+
     @app.before_request
     def offer_predictor() -> None:
-        g.predictor = predictor
+        g.predictor, g.similar = predictor, similar
 
     @app.context_processor
     def offer_manifest() -> dict:

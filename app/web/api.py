@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, current_app, g, jsonify, request
 
+from app import similar
 from app.web import openapi, uploads
 from app.web.problems import problem_response, status_of
+from skinlesion.serving.predictor import Prediction
 
 blueprint = Blueprint("api", __name__)
 
@@ -26,10 +28,22 @@ def predict():
             return problem_response(
                 status_of(upload.error), f"{upload.name}: {upload.error}", upload.error.code, index=index
             )
-    predictions = g.predictor.predict([upload.frame for upload in received])
+    predictions = g.predictor.predict([upload.frame for upload in received], features=g.similar is not None)
     return jsonify(
-        model=g.predictor.manifest.identity, predictions=[prediction.to_dict() for prediction in predictions]
+        model=g.predictor.manifest.identity,
+        predictions=[
+            prediction.to_dict() | _similar(upload, prediction)
+            for upload, prediction in zip(received, predictions, strict=True)
+        ],
     )
+
+
+def _similar(upload: uploads.Upload, prediction: Prediction) -> dict:
+    """Similar cases, where the server has an index of them."""
+    if g.similar is None:
+        return {}
+    cases = similar.find(g.similar, prediction, upload.frame, (upload.name, upload.lesion))
+    return {"similar": [similar.to_dict(g.similar, case) for case in cases]}
 
 
 @blueprint.get("/api/v1/model")

@@ -8,10 +8,12 @@ from http import HTTPStatus
 import skinlesion
 from app.web.problems import CODES
 from skinlesion.core import framing, images
-from skinlesion.core.taxonomy import LabelSet
+from skinlesion.core.taxonomy import CONFIRMED, HAM7, ISIC8, LabelSet
 from skinlesion.decision import NOTICES, REFERRALS
 
 TYPES = tuple(f"image/{name.lower()}" for name in images.FORMATS)
+
+CASES = "The most similar images of other lesions in the server's index; only where it has one, empty without advice."
 
 #: Statuses that any address may respond with, whatever was requested.
 ANYWHERE = (400, 500)
@@ -131,6 +133,16 @@ def _schemas(labels: LabelSet) -> dict:
                     "items": {"enum": list(labels.codes)},
                     "description": "Classes that cannot be left out, at the model's level; null without such sets.",
                 },
+            },
+            optional={"similar": {"type": "array", "items": _ref("Case"), "description": CASES}},
+        ),
+        "Case": _object(
+            dict.fromkeys(("image_id", "lesion_id", "source"), text)
+            | {
+                "label": {"enum": sorted({*HAM7.codes, *ISIC8.codes}), "description": "The diagnosis."},
+                "confirmed": {"enum": list(CONFIRMED), "description": "How the diagnosis was confirmed."},
+                "similarity": {"type": "number", "description": "Cosine of the network's features; 1 is alike."},
+                "name": text,
             }
         ),
         "Problem": _object(

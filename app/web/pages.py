@@ -8,7 +8,7 @@ from pathlib import Path
 from flask import Blueprint, current_app, g, render_template, request
 from markupsafe import Markup
 
-from app import examples, present
+from app import examples, present, similar
 from app.web import device, downloads, markdown, openapi, uploads
 from app.web.problems import status_of
 from app.words import in_words, section, text
@@ -62,7 +62,8 @@ def classify():
     except ImageError:
         return _form(text("entry.missing")), 400
     manifest = g.predictor.manifest
-    rest = iter(g.predictor.predict([upload.frame for upload in received if upload.error is None]))
+    frames = [upload.frame for upload in received if upload.error is None]
+    rest = iter(g.predictor.predict(frames, features=g.similar is not None))
     results = [(upload, None if upload.error else next(rest)) for upload in received]
     lesions = {name: mean_prediction(each, manifest) for name, each in _lesions(results).items()}
     entries = [
@@ -131,7 +132,8 @@ def _lesion(name: str, results: list, lesions: dict[str, Prediction], manifest: 
 def _result(upload: uploads.Upload, prediction: Prediction | None, manifest: Manifest) -> present.Result:
     if prediction is None:
         return present.Result(upload.name, error=f"{upload.error}.")
-    return present.result(upload.name, upload.frame, prediction, manifest)
+    cases = similar.find(g.similar, prediction, upload.frame, (upload.name, upload.lesion))
+    return present.result(upload.name, upload.frame, prediction, manifest, similar.shown(g.similar, cases))
 
 
 def _card() -> Markup | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from skinlesion.core.errors import ConfigError
+from skinlesion.serving.neighbours import INDEX
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 RATE = 60  # requests a minute and client, where strangers can reach the server
@@ -24,6 +25,7 @@ def from_environment(environ: Mapping[str, str], host: str = "127.0.0.1") -> dic
         ``SKINLESION_RATE``: requests a minute and client address; 0 is no limit.
         ``SKINLESION_PROXIES``: how many proxies stand before the server, whose ``X-Forwarded-For``, ``-Proto``,
         ``-Host`` and ``-Prefix`` are then believed; 0, the default, believes nobody.
+        ``SKINLESION_INDEX``: the folder of an index of similar cases, which is shown beside predictions.
     host : str
         The address that is listened on. On loopback all clients share one address, so only elsewhere is there a rate
         limit unless one is set.
@@ -50,6 +52,7 @@ def from_environment(environ: Mapping[str, str], host: str = "127.0.0.1") -> dic
             f"SKINLESION_PROXIES must be the number of proxies before the server, 0 to 9, not {proxies!r}"
         )
     config["PROXIES"] = int(proxies)
+    config["INDEX"] = environ.get(INDEX) or None
     return config
 
 

@@ -29,13 +29,13 @@ class SharedPredictor:
     def manifest(self):
         return self._alone.manifest
 
-    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+    def predict(self, images: Sequence[np.ndarray], **options) -> list[Prediction]:
         """As :meth:`skinlesion.serving.predictor.Predictor.predict`."""
         with self._lock:
             self._inside += 1
             predictor = self._alone if self._inside == 1 else self._together
         try:
-            return predictor.predict(images)
+            return predictor.predict(images, **options)
         finally:
             with self._lock:
                 self._inside -= 1

@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 
-from skinlesion.commands import compare, data, evaluate, external, predict, score, sweep, train
+from skinlesion.commands import compare, data, evaluate, external, index, predict, score, sweep, train
 from skinlesion.core.errors import SkinLesionError
 
-COMMANDS = (data, train, sweep, evaluate, compare, external, predict, score)
+COMMANDS = (data, train, sweep, evaluate, compare, external, predict, score, index)
 
 
 def parser() -> argparse.ArgumentParser:

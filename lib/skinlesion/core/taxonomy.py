@@ -112,6 +112,9 @@ class LabelSet:
 HAM7 = LabelSet(("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"))
 ISIC8 = LabelSet(("ak", "bcc", "bkl", "df", "mel", "nv", "scc", "vasc"))
 
+#: How a diagnosis was confirmed, the surest first; HAM10000's words, and one for what is not stated.
+CONFIRMED = ("histo", "confocal", "follow_up", "consensus", "unknown")
+
 #: Column order of the ISIC 2018 Task 3 submission format (challenge.isic-archive.com, 2018, task 3).
 ISIC2018_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 

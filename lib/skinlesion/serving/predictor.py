@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +58,8 @@ class Prediction:
     map : ndarray, float32 [h, w], or None
         Class activation map of ``label``, over the network's part of the frame
         (:func:`skinlesion.core.framing.region`); None for networks that export none.
+    features : ndarray, float32 [D], or None
+        As of :meth:`Predictor.features`, where they were asked for.
     """
 
     label: str
@@ -72,10 +74,11 @@ class Prediction:
     notices: tuple[str, ...] = ()
     prediction_set: tuple[str, ...] | None = None
     map: np.ndarray | None = field(default=None, compare=False, repr=False)
+    features: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict:
-        """Everything but ``map``, as JSON can hold it."""
-        values = {name: value for name, value in vars(self).items() if name != "map"}
+        """Everything but ``map`` and ``features``, as JSON can hold it."""
+        values = {name: value for name, value in vars(self).items() if name not in ("map", "features")}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -122,7 +125,7 @@ class Predictor:
         predictor._check_graph(path)
         return predictor
 
-    def predict(self, images: Sequence[np.ndarray], *, maps: bool = True) -> list[Prediction]:
+    def predict(self, images: Sequence[np.ndarray], *, maps: bool = True, features: bool = False) -> list[Prediction]:
         """Predict frames of any sizes, in order.
 
         Parameters
@@ -131,6 +134,8 @@ class Predictor:
             As :func:`skinlesion.core.images.decode` returns them.
         maps : bool
             Whether to make activation maps, which take memory where many predictions are stored.
+        features : bool
+            Whether to give the network's features, which do, too.
 
         Raises
         ------
@@ -141,7 +146,9 @@ class Predictor:
         """
         decision, maps = self.manifest.decision, maps and "map" in self.manifest.outputs
         predictions: dict[int, Prediction] = {}
-        for batch, outputs in self._outputs(images, ("logits", *DOMAIN_SCORES, *["map"] * maps)):
+        for batch, outputs in self._outputs(
+            images, ("logits", *DOMAIN_SCORES, *["map"] * maps, *["features"] * features)
+        ):
             limits = self.manifest.domain_thresholds  # compared as the 64-bit numbers that they are written as
             flags = {name: outputs[name].astype(np.float64) < limits[name] for name in DOMAIN_SCORES}
             outcomes = decision.decide(decision.probabilities(outputs["logits"]), **flags)
@@ -150,6 +157,8 @@ class Predictor:
                 predictions[i] = _prediction(
                     self.manifest, outcomes, row, float(outputs[NOT_DERMATOSCOPIC][row]), drawn
                 )
+                if features:
+                    predictions[i] = replace(predictions[i], features=outputs["features"][row].copy())
         return [predictions[i] for i in range(len(images))]
 
     def predict_files(

@@ -1,0 +1,148 @@
+"""``skinlesion index``: an index of proven cases, which the apps show beside a prediction."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from skinlesion.commands.data import add_label
+from skinlesion.core.errors import DataError
+from skinlesion.core.taxonomy import CONFIRMED
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from skinlesion.data.table import LesionTable
+    from skinlesion.serving.predictor import Predictor
+
+OUTPUT = "build/index"
+#: By more than how the lesion looks: under the microscope, or by the time in which it did not change.
+PROVEN = CONFIRMED[:3]
+THUMBNAIL = 160  # pixels, the longer side
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser("index", help="make a local index of proven cases, for the apps")
+    add = parser.add_argument
+    add("--data", metavar="PATH", nargs="+", required=True, help="data sets, or demo; kind:path forces the kind")
+    add("--output", default=OUTPUT, metavar="DIR", help="the index's folder (%(default)s)")
+    add("--model", metavar="DIR", help="a model folder (the shipped model by default)")
+    add("--labels", type=int, choices=(7, 8), help="the model's by default, 7 where the data distinguish no more")
+    add_label(parser)
+    add("--confirmed", nargs="+", choices=CONFIRMED, default=PROVEN, metavar="HOW",
+        help=f"take diagnoses that were confirmed so, of {', '.join(CONFIRMED)} ({' '.join(PROVEN)})")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return index(
+        arguments.data, arguments.output, arguments.model,
+        labels=arguments.labels, words=arguments.label, confirmed=arguments.confirmed, progress=sys.stderr.isatty(),
+    )  # fmt: skip
+
+
+def index(
+    data: Sequence[str],
+    output: str = OUTPUT,
+    model: str | None = None,
+    *,
+    labels: int | None = None,
+    words: Sequence[str] = (),
+    confirmed: Sequence[str] = PROVEN,
+    progress: bool = False,
+) -> int:
+    """Write the index of a data set's images, which the apps show with ``--index``.
+
+    It holds small copies of the images, so it belongs where the images may be.
+
+    Parameters
+    ----------
+    data : sequence of str
+        As :func:`skinlesion.data.sources.load_table` takes them.
+    output, model : str
+        Folders; the shipped model where None.
+    labels : 7 or 8
+        Those of the model where None, or seven where the data distinguish no more.
+    words : sequence of ``word=code``
+    confirmed : sequence of str
+        Values of ``dx_type`` that are taken.
+    progress : bool
+
+    Returns
+    -------
+    int, the exit status
+
+    Raises
+    ------
+    SkinLesionError
+        For data or a model that cannot be read, data without such images, or a folder that cannot be written.
+    """
+    from skinlesion.core.tables import counted
+    from skinlesion.data.check import check_table
+    from skinlesion.data.splits import lesion_groups
+    from skinlesion.serving import neighbours
+    from skinlesion.serving.predictor import Predictor
+
+    predictor = Predictor.load(model)
+    table = check_table(_load(data, labels, len(predictor.manifest.labels), words), progress=progress).table
+    if len(table.problems):
+        print(f"{counted(len(table.problems), 'problem')} left out; `skinlesion data check` lists them")
+    table = _proven(table, confirmed)
+    rows = {name: table.frame[name] for name in ("image_id", "lesion_id", "source", "label")}
+    facts = neighbours.write(
+        output,
+        rows | {"confirmed": table.frame["dx_type"]},
+        lesion_groups(table, twins=True),
+        _images(predictor, table, progress),
+        {"model": predictor.manifest.sha256, "labels": list(table.labels.codes), "data": table.facts()},
+    )
+    print(f"made {output}: {facts['images']:,} images of {facts['lesions']:,} lesions")
+    print("it holds small copies of the images: keep it where they may be seen")
+    print(f"show it: make app INDEX={output}, or python -m app.web --index {output}")
+    return 0
+
+
+def _load(data: Sequence[str], labels: int | None, most: int, words: Sequence[str]) -> LesionTable:
+    """The table in ``labels`` labels; where None, in the model's, or in seven where the data distinguish no more."""
+    from skinlesion.data.sources import load_table
+
+    try:
+        return load_table(data, labels or most, words=words)
+    except DataError:
+        if labels or most == 7:
+            raise
+        table = load_table(data, 7, words=words)
+        print("the data distinguish seven labels: similar cases have those, not the model's eight")
+        return table
+
+
+def _proven(table: LesionTable, confirmed: Sequence[str]) -> LesionTable:
+    """The rows whose diagnosis was confirmed in one of these ways; says how many were not."""
+    known = table.frame["dx_type"].where(table.frame["dx_type"].isin(CONFIRMED), "unknown")
+    table = replace(table, frame=table.frame.assign(dx_type=known))
+    chosen = known.isin(confirmed)
+    told = ", ".join(f"{count:,} {word}" for word, count in known.value_counts().items())
+    print(f"{len(table):,} images, confirmed by: {told}")
+    if not chosen.any():
+        raise DataError(f"none of these is confirmed by {', '.join(confirmed)}; --confirmed takes others, too")
+    return table.keep(chosen)
+
+
+def _images(predictor: Predictor, table: LesionTable, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray, bytes]]:
+    """Features, look and small JPEG of every image."""
+    from PIL import Image
+    from tqdm import tqdm
+
+    from skinlesion.core import images
+    from skinlesion.serving.neighbours import look
+
+    for path in tqdm(table.frame["path"], desc="index", unit="image", disable=not progress):
+        frame = images.read(path, predictor.manifest.enough)
+        small, data = Image.fromarray(frame), io.BytesIO()
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+        small.save(data, "JPEG", quality=80)
+        yield predictor.features([frame])[0], look(frame), data.getvalue()

@@ -1,0 +1,258 @@
+"""Similar cases: the images of a local index whose features are nearest to an image's, one a lesion.
+
+An index is a folder that ``skinlesion index`` makes of data sets with one model. It holds people's images, so it stays
+where they may be seen; without one, nothing here is used.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from skinlesion.core.errors import ModelError, SkinLesionError
+from skinlesion.core.runs import replace_folder, write_json
+from skinlesion.serving.manifest import Manifest
+
+INDEX = "SKINLESION_INDEX"  # the environment variable that names an index's folder, for the apps; empty for none
+FORMAT = 1
+FACTS, ROWS, FEATURES, PICTURES = "index.json", "rows.npz", "features.npy", "pictures.bin"
+NEAREST = 6
+#: Grey levels (root mean square over 8 x 8 squares) within which two pictures are one, perhaps stored anew or made
+#: smaller: among 900 images of HAM10000 such copies differ by 2.1 at most, those of two lesions by 6.0 at least.
+COPY = 3.0
+SKETCH = 128  # directions of the largest energy: products along them alone choose the candidates
+CANDIDATES = 1000  # rows whose full features are then compared
+SAMPLE = 20_000  # rows that the directions are computed from
+COLUMNS = ("image_id", "lesion_id", "source", "label", "confirmed")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of the index.
+
+    Attributes
+    ----------
+    image_id, lesion_id, source : str
+        As in the data set's table.
+    label : str
+        The code of its diagnosis.
+    confirmed : str
+        How that was confirmed, one of :data:`skinlesion.core.taxonomy.CONFIRMED`.
+    similarity : float
+        Cosine similarity of its features and the image's; 1 where they are the same.
+    picture : bytes
+        A small JPEG.
+    """
+
+    image_id: str
+    lesion_id: str
+    source: str
+    label: str
+    confirmed: str
+    similarity: float
+    picture: bytes
+
+    def to_dict(self) -> dict:
+        """Everything but ``picture``, as JSON can hold it."""
+        return {name: value for name, value in vars(self).items() if name != "picture"}
+
+
+class Neighbours:
+    """An index in memory: less than 1 KB an image; features and pictures stay on disk until they are needed.
+
+    Safe to share between threads.
+
+    Attributes
+    ----------
+    facts : dict
+        What ``index.json`` says: ``model``, ``sources``, ``images``, ``lesions``.
+    """
+
+    def __init__(self, folder: Path, facts: dict):
+        self.facts = facts
+        with np.load(folder / ROWS, allow_pickle=False) as stored:
+            self._columns = {name: stored[name] for name in COLUMNS}
+            self._group, self._ends = stored["group"], stored["ends"]
+            self._directions, self._sketch = stored["directions"], stored["sketch"]
+            self._looks = stored["looks"].astype(np.float32)
+        self._squares = (self._looks**2).sum(1)
+        self._features = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
+        self._pictures = np.memmap(folder / PICTURES, np.uint8, "r")
+        if not len(self._features) == len(self._sketch) == len(self._ends) == facts["images"]:
+            raise ValueError("its files are of different lengths")
+
+    @classmethod
+    def load(cls, folder: str | Path, manifest: Manifest) -> Neighbours:
+        """Open the index in ``folder``, which must be of the manifest's model.
+
+        Raises
+        ------
+        ModelError
+            If there is no index, it is damaged, or of another model.
+        """
+        place = Path(folder).expanduser()
+        again = f"make it again: skinlesion index --data PATH --output {place}, with this model's folder as --model"
+        facts = _facts(place)
+        if not facts:
+            raise ModelError(f"{place} holds no index of similar cases; {again}")
+        if facts["model"] != manifest.sha256:
+            raise ModelError(f"the index {place} is of another model ({facts['model'][:12]}…); {again}")
+        try:
+            return cls(place, facts)
+        except Exception as error:  # NumPy's readers raise many kinds on broken files
+            raise ModelError(f"the index {place} is damaged ({error}); {again}") from None
+
+    def nearest(
+        self, features: np.ndarray, frame: np.ndarray, *, own: Collection[str] = (), count: int = NEAREST
+    ) -> list[Case]:
+        """The most similar images of other lesions, at most one a lesion, the nearest first.
+
+        Parameters
+        ----------
+        features : float [D]
+            As :meth:`skinlesion.serving.predictor.Predictor.features` returns them.
+        frame : uint8 [H, W, 3]
+            Of the same image. The lesions of images that are copies of it are left out.
+        own : collection of str
+            What the image or its lesion may be called: image ids and lesion ids that are left out, too.
+        count : int
+        """
+        query = unit(np.asarray(features, np.float32)[None])[0]
+        rough = self._sketch @ (query @ self._directions)
+        most = min(CANDIDATES, len(rough))
+        rows = np.sort(np.argpartition(rough, -most)[-most:])
+        exact = self._features[rows].astype(np.float32) @ query
+        seen = set(self._group[self._own(frame, own)])
+        found: list[Case] = []
+        for i in np.argsort(-exact, kind="stable"):
+            row, group = int(rows[i]), self._group[rows[i]]
+            if group not in seen and len(found) < count:
+                seen.add(group)
+                found.append(self._case(row, float(exact[i])))
+        return found
+
+    def _own(self, frame: np.ndarray, names: Collection[str]) -> np.ndarray:
+        """Whether each row is a copy of the frame, or has one of the names; bool [N]."""
+        seen = look(frame).astype(np.float32)
+        apart = (self._squares + seen @ seen - 2 * (self._looks @ seen)) / len(seen)
+        own = apart <= COPY**2
+        for column in ("image_id", "lesion_id"):
+            for name in filter(None, names):
+                own |= self._columns[column] == name
+        return own
+
+    def _case(self, row: int, similarity: float) -> Case:
+        start = int(self._ends[row - 1]) if row else 0
+        picture = self._pictures[start : int(self._ends[row])].tobytes()
+        columns = {name: str(self._columns[name][row]) for name in COLUMNS}
+        return Case(**columns, similarity=min(1.0, similarity), picture=picture)
+
+
+def look(frame: np.ndarray) -> np.ndarray:
+    """The grey levels of a frame's 8 x 8 squares, uint8 [64]."""
+    return np.asarray(Image.fromarray(frame).convert("L").resize((8, 8), Image.Resampling.BOX)).ravel()
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """Features [N, D], each divided by its length, float32."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return (features / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def write(
+    folder: str | Path,
+    rows: Mapping[str, Iterable[str]],
+    group: np.ndarray,
+    images: Iterable[tuple[np.ndarray, np.ndarray, bytes]],
+    facts: dict,
+) -> dict:
+    """Write an index, whole or not at all; an older one in that folder is replaced.
+
+    Parameters
+    ----------
+    folder : path
+    rows : {column of :data:`COLUMNS`: N texts}
+    group : int [N]
+        Rows of one lesion share theirs.
+    images : iterable of (features float [D], :func:`look`, JPEG), N of them, in the rows' order
+        Taken one by one while the index is written.
+    facts : dict
+        ``model``, its SHA-256, and what else ``index.json`` should say.
+
+    Returns
+    -------
+    dict, what ``index.json`` says
+
+    Raises
+    ------
+    SkinLesionError
+        If the folder holds something else, or cannot be written.
+    """
+    place = Path(folder).expanduser().resolve()
+    if place.exists() and not (place.is_dir() and (_facts(place) or not any(place.iterdir()))):
+        raise SkinLesionError(f"{place} holds something that is no index; choose another --output, or empty it")
+    new = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".partial"))
+        _fill(new, rows, np.asarray(group), images)
+        facts = {"format": FORMAT, **facts, "images": len(group), "lesions": len(np.unique(group))}
+        write_json(new / FACTS, facts)
+        new.chmod(0o755)
+        replace_folder(new, place)
+    except OSError as error:
+        raise SkinLesionError(
+            f"{place} cannot be written ({error.strerror or error}); free some space or choose another --output"
+        ) from None
+    finally:
+        if new:
+            shutil.rmtree(new, ignore_errors=True)
+    return facts
+
+
+def _fill(folder: Path, rows: Mapping[str, Iterable[str]], group: np.ndarray, images) -> None:
+    ends, looks, features = np.empty(len(group), np.int64), np.empty((len(group), 64), np.uint8), None
+    with (folder / PICTURES).open("wb") as pictures:
+        for number, (found, looks[number], picture) in enumerate(images):
+            if features is None:
+                features = np.lib.format.open_memmap(
+                    folder / FEATURES, "w+", np.float16, (len(group), len(found))
+                )  # not in memory: 100,000 images have 256 MB
+            features[number] = unit(found[None])[0]
+            pictures.write(picture)
+            ends[number] = pictures.tell()
+    if features is None or number + 1 != len(group):
+        raise ValueError("an index needs one image a row, and one row or more")
+    features.flush()
+    directions = _directions(features)
+    sketch = np.concatenate([part.astype(np.float32) @ directions for part in _blocks(features)])
+    columns = {name: np.array(list(rows[name]), str) for name in COLUMNS}
+    arrays = {"group": group, "ends": ends, "looks": looks, "directions": directions, "sketch": sketch}
+    np.savez(folder / ROWS, **columns, **arrays)  # type: ignore[arg-type]
+
+
+def _blocks(features: np.ndarray) -> Iterable[np.ndarray]:
+    return (features[start : start + 4096] for start in range(0, len(features), 4096))
+
+
+def _directions(features: np.ndarray) -> np.ndarray:
+    """The orthonormal directions [D, :data:`SKETCH`] that hold most of the features' energy, float32."""
+    sample = features[:: max(1, len(features) // SAMPLE)]
+    energy = sum(np.matmul(part.T, part, dtype=np.float32) for part in _blocks(sample))
+    return np.linalg.eigh(energy)[1][:, ::-1][:, :SKETCH].astype(np.float32)
+
+
+def _facts(folder: Path) -> dict | None:
+    """What an index says of itself; None where there is none."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        return facts if facts["format"] == FORMAT and isinstance(facts["model"], str) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
