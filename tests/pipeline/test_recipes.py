@@ -52,7 +52,7 @@ def test_relative_places_become_absolute(tmp_path, monkeypatch):
         ({"preset": "huge"}, ConfigError, "smoke, quick, full"),
         ({"data": "/no/such/place"}, DataError, "/no/such/place"),
         ({"settings": ["split_file=/no/file.csv"]}, DataError, "split_file"),
-        ({"settings": ["elsewhere=."]}, DataError, "fits no kind of data set"),
+        ({"settings": ["external_data=."]}, DataError, "fits no kind of data set"),
         ({"settings": ["epoch=3"]}, ConfigError, "'epochs'"),
         ({"settings": ["epochs=three"]}, ConfigError, "epochs must be int"),
         ({"data": ""}, ConfigError, "data names no data set"),

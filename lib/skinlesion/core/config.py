@@ -188,7 +188,7 @@ class Config:
     stress: int = _evaluation(
         10, "images a class for the tests with corrupted, moved and mapped images; 0: none", at_least=0
     )
-    elsewhere: str = _evaluation("", "place of an external data set to evaluate the finished model on")
+    external_data: str = _evaluation("", "place of an external data set to evaluate the finished model on")
 
     def __post_init__(self):
         object.__setattr__(self, "data", _several(self.data))

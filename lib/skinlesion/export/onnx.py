@@ -333,7 +333,7 @@ def recipes(config: Config, source: str, run: Run) -> dict[str, dict]:
     Of paths only the last name is recorded: no path of this machine leaves it.
     """
     values = config.to_dict() | {"data": source}
-    for name in ("split_file", "start", "teachers", "elsewhere"):
+    for name in ("split_file", "start", "teachers", "external_data"):
         values[name] = ",".join(Path(place).name for place in listed(values[name]))
     start = start_run(config, run)
     earlier = recipes(recipe_of(start), source, start)["config"] if start and start.training.exists() else None

@@ -67,7 +67,7 @@ def resolve(
     named = {name: value for name, value in given.items() if value is not None}
     config = load_recipe(recipe or default).but(**limits).but(**named)
     config = config.but(**dict(parse_setting(setting) for setting in settings))
-    places: dict = {name: _place(name, getattr(config, name)) for name in ("split_file", "elsewhere")}
+    places: dict = {name: _place(name, getattr(config, name)) for name in ("split_file", "external_data")}
     places["data"] = [_place("data", place) for place in config.data]
     start = config.start if config.start in recipe_names() else _runs(config, "start")
     return config.but(**places, start=start, teachers=_runs(config, "teachers"))
@@ -80,7 +80,7 @@ def _place(name: str, value: str) -> str:
     kind, path = split_kind(value)
     if not value or not path.exists():
         raise DataError(f"there is nothing at {value!r} ({name}); name a folder or file that exists")
-    if name == "elsewhere":  # the notebook that reads it comes last
+    if name == "external_data":  # the notebook that reads it comes last
         from skinlesion.data.sources import detect
 
         detect(value)
