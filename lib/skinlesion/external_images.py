@@ -179,7 +179,8 @@ def at_home(manifest: Manifest) -> dict[str, dict]:
 def _print(record: dict, table: LesionTable) -> None:
     counts = ", ".join(f"{code} {count:,}" for code, count in record["counts"].items())
     print(
-        f"{record['model']['name']} {record['model']['version']} on {record['name']}: {len(table):,} images: {counts}"
+        f"{record['model']['name']} {record['model']['version']} on {record['name']}: "
+        f"{counted(len(table), 'image')}: {counts}"
     )
     for note in record["notes"]:
         print(note)

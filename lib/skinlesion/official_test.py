@@ -10,7 +10,7 @@ import numpy as np
 from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.runs import Run
-from skinlesion.core.tables import need_columns, read_table
+from skinlesion.core.tables import counted, need_columns, read_table
 from skinlesion.data.files import find_files
 from skinlesion.data.ham10000 import METADATA, load_official_test
 from skinlesion.data.reading import official_test
@@ -70,7 +70,7 @@ def evaluate_official(
 
     answers = predictor.predict_files(list(table.frame["path"]), read=read, progress=progress)
     if recut := shapes.count(False):
-        notes += (f"{_count(recut, 'frame')} of another shape than 4:3, the training images', cut to that.",)
+        notes += (f"{counted(recut, 'frame')} of another shape than 4:3, the training images', cut to that.",)
     predictions = Predictions.answered(table.frame, table.labels, table.targets, answers, notes)
     run = Run(output)
     predictions.write(run.predictions)
@@ -117,7 +117,7 @@ def choose(table: LesionTable, training: tuple[set[str], set[str]] = (set(), set
         (trained & ~strange, "used in training, or another image of a lesion that was"),
     ):
         if mask.any():
-            notes.append(f"Left out: {_count(int(mask.sum()), 'image')}, {words}.")
+            notes.append(f"Left out: {counted(int(mask.sum()), 'image')}, {words}.")
     if len(kept) != IMAGES:
         notes.append(
             f"This is no official score: {len(kept):,} of the {IMAGES:,} images that count were there with their truth."
@@ -149,10 +149,6 @@ def same_view(frame: np.ndarray) -> np.ndarray:
     wide, high = min(width, round(height * VIEW)), min(height, round(width / VIEW))
     top, left = (height - high) // 2, (width - wide) // 2
     return np.ascontiguousarray(frame[top : top + high, left : left + wide])
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
 def _read(path: str | Path) -> np.ndarray:

@@ -49,7 +49,7 @@ def test_it_finds_twins_copies_and_contradictions(two_clinics, tmp_path, capsys)
     assert Image.open(tmp_path / "out" / "gallery.jpg").size[0] > 0
     said = capsys.readouterr().out
     assert "10 images of 10 lesion ids: 7 groups" in said
-    assert "1 byte-identical copies in" in said and "2 pairs of twins in" in said
+    assert "1 byte-identical copy in" in said and "2 twin pairs in" in said
     assert "1 picture under two labels" in said
 
 

@@ -62,7 +62,7 @@ def test_unnamed_and_repeated_columns(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"image,dx\na,nv\nb\n", "row 3 has 1 values where the header has 2"),
+        (b"image,dx\na,nv\nb\n", "row 3 has 1 value where the header has 2"),
         (b"image,age\na,45,5\n", "row 2 has 3 values.*without quotes"),
         (b'image,dx\na,nv\nb,"nv\n', "row 3 .*is a quotation mark open"),
         (b"image,dx\na,n\xe6vus\n", "no UTF-8 text in row 2"),
@@ -129,5 +129,5 @@ def test_ids_of_two_tables_match_without_ending_folder_or_case():
 
 
 def test_counts_in_words():
-    assert [counted(n, w) for n, w in ((1, "class"), (2, "class"), (1234, "image"), (2, "copy"))] == [
-        "1 class", "2 classes", "1,234 images", "2 copies"]  # fmt: skip
+    assert [counted(n, w) for n, w in ((1, "class"), (2, "class"), (1234, "image"), (2, "copy"), (2, "epoch"))] == [
+        "1 class", "2 classes", "1,234 images", "2 copies", "2 epochs"]  # fmt: skip

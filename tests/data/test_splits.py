@@ -71,7 +71,7 @@ def test_a_given_split_is_used_as_it_is(table, tmp_path):
         (lambda s: pd.concat([s, s.iloc[:1]]), "twice"),
         (lambda s: s.assign(split="training set"), "unknown split"),
         (lambda s: s.assign(split="train"), "validation and test split is empty"),
-        (lambda s: s.assign(split=np.resize(["train", "validation", "test"], len(s))), "lie in two splits"),
+        (lambda s: s.assign(split=np.resize(["train", "validation", "test"], len(s))), "in two splits"),
     ],
 )
 def test_a_bad_split_file_is_refused(table, tmp_path, spoil, said):
@@ -140,7 +140,7 @@ def test_identical_images_in_two_parts_are_told(table, tmp_path):
     checked = check_table(table).table
     path = tmp_path / "split.csv"
     splits.write_split(ours, path)
-    with pytest.raises(DataError, match="in two splits .or near-duplicates or identical images do"):
+    with pytest.raises(DataError, match="in two splits .or near-duplicates or identical images"):
         splits.read_split(checked, path)
     splits.check_split(splits.make_split(checked))
 

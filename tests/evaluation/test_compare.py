@@ -59,7 +59,7 @@ def test_rows_may_come_in_any_order_and_lesions_from_any_run():
 
 def test_unlike_images_are_refused_with_the_way_out_and_compared_only_when_asked():
     runs = {"a": make(), "b": make(1.0).take(np.arange(250))}
-    with pytest.raises(DataError, match=r"a \(300 images\) and b \(250\) share 250 images.*--shared"):
+    with pytest.raises(DataError, match=r"a \(300 images\) and b \(250\) share 250,.*--shared"):
         compare(runs)
     found = compare(shared(runs), 10)
     assert found.n_images == 250
@@ -228,3 +228,9 @@ def test_lists_are_read_before_anything_is_computed_and_a_file_in_a_run_folder_n
     assert cli.main([*command, "--training", f"other={tmp_path / 'absent.csv'}"]) == 2
     assert "absent.csv" in capsys.readouterr().err
     assert cli.main([*command, "--twins", str(tmp_path / "absent.csv")]) == 2
+
+
+def test_messages_count_one_as_one():
+    one = replace(make().take(np.arange(1)), image_ids=np.array(["x"], object), lesions=np.array(["l"], object))
+    words = find_overlap(one, pd.DataFrame({"image_id": ["x"], "lesion_id": [""]})).in_words()
+    assert "1 evaluated image of 1 lesion used" in words and "1 training image," in words

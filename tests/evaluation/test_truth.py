@@ -47,7 +47,7 @@ def test_a_submission_with_either_truth(submission, tmp_path, text, separator):
     assert not predictions.are_probabilities and SCORES_ONLY in predictions.notes
     np.testing.assert_array_equal(predictions.scores[1], [0, 0, 0.3, 0, 0.2, 0.8, 0])
     assert predictions.has_lesions == (text is METADATA)
-    assert ("1 of the 4 images in truth.csv have no prediction here." in predictions.notes) == (text is METADATA)
+    assert ("No prediction for 1 of the 4 images in truth.csv." in predictions.notes) == (text is METADATA)
 
 
 def test_a_runs_split_gives_lesions_folds_and_splits(submission, tmp_path):

@@ -59,8 +59,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     check = check_table(table, decode=not arguments.no_decode, progress=sys.stderr.isatty())
     print(check.describe())
     check.write(arguments.output)
-    listed = "is listed" if len(check.problems) == 1 else "are listed"
-    print(f"\n{counted(len(check.problems), 'problem')} {listed} in {arguments.output}")
+    print(f"\n{counted(len(check.problems), 'problem')}, listed in {arguments.output}")
     return 0
 
 

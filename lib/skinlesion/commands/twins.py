@@ -98,10 +98,11 @@ def gallery(pairs: pd.DataFrame, paths: Sequence[str] | pd.Series, side: int = 1
 
 
 def _tell(pairs: pd.DataFrame, rows: pd.DataFrame, folder: Path) -> None:
-    print(f"{len(rows):,} images of {rows['lesion'].nunique():,} lesion ids: {rows['group'].nunique():,} groups")
+    lesions, groups = counted(rows["lesion"].nunique(), "lesion id"), counted(rows["group"].nunique(), "group")
+    print(f"{counted(len(rows), 'image')} of {lesions}: {groups}")
     source = rows["source"].to_numpy(object)
     where = [" and ".join(sorted({source[a], source[b]})) for a, b in zip(pairs["a"], pairs["b"], strict=True)]
     for (kind, place), count in pairs.assign(where=where).groupby(["kind", "where"]).size().items():
-        print(f"{count:,} {'byte-identical copies' if kind == 'copy' else 'pairs of twins'} in {place}")
+        print(f"{counted(count, 'byte-identical copy' if kind == 'copy' else 'twin pair')} in {place}")
     print(f"{counted(int(pairs['contradiction'].sum()), 'picture')} under two labels")
     print(f"made {folder}: pairs.csv, groups.csv, gallery.jpg (it shows the images: keep it where they may be seen)")

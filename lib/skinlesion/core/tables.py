@@ -66,8 +66,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
             del row[width:]  # a separator at the end of the line
         if len(row) != width:
             raise DataError(
-                f"{path}: row {number} has {len(row)} values where the header has {width}; was the file cut off, or "
-                "does a value hold the separator without quotes?"
+                f"{path}: row {number} has {counted(len(row), 'value')} where the header has {width}; was the file cut "
+                "off, or does a value hold the separator without quotes?"
             )
     columns = list(zip(*rows[1:], strict=True)) if len(rows) > 1 else [()] * width
     return pd.DataFrame(dict(_distinct(header, columns, numbers[1:], path)), dtype=str)
@@ -286,5 +286,5 @@ def some(names: Iterable, at_most: int = 5) -> str:
 
 def counted(number: int, word: str) -> str:
     """``1 class``, ``2 classes``, ``1,234 images``."""
-    plural = word[:-1] + "ies" if word.endswith("y") else word + ("es" if word.endswith(("s", "x", "ch")) else "s")
+    plural = word[:-1] + "ies" if word.endswith("y") else word + ("es" if word.endswith(("s", "x")) else "s")
     return f"{number:,} {word if number == 1 else plural}"

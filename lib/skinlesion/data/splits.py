@@ -249,10 +249,9 @@ def check_split(split: pd.DataFrame, *, fold: int = 0, tested: bool = True) -> N
         spread = split.groupby(column)["split"].nunique()
         if (spread > 1).any():
             name = split.loc[split[column] == spread.idxmax(), "lesion_id"].iloc[0]
-            lies = "lesion lies" if (spread > 1).sum() == 1 else "lesions lie"
             raise DataError(
-                f"{(spread > 1).sum():,} {lies} in two splits (or near-duplicates or identical images do), {name} "
-                "among them; give all images of a lesion the same split"
+                f"{counted(int((spread > 1).sum()), 'lesion')} in two splits (or near-duplicates or identical images), "
+                f"{name} among them; give all images of a lesion the same split"
             )
     classes = set(split["label"])
     for name in learning:

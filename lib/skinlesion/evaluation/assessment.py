@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from skinlesion.core.tables import counted
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.metrics import evaluate, ties
 from skinlesion.evaluation.net_benefit import decision_curve
@@ -175,8 +176,8 @@ def _notes(evaluated: Predictions, *, chosen_threshold: bool) -> tuple[str, ...]
     tied, official = ties(evaluated)
     if tied:
         notes.append(
-            f"In {tied:,} images two classes share the highest score; the first one is taken. The official scorer "
-            f"counts those as wrong, which makes the balanced accuracy {official:.3f}."
+            f"In {counted(tied, 'image')} two classes share the highest score; the first one is taken. The official "
+            f"scorer counts those as wrong, which makes the balanced accuracy {official:.3f}."
         )
     return tuple(notes)
 
@@ -192,14 +193,15 @@ def answer(assessment: Assessment) -> str:
     text = f"The balanced accuracy is {describe(metrics['balanced_accuracy'])}, with its 95% interval"
     if histology := metrics.get("histology_only"):
         text += (
-            f"; on the {histology['n_images']:,} images with histology only {describe(histology['balanced_accuracy'])}"
+            f"; on the {counted(histology['n_images'], 'image')} with histology only "
+            f"{describe(histology['balanced_accuracy'])}"
         )
     text += ". "
     if "mel" in known:
         text += f"Of the melanomas, {describe(known['mel'])} are predicted as melanoma. "
     text += (
         f"The weakest class is {evaluated.labels[worst].name.lower()}, with a recall of {describe(known[worst])} on "
-        f"{known[worst]['n']} images."
+        f"{counted(known[worst]['n'], 'image')}."
     )
     point = assessment.referral
     if point and point.sensitivity["value"] is not None and point.specificity["value"] is not None:

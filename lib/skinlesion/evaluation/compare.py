@@ -12,7 +12,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
-from skinlesion.core.tables import match_ids, read_table
+from skinlesion.core.tables import counted, match_ids, read_table
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import as_seven
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
@@ -127,8 +127,8 @@ def _aligned_with(first: str, start: Predictions, name: str, predictions: Predic
     common = len(set(start.image_ids) & set(predictions.image_ids))
     if not common == len(start) == len(predictions):
         raise DataError(
-            f"{first} ({len(start):,} images) and {name} ({len(predictions):,}) share {common:,} images, and only like "
-            "can be compared; split both alike, or compare on the images that all share with --shared"
+            f"{first} ({counted(len(start), 'image')}) and {name} ({len(predictions):,}) share {common:,}, and only "
+            "like can be compared; split both alike, or compare on the images that all share with --shared"
         )
     try:
         return aligned(start, predictions)
@@ -150,7 +150,7 @@ def shared(runs: dict[str, Predictions]) -> dict[str, Predictions]:
     result = {}
     for name, one in runs.items():
         kept = np.array([image in common for image in one.image_ids])
-        note = (f"evaluated on {len(common):,} of its {len(one):,} images, those that all runs share.",)
+        note = (f"evaluated on {len(common):,} of its {counted(len(one), 'image')}, those that all runs share.",)
         result[name] = replace(one.take(kept), notes=one.notes + (() if kept.all() else note))
     return result
 

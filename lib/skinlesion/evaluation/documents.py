@@ -9,6 +9,7 @@ import pandas as pd
 
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.runs import Run, write_json
+from skinlesion.core.tables import counted
 from skinlesion.evaluation import compare as comparing
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import PREVALENCE, Assessment, answer, assess
@@ -82,7 +83,7 @@ def write_evaluation(
     )
     evaluated, left_out = found.evaluated, len(everything) - len(found.evaluated)
     lead = (
-        f"{len(evaluated):,} images of {found.metrics['n_lesions']:,} lesions"
+        f"{counted(len(evaluated), 'image')} of {counted(found.metrics['n_lesions'], 'lesion')}"
         f"{f' of the {split} split' if names_splits else ''}"
         + (f"; {left_out:,} of other splits left out" if left_out else "")
         + f". In brackets: {found.metrics['interval']}."
@@ -97,7 +98,7 @@ def write_evaluation(
     )
     write_json(run.metrics, found.to_dict())
     print(lead, *found.notes, "", summary(found), *words(found, prevalence), "", sep="\n")
-    print(f"Wrote {run.folder / REPORT}, {run.metrics.name} and {len(pictures)} figures")
+    print(f"Wrote {run.folder / REPORT}, {run.metrics.name} and {counted(len(pictures), 'figure')}")
     return 0
 
 
@@ -151,7 +152,7 @@ def compare_files(
     run, first = Run(output), next(iter(found.metrics))
     figure, alt = plots.differences(found)
     picture = plots.write(figure, alt, run.figures / "differences.png"), alt, figure.caption
-    lead = f"{found.n_images:,} images of {found.n_lesions:,} lesions, the same for all runs; 95% intervals."
+    lead = f"{_size(found)}, the same for all runs; 95% intervals."
     marked = (
         f"Minus {first}, each bootstrap replicate drawing the same lesions for all runs. A star: the 95% interval "
         "leaves out zero. With many metrics and runs, some do by chance alone."
@@ -159,7 +160,7 @@ def compare_files(
     verdicts = pd.Series({name: one.in_words() for name, one in overlaps.items()}, name="evaluated lesions in training")
     leaks: list = [(verdicts.rename_axis("run").to_frame(), "Evaluated lesions in training")]
     if clean:
-        fewer = f"Without them: {clean.n_images:,} images of {clean.n_lesions:,} lesions that no run was trained on."
+        fewer = f"Without them: {_size(clean)} that no run was trained on."
         leaks += [fewer, (clean.differences_table(), f"Differences to {first}, new lesions only")]
         leaks += [(clean.table(), "Metrics of each run, new lesions only")]
     write_document(
@@ -179,3 +180,7 @@ def compare_files(
         print("", fewer, "", clean.differences_table().to_string(), sep="\n")
     print(f"\nWrote {run.folder / REPORT}, comparison.json and figures/differences.png")
     return 0
+
+
+def _size(found: comparing.Comparison) -> str:
+    return f"{counted(found.n_images, 'image')} of {counted(found.n_lesions, 'lesion')}"

@@ -23,6 +23,7 @@ from __future__ import annotations
 import numpy as np
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.predictions import Predictions
@@ -173,7 +174,8 @@ def aligned(a: Predictions, b: Predictions) -> Predictions:
         )
     b = b.take(np.array([place[image] for image in a.image_ids]))
     if (a.y != b.y).any():
-        raise DataError(f"the two disagree about the true class of {(a.y != b.y).sum():,} images; label both alike")
+        differ = counted((a.y != b.y).sum(), "image")
+        raise DataError(f"the two disagree about the true class of {differ}; label both alike")
     return b
 
 

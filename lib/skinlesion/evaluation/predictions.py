@@ -12,7 +12,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import atomic
-from skinlesion.core.tables import folds, image_ids, known, match_ids, read_table, some
+from skinlesion.core.tables import counted, folds, image_ids, known, match_ids, read_table, some
 from skinlesion.core.taxonomy import LabelSet, label_finder, label_set, nearest_words, parse_words
 from skinlesion.decision import as_seven, softmax
 from skinlesion.evaluation.class_columns import LOGITS, SCORES, class_columns, what_they_hold
@@ -351,12 +351,12 @@ def _join(ids: np.ndarray, told: dict[str, np.ndarray], labels_csv: str | Path, 
     if not counts.all():
         notes += (f"Left out, since the official scorer gives them no weight: {some(ids[~counts])}.",)
     if missing.any():
-        notes += (f"{missing.sum():,} images without a label in {Path(labels_csv).name} are left out.",)
+        notes += (f"{counted(int(missing.sum()), 'image')} without a label in {Path(labels_csv).name} left out.",)
         counts &= ~missing
     unanswered = int(truth["counts"].sum() - counts.sum())
     if unanswered:
         every = int(truth["counts"].sum())
-        notes += (f"{unanswered:,} of the {every:,} images in {Path(labels_csv).name} have no prediction here.",)
+        notes += (f"No prediction for {unanswered:,} of the {counted(every, 'image')} in {Path(labels_csv).name}.",)
     return joined | {"label": rows["word"].to_numpy(object)}, counts, notes
 
 

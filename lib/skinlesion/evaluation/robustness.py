@@ -15,6 +15,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
@@ -186,7 +187,7 @@ def in_words(table: pd.DataFrame) -> str:
     """The most harmful corruption of severity 3, in one sentence of Markdown."""
     worst = weakest(table).iloc[0]
     return (
-        f"{worst['n_images']:,} images. At severity 3 **{worst['kind']}** is the most harmful corruption: "
+        f"{counted(worst['n_images'], 'image')}. At severity 3 **{worst['kind']}** is the most harmful corruption: "
         f"{worst['relative']:.0%} ({worst['relative_low']:.0%} to {worst['relative_high']:.0%}) of the balanced "
         "accuracy on uncorrupted images remains."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.tables import counted
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment, answer
 from skinlesion.evaluation.bootstrap import describe, p_value
@@ -158,7 +159,7 @@ def summary(assessment: Assessment, by_group: pd.DataFrame, covered: pd.DataFram
     points = [
         f"**Balanced accuracy {describe(metrics['balanced_accuracy'])}**, macro AUROC "
         f"{describe(metrics['macro_auroc'])}, on {metrics['n_images']:,} test images of "
-        f"{metrics['n_lesions']:,} lesions.",
+        f"{counted(metrics['n_lesions'], 'lesion')}.",
         *_parts(metrics),
         f"**Recall** of melanoma {describe(recall['mel'])}; lowest for {labels[worst].name.lower()}, "
         f"{describe(recall[worst])}.",
@@ -177,7 +178,7 @@ def _parts(metrics: dict) -> list[str]:
     def told(part: dict) -> str:
         return (
             f"balanced accuracy {describe(part['balanced_accuracy'])}, macro AUROC {describe(part['macro_auroc'])}, "
-            f"malignant AUROC {describe(part['malignant_auroc'])}, on {part['n_images']:,} images"
+            f"malignant AUROC {describe(part['malignant_auroc'])}, on {counted(part['n_images'], 'image')}"
         )
 
     points = []

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
@@ -150,7 +151,7 @@ def by_subgroup(
     if hold and hold not in groups:
         raise DataError(f"there is no attribute {hold!r} to hold; there are {', '.join(groups)}")
     if len(groups) != len(predictions):
-        raise DataError(f"{len(groups):,} rows of groups do not fit {len(predictions):,} predictions")
+        raise DataError(f"{counted(len(groups), 'row')} of groups do not fit {counted(len(predictions), 'prediction')}")
     if groups.isna().any(axis=None):
         raise DataError(f"every image needs a word for every attribute; write {UNKNOWN!r} where none is known")
     bootstrap = resample(predictions.lesions, replicates, seed)
@@ -217,12 +218,12 @@ class _Sides:
             return f"fewer than two kinds with {ENOUGH} lesions in the group and besides" if few else ""
         if metric in ("accuracy", "ece"):
             needed = ENOUGH_FOR_CALIBRATION if metric == "ece" else ENOUGH
-            return f"{total} lesions, {needed} needed" if total < needed else ""
+            return f"{counted(total, 'lesion')}, {needed} needed" if total < needed else ""
         malignant = self.counts[side][self.malignant].sum()
         have = {"malignant": malignant, "benign": total - malignant}
         if metric != "malignant_auroc":
             have.pop("benign" if metric == "sensitivity" else "malignant")
-        return "; ".join(f"{n} {word} lesions, {ENOUGH} needed" for word, n in have.items() if n < ENOUGH)
+        return "; ".join(f"{counted(n, f'{word} lesion')}, {ENOUGH} needed" for word, n in have.items() if n < ENOUGH)
 
 
 def _words(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:

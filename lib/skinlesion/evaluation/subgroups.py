@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.tables import some
 
 UNKNOWN = "unknown"
 
@@ -58,7 +59,7 @@ def people(frame: pd.DataFrame, image_ids: np.ndarray, border: pd.Categorical | 
     rows = rows.set_index("image_id").reindex(image_ids)
     missing = rows.index[rows["sex"].isna()]
     if len(missing):
-        raise DataError(f"the table has no row for {missing[0]} and {len(missing) - 1:,} more images")
+        raise DataError(f"the table has no row for {some(missing)}")
     ages = rows["age"].astype(float).map(age_band, na_action=None)
     groups = pd.DataFrame(
         {

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.tables import counted
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
 from skinlesion.evaluation.predictions import Predictions
 
@@ -87,7 +88,7 @@ def in_words(table: pd.DataFrame) -> str:
     most = table.iloc[-1]
     found = [row for row in table.itertuples() if row.excess["low"] is not None and row.excess["low"] > 0]
     counts = (
-        f"Of {most['images']:,} images predicted with a probability of {most['level']:g} or more, "
+        f"Of {counted(most['images'], 'image')} predicted with a probability of {most['level']:g} or more, "
         f"{most['contradicted']:,} contradict their label, where calibrated probabilities lead one to expect "
         f"{most['expected']:.1f} errors."
     )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
-from skinlesion.core.tables import known, match_ids, read_table, some
+from skinlesion.core.tables import counted, known, match_ids, read_table, some
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.tables import ID_COLUMNS, column, optional
 from skinlesion.evaluation.truth import read_truth
@@ -52,18 +52,18 @@ class Overlap:
         """The verdict in a sentence or two."""
         if self.verdict == UNKNOWN:
             return "unknown: no training list was given, so evaluated lesions may have been trained on."
-        base = f"{self.training_images:,} training images"
+        base = counted(self.training_images, "training image")
         hidden = (
-            f" The lesions of {self.without_lesion:,} training images are not known: more may have leaked."
+            f" The lesion of {counted(self.without_lesion, 'training image')} is not known: more may have leaked."
             if self.without_lesion
             else ""
         )
         if self.verdict == CLEAN:
             return f"clean: no evaluated image, lesion or known twin is among its {base}.{hidden}"
         return (
-            f"leak: {self.leaked.sum():,} evaluated images of {self.lesions:,} lesions are not new to it; "
-            f"{self.same_image:,} images are among its {base}, {self.same_lesion:,} more have another image of their "
-            f"lesion there, {self.twin:,} more a twin.{hidden}"
+            f"leak: {counted(int(self.leaked.sum()), 'evaluated image')} of {counted(self.lesions, 'lesion')} used "
+            f"in training: {self.same_image:,} among its {base}, {self.same_lesion:,} more by another image of "
+            f"their lesion, {self.twin:,} more by a twin.{hidden}"
         )
 
 

@@ -8,6 +8,7 @@ application. Topics and items are paraphrased.
 from __future__ import annotations
 
 from skinlesion.core.framing import seen
+from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import label_set
 from skinlesion.export.facts import about, described_split, figure, mix, number, share
 
@@ -133,7 +134,7 @@ def _assessment(manifest: dict) -> list[tuple[str, str, str]]:
         "measures of performance": performance,
         "comparison with others": "Published results with their splits and metrics are in the evaluation's report; few "
         "can be compared. No readers were tested. The method is not new.",
-        "bias assessment": f"{len(subgroups['groups'])} groups by {_attributes(subgroups)}. "
+        "bias assessment": f"{counted(len(subgroups['groups']), 'group')} by {_attributes(subgroups)}. "
         + subgroups.get("brief", "") if subgroups else "Not done for this model.",
     })  # fmt: skip
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinlesion.core.errors import ConfigError, SkinLesionError
+from skinlesion.core.tables import counted
 
 STARTUP_SECONDS = 180  # for a kernel to come up on a cold, busy machine
 HEARTBEAT_SECONDS = 60  # between lines about one long cell where the output is no terminal
@@ -278,7 +279,7 @@ def _explain(failure: BaseException, cell_timeout: int) -> str:
     if isinstance(failure, KeyboardInterrupt):
         return "interrupted"
     if isinstance(failure, CellTimeoutError):
-        return f"the cell ran for more than {cell_timeout} seconds and was stopped; --cell-timeout allows more"
+        return f"the cell was stopped after {counted(cell_timeout, 'second')}; --cell-timeout allows more"
     if isinstance(failure, DeadKernelError):
         return "the kernel died, most often because memory ran out; use a smaller batch_size, image_size or max_images"
     return f"{type(failure).__name__}: {failure}"

@@ -16,6 +16,7 @@ from PIL import Image
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run, write_text
+from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import label_set
 from skinlesion.report.page import SIZE_LIMIT, SYNTHETIC, environment, page_parts
 
@@ -150,13 +151,17 @@ def _counts(run: Run) -> str:
         return ""
     with open(run.table_file, newline="", encoding="utf-8") as file:
         lesions = [row["lesion_id"] for row in csv.DictReader(file)]
-    return f"{len(lesions):,} images of {len(set(lesions)):,} lesions"
+    return f"{counted(len(lesions), 'image')} of {counted(len(set(lesions)), 'lesion')}"
 
 
 def _by_source(counts: dict[str, dict[str, int]]) -> list[tuple[str, str]]:
     """Each source with ``"4,806 images: nv 541, mel 389"``."""
     return [
-        (name, f"{sum(classes.values()):,} images: " + ", ".join(f"{code} {n:,}" for code, n in classes.items() if n))
+        (
+            name,
+            f"{counted(sum(classes.values()), 'image')}: "
+            + ", ".join(f"{code} {n:,}" for code, n in classes.items() if n),
+        )
         for name, classes in counts.items()
     ]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import write_text
+from skinlesion.core.tables import counted
 from skinlesion.report import tables
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -117,7 +118,7 @@ def _exporter():
 
     exporter = HTMLExporter(template_name=TEMPLATE.name, extra_template_basedirs=[str(TEMPLATE.parent)])
     exporter.log.setLevel("ERROR")  # a figure without a description gets one that says so
-    exporter.register_filter("plural", lambda count, word: f"{count} {word}" if count == 1 else f"{count} {word}s")
+    exporter.register_filter("counted", counted)
     return exporter
 
 

@@ -101,7 +101,7 @@ def score(
     files.sweep(folder, mine)
     missed = sum(failed.values())
     print(
-        f"{total:,} images{f' of shard {shard}' if count > 1 else ''} are scored, {done:,} of them before, in {folder}"
+        f"images scored{f' of shard {shard}' if count > 1 else ''}: {total:,}, {done:,} of them before, in {folder}"
         + (f"; {missed:,} could not be: see the column error" if missed else "")
     )
     return 1 if missed else 0

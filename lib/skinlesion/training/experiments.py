@@ -10,6 +10,7 @@ import pandas as pd
 import skinlesion
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
+from skinlesion.core.tables import counted
 
 SHIPPED = Path(skinlesion.__file__).resolve().parent / "pretrained" / "manifest.json"
 COLUMNS = ("row", "about", "base", "folds", "balanced_accuracy", "difference", "difference_low", "difference_high")
@@ -96,7 +97,7 @@ def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame
         }
         recipes = pd.DataFrame(told).map(lambda value: ", ".join(value) if isinstance(value, list) else value)
         sets = {"validation": shipped["validation"], shipped["measured_on"]: shipped["metrics"]}
-        figures = {f"{name}, {found['n_images']:,} images": _figures(found) for name, found in sets.items()}
+        figures = {f"{name}, {counted(found['n_images'], 'image')}": _figures(found) for name, found in sets.items()}
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f"the shipped model's manifest {path} cannot be read ({error!r}); install the package anew"

@@ -19,6 +19,7 @@ from skinlesion.core.config import TRAINING_FIELDS, Config
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.random_streams import generator
 from skinlesion.core.runs import Run, atomic, lock, write_json
+from skinlesion.core.tables import counted
 from skinlesion.data.cache import PixelCache
 from skinlesion.data.splits import digest, load_split
 from skinlesion.training import checkpoint, distributed
@@ -177,8 +178,8 @@ def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, c
         loss = loss_of(logits, y, done)
         if soft is not None:
             loss = (1 - config.distill) * loss + config.distill * distillation(logits, soft, TEMPERATURE)
-        counted = _confusion(targets[chosen], logits.argmax(1).cpu().numpy(), len(counts))
-        value, *counted = world.sum(np.array([loss.item() * share, *counted.flat])).tolist()
+        cells = _confusion(targets[chosen], logits.argmax(1).cpu().numpy(), len(counts))
+        value, *cells = world.sum(np.array([loss.item() * share, *cells.flat])).tolist()
         session.check_loss(value)
         session.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -187,7 +188,7 @@ def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, c
         if session.average:
             session.average.update_parameters(model)
 
-        confusion += np.array(counted, dtype=np.int64).reshape(confusion.shape)
+        confusion += np.array(cells, dtype=np.int64).reshape(confusion.shape)
         due = config.checkpoint_every and (step + 1) % config.checkpoint_every == 0
         if due or step + 1 == steps:
             session.check_weights()
@@ -206,9 +207,8 @@ def _check_sizes(session: Session, smallest: int) -> None:
     config, size = session.config, session.world.size
     if smallest < 2 * size and (size > 1 or batch_norms(session.model)):
         raise ConfigError(
-            f"batch_size={config.batch_size} makes batches of {smallest} here, and {config.model} in {size} "
-            f"{'process needs' if size == 1 else 'processes needs'} {2 * size}; raise batch_size"
-            + (" or start fewer processes" if size > 1 else "")
+            f"batch_size={config.batch_size} makes batches of {smallest} here, and {config.model} needs {2 * size} in "
+            f"{counted(size, 'process')}; raise batch_size" + (" or start fewer processes" if size > 1 else "")
         )
 
 

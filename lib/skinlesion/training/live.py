@@ -15,6 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from skinlesion.core.errors import SkinLesionError
+from skinlesion.core.tables import counted
 from skinlesion.training.fit import Progress
 
 Watch = Callable[[Progress], None]
@@ -179,7 +180,7 @@ def describe(progress: Progress, width: int = 24) -> str:
     if progress.ended:
         finished = len(progress.history)
         early = "" if finished == progress.epochs else "; the validation score no longer improved (patience)"
-        return f"trained for {finished} of {progress.epochs} epochs{early}"
+        return f"trained for {finished} of {counted(progress.epochs, 'epoch')}{early}"
     share = (progress.epoch * progress.steps + progress.step) / (progress.epochs * max(progress.steps, 1))
     return (
         f"{'█' * round(share * width):░<{width}} {share:.0%} · epoch {progress.epoch + 1} of {progress.epochs} · "

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DivergedError, ModelError
 from skinlesion.core.runs import Run
+from skinlesion.core.tables import counted
 from skinlesion.training import checkpoint
 from skinlesion.training.distributed import World
 from skinlesion.training.networks.freeze import freeze_stages
@@ -174,8 +175,8 @@ class Session:
         before = state["processes"]
         if before != self.world.size and self.world.first:
             warnings.warn(
-                f"this training began with {before} processes and goes on with {self.world.size}: it will not equal an "
-                "uninterrupted one to the bit",
+                f"this training began with {counted(before, 'process')} and goes on with {self.world.size}: it will "
+                "not equal an uninterrupted one to the bit",
                 stacklevel=2,
             )
         self.state = state | {"processes": self.world.size}

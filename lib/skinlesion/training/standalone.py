@@ -117,7 +117,8 @@ def prepare(config: Config, run: Run, progress: bool, features: Callable[[], Fea
     write_twins(twins, run)
     splits.write_split(split, run.split)
     sources = ", ".join(table.origins)
-    print(f"{len(table):,} images from {sources}; {len(check.problems):,} problems in {run.data_check}")
+    problems = counted(len(check.problems), "problem")
+    print(f"{counted(len(table), 'image')} from {sources}; {problems} in {run.data_check}")
     if twins is not None:
         print(f"{counted(len(twins), 'pair')} of twins in {run.twins}")
     sizes = split["split"].value_counts()
@@ -143,7 +144,7 @@ def _refuse_evaluated(config: Config, run: Run, split: pd.DataFrame) -> None:
 def _train(config: Config, run: Run, world: distributed.World, progress: bool) -> None:
     if start := start_recipe(config):
         if world.first:
-            print(f"training the start first: {config.start}, {start.epochs} epochs", flush=True)
+            print(f"training the start first: {config.start}, {counted(start.epochs, 'epoch')}", flush=True)
         train_start(config, run, watch=_watch(start_run(config, run), world, progress), progress=progress)
     table, cache = LesionTable.load(run), linked_cache(run)
     split = splits.load_split(run.split)["split"].to_numpy(str)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.calibration import reliability
@@ -121,7 +122,7 @@ def differences(comparison: Comparison, heading: str = "Paired differences") -> 
         axis.grid(axis="y", visible=False)
     for axis in list(axes.flat)[len(shown) :]:
         axis.set_visible(False)
-    figure.suptitle(f"{heading}: minus {first}, on the same {comparison.n_lesions:,} lesions, 95% interval")
+    figure.suptitle(f"{heading}: minus {first}, on the same {counted(comparison.n_lesions, 'lesion')}, 95% interval")
     told = "; ".join(
         f"{run}: " + ", ".join(f"{title(m)} {describe(comparison.differences[run][m])}" for m in shown)
         for run in others

@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
+from skinlesion.core.tables import counted
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS
 from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, Chart, new_figure, styled
 
@@ -33,7 +34,7 @@ def corruption_curves(table: pd.DataFrame, title: str = "Balanced accuracy on co
     told = [f"{kind} {row['relative']:.2f} ({row['relative_low']:.2f} to {row['relative_high']:.2f})"
             for kind, row in last.items()]  # fmt: skip
     return figure, (
-        f"{title}; clean {clean['balanced_accuracy']:.3f} on {clean['n_images']:,} images. "
+        f"{title}; clean {clean['balanced_accuracy']:.3f} on {counted(clean['n_images'], 'image')}. "
         f"At severity {int(table['severity'].max())}: {'; '.join(told)}."
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.calibration import expected_calibration_error, reliability, top_label
@@ -34,7 +35,7 @@ def confusion_matrix(predictions: Predictions, title: str = "Confusion matrix") 
     counts = np.bincount(predictions.y * k + predictions.predicted, minlength=k * k).reshape(k, k)
     rows = ratio(counts, counts.sum(axis=1, keepdims=True))
     figure, axes = new_figure(9.6, 0.42 * k + 1.9, 1, 2, sharey=True)
-    figure.suptitle(f"{title} ({len(predictions):,} images)")
+    figure.suptitle(f"{title} ({counted(len(predictions), 'image')})")
     for axis, name, texts in (
         (axes[0, 0], "Images", np.vectorize("{:,}".format)(counts)),
         (axes[0, 1], "Fraction of the true class", np.where(np.isnan(rows), "–", np.char.mod("%.2f", rows))),
@@ -51,7 +52,7 @@ def confusion_matrix(predictions: Predictions, title: str = "Confusion matrix") 
         axis.tick_params(length=0)
     axes[0, 0].set_ylabel("True class")
     recalls = ", ".join(f"{code} {rows[i, i]:.2f}" for i, code in enumerate(labels.codes) if np.isfinite(rows[i, i]))
-    return figure, f"{title} of {len(predictions):,} images. Recall by class: {recalls}."
+    return figure, f"{title} of {counted(len(predictions), 'image')}. Recall by class: {recalls}."
 
 
 @styled("Images with their true class (frame colour) and predicted class. Look for what the wrong label could rest on.")
@@ -223,7 +224,7 @@ def metric_forest(
         left = np.floor(10 * min(lows, default=0)) / 10  # tenths below the lowest interval
         axis.set(title=NAMES[name], xlim=(left - 0.02, 1.02), xlabel="value, 95% interval")
     images = [by_class[code]["sensitivity"]["n"] for code in labels.codes]
-    ticks = [f"{class_name(diagnosis)}\n{n:,} images" for diagnosis, n in zip(labels, images, strict=True)]
+    ticks = [f"{class_name(diagnosis)}\n{counted(n, 'image')}" for diagnosis, n in zip(labels, images, strict=True)]
     axes[0, 0].set_yticks(range(len(labels)), ticks)
     figure.suptitle(title)
     told = "; ".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from skinlesion.core.tables import counted
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, Chart, new_figure, outlined, styled
 from skinlesion.evaluation.subgroup_metrics import NAMES
@@ -64,7 +65,7 @@ def _layout(table: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[tuple[int
         for group, own in lines.groupby("group", sort=False):
             rows.append((len(ticks), (attribute, group)))
             lesions = own["lesions"].iloc[0]
-            ticks.append((f"{group} ({lesions:,} lesion{'' if lesions == 1 else 's'})", False))
+            ticks.append((f"{group} ({counted(lesions, 'lesion')})", False))
     return ticks, rows
 
 
@@ -130,6 +131,6 @@ def skin_tone_histogram(angles: np.ndarray, groups: dict[str, float], error: flo
     }
     told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     return figure, (
-        f"Histogram of the estimated typology angle of {len(known):,} images: {told}; unknown for "
+        f"Histogram of the estimated typology angle of {counted(len(known), 'image')}: {told}; unknown for "
         f"{len(angles) - len(known):,}."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from skinlesion.core.tables import counted
 from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, Chart, new_figure, styled
 
 _PANELS = (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy"), ("balanced_accuracy", "Balanced accuracy"))
@@ -50,7 +51,7 @@ def training_curves(history: pd.DataFrame, chosen_epoch: int, title: str = "Trai
     figure.suptitle(title)
     kept = history.loc[epochs == chosen_epoch].iloc[0]
     return figure, (
-        f"{title}: loss, accuracy, balanced accuracy and learning rate over {len(history)} epochs. "
+        f"{title}: loss, accuracy, balanced accuracy and learning rate over {counted(len(history), 'epoch')}. "
         f"Selected epoch {chosen_epoch}: validation loss {kept['val_loss']:.3f}, accuracy {kept['val_accuracy']:.3f}, "
         f"balanced accuracy {kept['val_balanced_accuracy']:.3f}."
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from skinlesion.core.tables import counted
 from skinlesion.evaluation.attention import ALL, MODEL, enlarged
 from skinlesion.evaluation.plots.style import ACCENT, CATEGORIES, CONTRAST, INK, MUTED, Chart, new_figure, styled
 
@@ -38,7 +39,10 @@ def domain_detection(table: pd.DataFrame, title: str = "Detection of out-of-dist
         axis.set(xlim=(-0.02, 1.02), xlabel=label)
         axis.grid(axis="y", visible=False)
     axes[0, 0].axvline(0.5, color=INK, linewidth=1, linestyle=":")
-    names = [f"{row['set']}\n{row['n_images']:,} images of {row['n_sources']:,} sources" for _, row in table.iterrows()]
+    names = [
+        f"{row['set']}\n{counted(row['n_images'], 'image')} of {counted(row['n_sources'], 'source')}"
+        for _, row in table.iterrows()
+    ]
     axes[0, 0].set_yticks(place, names, fontsize=8)
     axes[0, 0].set_ylim(len(table) - 0.5, -0.5)
     figure.suptitle(title)
@@ -111,7 +115,7 @@ def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = No
         axis.hlines(place, low, high, color=color, linewidth=2.2)
         axis.plot(rows[measure].astype(float), place, marker, color=color, markersize=6, label=name)
     counts = table[table["map"] == MODEL].set_index("class")["n_images"]
-    axis.set_yticks(range(len(classes)), [f"{name}\n{counts[name]:,} images" for name in classes])
+    axis.set_yticks(range(len(classes)), [f"{name}\n{counted(counts[name], 'image')}" for name in classes])
     axis.set(ylim=(len(classes) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="fraction, 95% interval", title=title)
     axis.grid(axis="y", visible=False)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)

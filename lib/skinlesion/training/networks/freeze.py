@@ -6,6 +6,7 @@ from timm.models import group_parameters
 from torch import nn
 
 from skinlesion.core.errors import ConfigError
+from skinlesion.core.tables import counted
 from skinlesion.training.networks.models import Classifier
 
 
@@ -31,7 +32,7 @@ def freeze_stages(model: Classifier, count: int, name: str) -> list[nn.Module]:
     groups = group_parameters(model.backbone, model.backbone.group_matcher(coarse=True), reverse=False)
     stages = sorted(groups)
     if count >= len(stages):
-        raise ConfigError(f"freeze={count} leaves nothing to train: {name} has {len(stages)} stages")
+        raise ConfigError(f"freeze={count} leaves nothing to train: {name} has {counted(len(stages), 'stage')}")
     frozen = {name for stage in stages[:count] for name in groups[stage]}
     for parameter_name, parameter in model.backbone.named_parameters():
         parameter.requires_grad_(parameter_name not in frozen)
