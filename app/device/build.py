@@ -30,8 +30,8 @@ RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thre
 #: The runtime with WebGPU, for who chooses it.
 GRAPHICS = ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
 PAGE = (
-    "decision.js", "download.js", "engine.js", "fit.js", "frame.js", "graphics.js", "keep.js", "overlay.js", "page.js",
-    "view.js", "words.js", "worker.js", "device.css", "manifest.webmanifest",
+    "decision.js", "download.js", "engine.js", "fault.js", "fit.js", "frame.js", "graphics.js", "keep.js", "overlay.js",
+    "page.js", "view.js", "words.js", "worker.js", "device.css", "manifest.webmanifest",
 )  # fmt: skip
 #: What it shares with the Flask page.
 STATIC = (
@@ -175,7 +175,7 @@ def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
         megabytes=round((sum(parts.values()) - parts["graphics"]) / 1e6),
         more=round(parts["graphics"] / 1e6, 1),
         examples=EXAMPLES,
-        script_words=section("device") | section("entry"),
+        script_words=section("device") | section("entry") | section("fault"),
         result=present.Result(title=""),  # its card is the script's to fill
         explanation=text("explanation"),
     )

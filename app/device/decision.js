@@ -1,5 +1,7 @@
 // What the model's outputs mean: lib/skinlesion/decision.py in JavaScript, held to it by tests/decision_vectors.json.
 
+import { Fault } from "./fault.js";
+
 /** @import {Decision, Domain, Model} from "./types.js" */
 
 /**
@@ -13,7 +15,7 @@
 export function decide(model, logits, domain) {
   const raw = Array.from(logits);
   if (![...raw, domain.other_camera, domain.not_dermatoscopic].every(Number.isFinite)) {
-    throw new Error("The network's output is not finite; build the page again from a sound model.");
+    throw new Fault("not_finite");
   }
   const probabilities = softmax(raw.map((logit, i) => logit / model.temperature + model.prior_shift[i]));
   const weighted = probabilities.map((p, i) => p * model.decision_weights[i]);

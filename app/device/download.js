@@ -1,11 +1,12 @@
 // The large files, with progress, and proof that they are the right ones.
 
+import { Fault } from "./fault.js";
+
 /** @param {string} name */
 export async function get(name) {
   const response = await fetch(name).catch(() => null);
   if (response?.ok) return response;
-  const why = response ? `status ${response.status}` : "no connection";
-  throw new Error(`${name} could not be fetched (${why}); reload the page to try again`);
+  throw response ? new Fault("wrong_status", { name, status: response.status }) : new Fault("no_connection", { name });
 }
 
 /**
@@ -26,13 +27,13 @@ export async function download(names, sizes, report, cache) {
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     let at = 0;
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      if (at + part.value.length > content.length) throw new Error(`${name} is not the expected file; reload the page`);
+      if (at + part.value.length > content.length) throw new Fault("other_file", { name });
       content.set(part.value, at);
       at += part.value.length;
       arrived += part.value.length;
       report(arrived / total);
     }
-    if (at < content.length) throw new Error(`${name} was cut short; reload the page to try again`);
+    if (at < content.length) throw new Fault("cut_short", { name });
     const headers = { "Content-Type": response.headers.get("Content-Type") ?? "" };
     await cache?.put(name, new Response(content, { headers })).catch(() => {}); // no room: it will come again
     return content;
@@ -47,5 +48,5 @@ export async function verify(content, sha256) {
   if (!globalThis.crypto?.subtle) return; // browsers have it on https and localhost only
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   const found = Array.from(digest, byte => byte.toString(16).padStart(2, "0")).join("");
-  if (found !== sha256) throw new Error("the model is not the expected file; reload the page");
+  if (found !== sha256) throw new Fault("other_model");
 }

@@ -1,5 +1,7 @@
 // The network, as the page sees it: a worker behind promises.
 
+import { Fault } from "./fault.js";
+
 /** @import {Frame, Loaded, Outputs, Provider} from "./types.js" */
 
 /** @typedef {ReturnType<typeof start>} Engine */
@@ -27,13 +29,13 @@ export function start(provider) {
     if (share !== undefined) return asked?.report(share);
     waiting.delete(id);
     if (error === undefined) asked?.resolve(result);
-    else asked?.reject(new Error(error));
+    else asked?.reject(error.key ? new Fault(error.key, error.values) : new Error(error.message));
   });
-  worker.addEventListener("error", event => fail(event.message || "the browser could not start it; a newer browser may"));
+  worker.addEventListener("error", event => fail(event.message ? new Error(event.message) : new Fault("not_started")));
 
-  /** @param {string} message */
-  function fail(message) {
-    for (const { reject } of waiting.values()) reject(new Error(message));
+  /** @param {Error} reason */
+  function fail(reason) {
+    for (const { reject } of waiting.values()) reject(reason);
     waiting.clear();
   }
 
@@ -55,7 +57,7 @@ export function start(provider) {
     run: frame => ask("run", frame),
     stop: () => {
       worker.terminate();
-      fail("it was stopped");
+      fail(new Fault("stopped"));
     },
   };
 }

@@ -1,6 +1,7 @@
 // From a file to the pixels that the network takes; runs in the worker. The server's counterpart is skinlesion/core/images.py.
 
 import { bitmapOf, capped, halved, halvings } from "./bitmap.js";
+import { Fault } from "./fault.js";
 
 /** @import {Frame} from "./types.js" */
 
@@ -15,10 +16,10 @@ const MAX_BYTES = 20 * 2 ** 20; // likewise
  * @returns {Promise<Frame>}
  */
 export async function decode(image, side) {
-  if (image.size > MAX_BYTES) throw new Error(`the file has ${image.size} bytes; at most ${MAX_BYTES} are accepted`);
+  if (image.size > MAX_BYTES) throw new Fault("too_large", { bytes: image.size, most: MAX_BYTES });
   let bitmap = await open(image);
   if (Math.min(bitmap.width, bitmap.height) < MIN_SIDE) {
-    throw new Error(`the image has ${bitmap.width} x ${bitmap.height} pixels; each side needs ${MIN_SIDE} or more`);
+    throw new Fault("too_small", { width: bitmap.width, height: bitmap.height, least: MIN_SIDE });
   }
   bitmap = await halved(bitmap, halvings(bitmap, side));
   const { width, height } = capped(bitmap.width, bitmap.height);
@@ -37,7 +38,7 @@ async function open(image) {
   try {
     return await bitmapOf(image);
   } catch {
-    throw new Error("it is not a JPEG, PNG or WebP image that this browser can read, or it is damaged");
+    throw new Fault("unreadable");
   }
 }
 
@@ -47,7 +48,7 @@ async function open(image) {
  */
 function surface(width, height) {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  if (!context) throw new Error("the browser has no memory left for this image; close other pages and try again");
+  if (!context) throw new Fault("no_memory");
   return context;
 }
 
@@ -63,8 +64,5 @@ function checkCanvas() {
     const i = (at >> 2) % 16;
     return sum + Math.abs(value - [i * 16, 255 - i * 16, i * 7, 255][at % 4]);
   }, 0) / data.length;
-  if (off > 1) {
-    throw new Error("this browser changes the pixels that pages read, as a protection against tracking; " +
-      "allow this page to read canvas data, or use another browser");
-  }
+  if (off > 1) throw new Fault("changed_pixels");
 }

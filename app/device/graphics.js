@@ -24,6 +24,7 @@ export async function offered() {
  * @param {Promise<Frame[]>} frames  to compare on
  * @param {(share: number) => void} report  told how much has arrived, from 0 to 1
  * @returns {Promise<{told: Told, faster: {engine: Engine, loaded: Loaded} | null}>}  what came of it
+ * @throws where it does not run
  */
 export async function attempt(plain, model, frames, report) {
   const engine = start("webgpu");
@@ -37,7 +38,7 @@ export async function attempt(plain, model, frames, report) {
     return { told, faster: use ? { engine, loaded } : null };
   } catch (error) {
     engine.stop();
-    return { told: ["not_running", { reason: error instanceof Error ? error.message : String(error) }], faster: null };
+    throw error;
   }
 }
 

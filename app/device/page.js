@@ -7,7 +7,7 @@ import { decide } from "./decision.js";
 import { start } from "./engine.js";
 import { attempt, offered } from "./graphics.js";
 import { keep } from "./keep.js";
-import { say } from "./say.js";
+import { reason, say } from "./say.js";
 import { problem, result } from "./view.js";
 import { advice, percent, ranking } from "./words.js";
 
@@ -85,8 +85,7 @@ async function look({ name, content }) {
     });
     return { node, summary: `${name}: ${advice(found, about.model)}.${found.inDomain ? ` ${likeliest}, ${share}.` : ""}` };
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    return { node: problem(name, `${message}.`), summary: say("unusable", { name }) };
+    return { node: problem(name, `${reason(error)}.`), summary: say("unusable", { name }) };
   }
 }
 
@@ -108,7 +107,7 @@ async function ask(content) {
 
 /** @param {Outputs} outputs */
 function sound(outputs) {
-  if (!outputs.logits.every(Number.isFinite)) throw new Error("the graphics processor has failed");
+  if (!outputs.logits.every(Number.isFinite)) throw new Error();
   return outputs;
 }
 
@@ -119,11 +118,15 @@ async function accelerate() {
   const { model } = await loaded;
   const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-example]"));
   const frames = Promise.all(Array.from(buttons, async button => engine.decode(await exampleOf(button))));
-  const found = await attempt(engine, model, frames, share => {
-    told.textContent = share < 1 ? say("downloading", { percent: Math.round(share * 100) }) : say("comparing");
-  });
-  leave(say(...found.told));
-  faster = found.faster;
+  try {
+    const found = await attempt(engine, model, frames, share => {
+      told.textContent = share < 1 ? say("downloading", { percent: Math.round(share * 100) }) : say("comparing");
+    });
+    leave(say(...found.told));
+    faster = found.faster;
+  } catch (error) {
+    leave(say("not_running", { reason: reason(error) }));
+  }
   graphics.checked = Boolean(faster);
   graphics.disabled = false;
   remember(graphics.checked);
@@ -181,7 +184,7 @@ element("connected").addEventListener("click", async () => {
     const taken = await photograph();
     if (taken) take([taken]);
   } catch (error) {
-    tell(say("no_camera", { reason: error instanceof Error ? error.message : String(error) }));
+    tell(say("no_camera", { reason: reason(error) }));
   }
 });
 
@@ -234,6 +237,6 @@ loaded.then(({ threads }) => {
 }, error => {
   busy(null);
   element("failed").hidden = false;
-  element("failed").append(` ${error.message}.`);
+  element("failed").append(` ${reason(error)}.`);
   tell("");
 });

@@ -1,6 +1,7 @@
 // Runs the network away from the page's thread. Every message gets a reply, with the number that it came with.
 
 import { download, get, verify } from "./download.js";
+import { Fault } from "./fault.js";
 import { fitted } from "./fit.js";
 import { decode } from "./frame.js";
 
@@ -31,7 +32,7 @@ let tensor;
  * @returns {Promise<Loaded>}
  */
 async function load(lend, report) {
-  if (typeof OffscreenCanvas === "undefined") throw new Error("this browser is too old for it; update it, or use another");
+  if (typeof OffscreenCanvas === "undefined") throw new Fault("old_browser");
   const threads = crossOriginIsolated && provider === "wasm" ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
   const { load: runtime, program: name } = RUNTIMES[provider];
   model = await (await get("model.json")).json();
@@ -89,6 +90,6 @@ worker.addEventListener("message", ({ data: { id, task, argument } }) => {
   // One after the other: two at once would need twice the memory and not be done earlier.
   last = last.then(() => TASKS[task](argument, share => worker.postMessage({ id, share }))).then(
     result => worker.postMessage({ id, result }),
-    error => worker.postMessage({ id, error: error.message || String(error) }),
+    error => worker.postMessage({ id, error: { key: error.key, values: error.values, message: error.message || String(error) } }),
   );
 });

@@ -1,5 +1,7 @@
 // A camera at this computer, a USB dermatoscope's for example: the browser asks for permission when it is opened.
 
+import { say } from "./say.js";
+
 /** @param {string} part */
 const find = part => /** @type {any} */ (document.querySelector(`#camera [data-part="${part}"]`));
 
@@ -56,7 +58,7 @@ async function take() {
   const video = find("video"), canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
   /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d")).drawImage(video, 0, 0);
   const time = new Date().toTimeString().slice(0, 8).replaceAll(":", "-");
-  return new File([await canvas.convertToBlob({ type: "image/png" })], `camera ${time}.png`, { type: "image/png" });
+  return new File([await canvas.convertToBlob({ type: "image/png" })], `${say("camera_file", { time })}.png`, { type: "image/png" });
 }
 
 function stop() {

@@ -1,5 +1,7 @@
 // A case report: one card as a file of its own, with its pictures inside; made here, sent nowhere.
 
+import { say } from "./say.js";
+
 const SHEET = { width: 188, height: 257 }; // mm: what the margins of report.css leave of A4 and of letter paper
 const SMALLEST = 0.6; // of the usual size; who writes more lines than fit then gets a second page
 
@@ -23,7 +25,7 @@ export async function save(card) {
   const text = `<!doctype html>\n<html lang="${document.documentElement.lang}"><head>${head}</head>\n${body.outerHTML}</html>\n`;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "text/html" }));
-  link.download = `report ${title.replace(/\.\w+$/, "").replace(/[^\p{L}\p{N} ._-]/gu, "_")}.html`;
+  link.download = `${say("report_file", { title: title.replace(/\.\w+$/, "") }).replace(/[^\p{L}\p{N} ._-]/gu, "_")}.html`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -11,6 +11,7 @@ from flask import Request, current_app, g, request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
+from app.words import text
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
 
@@ -54,15 +55,15 @@ def receive() -> list[Upload]:
         raise ImageError("missing", "no image was sent; send one or several files in the multipart field `image`")
     most = current_app.config["MAX_IMAGES"]
     if len(files) > most:
-        raise RequestEntityTooLarge(f"{len(files)} images were sent; at most {most} are accepted at a time")
+        raise RequestEntityTooLarge(text("upload.count", count=len(files), most=most))
     room = current_app.config["MAX_REQUEST_PIXELS"]
     lesions = [name.strip() for name in request.form.getlist("lesion")]
     for name in lesions:
         if len(name) > NAME:  # cut off, it could be another lesion's
-            raise BadRequest(f"the name of a lesion has {len(name)} characters; shorten it to {NAME}: {name[:NAME]}…")
+            raise BadRequest(text("upload.lesion", length=len(name), most=NAME, start=name[:NAME]))
     received = []
     for number, file in enumerate(files, 1):
-        upload = _decode(file.filename or f"image {number}", _bytes_of(file).getvalue(), room)
+        upload = _decode(file.filename or text("upload.unnamed", number=number), _bytes_of(file).getvalue(), room)
         if len(lesions) == len(files):
             upload = replace(upload, lesion=lesions[number - 1])
         received.append(upload)
@@ -82,8 +83,8 @@ def _decode(name: str, data: bytes, room: int) -> Upload:
     try:
         return Upload(name, frame=images.decode(data, max_pixels=min(most, room), enough=g.predictor.manifest.enough))
     except ImageError as error:
-        text = str(error)
+        why = str(error)
         if error.code == "too-many-pixels" and room < most:
             together = current_app.config["MAX_REQUEST_PIXELS"]
-            text = f"the images have more than {together:,} pixels together; send fewer at a time"
-        return Upload(name, error=ImageError(error.code, text))  # a new one: a traceback keeps the file in memory
+            why = text("upload.together", pixels=f"{together:,}")
+        return Upload(name, error=ImageError(error.code, why))  # a new one: a traceback keeps the file in memory

@@ -48,8 +48,28 @@ def test_every_key_that_python_templates_and_scripts_use_exists():
         if path.suffix in (".py", ".html", ".js") and not {"node_modules", "tests"} & set(path.parts):
             content = path.read_text(encoding="utf-8")
             used |= set(re.findall(r"""\b(?:t|text)\((?:model, )?["']([a-z_]+\.[a-z_]+)["']""", content))
+            used |= {f"fault.{key}" for key in re.findall(r"""new Fault\("(\w+)\"""", content)}
+            said = set(re.findall(r"""\bsay\("(\w+)\"""", content))
+            assert said <= {*words.section("device"), *words.section("entry")}, path
     assert len(used) > 60
     assert used <= set(words.TEXTS)
+    assert {key for key in words.TEXTS if key.startswith("fault.")} <= used
+    assert not set(words.section("fault")) & {*words.section("device"), *words.section("entry")}, (
+        "one is said for another"
+    )
+
+
+COMMENTS = re.compile(r'/\*.*?\*/|"""[^"]*"""|(?<!:)//[^\n]*|^ *#[^\n]*', re.DOTALL | re.MULTILINE)
+SENTENCE = re.compile(r"""["'`][^"'`\n<=]*\b[a-z]+ (?:[a-z]+|\$?\{[^}]*\}) [a-z]+\b[^"'`\n]*["'`]""")
+
+
+def test_scripts_and_uploads_have_no_sentence_of_their_own():
+    assert SENTENCE.search('throw new Error("the file is too large")')
+    assert SENTENCE.search("f'of {len(files)} images'")
+    for path in (*APP.rglob("*.js"), APP / "web" / "uploads.py"):
+        if not {"node_modules", "tests", "sw.js"} & set(path.parts):  # the service worker's errors go to the console
+            content = COMMENTS.sub("", path.read_text(encoding="utf-8"))
+            assert SENTENCE.findall(content) == [], path
 
 
 def test_no_word_reassures():
@@ -75,9 +95,13 @@ def pseudo(monkeypatch):
         monkeypatch.setitem(words.TEXTS, key, foreign(text))
 
 
+READ_OUT = r'\s(?:alt|title|placeholder|aria-label|aria-description|aria-roledescription|aria-valuetext)="([^"]*)"'
+
+
 def english(html: str, names: tuple[str, ...]) -> list[str]:
     """Words of English that a page shows, beside what no translation changes."""
-    shown = re.sub(r"<(style|script|code|pre)\b.*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL)
+    shown = re.sub(r"<(style|script|code|pre)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    shown = re.sub(r"<[^>]+>", lambda tag: f" {' '.join(re.findall(READ_OUT, tag[0]))} ", shown)
     for name in names:
         shown = shown.replace(name, " ")
     return re.findall(r"\b(?:the|of|is|image|images|probability|advice|classes?|threshold|lesion)\b", shown)

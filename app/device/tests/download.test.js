@@ -15,15 +15,15 @@ test("files arrive whole, and the share of both is told", async () => {
 });
 
 test("what is missing, cut short or too long is named", async () => {
-  await assert.rejects(download(["none"], { none: 1 }, () => {}), /none could not be fetched \(status 404\)/);
-  await assert.rejects(download(["one"], { one: 4 }, () => {}), /one was cut short/);
-  await assert.rejects(download(["one"], { one: 2 }, () => {}), /one is not the expected file/);
+  await assert.rejects(download(["none"], { none: 1 }, () => {}), { key: "wrong_status", values: { name: "none", status: 404 } });
+  await assert.rejects(download(["one"], { one: 4 }, () => {}), { key: "cut_short", values: { name: "one" } });
+  await assert.rejects(download(["one"], { one: 2 }, () => {}), { key: "other_file", values: { name: "one" } });
 });
 
 test("a lost connection is told from a missing file", async () => {
   const before = globalThis.fetch;
   globalThis.fetch = () => Promise.reject(new TypeError("Failed to fetch"));
-  await assert.rejects(download(["one"], sizes, () => {}), /one could not be fetched \(no connection\); reload/);
+  await assert.rejects(download(["one"], sizes, () => {}), { key: "no_connection", values: { name: "one" } });
   globalThis.fetch = before;
 });
 
@@ -31,5 +31,5 @@ test("another file than the one expected is refused", async () => {
   const content = new Uint8Array(files.two);
   await verify(content, createHash("sha256").update(content).digest("hex"));
   content[2] = 0;
-  await assert.rejects(verify(content, createHash("sha256").update(new Uint8Array(files.two)).digest("hex")), /not the expected file/);
+  await assert.rejects(verify(content, createHash("sha256").update(new Uint8Array(files.two)).digest("hex")), { key: "other_model" });
 });

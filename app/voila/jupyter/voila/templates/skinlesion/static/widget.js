@@ -11,9 +11,10 @@ function mend() {
   for (const slider of document.querySelectorAll(".widget-slider")) {
     const handle = slider.querySelector(".noUi-handle"), readout = slider.querySelector(".widget-readout");
     if (handle) tell(handle, "aria-label", name(slider));
-    if (readout) {
+    const typed = document.querySelector("[data-typed]")?.dataset.typed;
+    if (readout && typed) {
       tell(readout, "role", "textbox");
-      tell(readout, "aria-label", `${name(slider)}, value to type`);
+      tell(readout, "aria-label", typed.replace("{name}", name(slider)));
     }
   }
   for (const button of document.querySelectorAll(".widget-toggle-button"))
