@@ -52,7 +52,7 @@ def receive() -> list[Upload]:
     """
     files = [file for file in request.files.getlist("image") if file.filename or _bytes_of(file).getbuffer().nbytes]
     if not files:
-        raise ImageError("missing", "no image was sent; send one or several files in the multipart field `image`")
+        raise ImageError("missing", text("upload.missing"))
     most = current_app.config["MAX_IMAGES"]
     if len(files) > most:
         raise RequestEntityTooLarge(text("upload.count", count=len(files), most=most))

@@ -60,7 +60,7 @@ def test_every_key_that_python_templates_and_scripts_use_exists():
 
 
 COMMENTS = re.compile(r'/\*.*?\*/|"""[^"]*"""|(?<!:)//[^\n]*|^ *#[^\n]*', re.DOTALL | re.MULTILINE)
-SENTENCE = re.compile(r"""["'`][^"'`\n<=]*\b[a-z]+ (?:[a-z]+|\$?\{[^}]*\}) [a-z]+\b[^"'`\n]*["'`]""")
+SENTENCE = re.compile(r"""["'`][^"'`\n<=]*(?<![-\w])[a-z]+ (?:[a-z]+|\$?\{[^}]*\}) [a-z]+\b[^"'`\n]*["'`]""")
 
 
 def test_scripts_and_uploads_have_no_sentence_of_their_own():
