@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,11 +48,32 @@ def pictures(tmp_path_factory) -> list[Path]:
     return paths
 
 
+def answers_of(folder: Path, pictures: list[Path]) -> list[dict]:
+    """The library's, as a notebook asks for them."""
+    predictor = Predictor.load(folder, threads=1)
+    return [predictor.predict([images.read(path)])[0].to_dict() for path in pictures]
+
+
 @pytest.fixture(scope="module")
-def expected(pictures) -> list[dict]:
-    """The answers of the library, as a notebook asks for them."""
-    predictor = Predictor.load(threads=1)
-    answers = [predictor.predict([images.read(path)])[0].to_dict() for path in pictures]
+def model(pictures, tmp_path_factory) -> Path:
+    """The shipped network, its thresholds moved among these pictures' figures: each advice and notice occurs."""
+    folder = tmp_path_factory.mktemp("agreement") / "model"
+    shutil.copytree(PRETRAINED, folder)
+    answers = answers_of(PRETRAINED, pictures)
+    content = json.loads((folder / "manifest.json").read_text())
+    benign = [
+        one["malignant_probability"] for one in answers if not label_set(content["labels"])[one["label"]].malignant
+    ]
+    content["referral"] |= dict(zip(("borderline", "threshold"), np.quantile(benign, (0.3, 0.6)).tolist(), strict=True))
+    content["domain"]["not_dermatoscopic"]["threshold"] = np.quantile([one["domain_score"] for one in answers], 0.1)
+    content["melanoma_level"] = np.median([one["probabilities"]["mel"] for one in answers])
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(model, pictures) -> list[dict]:
+    answers = answers_of(model, pictures)
     assert len(answers) == COUNT
     return answers
 
@@ -69,18 +91,20 @@ def compare(answers: list[dict], expected: list[dict]) -> None:
 
 def test_the_images_tell_answers_apart(expected):
     assert len({answer["label"] for answer in expected}) >= 4
-    assert len({answer["referral"] for answer in expected}) >= 2
+    assert {answer["referral"] for answer in expected} == {"refer", "borderline", "below", "none"}
+    assert {"not_dermatoscopic", "melanoma_not_excluded"} <= {word for one in expected for word in one["notices"]}
+    assert len({len(answer["prediction_set"]) for answer in expected}) > 1
     assert np.std([answer["malignant_probability"] for answer in expected]) > 0.05
 
 
-def test_bare_onnx_runtime_agrees(pictures, expected):
+def test_bare_onnx_runtime_agrees(pictures, expected, model):
     """Pillow, the model file, and the manifest's numbers; nothing of ours."""
-    content = json.loads((PRETRAINED / "manifest.json").read_text())
+    content = json.loads((model / "manifest.json").read_text())
     codes = content["labels"]
     shift, weights = (np.array([content[name][code] for code in codes]) for name in ("prior_shift", "decision_weights"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(PRETRAINED / content["file"], options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model / content["file"], options, providers=["CPUExecutionProvider"])
     limits = {name: one["threshold"] for name, one in content["domain"].items()}
     sets = content["prediction_set"]["thresholds"]
     grave = {code for code in codes if label_set(codes)[code].malignant}
@@ -125,21 +149,21 @@ def ten(pictures: list[Path], start: int) -> dict:
     return {"image": [(io.BytesIO(path.read_bytes()), path.name) for path in pictures[start : start + 10]]}
 
 
-def test_the_api_agrees(pictures, expected):
-    client = create_app().test_client()
+def test_the_api_agrees(pictures, expected, model):
+    client = create_app({"MODEL": model}).test_client()
     answers = [client.post("/api/v1/predict", data=ten(pictures, start)).json for start in range(0, COUNT, 10)]
     compare([prediction for answer in answers for prediction in answer["predictions"]], expected)
 
 
-def test_the_page_agrees(pictures, expected):
+def test_the_page_agrees(pictures, expected, model):
     """By the JSON that it offers for download; on ten images, for the rest is what the API does."""
-    page = send_form(create_app().test_client(), ten(pictures, 0)).text
+    page = send_form(create_app({"MODEL": model}).test_client(), ten(pictures, 0)).text
     link = re.search(r'href="data:application/json[^,]*;base64,([^"]+)"', page)[1]
     compare(json.loads(base64.b64decode(html.unescape(link)))["predictions"], expected[:10])
 
 
-def test_the_voila_view_agrees(pictures, expected):
-    view = View(Predictor.load(threads=1))
+def test_the_voila_view_agrees(pictures, expected, model):
+    view = View(Predictor.load(model, threads=1))
     answers = []
     for start in range(0, COUNT, 10):
         view.upload.value = tuple(chosen(path) for path in pictures[start : start + 10])
@@ -147,8 +171,9 @@ def test_the_voila_view_agrees(pictures, expected):
     compare(answers, expected)
 
 
-def test_the_command_line_agrees(pictures, expected):
-    command = [sys.executable, "-m", "skinlesion.cli", "predict", "--format", "json", *map(str, pictures)]
+def test_the_command_line_agrees(pictures, expected, model):
+    options = ["--model", str(model), "--format", "json"]
+    command = [sys.executable, "-m", "skinlesion.cli", "predict", *options, *map(str, pictures)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     answers = json.loads(done.stdout)
     assert [answer["image"] for answer in answers] == list(map(str, pictures))
