@@ -11,7 +11,7 @@ from browser import LOW_CONTRAST, PHONE, chromium, strangers, violations, watch 
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import mean_prediction
-from webapp import encoded, shipped_alone, shipped_served  # noqa: F401  (the fixtures `predictor` and `home`)
+from webapp import encoded, shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
 
 pytestmark = pytest.mark.browser
 

@@ -2,8 +2,10 @@
 
 import http.client
 import io
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,14 +104,25 @@ def serving(model: Path, *, prelude: str = "", environ: dict | None = None) -> I
     assert status == 0, errors
 
 
+@pytest.fixture(scope="module", name="advising")
+def shipped_without_domain(tmp_path_factory) -> Path:
+    """The shipped model, but no image is too foreign for it: whatever its weights, drawn lesions get advice."""
+    folder = tmp_path_factory.mktemp("shipped") / "model"
+    shutil.copytree(PRETRAINED, folder)
+    content = json.loads((folder / "manifest.json").read_text())
+    content["domain"]["not_dermatoscopic"]["threshold"] = -1e9
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder
+
+
 @pytest.fixture(scope="module", name="home")
-def shipped_served():
-    """The address of the app with the shipped model: importing it gives the fixture `home`."""
-    with serving(PRETRAINED) as server:
+def shipped_served(advising):
+    """The address of the app with that model: importing it, and the one above, gives the fixture `home`."""
+    with serving(advising) as server:
         yield f"http://{server.host}:{server.port}"
 
 
 @pytest.fixture(scope="module", name="predictor")
-def shipped_alone():
-    """The shipped model as the library has it."""
-    return Predictor.load(threads=1)
+def shipped_alone(advising):
+    """That model as the library has it."""
+    return Predictor.load(advising, threads=1)
