@@ -32,7 +32,6 @@ def evaluate_official(
     output: str | Path,
     *,
     prevalence: float = PREVALENCE,
-    replicates: int = 2000,
     progress: bool = False,
 ) -> int:
     """Predict and evaluate the official test set; write ``predictions.csv``, ``submission.csv`` and the report.
@@ -81,7 +80,6 @@ def evaluate_official(
         f"{manifest.name} {manifest.version} on the official test set",
         referral_threshold=manifest.decision.referral_threshold,
         prevalence=prevalence,
-        replicates=replicates,
     )
 
 

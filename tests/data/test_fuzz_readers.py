@@ -148,7 +148,6 @@ def read_everything(folder, ours) -> Counter:
     attempt("truth", lambda: read(folder / "predictions.csv", folder / "truth.csv"))
     attempt("labels", lambda: read(folder / "truth.csv", folder / "HAM10000_metadata.csv"))
     attempt("split", lambda: splits.split_for(ours, split_file=str(folder / "split.csv"), tested=False))
-    attempt("parts", lambda: splits.read_parts(folder / "split.csv"))
     attempt("run's split", lambda: splits.load_split(folder / "split.csv"))
     return found
 

@@ -67,7 +67,7 @@ def load_milk10k(place: Path, labels: LabelSet = ISIC8, words: Words = None) -> 
 def load_isic2019(place: Path, labels: LabelSet = ISIC8, words: Words = None) -> LesionTable:
     """Read the training set of ISIC 2019: ground truth, metadata and images. UNK is set aside.
 
-    With seven labels, SCC is set aside too, but for HAM10000's images: elsewhere it includes invasive carcinoma.
+    With seven labels, SCC is set aside too, but for HAM10000's images: in other data it includes invasive carcinoma.
 
     Raises
     ------

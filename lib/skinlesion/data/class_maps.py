@@ -56,7 +56,7 @@ def milk10k(word: str, supplement: str) -> str:
 def own(word: object, code: str | None = None) -> str | None:
     """The class of a word in data that are not HAM10000, or of the ``code`` that it was found to be.
 
-    HAM10000's SCC is Bowen's disease. Elsewhere SCC includes invasive carcinoma, unless it says in situ.
+    HAM10000's SCC is Bowen's disease. In other data SCC includes invasive carcinoma, unless it says in situ.
     """
     code = code or diagnosis(word)
     return INVASIVE if code == "scc" and not _IN_SITU.search(str(word)) else code

@@ -196,13 +196,6 @@ def read_split(table: LesionTable, path: str | Path, *, fold: int = 0, tested: b
     return split
 
 
-def read_parts(path: str | Path) -> pd.Series:
-    """Of a CSV with ``image_id`` and ``split``: train, validation or test by image id; NaN for any other word."""
-    given = read_table(path)
-    need_columns(given, ("image_id", "split"), path)
-    return given.set_index("image_id")["split"].str.lower().map(_WORDS)
-
-
 def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFrame:
     """The split of every row of the table, from a table of ids and words."""
     need_columns(given, ("image_id", "split"), name)

@@ -111,10 +111,6 @@ def find_twins(
     *,
     sources: Sequence[str] | np.ndarray | None = None,
     lesions: Sequence[str] | np.ndarray | None = None,
-    neighbours: int = NEIGHBOURS,
-    at_most: int | None = None,
-    same: float = SAME,
-    workers: int | None = None,
 ) -> pd.DataFrame:
     """Pairs of images that show one lesion.
 
@@ -130,14 +126,6 @@ def find_twins(
         Where each image is from: every source is searched for an image's neighbours, however small it is.
     lesions : str [N], optional
         Lesion ids, unique over all sources. Images that share one are known to be of one lesion and are not compared.
-    neighbours : int
-        Images of each source that an image is compared with.
-    at_most : int, optional
-        Pairs that are compared in all, about 20 ms of a core each; :data:`PAIRS_AN_IMAGE` by default.
-    same : float
-        Correlation from which a pair is listed.
-    workers : int, optional
-        Threads; as many as there are cores by default.
 
     Returns
     -------
@@ -145,9 +133,9 @@ def find_twins(
         Rows ``a`` < ``b``; cosine of their features; correlation of their fine structure; the share of the square that
         both show.
     """
-    pairs = shortlist(features, sources=sources, lesions=lesions, neighbours=neighbours, at_most=at_most)
-    pairs[["similarity", "overlap"]] = confirm(squares, pairs[["a", "b"]].to_numpy(), workers=workers)
-    found = pairs[pairs["similarity"] >= same]
+    pairs = shortlist(features, sources=sources, lesions=lesions)
+    pairs[["similarity", "overlap"]] = confirm(squares, pairs[["a", "b"]].to_numpy())
+    found = pairs[pairs["similarity"] >= SAME]
     return found.sort_values("similarity", ascending=False, ignore_index=True)[list(PAIR_COLUMNS)]
 
 
@@ -270,18 +258,14 @@ def copies(digests: Sequence[str]) -> list[tuple[int, int]]:
     return [(first[digest], row) for row, digest in enumerate(digests) if first.setdefault(digest, row) != row]
 
 
-def contradictions(
-    pairs: pd.DataFrame, labels: Sequence[str] | np.ndarray, picture: float = SAME_PICTURE
-) -> np.ndarray:
+def contradictions(pairs: pd.DataFrame, labels: Sequence[str] | np.ndarray) -> np.ndarray:
     """Which pairs are one picture (not only one lesion) under two labels, bool [M].
 
     Parameters
     ----------
     pairs : DataFrame of :func:`find_twins` with M rows
     labels : str [N]
-    picture : float
-        Similarity from which two images are one picture.
     """
     label = np.asarray(labels, object)
     differ = label[pairs["a"].to_numpy(int)] != label[pairs["b"].to_numpy(int)]
-    return differ & (pairs["similarity"].to_numpy() >= picture)
+    return differ & (pairs["similarity"].to_numpy() >= SAME_PICTURE)

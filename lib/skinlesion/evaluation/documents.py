@@ -121,7 +121,6 @@ def compare_files(
     output: str | Path,
     shared: bool = False,
     split: str = "test",
-    replicates: int = 2000,
     words: Sequence[str] = (),
     training: Sequence[str] = (),
     twins: str | Path | None = None,
@@ -146,9 +145,9 @@ def compare_files(
     runs = comparing.load(list(places), labels, split, words)
     runs = comparing.shared(runs) if shared else runs
     overlaps = training_overlaps(runs, training_lists(list(places), training), labels, twins)
-    found = comparing.compare(runs, replicates)
+    found = comparing.compare(runs)
     fresh = comparing.without(runs, overlaps)
-    clean = comparing.compare(fresh, replicates) if fresh else None
+    clean = comparing.compare(fresh) if fresh else None
     run, first = Run(output), next(iter(found.metrics))
     figure, alt = plots.differences(found)
     picture = plots.write(figure, alt, run.figures / "differences.png"), alt, figure.caption

@@ -52,7 +52,7 @@ class Predictions:
     y : int64 [N]
         Index of the true class.
     probabilities : float64 [N, K]
-        Rows sum to one; ranking and calibration are judged by these.
+        Rows sum to one; ranking and calibration use these.
     scores : float64 [N, K]
         The largest one decides on the class; the probabilities themselves where a model has no other rule.
     are_probabilities : bool

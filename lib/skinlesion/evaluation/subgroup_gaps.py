@@ -7,13 +7,15 @@ import pandas as pd
 from skinlesion.evaluation.bootstrap import p_value
 from skinlesion.evaluation.subgroup_metrics import NAMES
 
+LEVEL = 0.05  # of significance
 
-def gaps_in_words(table: pd.DataFrame, level: float = 0.05) -> str:
+
+def gaps_in_words(table: pd.DataFrame) -> str:
     """Which gaps are significant beyond the mix of cases, and which groups are too small: Markdown."""
     tested = int(table["p"].notna().sum())
     if not tested:
         return "No group is large enough to be compared with the others."
-    found = table[table["p"] < level].sort_values("p", kind="stable")
+    found = table[table["p"] < LEVEL].sort_values("p", kind="stable")
     words = f"{tested} gaps were tested together. "
     if found.empty:
         words += "None is significant beyond what the mix of cases explains; gaps within the intervals may exist."
@@ -26,12 +28,12 @@ def gaps_in_words(table: pd.DataFrame, level: float = 0.05) -> str:
     return words.rstrip() + (f"\n\nToo small for some or all figures: {names}." if names else "")
 
 
-def gaps_in_brief(table: pd.DataFrame, level: float = 0.05) -> str:
+def gaps_in_brief(table: pd.DataFrame) -> str:
     """The same in two sentences: how many were tested, which groups differ, how many groups are too small."""
     tested, groups = int(table["p"].notna().sum()), len(table.groupby(["attribute", "group"]))
     if not tested:
         return "No group is large enough to be compared with the others."
-    found = table[table["p"] < level].sort_values("p", kind="stable")
+    found = table[table["p"] < LEVEL].sort_values("p", kind="stable")
     names = list(dict.fromkeys(f"{row.attribute} {row.group}" for row in found.itertuples()))
     result = f"metrics differ for {', '.join(names)}" if names else "none differs"
     return (

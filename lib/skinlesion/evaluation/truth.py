@@ -62,11 +62,6 @@ def read_truth(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame({"word": words, **more, "counts": counts}, index=pd.Index(ids, name="image_id"))
 
 
-def _labels(frame: pd.DataFrame) -> np.ndarray:
-    """The column of labels, ``""`` where missing; DataError where there is none."""
-    return known(pd.Series(column(frame, *_LABEL_COLUMNS), dtype=str)).to_numpy(object)
-
-
 def _class_columns(frame: pd.DataFrame) -> tuple[str, ...]:
     """The columns of a one-hot ground truth; empty where the table is none."""
     for columns in (ISIC2018_COLUMNS, tuple(code.upper() for code in ISIC8.codes)):
