@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -235,5 +234,5 @@ def names(files: list[Path]) -> list[str]:
         found = ["/".join(one[-length:]) for one in parts]
         if len(set(found)) == len(found):
             return found
-    repeated = next(name for name, count in Counter(found).items() if count > 1)
-    raise DataError(f"{repeated} is named more than once; name different runs")
+    repeated = next(place for place, name in enumerate(found) if found.count(name) > 1)
+    raise DataError(f"{files[repeated]} is named more than once; name different runs")
