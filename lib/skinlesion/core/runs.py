@@ -119,6 +119,7 @@ class Run:
         self.checkpoints = self.folder / "checkpoints"
         self.training = self.folder / "training.json"
         self.outputs = self.folder / "outputs.npz"
+        self.features = self.folder / "features.npz"
         self.history = self.folder / "history.csv"
         self.predictions = self.folder / "predictions.csv"
         self.metrics = self.folder / "metrics.json"

@@ -243,6 +243,12 @@ def confusion_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def balanced_accuracy(called: np.ndarray, y: np.ndarray, classes: int, resamples: Resamples) -> np.ndarray:
+    """Balanced accuracy of predicted classes (int [N]) for the sample (row 0) and all replicates, float64 [1 + R]."""
+    confusion = resamples.totals(np.eye(classes**2)[y * classes + called]).reshape(-1, classes, classes)
+    return confusion_metrics(confusion)["balanced_accuracy"]
+
+
 def ranking(score: np.ndarray, positive: np.ndarray, resamples: Resamples) -> tuple[np.ndarray, np.ndarray]:
     """AUROC (ties count half) and average precision (step-wise, no interpolation) of every replicate.
 

@@ -19,7 +19,7 @@ from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
-from skinlesion.evaluation.metrics import confusion_metrics, ratio
+from skinlesion.evaluation.metrics import balanced_accuracy, ratio
 from skinlesion.evaluation.proportion import proportion
 
 CLEAN = "clean"
@@ -152,7 +152,9 @@ def _weights(y: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 
 def _compare(changed: Predicted, clean: Predicted, y: np.ndarray, resamples: Resamples, weight: np.ndarray) -> dict:
-    accuracy, before = (_balanced_accuracy(one, y, resamples) for one in (changed, clean))
+    accuracy, before = (
+        balanced_accuracy(one.predicted, y, one.probabilities.shape[1], resamples) for one in (changed, clean)
+    )
     images = resamples.totals(np.ones(len(y)))
     change = np.abs(changed.probabilities - clean.probabilities).max(axis=1)
     confidence, right = calibration.top_label(changed.probabilities, y)
@@ -175,12 +177,6 @@ def _compare(changed: Predicted, clean: Predicted, y: np.ndarray, resamples: Res
         found = metrics[name]
         row |= {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
     return row
-
-
-def _balanced_accuracy(changed: Predicted, y: np.ndarray, resamples: Resamples) -> np.ndarray:
-    k = changed.probabilities.shape[1]
-    confusion = resamples.totals(np.eye(k * k)[y * k + changed.predicted]).reshape(-1, k, k)
-    return confusion_metrics(confusion)["balanced_accuracy"]
 
 
 def in_words(table: pd.DataFrame) -> str:

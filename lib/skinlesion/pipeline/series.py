@@ -70,7 +70,7 @@ SERIES = (
     Step(
         "04_evaluation",
         ("external_images.py", "data", "decision.py", "evaluation", "export", "report", "serving", "training"),
-        ("predictions.csv", "metrics.json", "decision.json", "candidate", "evaluation.json"),
+        ("predictions.csv", "metrics.json", "decision.json", "candidate", "features.npz", "evaluation.json"),
         ("experiments/leak.csv",),
     ),
     Step(

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -27,8 +29,8 @@ NEAREST = 6
 #: Grey levels (root mean square over 8 x 8 squares) within which two pictures are one, perhaps stored anew or made
 #: smaller: among 900 images of HAM10000 such copies differ by 2.1 at most, those of two lesions by 6.0 at least.
 COPY = 3.0
-SKETCH = 128  # directions of the largest energy: products along them alone choose the candidates
-CANDIDATES = 1000  # rows whose full features are then compared
+SKETCH = 64  # directions of the largest energy: products along them alone choose the candidates
+CANDIDATES = 200  # rows whose full features are then compared
 SAMPLE = 20_000  # rows that the directions are computed from
 COLUMNS = ("image_id", "lesion_id", "source", "label", "confirmed")
 
@@ -83,9 +85,12 @@ class Neighbours:
             self._directions, self._sketch = stored["directions"], stored["sketch"]
             self._looks = stored["looks"].astype(np.float32)
         self._squares = (self._looks**2).sum(1)
-        self._features = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
-        self._pictures = np.memmap(folder / PICTURES, np.uint8, "r")
-        if not len(self._features) == len(self._sketch) == len(self._ends) == facts["images"]:
+        # Read, not mapped: mapped files count as this process's memory, the more the longer it runs.
+        self._features, self._pictures = (folder / FEATURES).open("rb"), (folder / PICTURES).open("rb")
+        self._reading = threading.Lock()
+        features = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
+        self._width, self._start = features.shape[1], features.offset
+        if not len(features) == len(self._sketch) == len(self._ends) == facts["images"]:
             raise ValueError("its files are of different lengths")
 
     @classmethod
@@ -128,7 +133,7 @@ class Neighbours:
         rough = self._sketch @ (query @ self._directions)
         most = min(CANDIDATES, len(rough))
         rows = np.sort(np.argpartition(rough, -most)[-most:])
-        exact = self._features[rows].astype(np.float32) @ query
+        exact = self._rows(rows) @ query
         seen = set(self._group[self._own(frame, own)])
         found: list[Case] = []
         for i in np.argsort(-exact, kind="stable"):
@@ -148,9 +153,20 @@ class Neighbours:
                 own |= self._columns[column] == name
         return own
 
+    def _rows(self, rows: np.ndarray) -> np.ndarray:
+        """The features of rows, float32 [len(rows), D]."""
+        size = 2 * self._width
+        parts = [self._read(self._features, self._start + size * int(row), size) for row in rows]
+        return np.frombuffer(b"".join(parts), np.float16).reshape(len(rows), -1).astype(np.float32)
+
+    def _read(self, file: BinaryIO, start: int, size: int) -> bytes:
+        with self._reading:
+            file.seek(start)
+            return file.read(size)
+
     def _case(self, row: int, similarity: float) -> Case:
         start = int(self._ends[row - 1]) if row else 0
-        picture = self._pictures[start : int(self._ends[row])].tobytes()
+        picture = self._read(self._pictures, start, int(self._ends[row]) - start)
         columns = {name: str(self._columns[name][row]) for name in COLUMNS}
         return Case(**columns, similarity=min(1.0, similarity), picture=picture)
 

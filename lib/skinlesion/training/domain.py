@@ -16,6 +16,7 @@ lesions.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -25,7 +26,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
-from skinlesion.core.runs import Run
+from skinlesion.core.runs import Run, atomic
 from skinlesion.data.cache import linked_cache
 from skinlesion.data.splits import load_split
 from skinlesion.data.table import LesionTable
@@ -179,6 +180,8 @@ def fit_domain(
 ) -> Domain:
     """Fit the run's domain on its training images, with the thresholds that its validation images set.
 
+    Their features are written to the run's ``features.npz``, with their ``image_id``.
+
     Parameters
     ----------
     kept_in_training : {score: float}
@@ -191,7 +194,8 @@ def fit_domain(
         Where the run has no pixels or split yet, or neither validation images nor ``kept_in_training``.
     """
     split = load_split(run.need(run.split, "02_preprocessing"))["split"].to_numpy(str)
-    targets, cache = LesionTable.load(run).targets, linked_cache(run)
+    table, cache = LesionTable.load(run), linked_cache(run)
+    targets = table.targets
     rng = np.random.default_rng(config.seed)
     training = np.flatnonzero(split == "train")
     classes = [rng.permutation(training[targets[training] == c])[:MOST_OF_A_CLASS] for c in np.unique(targets)]
@@ -200,6 +204,10 @@ def fit_domain(
     if not len(validation) and kept_in_training is None:
         raise DataError("the split has no validation images to choose the domain's thresholds on; choose another fold")
     _, features = predict(model, cache, training, views=config.views)
+    image_ids, buffer = table.frame["image_id"].to_numpy(str)[training], io.BytesIO()
+    np.savez(buffer, image_id=image_ids, features=features.astype(np.float16))
+    with atomic(run.features) as temporary:
+        temporary.write_bytes(buffer.getvalue())
     domain = fit_gaussian(features, targets[training])
     if kept_in_training is not None:
         return bounded(domain, features, None, kept_in_training)

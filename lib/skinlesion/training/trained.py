@@ -101,7 +101,7 @@ def predict(
 def write_outputs(
     trained: Trained, cache: PixelCache, image_ids: np.ndarray, split: np.ndarray, run: Run, *, views: int = 1
 ) -> None:
-    """Write the logits of the validation and test rows to ``outputs.npz``; no label is used.
+    """Write logits and features of the validation and test rows to ``outputs.npz``; no label is used.
 
     Parameters
     ----------
@@ -121,10 +121,13 @@ def write_outputs(
     """
     rows = np.flatnonzero(np.isin(split, ("validation", "test")))
     # a training of all folds on a split without test images leaves none to predict
-    logits = predict(trained.model, cache, rows, views=views)[0] if len(rows) else np.empty((0, len(trained.prior)))
+    logits, features = np.empty((0, len(trained.prior))), np.empty((0, 0))
+    if len(rows):
+        logits, features = predict(trained.model, cache, rows, views=views)
     if not np.isfinite(logits).all():
         raise ModelError("the trained network's logits are not finite; lower learning_rate and train again")
     buffer = io.BytesIO()
-    np.savez(buffer, image_id=image_ids[rows], logits=logits, prior=trained.prior)
+    small = features.astype(np.float16)
+    np.savez(buffer, image_id=image_ids[rows], logits=logits, features=small, prior=trained.prior)
     with atomic(run.outputs) as temporary:
         temporary.write_bytes(buffer.getvalue())

@@ -1,0 +1,101 @@
+"""What similar cases alone achieve: every image gets the class that most of its nearest training images have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinlesion.core.errors import DataError
+from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.metrics import balanced_accuracy
+from skinlesion.evaluation.predictions import Predictions
+
+NEAREST = 6  # lesions, as many as the apps show
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Labelled images with the network's features.
+
+    Attributes
+    ----------
+    features : float [N, D]
+    y : int [N], class index
+    lesions : str [N]
+    """
+
+    features: np.ndarray
+    y: np.ndarray
+    lesions: np.ndarray
+
+    def vote(self, features: np.ndarray, lesions: np.ndarray, count: int = NEAREST) -> np.ndarray:
+        """The class of most of the ``count`` lesions whose images are nearest, by cosine similarity; int64 [M].
+
+        A lesion counts once, with its nearest image. Of classes with as many, the one with the nearest image.
+
+        Parameters
+        ----------
+        features : float [M, D]
+        lesions : str [M]
+            Each image's own, whose cases do not vote.
+        """
+        similarity = _unit(features) @ _unit(self.features).T
+        called = np.empty(len(features), np.int64)
+        for row, order in enumerate(np.argsort(-similarity, axis=1, kind="stable")):
+            order = order[self.lesions[order] != lesions[row]]
+            first = np.sort(np.unique(self.lesions[order], return_index=True)[1])[:count]
+            classes = self.y[order[first]]
+            called[row] = classes[np.bincount(classes)[classes].argmax()]
+        return called
+
+
+def measure(
+    predictions: Predictions, features: np.ndarray, cases: Cases, replicates: int = 2000, seed: int = 0
+) -> dict:
+    """Balanced accuracy of the vote, and that of the predictions minus it, with intervals over lesions.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of images that are not among the cases.
+    features : float [N, D]
+        Of the same images, in their order.
+    cases : Cases
+
+    Returns
+    -------
+    dict
+        ``balanced_accuracy`` and ``difference`` as value, low, high and n; ``neighbours`` and ``cases``, their numbers.
+
+    Raises
+    ------
+    DataError
+        If there are not as many features as predictions.
+    """
+    if len(features) != len(predictions):
+        raise DataError(f"there are {len(features):,} rows of features for {len(predictions):,} predictions")
+    resamples, classes = resample(predictions.lesions, replicates, seed), len(predictions.labels)
+    vote, own = (
+        balanced_accuracy(called, predictions.y, classes, resamples)
+        for called in (cases.vote(features, predictions.lesions), predictions.predicted)
+    )
+    found = {"balanced_accuracy": vote, "difference": own - vote}
+    return {name: summarise(values, len(predictions)) for name, values in found.items()} | {
+        "neighbours": NEAREST,
+        "cases": len(cases.y),
+    }
+
+
+def in_words(found: dict, own: dict) -> str:
+    """:func:`measure`'s result beside the model's own balanced accuracy, in two sentences of Markdown."""
+    return (
+        f"The vote of the {found['neighbours']} most similar lesions among {found['cases']:,} training images has a "
+        f"balanced accuracy of **{describe(found['balanced_accuracy'])}**, the model's label {describe(own)}. The "
+        f"difference is {describe(found['difference'])}."
+    )
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    features = np.asarray(features, np.float32)
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)
