@@ -67,10 +67,10 @@ def evaluate_official(
         shapes.append(view.shape == frame.shape)
         return view
 
-    answers = predictor.predict_files(list(table.frame["path"]), read=read, progress=progress)
+    predicted = predictor.predict_files(list(table.frame["path"]), read=read, progress=progress)
     if recut := shapes.count(False):
         notes += (f"{counted(recut, 'frame')} of another shape than 4:3, the training images', cut to that.",)
-    predictions = Predictions.answered(table.frame, table.labels, table.targets, answers, notes)
+    predictions = Predictions.joined(table.frame, table.labels, table.targets, predicted, notes)
     run = Run(output)
     predictions.write(run.predictions)
     predictions.write_submission(run.folder / "submission.csv")

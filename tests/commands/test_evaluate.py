@@ -10,7 +10,7 @@ import pytest
 from experiments import tested
 from skinlesion import cli
 from skinlesion.core.errors import DataError
-from skinlesion.evaluation.assessment import NOT_CHOSEN, answer, assess
+from skinlesion.evaluation.assessment import NOT_CHOSEN, assess, headline
 from skinlesion.evaluation.documents import evaluate_file
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.operating import binary_task
@@ -69,7 +69,7 @@ def test_without_validation_rows_none_is_chosen_and_it_is_said(real):
         found = assess(one, split=split, replicates=10)
         assert found.points == {} and found.referral is None and NOT_CHOSEN in found.notes
         assert set(found.on_the_curve) == {"malignant", "melanoma"}
-        assert "Referring" not in answer(found)
+        assert "Referring" not in headline(found)
     given = assess(real, split="validation", referral_threshold=0.2, replicates=10)
     assert given.referral.threshold == 0.2 and NOT_CHOSEN not in given.notes
 

@@ -100,17 +100,17 @@ def test_the_curve_is_that_of_the_surest_images(predictions):
     surest, confidence = surest_first(predictions)
     malignant = predictions.is_malignant
     for _, row in curve.iterrows():
-        answered = surest[: round(row["coverage"] * 500)]
-        y, predicted = predictions.y[answered], predictions.predicted[answered]
+        retained = surest[: round(row["coverage"] * 500)]
+        y, predicted = predictions.y[retained], predictions.predicted[retained]
         present = np.isin(predicted, np.unique(y))
         assert row["risk"] == pytest.approx((y != predicted).mean())
         if present.all():  # scikit-learn warns of others
             assert row["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(y, predicted))
-        assert row["malignant_answered"] == pytest.approx(malignant[answered].sum() / malignant.sum())
-        missed = [not HAM7[HAM7.codes[c]].malignant for c in predicted[malignant[answered]]]
+        assert row["malignant_retained"] == pytest.approx(malignant[retained].sum() / malignant.sum())
+        missed = [not HAM7[HAM7.codes[c]].malignant for c in predicted[malignant[retained]]]
         assert row["malignant_missed"] == pytest.approx(np.mean(missed))
         assert row["risk_low"] <= row["risk"] <= row["risk_high"]
-        assert row["threshold"] == confidence[answered].min()
+        assert row["threshold"] == confidence[retained].min()
     assert curve["risk"].iloc[0] > curve["risk"].iloc[-1], "a confidence that means something"
 
 

@@ -160,8 +160,8 @@ def first_known(given: pd.DataFrame, code_of: Callable[[object], str | None]) ->
     levels = [name for name in LEVELS if name in given]
     codes, words = [], []
     for row in given[levels].itertuples(index=False):
-        said = [word for word in row if word]
-        found = next((word for word in said if code_of(word)), said[0] if said else "")
+        given = [word for word in row if word]
+        found = next((word for word in given if code_of(word)), given[0] if given else "")
         codes.append(code_of(found) if found else None)
         words.append(found)
     return pd.Series(codes, index=given.index, dtype=object), pd.Series(words, index=given.index, dtype=str)

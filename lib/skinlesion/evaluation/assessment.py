@@ -182,7 +182,7 @@ def _notes(evaluated: Predictions, *, chosen_threshold: bool) -> tuple[str, ...]
     return tuple(notes)
 
 
-def answer(assessment: Assessment) -> str:
+def headline(assessment: Assessment) -> str:
     """Balanced accuracy, melanoma recall, the weakest class and the referral threshold, in one paragraph."""
     evaluated, metrics = assessment.evaluated, assessment.metrics
     per_class = metrics["per_class"]

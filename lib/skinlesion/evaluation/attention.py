@@ -37,7 +37,7 @@ def maps_of(model, frames: Sequence[np.ndarray]) -> np.ndarray:
     """
     found = []
     for start in range(0, len(frames), 32):
-        found += [answer.map for answer in model.predict(frames[start : start + 32])]
+        found += [prediction.map for prediction in model.predict(frames[start : start + 32])]
     if not found or any(one is None for one in found):
         raise DataError("this network has no activation maps: it does not end in pooling and one linear layer")
     return np.stack(found)

@@ -12,7 +12,7 @@ from skinlesion.core.runs import Run, write_json
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import compare as comparing
 from skinlesion.evaluation import plots
-from skinlesion.evaluation.assessment import PREVALENCE, Assessment, answer, assess
+from skinlesion.evaluation.assessment import PREVALENCE, Assessment, assess, headline
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OVERALL
 from skinlesion.evaluation.predictions import Predictions, read
@@ -103,10 +103,10 @@ def write_evaluation(
 
 
 def summary(assessment: Assessment) -> str:
-    """The answer and the metrics as plain text."""
+    """The headline and the metrics as plain text."""
     evaluated, metrics = assessment.evaluated, assessment.metrics
     shown = [name for name in OVERALL if evaluated.are_probabilities or name not in CALIBRATION]
-    lines = [answer(assessment), "", *(f"{NAMES[name]:<32}{describe(metrics[name])}" for name in shown)]
+    lines = [headline(assessment), "", *(f"{NAMES[name]:<32}{describe(metrics[name])}" for name in shown)]
     lines += ["", f"{'class':<8}{'images':>7}  " + "".join(f"{NAMES[name]:<24}" for name in _COLUMNS).rstrip()]
     for code in evaluated.labels.codes:
         by_class = metrics["per_class"][code]

@@ -96,7 +96,8 @@ def evaluate(
     --------
     >>> import pandas as pd
     >>> codes = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
-    >>> rows = [{f"p_{code}": 0.7 if code == said else 0.05 for code in codes} for said in ("mel", "nv", "nv", "nv")]
+    >>> chosen = ("mel", "nv", "nv", "nv")
+    >>> rows = [{f"p_{code}": 0.7 if code == one else 0.05 for code in codes} for one in chosen]
     >>> truth = {"image_id": ["a", "b", "c", "d"], "label": ["mel", "mel", "nv", "nv"]}
     >>> pd.DataFrame(rows).assign(**truth).to_csv("predictions.csv", index=False)
     >>> from skinlesion import read_predictions

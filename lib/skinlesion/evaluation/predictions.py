@@ -1,4 +1,4 @@
-"""``predictions.csv``: what a model said about every image, ours or anybody's, and what is true."""
+"""``predictions.csv``: a model's output for every image, ours or anybody's, and its true class."""
 
 from __future__ import annotations
 
@@ -159,24 +159,24 @@ class Predictions:
         return np.array([diagnosis.malignant for diagnosis in self.labels])
 
     @classmethod
-    def answered(
-        cls, frame: pd.DataFrame, labels: LabelSet, y: np.ndarray, answers: list, notes: tuple[str, ...] = ()
+    def joined(
+        cls, frame: pd.DataFrame, labels: LabelSet, y: np.ndarray, found: list, notes: tuple[str, ...] = ()
     ) -> Predictions:
-        """A model's answers beside the truth, without splits; those of eight labels as seven where the truth has seven.
+        """A model's predictions beside the true classes; those of eight labels as seven where the truth has seven.
 
         Parameters
         ----------
         frame : DataFrame with ``image_id`` and ``lesion_id``, perhaps ``source`` and ``dx_type``, a row an image
         labels : LabelSet
         y : int64 [N], index of the true class
-        answers : list of :class:`skinlesion.serving.predictor.Prediction`, N of them
+        found : list of :class:`skinlesion.serving.predictor.Prediction`, N of them
         notes : tuple of str
         """
 
         def values(name: str) -> np.ndarray:
-            found = np.array([list(getattr(answer, name).values()) for answer in answers])
-            model = label_set(list(answers[0].probabilities))
-            return found if model is labels else as_seven(found, model)
+            columns = np.array([list(getattr(prediction, name).values()) for prediction in found])
+            model = label_set(list(found[0].probabilities))
+            return columns if model is labels else as_seven(columns, model)
 
         return cls(
             image_ids=frame["image_id"].to_numpy(object),
@@ -353,10 +353,10 @@ def _join(ids: np.ndarray, told: dict[str, np.ndarray], labels_csv: str | Path, 
     if missing.any():
         notes += (f"{counted(int(missing.sum()), 'image')} without a label in {Path(labels_csv).name} left out.",)
         counts &= ~missing
-    unanswered = int(truth["counts"].sum() - counts.sum())
-    if unanswered:
+    not_predicted = int(truth["counts"].sum() - counts.sum())
+    if not_predicted:
         every = int(truth["counts"].sum())
-        notes += (f"No prediction for {unanswered:,} of the {counted(every, 'image')} in {Path(labels_csv).name}.",)
+        notes += (f"No prediction for {not_predicted:,} of the {counted(every, 'image')} in {Path(labels_csv).name}.",)
     return joined | {"label": rows["word"].to_numpy(object)}, counts, notes
 
 

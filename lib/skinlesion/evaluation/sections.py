@@ -7,7 +7,7 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import plots
-from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment, answer
+from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment, headline
 from skinlesion.evaluation.bootstrap import describe, p_value
 from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OF_A_PART, OVERALL
 from skinlesion.evaluation.net_benefit import curve_in_words
@@ -248,7 +248,7 @@ def sections(assessment: Assessment, pictures: dict[str, tuple[bytes, str, str]]
     by_part = parts_table(metrics)
     parts = [] if by_part.empty else [(by_part, "By source and confirmation")]
     found = [
-        Section("Summary", (answer(assessment), *words(assessment, prevalence), *parts, overall)),
+        Section("Summary", (headline(assessment), *words(assessment, prevalence), *parts, overall)),
         Section("Classes", (by_class, *show("by_class", "confusion_matrix", "roc_curves", "precision_recall_curves"))),
     ]
     if assessment.evaluated.are_probabilities:

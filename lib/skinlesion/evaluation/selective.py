@@ -1,6 +1,6 @@
 """Selective prediction: how good predictions are when uncertain cases are deferred.
 
-Needs predictions alone. Risk is the fraction of wrong labels among the images that are answered, coverage the fraction
+Needs predictions alone. Risk is the fraction of wrong labels among the images that are retained, coverage the fraction
 that is (El-Yaniv and Wiener 2010, JMLR 11; Geifman and El-Yaniv 2017, arXiv:1705.08500).
 """
 
@@ -18,7 +18,7 @@ from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.proportion import proportions
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-MEASURES = ("balanced_accuracy", "risk", "malignant_answered", "malignant_missed")
+MEASURES = ("balanced_accuracy", "risk", "malignant_retained", "malignant_missed")
 
 
 def label_probability(predictions: Predictions) -> np.ndarray:
@@ -41,14 +41,14 @@ def coverage_curve(
     predictions : Predictions
     confidence : float [N]
         Higher is surer; by default the calibrated probability of the label.
-    coverages : fractions of the images that are answered, in (0, 1]
+    coverages : fractions of the images that are retained, in (0, 1]
 
     Returns
     -------
-    DataFrame, a row a coverage: ``coverage``, ``threshold`` (the least confidence that is answered), ``n_images``,
+    DataFrame, a row a coverage: ``coverage``, ``threshold`` (the least confidence that is retained), ``n_images``,
     ``classes`` (how many still occur), and each of :data:`MEASURES` with ``_low`` and ``_high``: balanced accuracy over
-    the classes that still occur; risk; the fraction of all malignant images that is answered; the fraction of the
-    answered malignant images whose label is benign. Images as sure as the last one are answered too.
+    the classes that still occur; risk; the fraction of all malignant images that is retained; the fraction of the
+    retained malignant images whose label is benign. Images as sure as the last one are retained too.
 
     Raises
     ------
@@ -69,20 +69,20 @@ def coverage_curve(
     rows = []
     for coverage in coverages:
         threshold = falling[max(1, round(coverage * len(confidence))) - 1]
-        answered = confidence >= threshold
-        found = confusion_metrics(resamples.totals(cells * answered[:, None]).reshape(-1, k, k))
+        retained = confidence >= threshold
+        found = confusion_metrics(resamples.totals(cells * retained[:, None]).reshape(-1, k, k))
         shares = {
-            "risk": (predicted != y, answered),
-            "malignant_answered": (answered, malignant),
-            "malignant_missed": (benign_label, answered & malignant),
+            "risk": (predicted != y, retained),
+            "malignant_retained": (retained, malignant),
+            "malignant_missed": (benign_label, retained & malignant),
         }
-        metrics = {"balanced_accuracy": summarise(found["balanced_accuracy"], int(answered.sum()))}
+        metrics = {"balanced_accuracy": summarise(found["balanced_accuracy"], int(retained.sum()))}
         metrics |= proportions(shares, resamples.lesion)
         row: dict[str, Any] = {
-            "coverage": float(answered.mean()),
+            "coverage": float(retained.mean()),
             "threshold": float(threshold),
-            "n_images": int(answered.sum()),
-            "classes": len(np.unique(y[answered])),
+            "n_images": int(retained.sum()),
+            "classes": len(np.unique(y[retained])),
         }
         for name, metric in metrics.items():
             row |= {name: metric["value"], f"{name}_low": metric["low"], f"{name}_high": metric["high"]}

@@ -131,7 +131,7 @@ def coverage_curves(curves: dict[str, pd.DataFrame], title: str = "Results when 
     panels = (
         ("balanced_accuracy", "Balanced accuracy", "mean over the classes that still occur"),
         ("risk", "Risk", "wrong labels, fraction of images not deferred"),
-        ("malignant_answered", "Malignant images not deferred", "fraction of all malignant images"),
+        ("malignant_retained", "Malignant images not deferred", "fraction of all malignant images"),
     )
     figure, axes = new_figure(11.0, 4.2, 1, 3, sharex=True)
     for axis, (measure, name, label) in zip(axes.flat, panels, strict=True):
@@ -151,7 +151,7 @@ def coverage_curves(curves: dict[str, pd.DataFrame], title: str = "Results when 
             f"by {about}: all images, risk {curve.iloc[0]['risk']:.2f} and balanced accuracy "
             f"{curve.iloc[0]['balanced_accuracy']:.2f}; at a coverage of {half['coverage']:.2f}, "
             f"risk {half['risk']:.2f}, balanced accuracy {half['balanced_accuracy']:.2f} over "
-            f"{half['classes']:.0f} classes, {half['malignant_answered']:.2f} of the malignant images not deferred"
+            f"{half['classes']:.0f} classes, {half['malignant_retained']:.2f} of the malignant images not deferred"
         )
     return figure, f"{title}. {'; '.join(told)}."
 
