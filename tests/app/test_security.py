@@ -41,7 +41,7 @@ def test_every_response_carries_the_security_headers(client, method, path):
 def test_a_failure_of_ours_is_an_error_500_without_details(model, monkeypatch):
     """And it gives back its place: there is room for one upload only."""
     application = create_app({"MODEL": model, "WORKERS": 1, "QUEUE": 0})
-    monkeypatch.setattr(Predictor, "predict", lambda *_: 1 / 0)
+    monkeypatch.setattr(Predictor, "predict", lambda *_, **__: 1 / 0)
     client = application.test_client()
     for answer, kind in (
         (send_form(client, files(picture())), "text/html"),

@@ -35,7 +35,7 @@ from skinlesion.serving.predictor import Predictor
 create_app = app.web.__main__.create_app
 app.web.__main__.create_app = lambda config: create_app(config | dict(WORKERS=1, QUEUE=2))
 quick = Predictor.predict
-Predictor.predict = lambda *arguments: time.sleep({seconds}) or quick(*arguments)
+Predictor.predict = lambda *arguments, **options: time.sleep({seconds}) or quick(*arguments, **options)
 """
 PREDICT = "/api/v1/predict"
 
