@@ -278,7 +278,7 @@ def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewh
     os.utime(script, (time.time() + 9, time.time() + 9))  # a second is what web servers tell apart
     page.reload()
     button = page.get_by_role("button", name="Load it")
-    button.wait_for(timeout=120_000)
+    button.wait_for(timeout=300_000)
     assert page.evaluate("getComputedStyle(document.querySelector('main')).color") != "rgb(1, 2, 3)"
     with page.expect_event("load"):
         button.click()

@@ -78,7 +78,7 @@ def memory(server, line: str) -> int:
 
 
 def raw(server, data: bytes) -> tuple[http.client.HTTPResponse, bytes]:
-    with socket.create_connection((server.host, server.port), timeout=20) as connection:
+    with socket.create_connection((server.host, server.port), timeout=300) as connection:
         connection.sendall(data)
         answer = http.client.HTTPResponse(connection)
         answer.begin()
@@ -201,7 +201,7 @@ def test_what_clients_send_at_once_has_a_bound(model):
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     start = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode()
     with serving(model) as started:
-        connections = [socket.create_connection((started.host, started.port), timeout=30) for _ in range(6)]
+        connections = [socket.create_connection((started.host, started.port), timeout=300) for _ in range(6)]
 
         def send(connection):
             connection.sendall(start + body[:-1])
@@ -228,7 +228,7 @@ def test_what_clients_send_at_once_has_a_bound(model):
 
 def run_app(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "app.web", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
 
 
 def test_server_says_in_one_line_what_stops_it(model, server, tmp_path, monkeypatch):

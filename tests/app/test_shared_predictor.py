@@ -16,7 +16,7 @@ def model(tmp_path_factory):
 
 def test_one_request_gets_all_cores_and_several_one_each(model, monkeypatch):
     """Threads of the sessions that were asked, while two requests are inside at once and after they are gone."""
-    asked, both, quick = [], threading.Barrier(2, timeout=20), Predictor.predict
+    asked, both, quick = [], threading.Barrier(2, timeout=300), Predictor.predict
     shared = SharedPredictor(model)
     threads = {id(shared._alone): "all", id(shared._together): "one"}
     frame = np.full((40, 60, 3), 90, np.uint8)

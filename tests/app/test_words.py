@@ -37,7 +37,7 @@ def test_english_is_whole_and_flat():
 def test_a_language_that_does_not_exist_stops_the_start_in_one_line(program):
     environ = os.environ | {words.LANGUAGE: "xx"}
     command = [sys.executable, "-m", program]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=APP.parent, env=environ, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=APP.parent, env=environ, timeout=300)
     assert done.returncode == 2
     assert done.stderr == "error: SKINLESION_LANGUAGE must be one of en, not 'xx'\n"
 

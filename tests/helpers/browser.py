@@ -67,8 +67,20 @@ def launched():
         if not Path(path).exists():
             (pytest.fail if os.environ.get("CI") else pytest.skip)(HOW)
         started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        started.new_page, started.new_context = _patient(started.new_page), _patient(started.new_context)
         yield started
         started.close()
+
+
+def _patient(make):
+    """``make``, whose pages wait as long as a busy machine may need: no test depends on its speed."""
+
+    def made(**how):
+        found = make(**how)
+        found.set_default_timeout(300_000)
+        return found
+
+    return made
 
 
 @pytest.fixture(scope="module", name="browser")

@@ -84,11 +84,11 @@ def offering(root: Path, path: str) -> Iterator[SimpleNamespace]:
 
 
 def ready(page):
-    page.locator("html[data-ready]").wait_for(timeout=120_000)
+    page.locator("html[data-ready]").wait_for(timeout=300_000)
 
 
 def kept(page):
-    page.locator("#offline").wait_for(timeout=120_000)
+    page.locator("#offline").wait_for(timeout=300_000)
 
 
 def example(page, drawn):

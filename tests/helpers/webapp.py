@@ -68,7 +68,7 @@ class Server:
     errors: list[str] = field(default_factory=list)  # lines on standard error
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.host, self.port, timeout=60)
+        return http.client.HTTPConnection(self.host, self.port, timeout=300)
 
     def ask(self, method: str, path: str, body=None, headers=None):
         connection = self.connect()

@@ -138,7 +138,7 @@ def test_ctrl_c(folders):
         assert process.poll() is None, "the run ended before the kernel came up"
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "interrupted" in said
     with pytest.raises(ProcessLookupError):

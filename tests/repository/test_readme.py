@@ -279,7 +279,7 @@ def test_the_app_takes_an_image_from_curl(tmp_path):
             started[name] = port, subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, stdout=-3)
         for name, (port, process) in started.items():
             call = [word.replace("5000", str(port)) for word in the("curl")]
-            until = time.monotonic() + 60
+            until = time.monotonic() + 300
             while (done := subprocess.run([*call, "-s"], cwd=tmp_path, capture_output=True)).returncode:
                 assert time.monotonic() < until and process.poll() is None, "the app did not start"
                 time.sleep(0.2)

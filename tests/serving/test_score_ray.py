@@ -80,7 +80,7 @@ def slowed(place: str, doomed: str):
     def work(items, model):
         node, notes = ray.get_runtime_context().get_node_id(), Path(place)
         (notes / f"{node}-{Path(items[0].member).stem}-began").touch()
-        patience = time.monotonic() + 60
+        patience = time.monotonic() + 300
         while not list(notes.glob(f"{doomed}-*-began")) and time.monotonic() < patience:
             time.sleep(0.05)
         time.sleep(30 if node == doomed else 0)
