@@ -78,10 +78,17 @@ def test_without_a_proven_case_the_error_says_what_to_do(tmp_path, data, capsys)
     assert not (tmp_path / "index").exists()
 
 
-def test_labels_are_the_models_or_seven_where_the_data_distinguish_no_more(tmp_path, data, capsys):
-    eight, place = tiny_model.write(tmp_path / "model", ISIC8), tmp_path / "index"
-    given = ["--model", str(eight), "--output", str(place)]
-    assert main(["index", "--data", "demo:80", *given]) == 0
-    assert json.loads((place / "index.json").read_text())["labels"] == list(ISIC8.codes)
-    assert main(["index", "--data", "demo:80", *given, "--labels", "7"]) == 0
-    assert json.loads((place / "index.json").read_text())["labels"] == list(HAM7.codes)
+def test_labels_are_the_models_or_seven_where_that_leaves_more_images(tmp_path, data, capsys):
+    place = tmp_path / "index"
+    given = ["--model", str(tiny_model.write(tmp_path / "model", ISIC8)), "--output", str(place)]
+
+    def labels(*options: str) -> list[str]:
+        assert main(["index", *options, *given]) == 0
+        return json.loads((place / "index.json").read_text())["labels"]
+
+    assert labels("--data", "demo:80") == list(ISIC8.codes)
+    assert labels("--data", "demo:80", "--labels", "7") == list(HAM7.codes)
+    assert labels("--data", str(tmp_path / "data")) == list(HAM7.codes), "its akiec is neither ak nor scc"
+    assert "so cases have seven" in capsys.readouterr().out
+    taken = data[data["how"].isin(("histo", "follow_up"))]
+    assert json.loads((place / "index.json").read_text())["images"] == len(taken)

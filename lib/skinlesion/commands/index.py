@@ -31,7 +31,7 @@ def add_parser(subparsers) -> None:
     add("--data", metavar="PATH", nargs="+", required=True, help="data sets, or demo; kind:path forces the kind")
     add("--output", default=OUTPUT, metavar="DIR", help="the index's folder (%(default)s)")
     add("--model", metavar="DIR", help="a model folder (the shipped model by default)")
-    add("--labels", type=int, choices=(7, 8), help="the model's by default, 7 where the data distinguish no more")
+    add("--labels", type=int, choices=(7, 8), help="the model's by default, or 7 where that leaves more images")
     add_label(parser)
     add("--confirmed", nargs="+", choices=CONFIRMED, default=PROVEN, metavar="HOW",
         help=f"take diagnoses that were confirmed so, of {', '.join(CONFIRMED)} ({' '.join(PROVEN)})")  # fmt: skip
@@ -39,59 +39,17 @@ def add_parser(subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return index(
-        arguments.data, arguments.output, arguments.model,
-        labels=arguments.labels, words=arguments.label, confirmed=arguments.confirmed, progress=sys.stderr.isatty(),
-    )  # fmt: skip
-
-
-def index(
-    data: Sequence[str],
-    output: str = OUTPUT,
-    model: str | None = None,
-    *,
-    labels: int | None = None,
-    words: Sequence[str] = (),
-    confirmed: Sequence[str] = PROVEN,
-    progress: bool = False,
-) -> int:
-    """Write the index of a data set's images, which the apps show with ``--index``.
-
-    It holds small copies of the images, so it belongs where the images may be.
-
-    Parameters
-    ----------
-    data : sequence of str
-        As :func:`skinlesion.data.sources.load_table` takes them.
-    output, model : str
-        Folders; the shipped model where None.
-    labels : 7 or 8
-        Those of the model where None, or seven where the data distinguish no more.
-    words : sequence of ``word=code``
-    confirmed : sequence of str
-        Values of ``dx_type`` that are taken.
-    progress : bool
-
-    Returns
-    -------
-    int, the exit status
-
-    Raises
-    ------
-    SkinLesionError
-        For data or a model that cannot be read, data without such images, or a folder that cannot be written.
-    """
     from skinlesion.core.tables import counted
     from skinlesion.data.check import check_table
     from skinlesion.data.splits import lesion_groups
     from skinlesion.serving import neighbours
     from skinlesion.serving.predictor import Predictor
 
-    predictor = Predictor.load(model)
-    table = check_table(_load(data, labels, len(predictor.manifest.labels), words), progress=progress).table
+    predictor, progress, output = Predictor.load(arguments.model), sys.stderr.isatty(), arguments.output
+    table = check_table(_load(arguments, len(predictor.manifest.labels)), progress=progress).table
     if len(table.problems):
         print(f"{counted(len(table.problems), 'problem')} left out; `skinlesion data check` lists them")
-    table = _proven(table, confirmed)
+    table = _proven(table, arguments.confirmed)
     rows = {name: table.frame[name] for name in ("image_id", "lesion_id", "source", "label")}
     facts = neighbours.write(
         output,
@@ -106,18 +64,24 @@ def index(
     return 0
 
 
-def _load(data: Sequence[str], labels: int | None, most: int, words: Sequence[str]) -> LesionTable:
-    """The table in ``labels`` labels; where None, in the model's, or in seven where the data distinguish no more."""
+def _load(arguments: argparse.Namespace, most: int) -> LesionTable:
+    """The table in the labels asked for; else in the model's ``most``, or in seven where that leaves more images."""
     from skinlesion.data.sources import load_table
 
+    def load(labels: int) -> LesionTable:
+        return load_table(arguments.data, labels, words=arguments.label)
+
+    if arguments.labels or most == 7:
+        return load(arguments.labels or 7)
+    seven = load(7)
     try:
-        return load_table(data, labels or most, words=words)
-    except DataError:
-        if labels or most == 7:
-            raise
-        table = load_table(data, 7, words=words)
-        print("the data distinguish seven labels: similar cases have those, not the model's eight")
-        return table
+        whole = load(most)
+        if len(whole) >= len(seven):
+            return whole
+    except DataError:  # the data distinguish seven labels
+        pass
+    print("not all of the data distinguish eight labels, so cases have seven (--labels 8: leave the others out)")
+    return seven
 
 
 def _proven(table: LesionTable, confirmed: Sequence[str]) -> LesionTable:
