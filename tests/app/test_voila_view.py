@@ -224,7 +224,7 @@ def test_view_answers_every_chosen_file(predictor, lesion, tmp_path):
     assert "This image cannot be used" in answers
     assert "&lt;b&gt;one" in answers
     assert "<b>one" not in answers
-    assert "1 of 2 images classified" in view.status.value
+    assert "Images classified: 1 of 2" in view.status.value
     assert view.compare.layout.display == "none"  # one answer is nothing to compare
 
 
