@@ -34,10 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m app.voila", description="Serve the notebook view with Voila.")
     parser.add_argument("--port", type=int, default=8866, help="port to listen on, on this machine only")
     parser.add_argument("--model", metavar="DIR", help="an exported model's folder (default: the shipped model)")
-    parser.add_argument("--index", metavar="DIR", default=os.environ.get(INDEX),
-                        help="similar cases to show, made by `skinlesion index`")  # fmt: skip
+    parser.add_argument("--index", metavar="DIR", help="similar cases to show, made by `skinlesion index`")
     chosen = parser.parse_args(arguments)
-    folder, index = (str(Path(each).expanduser().resolve()) if each else "" for each in (chosen.model, chosen.index))
+    places = chosen.model, chosen.index or os.environ.get(INDEX)
+    folder, index = (str(Path(place).expanduser().resolve()) if place else "" for place in places)
     try:
         from app.voila.view import MODEL  # which loads the words, and those may be of no language
 

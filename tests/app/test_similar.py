@@ -150,7 +150,7 @@ def test_an_index_of_another_model_stops_the_start(tmp_path, place):
 
 
 @pytest.mark.browser
-def test_the_section_is_accessible_and_fits_small_windows(browser, model, place, tmp_path):
+def test_the_section_is_accessible_fits_small_windows_and_leaves_no_picture_in_reports(browser, model, place, tmp_path):
     (tmp_path / "a.png").write_bytes(picture())
     with serving(model, environ={"SKINLESION_INDEX": str(place)}) as server:
         for width, scheme in ((1280, "light"), (320, "dark")):
@@ -166,4 +166,12 @@ def test_the_section_is_accessible_and_fits_small_windows(browser, model, place,
             assert violations(page) == []
             assert page.evaluate(LOW_CONTRAST) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.get_by_text("Save a case report").click()
+            with page.expect_download() as saved:
+                page.get_by_role("button", name="Save as a file").click()
+            report = saved.value.path().read_text()
+            assert "Likeliest classes" in report
+            assert not [i for i in range(CASES) if base64.b64encode(case_picture(i)).decode() in report]
+            page.emulate_media(media="print")
+            assert not page.locator(".similar").is_visible()
             page.close()

@@ -112,7 +112,7 @@ def test_fewer_lesions_than_six_are_all_shown(tmp_path, manifest):
 
 def test_an_index_of_another_model_none_or_a_damaged_one_is_refused(tmp_path, manifest):
     place = tmp_path / "index"
-    with pytest.raises(ModelError, match="holds no index.*make it again: skinlesion index"):
+    with pytest.raises(ModelError, match="holds no index.*make one with this model: skinlesion index"):
         Neighbours.load(place, manifest)
     made(place, "0" * 64, FEATURES[:9], np.arange(9))
     with pytest.raises(ModelError, match="of another model.*skinlesion index.*--model"):

@@ -103,16 +103,16 @@ class Neighbours:
             If there is no index, it is damaged, or of another model.
         """
         place = Path(folder).expanduser()
-        again = f"make it again: skinlesion index --data PATH --output {place}, with this model's folder as --model"
+        mend = f"make one with this model: skinlesion index --data PATH --output {place} (--model DIR for your own)"
         facts = _facts(place)
         if not facts:
-            raise ModelError(f"{place} holds no index of similar cases; {again}")
+            raise ModelError(f"{place} holds no index of similar cases; {mend}")
         if facts["model"] != manifest.sha256:
-            raise ModelError(f"the index {place} is of another model ({facts['model'][:12]}…); {again}")
+            raise ModelError(f"the index {place} is of another model ({facts['model'][:12]}…); {mend}")
         try:
             return cls(place, facts)
         except Exception as error:  # NumPy's readers raise many kinds on broken files
-            raise ModelError(f"the index {place} is damaged ({error}); {again}") from None
+            raise ModelError(f"the index {place} is damaged ({error}); {mend}") from None
 
     def nearest(
         self, features: np.ndarray, frame: np.ndarray, *, own: Collection[str] = (), count: int = NEAREST
