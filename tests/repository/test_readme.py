@@ -42,6 +42,7 @@ TESTS = {
     "make lab": "test_lab_opens_the_notebooks",
     "make docs": "test_docs.py",
     "make app": "test_the_app_takes_an_image_from_curl",
+    "make index": "test_an_index_is_made_where_the_page_looks_for_it test_index.py",
     "curl": "test_the_app_takes_an_image_from_curl",
     "make site": "test_other_targets_start_their_modules test_device.py",
     "make widget": "test_other_targets_start_their_modules test_voila_browser.py",
@@ -255,6 +256,19 @@ def test_other_targets_start_their_modules(command):
     help_page = subprocess.run([sys.executable, *words[1:3], "--help"], cwd=REPOSITORY, capture_output=True, text=True)
     assert help_page.returncode == 0, help_page.stderr
     assert not [option for option in options(shlex.join(words)) if option not in help_page.stdout]
+
+
+def test_an_index_is_made_where_the_page_looks_for_it():
+    for model in (None, "mine"):
+        words = recipe(shlex.join([*the("make index"), *([f"MODEL={model}"] if model else [])]))
+        given = cli.parser().parse_args(words[1:])
+        assert (Path(words[0]).name, given.data, given.model) == ("skinlesion", ["data/ham10000"], model)
+        assert f"$(wildcard {given.output})" in (REPOSITORY / "Makefile").read_text()
+    for command in ("make app", "make widget"):
+        words = recipe(f"{command} MODEL=mine")
+        assert words[words.index("--index") + 1] == "", "an index of the shipped model is not shown beside another"
+        words = recipe(f"{command} MODEL=mine INDEX=cases")
+        assert words[words.index("--index") + 1] == "cases"
 
 
 def free_port() -> int:
