@@ -70,6 +70,11 @@ def test_paths_that_were_written_at_another_place(tmp_path):
     table = load_table(str(write_csv(folder / "t.csv", ("file", "label"), rows)))
     assert len(table) == 7 and all(f"/{row.label}/" in row.path.replace("!", "/") for row in table.frame.itertuples())
     assert {name for name, _ in problems(table)} == {"C:/Users/me/data/nv/3.JPG"}
+    rows += [("4.jpg", "mel"), ("nv/3.jpg", "nv"), ("../mel/9.jpg", "mel")]  # paths of other depths, all of lost images
+    table = load_table(str(write_csv(folder / "t.csv", ("file", "label"), rows)))
+    assert len(table) == 7
+    lost = {"C:/Users/me/data/nv/3.JPG", "4.jpg", "nv/3.jpg", "../mel/9.jpg"}
+    assert problems(table) == {(name, "row without an image") for name in lost}
     rows = [(f"set/{i}.jpg", "nv" if i else "mel") for i in range(3)]  # written from the folder above
     write_images(tmp_path / "two" / "set", [f"{i}.jpg" for i in range(3)])
     assert len(load_table(str(write_csv(tmp_path / "two" / "set" / "t.csv", ("path", "label"), rows)))) == 3

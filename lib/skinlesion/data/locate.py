@@ -56,9 +56,9 @@ def _elsewhere(paths: list[str], folder: Path, index: ImageIndex) -> dict[str, s
     for left_out in range(max(len(parts) for parts in split.values())):
         now = {}
         for path, parts in split.items():
-            rest, before = parts[left_out:], parts[left_out - 1] if left_out else ""
+            rest, before = parts[left_out:], parts[left_out - 1 : left_out]  # of a short path, nothing
             # a bare name is a path only where nothing was left out, or what was is the table's own folder
-            if len(rest) > 1 or (rest and (len(parts) == 1 or before == folder.name.casefold())):
+            if len(rest) > 1 or (rest and (len(parts) == 1 or before == (folder.name.casefold(),))):
                 now[path] = ends.get(rest, [])
         if sum(map(bool, now.values())) > sum(map(bool, best.values())):
             best = now
