@@ -160,8 +160,8 @@ def first_known(given: pd.DataFrame, code_of: Callable[[object], str | None]) ->
     levels = [name for name in LEVELS if name in given]
     codes, words = [], []
     for row in given[levels].itertuples(index=False):
-        given = [word for word in row if word]
-        found = next((word for word in given if code_of(word)), given[0] if given else "")
+        present = [word for word in row if word]
+        found = next((word for word in present if code_of(word)), present[0] if present else "")
         codes.append(code_of(found) if found else None)
         words.append(found)
     return pd.Series(codes, index=given.index, dtype=object), pd.Series(words, index=given.index, dtype=str)
