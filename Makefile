@@ -90,7 +90,7 @@ docs: $(STAMP)  ## docs/ as a site, with the API reference, in build/docs
 soak: $(STAMP)  ## the long fault runs at full counts
 	@$(BIN)/python -m pytest -m soak -n 0 --timeout 7200
 
-bench: $(STAMP)  ## how fast we are, against what runs beside it (15 minutes, idle machine): [ARGS=...]
+bench: $(STAMP)  ## how fast we are, against what runs beside it (20 minutes, idle machine): [ARGS=...]
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 bench-rivals: $(STAMP)  ## environments for fastai and sklesion, whose bars are left out otherwise (2.5 GB)

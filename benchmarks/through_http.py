@@ -65,13 +65,9 @@ def measure(*, brief: bool = False) -> list[dict]:
 
 
 def loaded() -> dict[str, float]:
-    """Seconds and memory of a Python that answers once and ends: what a start cannot do without."""
-    code = (
-        "import sys; from pathlib import Path; from skinlesion import images\n"
-        "from skinlesion.serving.predictor import Predictor\n"
-        "Predictor.load().predict([images.decode(sys.stdin.buffer.read())])\n"
-        "print(next(l.split()[1] for l in Path('/proc/self/status').read_text().splitlines() if 'VmRSS' in l))"
-    )
+    """Seconds and memory of a Python that predicts once and ends."""
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], input=DATA, capture_output=True, check=True, cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.once"], input=DATA, capture_output=True, check=True, cwd=REPOSITORY
+    )
     return {"seconds": time.perf_counter() - began, "MB": int(done.stdout) / 1000}

@@ -122,6 +122,22 @@ def test_one_command_writes_results_page_and_document(monkeypatch, tmp_path):
     file.write_text(json.dumps(results | {"date": "2001-02-03"}))
     bench.main()
     assert list(json.loads(file.read_text())["sections"]) == ["Decode and resize"], "no section of another day"
+    assert written == [1, 1], "the document needs all sections"
+
+
+def test_a_section_that_fails_leaves_those_before_it(monkeypatch, tmp_path):
+    def section(name, *, brief):
+        if name == "inference":
+            raise OSError("no such program")
+        return [chart(name, bars([{"a": 1.0, "ours": 2.0}], "a", "s"), "a")]
+
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(bench, "section", section)
+    monkeypatch.setattr("sys.argv", ["bench"])
+    with pytest.raises(OSError, match="no such program"):
+        bench.main()
+    stored = json.loads((tmp_path / "results" / "bench.json").read_text())
+    assert list(stored["sections"]) == ["Decode and resize", "Training"]
 
 
 def test_the_committed_page_is_that_of_the_committed_results():
@@ -130,7 +146,7 @@ def test_the_committed_page_is_that_of_the_committed_results():
 
 
 def test_the_minutes_fit_the_promise():
-    assert sum(minutes for _, minutes in bench.SECTIONS.values()) <= 15
+    assert sum(minutes for _, minutes in bench.SECTIONS.values()) <= 20
 
 
 @pytest.mark.parametrize("target, name", [("bench", "bench"), ("bench-full", "growth"), ("bench-rivals", "rivals")])
