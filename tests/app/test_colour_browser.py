@@ -12,8 +12,8 @@ from browser import chromium  # noqa: F401 - the fixture `browser`
 from profiles import ADOBE_RGB, DISPLAY_P3, profile
 from skinlesion.core import images
 
-FRAME = Path(__file__).parents[2] / "app" / "device" / "frame.js"
-BITMAP = Path(__file__).parents[2] / "app" / "static" / "bitmap.js"
+APP = Path(__file__).parents[2] / "app"
+FRAME, IMPORTS = APP / "device" / "frame.js", (APP / "static" / "bitmap.js", APP / "device" / "fault.js")
 DECODE = """async ([code, data, kind]) => {
   const { decode } = await import(`data:text/javascript;base64,${code}`);
   const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
@@ -31,8 +31,10 @@ def test_the_browser_agrees_with_the_library_within_a_grey_level(browser, space,
     Image.fromarray(pixels).save(buffer, kind, icc_profile=profile(space) if space else None, **options)
     page = browser.new_page()
     page.goto("about:blank")
-    bitmap = base64.b64encode(BITMAP.read_bytes()).decode()
-    frame = FRAME.read_text().replace("./bitmap.js", f"data:text/javascript;base64,{bitmap}")
+    frame = FRAME.read_text()
+    for module in IMPORTS:
+        code = base64.b64encode(module.read_bytes()).decode()
+        frame = frame.replace(f"./{module.name}", f"data:text/javascript;base64,{code}")
     given = [base64.b64encode(data).decode() for data in (frame.encode(), buffer.getvalue())]
     height, width, values = page.evaluate(DECODE, [*given, f"image/{kind.lower()}"])
     page.close()
