@@ -43,11 +43,11 @@ def main() -> None:
     given = parser.parse_args()
     close_ups, others = shipped.close_ups(given.photographs), shipped.unseen_paths(given.unseen)
     step = max(1, len(others) // shipped.UNSEEN)
-    kept = [*others[::step], *others[step // 2 :: step]]
+    chosen = [*others[::step], *others[step // 2 :: step]]
     ph2 = list(load_table(f"csv:{given.ph2}", 8).frame["path"])
     found = measure({
         "close-ups": (close_ups, np.arange(len(close_ups)) < shipped.CLOSE_UPS),
-        "BCN20000": (kept, np.arange(len(kept)) < len(others[::step])),
+        "BCN20000": (chosen, np.arange(len(chosen)) < len(others[::step])),
         "PH2": (ph2, np.zeros(len(ph2), bool)),
     })  # fmt: skip
     crossval.write_parquet(STORED, found, {"model": Predictor.load().manifest.identity})

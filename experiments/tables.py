@@ -183,7 +183,7 @@ def notices() -> str:
 
 
 def recolored() -> str:
-    """Melanomas still referred when the border takes another camera's colour, at the threshold that refers 0.90."""
+    """Melanomas still referred with another camera's border colour, at a referral threshold of sensitivity 0.90."""
     frame, _ = crossval.read_parquet(OUTPUTS / "across" / "recolored.parquet")
     rows = []
     for (source, row), of in frame.groupby(["source", "row"]):

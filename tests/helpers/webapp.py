@@ -106,7 +106,7 @@ def serving(model: Path, *, prelude: str = "", environ: dict | None = None) -> I
 
 @pytest.fixture(scope="module", name="advising")
 def shipped_without_domain(tmp_path_factory) -> Path:
-    """The shipped model, but no image is too foreign for it: whatever its weights, drawn lesions get advice."""
+    """The shipped model without a threshold of `not_dermatoscopic`: drawn lesions get advice, whatever its weights."""
     folder = tmp_path_factory.mktemp("shipped") / "model"
     shutil.copytree(PRETRAINED, folder)
     content = json.loads((folder / "manifest.json").read_text())

@@ -24,7 +24,7 @@ SUM_TOLERANCE = 1e-3
 
 #: What every result on a challenge submission has to say.
 SCORES_ONLY = (
-    "These are decision scores, as a challenge submission carries them, and no probabilities: they name a class and "
+    "These are decision scores, as a challenge submission carries them, and no probabilities: they predict a class and "
     "rank images, so calibration (ECE, Brier score, log loss) and net benefit are not reported. AUROC is that of the "
     "scores; the probabilities behind them may rank better."
 )
