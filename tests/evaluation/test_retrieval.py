@@ -8,10 +8,10 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import NearestNeighbors
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.similarity import NEAREST
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.retrieval import NEAREST, Cases, in_words, measure
-from skinlesion.serving import neighbours
+from skinlesion.evaluation.retrieval import Cases, in_words, measure
 
 DRAW = np.random.default_rng(11)
 CENTRES = DRAW.normal(size=(7, 12))
@@ -80,7 +80,3 @@ def test_balanced_accuracy_and_the_difference_to_the_model():
 def test_features_of_other_images_are_refused():
     with pytest.raises(DataError, match="149 rows of features for 150"):
         measure(predictions(*TESTED[1:]), TESTED[0][1:], Cases(*CASES))
-
-
-def test_as_many_vote_as_the_apps_show():
-    assert NEAREST == neighbours.NEAREST

@@ -10,9 +10,10 @@ from sklearn.neighbors import NearestNeighbors
 
 import tiny_model
 from skinlesion.core.errors import ModelError, SkinLesionError
+from skinlesion.core.similarity import NEAREST
 from skinlesion.serving import neighbours
 from skinlesion.serving.manifest import Manifest
-from skinlesion.serving.neighbours import NEAREST, Neighbours
+from skinlesion.serving.neighbours import Neighbours
 
 ROWS, WIDTH = 2500, 300  # more rows than candidates, more features than directions of the sketch
 DRAW = np.random.default_rng(7)

@@ -16,6 +16,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from skinlesion.core import framing
+from skinlesion.core.similarity import unit
 from skinlesion.data.alignment import SIDE, similarity
 
 FEATURE_SIDE = 64  # pixels of the squares that features are computed of
@@ -213,13 +214,8 @@ def _whiten(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     variance, axes = np.linalg.eigh((whole - mean).T @ (whole - mean) / len(whole))
     variance, axes = variance[-DIMENSIONS:], axes[:, -DIMENSIONS:]
     axes = axes / np.sqrt(np.maximum(variance, 0) + 0.05 * variance.mean() + 1e-12)
-
-    def unit(values: np.ndarray) -> np.ndarray:
-        points = (values - mean) @ axes
-        return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-
-    first = unit(whole)
-    return first, first if features.ndim == 2 or features.shape[1] == 1 else unit(inner)
+    first = unit((whole - mean) @ axes)
+    return first, first if features.ndim == 2 or features.shape[1] == 1 else unit((inner - mean) @ axes)
 
 
 def confirm(squares: np.ndarray, pairs: np.ndarray, *, workers: int | None = None) -> np.ndarray:

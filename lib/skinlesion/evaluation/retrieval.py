@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.similarity import NEAREST, unit
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
 from skinlesion.evaluation.metrics import balanced_accuracy
 from skinlesion.evaluation.predictions import Predictions
-
-NEAREST = 6  # lesions, as many as the apps show
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class Cases:
         lesions : str [M]
             Each image's own, whose cases do not vote.
         """
-        similarity = _unit(features) @ _unit(self.features).T
+        similarity = unit(features) @ unit(self.features).T
         called = np.empty(len(features), np.int64)
         for row, order in enumerate(np.argsort(-similarity, axis=1, kind="stable")):
             order = order[self.lesions[order] != lesions[row]]
@@ -94,8 +93,3 @@ def in_words(found: dict, own: dict) -> str:
         f"balanced accuracy of **{describe(found['balanced_accuracy'])}**, the model's label {describe(own)}. The "
         f"difference is {describe(found['difference'])}."
     )
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    features = np.asarray(features, np.float32)
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -20,12 +20,12 @@ from PIL import Image
 
 from skinlesion.core.errors import ModelError, SkinLesionError
 from skinlesion.core.runs import replace_folder, write_json
+from skinlesion.core.similarity import NEAREST, unit
 from skinlesion.serving.manifest import Manifest
 
 INDEX = "SKINLESION_INDEX"  # the environment variable that names an index's folder, for the apps; empty for none
 FORMAT = 1
 FACTS, ROWS, FEATURES, PICTURES = "index.json", "rows.npz", "features.npy", "pictures.bin"
-NEAREST = 6
 #: Grey levels (root mean square over 8 x 8 squares) within which two pictures are one, perhaps stored anew or made
 #: smaller: among 900 images of HAM10000 such copies differ by 2.1 at most, those of two lesions by 6.0 at least.
 COPY = 3.0
@@ -129,7 +129,7 @@ class Neighbours:
             What the image or its lesion may be called: image ids and lesion ids that are left out, too.
         count : int
         """
-        query = unit(np.asarray(features, np.float32)[None])[0]
+        query = unit(np.asarray(features)[None])[0]
         rough = self._sketch @ (query @ self._directions)
         most = min(CANDIDATES, len(rough))
         rows = np.sort(np.argpartition(rough, -most)[-most:])
@@ -174,12 +174,6 @@ class Neighbours:
 def look(frame: np.ndarray) -> np.ndarray:
     """The grey levels of a frame's 8 x 8 squares, uint8 [64]."""
     return np.asarray(Image.fromarray(frame).convert("L").resize((8, 8), Image.Resampling.BOX)).ravel()
-
-
-def unit(features: np.ndarray) -> np.ndarray:
-    """Features [N, D], each divided by its length, float32."""
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return (features / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
 def write(
