@@ -220,13 +220,14 @@ for (const chooser of [input, document.getElementById("photograph")]) {
 }
 
 for (const kind of ["dragover", "dragleave", "drop"]) {
-  // On the window: a file dropped beside the form would otherwise replace the page.
+  // On the window: a file dropped beside the form, or on a result, would otherwise replace the page.
   window.addEventListener(kind, event => {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
+    if (listening.signal.aborted) return; // a result has taken the form's place
     form.classList.toggle("over", kind === "dragover");
     if (kind === "drop") add(event.dataTransfer.files);
-  }, listening);
+  });
 }
 
 window.addEventListener("paste", event => {

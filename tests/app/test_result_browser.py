@@ -284,7 +284,7 @@ def test_back_from_a_result_leads_to_the_form(opened, lesions):
     assert page.get_by_role("article").count() == 0
 
 
-def test_what_is_dropped_on_a_result_is_not_taken_for_the_form_that_is_gone(opened, lesions):
+def test_what_is_dropped_on_a_result_neither_replaces_it_nor_goes_to_the_form_that_is_gone(opened, lesions):
     page = opened(**DESKTOP)
     choose(page, lesions, "arm_1.png")
     drop = """() => {
@@ -296,7 +296,8 @@ def test_what_is_dropped_on_a_result_is_not_taken_for_the_form_that_is_gone(open
     assert page.evaluate(drop)
     page.get_by_role("button", name="Remove a.png").click()
     classify(page)
-    assert not page.evaluate(drop)
+    assert page.evaluate(drop), "else the browser opens the file in the result's place"
+    assert page.get_by_text("a.png").count() == 0 and page.get_by_role("article").count() == 1
 
 
 def test_two_images_of_one_name_are_both_remembered(opened, lesions, tmp_path):
