@@ -10,6 +10,9 @@ const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("camera
 /** @type {MediaStream | null} */
 let stream = null;
 
+/** How often a camera was asked for or left: what was begun before the last time is no longer wanted. */
+let last = 0;
+
 /** @type {(reason: Error) => void}  ends the choice where another camera that was asked for is busy */
 let fail;
 
@@ -41,9 +44,16 @@ export async function photograph() {
 async function show(deviceId) {
   stop();
   const wanted = { width: { ideal: 1920 }, height: { ideal: 1440 }, ...(deviceId && { deviceId: { exact: deviceId } }) };
-  stream = await navigator.mediaDevices.getUserMedia({ video: wanted });
+  const turn = ++last, opened = await navigator.mediaDevices.getUserMedia({ video: wanted });
+  if (turn !== last) { // another was chosen, or the dialog closed, while this one was opening
+    opened.getTracks().forEach(track => track.stop());
+    return;
+  }
+  stream = opened;
   find("video").srcObject = stream;
-  await find("video").play();
+  await find("video").play().catch((/** @type {Error} */ reason) => {
+    if (turn === last) throw reason;
+  });
 }
 
 /** The cameras to choose from; their names are known once one may be used. */
@@ -62,8 +72,9 @@ async function take() {
 }
 
 function stop() {
+  last++;
   stream?.getTracks().forEach(track => track.stop());
   stream = null;
 }
 
-find("which").addEventListener("change", () => show(find("which").value).then(() => dialog.open || stop(), reason => fail(reason)));
+find("which").addEventListener("change", () => show(find("which").value).catch(reason => fail(reason)));
