@@ -21,11 +21,25 @@ POINTS = 21  # of a curve
 
 
 class Curve(NamedTuple):
-    """The malignant probability along one slider, the others held: ``shares`` of 1 at the slider's ``values``."""
+    """The malignant probability along one slider, the others held: ``shares`` of 1 at the slider's ``values``.
+
+    A share is None where there is no advice.
+    """
 
     slider: Slider
     values: list[int]
-    shares: list[float]
+    shares: list[float | None]
+
+    @property
+    def lines(self) -> list[list[tuple[int, float]]]:
+        """Values with their shares, in pieces that end where there is no advice."""
+        found: list[list[tuple[int, float]]] = [[]]
+        for value, share in zip(self.values, self.shares, strict=True):
+            if share is None:
+                found.append([])
+            else:
+                found[-1].append((value, share))
+        return [line for line in found if line]
 
 
 class WhatIf:
@@ -141,7 +155,7 @@ class WhatIf:
             await asyncio.sleep(0.001)  # lets the next move of a slider through, which may cancel this
             prediction = self._predict({**held, curve.slider.name: value})
             curve.values.append(value)
-            curve.shares.append(prediction.malignant_probability)
+            curve.shares.append(None if prediction.referral == NONE else prediction.malignant_probability)
             self._show_curve()
 
     def _show_curve(self) -> None:

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import tiny_model
 from app import examples
 from app.voila.image_changes import NEUTRAL, SLIDERS, apply, working_copy
 from app.voila.view import MAX_IMAGES, View, open_view
+from app.voila.what_if import WhatIf
 from app.words import text
 from skinlesion.core import images
 from skinlesion.core.errors import ModelError
@@ -200,6 +202,21 @@ def test_the_curve_follows_the_slider_moved_last(predictor, lesion):
         pixels = changed_by_pillow(frame, 130, 0, 100, 2 * x, 0)  # saturation goes from 0 to 200 over the width
         assert y == pytest.approx(100 * (1 - predictor.predict([pixels])[0].malignant_probability), abs=0.006)
     assert [x for x, _ in line] == [5 * i for i in range(21)]
+
+
+def test_the_curve_has_gaps_where_there_is_no_advice(predictor, lesion, monkeypatch):
+    plain = WhatIf._predict
+
+    def partly(self, values):
+        dark = values["brightness"] < 100
+        found = plain(self, values)
+        return replace(found, referral="none", malignant_probability=0.999) if dark else found
+
+    monkeypatch.setattr(WhatIf, "_predict", partly)
+    curve = shown(predictor, lesion, brightness=130).whatif.curve.value
+    lines = re.findall('points="(.*?)"', curve)
+    assert [float(point.split(",")[0]) for point in lines[0].split()] == [5 * i for i in range(10, 21)]
+    assert len(lines) == 1 and "99.9%" not in curve
 
 
 def test_large_images_are_changed_as_a_smaller_copy_and_it_says_so(predictor, tmp_path):
