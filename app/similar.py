@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import numpy as np
 
@@ -39,11 +38,13 @@ def find(
     """
     if index is None or frame is None or prediction.features is None or prediction.referral == NONE:
         return []
-    return index.nearest(prediction.features, frame, own=[*names, *(PurePath(name).stem for name in names)])
+    return index.nearest(prediction.features, frame, own=names)
 
 
 def shown(index: Neighbours | None, cases: Sequence[Case]) -> tuple[Shown, ...]:
     """Cases in words and pictures."""
+    if index is None:
+        return ()
     return tuple(
         Shown(
             diagnosis=in_words(_diagnosis(index, case)),
@@ -53,7 +54,6 @@ def shown(index: Neighbours | None, cases: Sequence[Case]) -> tuple[Shown, ...]:
             picture=f"data:image/jpeg;base64,{base64.b64encode(case.picture).decode()}",
         )
         for case in cases
-        if index
     )
 
 

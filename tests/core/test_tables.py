@@ -129,5 +129,6 @@ def test_ids_of_two_tables_match_without_ending_folder_or_case():
 
 
 def test_counts_in_words():
-    assert [counted(n, w) for n, w in ((1, "class"), (2, "class"), (1234, "image"), (2, "copy"), (2, "epoch"))] == [
-        "1 class", "2 classes", "1,234 images", "2 copies", "2 epochs"]  # fmt: skip
+    counts = [(1, "class"), (2, "class"), (1234, "image"), (2, "copy"), (2, "epoch"), (2, "batch")]
+    expected = ["1 class", "2 classes", "1,234 images", "2 copies", "2 epochs", "2 batches"]
+    assert [counted(*count) for count in counts] == expected

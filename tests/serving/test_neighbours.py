@@ -11,6 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 import tiny_model
 from skinlesion.core.errors import ModelError, SkinLesionError
 from skinlesion.core.similarity import NEAREST
+from skinlesion.core.taxonomy import HAM7
 from skinlesion.serving import neighbours
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.neighbours import Neighbours
@@ -27,7 +28,7 @@ def a_frame(seed: int, side: int = 200) -> np.ndarray:
     return np.asarray(Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def made(place, model: str, features=FEATURES, lesion=LESION) -> dict:
+def made(place, model: str, features=FEATURES, lesion=LESION, **changes) -> dict:
     rows = {
         "image_id": [f"image-{i}" for i in range(len(lesion))],
         "lesion_id": [f"lesion-{group}" for group in lesion],
@@ -36,7 +37,8 @@ def made(place, model: str, features=FEATURES, lesion=LESION) -> dict:
         "confirmed": ["histo"] * len(lesion),
     }
     images = ((found, neighbours.look(a_frame(i, 40)), b"jpeg %d" % i) for i, found in enumerate(features))
-    return neighbours.write(place, rows, lesion, images, {"model": model, "labels": ["mel", "nv"]})
+    facts = {"model": model, "labels": list(HAM7.codes), "data": {"sources": {"here": {"kind": "csv"}}}}
+    return neighbours.write(place, rows, lesion, images, facts | changes)
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +100,16 @@ def test_the_lesion_of_a_copy_is_left_out(index, how):
 
 
 def test_what_the_user_calls_the_image_or_its_lesion_is_left_out(index):
-    for name in ("image-3", f"lesion-{LESION[3]}"):
+    for name in ("image-3", f"lesion-{LESION[3]}", r"C:\scans\IMAGE-3.JPG", "north/image-3.jpg"):
         found = index.nearest(FEATURES[3], a_frame(10**6), own=["", name])
         assert [case.image_id for case in found] == expected(FEATURES[3], {LESION[3]})[0]
+
+
+@pytest.mark.parametrize("change", [{"labels": ["wart"]}, {"data": {"sources": {}}}, {"data": None}])
+def test_an_index_that_lacks_what_results_show_is_damaged(tmp_path, manifest, change):
+    made(tmp_path / "index", manifest.sha256, **change)
+    with pytest.raises(ModelError, match="is damaged"):
+        Neighbours.load(tmp_path / "index", manifest)
 
 
 def test_fewer_lesions_than_six_are_all_shown(tmp_path, manifest):

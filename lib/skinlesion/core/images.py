@@ -208,6 +208,22 @@ def _check_size(size: int, max_bytes: int) -> None:
         raise ImageError("too-large", f"the file has {size:,} bytes; at most {max_bytes:,} are accepted")
 
 
+def slashes(path: str) -> str:
+    r"""A path with ``/`` between its folders, whichever system wrote it: ``images\1.jpg`` -> ``images/1.jpg``."""
+    return str(path).strip().replace("\\", "/").removeprefix("./")
+
+
+def without_ending(name: str) -> str:
+    """A file's name or path without the ending of an image format; any other dot stays."""
+    start, dot, ending = name.rpartition(".")
+    return start if start and (dot + ending).lower() in SUFFIXES else name
+
+
+def image_name(path: str) -> str:
+    r"""The last part of a path without its ending: ``C:\data\mel\0.JPG`` -> ``0``; an id stays as it is."""
+    return without_ending(slashes(path).rpartition("/")[2])
+
+
 def is_image(path: str) -> bool:
     """Whether a file's name is that of an image; lesion masks (``*_segmentation.png``) aren't."""
     stem, dot, ending = path.lower().rpartition(".")

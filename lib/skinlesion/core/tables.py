@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skinlesion.core.errors import DataError, ImageError
-from skinlesion.core.images import SUFFIXES, read_bytes
+from skinlesion.core.images import image_name, read_bytes, slashes, without_ending
 
 if TYPE_CHECKING:  # pandas takes a third of a second to load, and those who only need ids don't need it
     import pandas as pd
@@ -206,22 +206,6 @@ def folds(values: Iterable[str], names: Iterable[str]) -> np.ndarray:
     return np.array(numbers, np.int64)
 
 
-def slashes(path: str) -> str:
-    r"""A path with ``/`` between its folders, whichever system wrote it: ``images\1.jpg`` -> ``images/1.jpg``."""
-    return str(path).strip().replace("\\", "/").removeprefix("./")
-
-
-def without_ending(name: str) -> str:
-    """A file's name or path without the ending of an image format; any other dot stays."""
-    start, dot, ending = name.rpartition(".")
-    return start if start and (dot + ending).lower() in SUFFIXES else name
-
-
-def image_name(path: str) -> str:
-    r"""The last part of a path without its ending: ``C:\data\mel\0.JPG`` -> ``0``; an id stays as it is."""
-    return without_ending(slashes(path).rpartition("/")[2])
-
-
 def image_ids(paths: Iterable[str]) -> list[str]:
     """Ids for files: :func:`image_name` where those tell all of them apart, else the paths with ``/``."""
     paths = [slashes(path) for path in paths]
@@ -286,5 +270,6 @@ def some(names: Iterable, at_most: int = 5) -> str:
 
 def counted(number: int, word: str) -> str:
     """``1 class``, ``2 classes``, ``1,234 images``."""
-    plural = word[:-1] + "ies" if word.endswith("y") else word + ("es" if word.endswith(("s", "x")) else "s")
+    sibilant = word.endswith(("s", "x", "ch", "sh")) and word != "epoch"
+    plural = word[:-1] + "ies" if word.endswith("y") else word + ("es" if sibilant else "s")
     return f"{number:,} {word if number == 1 else plural}"

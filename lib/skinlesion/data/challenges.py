@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.tables import image_ids, image_name, known, need_columns, need_rows, read_table, slashes
+from skinlesion.core.images import image_name, slashes
+from skinlesion.core.tables import image_ids, known, need_columns, need_rows, read_table
 from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, label_finder, to_label
 from skinlesion.data import class_maps
 from skinlesion.data.files import Files, ImageIndex, find_files

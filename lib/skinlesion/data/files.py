@@ -16,8 +16,7 @@ import numpy as np
 
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError, ImageError
-from skinlesion.core.images import is_image, read_bytes, split_member
-from skinlesion.core.tables import image_name, slashes, without_ending
+from skinlesion.core.images import image_name, is_image, read_bytes, slashes, split_member, without_ending
 
 DEPTH = 3  # levels of subfolders that are searched: enough for every known download, and quick on a home folder
 TABLES = (".csv", ".tab", ".tsv", ".txt")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.tables import image_name, known, need_columns, need_rows, read_table
+from skinlesion.core.images import image_name
+from skinlesion.core.tables import known, need_columns, need_rows, read_table
 from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, label_finder, normalise_label
 from skinlesion.data.files import Files, ImageIndex, file_name, find_files
 from skinlesion.data.reading import UNKNOWN_LABEL, one_hot_word, tabulate

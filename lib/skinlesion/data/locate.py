@@ -6,8 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from skinlesion.core.images import is_image
-from skinlesion.core.tables import slashes, without_ending
+from skinlesion.core.images import is_image, slashes, without_ending
 from skinlesion.data.files import ImageIndex
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from skinlesion.core.tables import counted, image_name, known, number
+from skinlesion.core.images import image_name
+from skinlesion.core.tables import counted, known, number
 from skinlesion.core.taxonomy import LabelSet, diagnosis, nearest_words
 from skinlesion.data.class_maps import CONFIRMED_BY
 from skinlesion.data.files import COPY, SEVERAL_FILES, SEVERAL_SIZES, ImageIndex, file_name

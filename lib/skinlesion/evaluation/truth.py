@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.tables import image_name, known, read_table, some
+from skinlesion.core.images import image_name
+from skinlesion.core.tables import known, read_table, some
 from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet
 from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional
 

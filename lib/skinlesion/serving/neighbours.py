@@ -19,15 +19,17 @@ import numpy as np
 from PIL import Image
 
 from skinlesion.core.errors import ModelError, SkinLesionError
+from skinlesion.core.images import image_name
 from skinlesion.core.runs import replace_folder, write_json
 from skinlesion.core.similarity import NEAREST, unit
+from skinlesion.core.taxonomy import label_set
 from skinlesion.serving.manifest import Manifest
 
 INDEX = "SKINLESION_INDEX"  # the environment variable that names an index's folder, for the apps; empty for none
 FORMAT = 1
 FACTS, ROWS, FEATURES, PICTURES = "index.json", "rows.npz", "features.npy", "pictures.bin"
 #: Grey levels (root mean square over 8 x 8 squares) within which two pictures are one, perhaps stored anew or made
-#: smaller: among 900 images of HAM10000 such copies differ by 2.1 at most, those of two lesions by 6.0 at least.
+#: smaller. Taken by hand, on 900 images of HAM10000: such copies differ by 2.1 at most, two lesions by 6.0 at least.
 COPY = 3.0
 SKETCH = 64  # directions of the largest energy: products along them alone choose the candidates
 CANDIDATES = 200  # rows whose full features are then compared
@@ -74,7 +76,7 @@ class Neighbours:
     Attributes
     ----------
     facts : dict
-        What ``index.json`` says: ``model``, ``sources``, ``images``, ``lesions``.
+        What ``index.json`` says: ``model``, ``labels``, ``data`` with its ``sources``, ``images``, ``lesions``.
     """
 
     def __init__(self, folder: Path, facts: dict):
@@ -90,6 +92,10 @@ class Neighbours:
         self._reading = threading.Lock()
         features = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
         self._width, self._start = features.shape[1], features.offset
+        self._names = [np.array([_key(name) for name in self._columns[column]]) for column in ("image_id", "lesion_id")]
+        label_set(facts["labels"])  # which refuses unknown ones
+        if lacking := set(self._columns["source"]) - set(facts["data"]["sources"]):
+            raise ValueError(f"it does not describe the source {min(lacking)}")
         if not len(features) == len(self._sketch) == len(self._ends) == facts["images"]:
             raise ValueError("its files are of different lengths")
 
@@ -126,7 +132,8 @@ class Neighbours:
         frame : uint8 [H, W, 3]
             Of the same image. The lesions of images that are copies of it are left out.
         own : collection of str
-            What the image or its lesion may be called: image ids and lesion ids that are left out, too.
+            What the image or its lesion is called: images and lesions of these names are left out, too, with whatever
+            folder, ending and case they are written.
         count : int
         """
         query = unit(np.asarray(features)[None])[0]
@@ -148,9 +155,9 @@ class Neighbours:
         seen = look(frame).astype(np.float32)
         apart = (self._squares + seen @ seen - 2 * (self._looks @ seen)) / len(seen)
         own = apart <= COPY**2
-        for column in ("image_id", "lesion_id"):
-            for name in filter(None, names):
-                own |= self._columns[column] == name
+        for name in filter(None, map(_key, names)):
+            for column in self._names:
+                own |= column == name
         return own
 
     def _rows(self, rows: np.ndarray) -> np.ndarray:
@@ -169,6 +176,10 @@ class Neighbours:
         picture = self._read(self._pictures, start, int(self._ends[row]) - start)
         columns = {name: str(self._columns[name][row]) for name in COLUMNS}
         return Case(**columns, similarity=min(1.0, similarity), picture=picture)
+
+
+def _key(name: str) -> str:
+    return image_name(name).casefold()
 
 
 def look(frame: np.ndarray) -> np.ndarray:
@@ -194,7 +205,7 @@ def write(
     images : iterable of (features float [D], :func:`look`, JPEG), N of them, in the rows' order
         Taken one by one while the index is written.
     facts : dict
-        ``model``, its SHA-256, and what else ``index.json`` should say.
+        ``model``, its SHA-256; ``labels``, the codes of the classes; ``data`` with the kind of each of its ``sources``.
 
     Returns
     -------
