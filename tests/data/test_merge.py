@@ -71,7 +71,9 @@ def test_a_table_of_another_version_or_damaged_says_which_notebook_makes_it_agai
     if damage == "{":
         run.table_info.write_text(damage)
     else:
-        run.table_info.write_text(json.dumps({name: value for name, value in (told | damage).items() if value}))
+        run.table_info.write_text(
+            json.dumps({name: value for name, value in (told | damage).items() if value is not None})
+        )
     with pytest.raises(DataError, match=r"table\.json.* run 01_eda again"):
         LesionTable.load(run)
 

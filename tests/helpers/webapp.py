@@ -99,8 +99,8 @@ def serving(model: Path, *, prelude: str = "", environ: dict | None = None) -> I
         yield Server(process, host, int(port), errors)
     finally:
         process.send_signal(signal.SIGTERM)
-        status = process.wait(30)
-        reader.join(10)
+        status = process.wait(300)
+        reader.join(300)
     assert status == 0, errors
 
 

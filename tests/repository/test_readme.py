@@ -23,6 +23,7 @@ import run_all
 import tiny_model
 from conftest import REPOSITORY
 from skinlesion import cli
+from skinlesion.commands.predict import ADVICE
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Predictor
 from small import small_table
@@ -310,10 +311,11 @@ def test_the_app_takes_an_image_from_curl(tmp_path):
 def test_images_are_predicted_and_scored(place):
     words = the("skinlesion predict")
     done = subprocess.run([BIN / words[0], *words[1:]], cwd=place, capture_output=True, text=True, check=True)
-    label = Predictor.load().predict_files([place / "IMAGE.jpg"])[0].label
-    assert any(line.startswith("IMAGE.jpg ") for line in done.stdout.splitlines())
+    one = Predictor.load().predict_files([place / "IMAGE.jpg"])[0]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("IMAGE.jpg ")]
+    assert ADVICE[one.referral] in line and (one.label in line.split()) == one.in_domain
     scores = pd.read_parquet(place / "scores")
-    assert list(scores["image_id"]) == ["a", "b"] and set(scores["label"]) == {label}
+    assert list(scores["image_id"]) == ["a", "b"] and set(scores["label"]) == {one.label}
 
 
 def test_a_data_set_is_checked_trained_on_and_searched(tmp_path, monkeypatch, capsys):

@@ -93,13 +93,6 @@ class Manifest:
         """What :attr:`Prediction.domain_score` must reach to be in domain."""
         return self.domain_thresholds[NOT_DERMATOSCOPIC]
 
-    @property
-    def prediction_set(self) -> dict[str, float] | None:
-        """The lowest probability with which each class is in the prediction set; None without such sets."""
-        if self.decision.set_thresholds is None:
-            return None
-        return dict(zip(self.labels.codes, self.decision.set_thresholds.tolist(), strict=True))
-
     @classmethod
     def read(cls, folder: str | Path | None = None) -> Manifest:
         """Read ``folder/manifest.json``; the shipped model's where ``folder`` is None.
