@@ -29,7 +29,25 @@ def test_isic_archive_with_the_old_diagnosis_column(tmp_path):
     assert table.frame["dx_type"].tolist() == ["histo", "consensus", "unknown", "unknown"]
     assert table.frame["site"].tolist() == ["anterior torso", "unknown", "head/neck", "head/neck"]
     assert "Rosendahl; ViDIR Group" in table.notes[0]
-    assert load_table(str(tmp_path)).frame["label"].tolist() == ["nv", "akiec", "akiec", "vasc"]
+    seven = load_table(str(tmp_path))
+    assert seven.frame["label"].tolist() == ["nv", "akiec", "vasc"]
+    (problem,) = seven.problems.itertuples()
+    assert (problem.image_id, problem.problem) == ("ISIC_0000002", "diagnosis without a class")
+
+
+def test_squamous_cell_carcinoma_of_the_isic_archive_is_akiec_in_ham10000_or_in_situ_alone(tmp_path):
+    words = [
+        "Squamous cell carcinoma, NOS",
+        "Squamous cell carcinoma in situ, Bowens disease",
+        "Squamous cell carcinoma",
+    ]
+    rows = [(f"ISIC_{number:07}", word) for number in (24400, 100) for word in words]
+    rows = [(f"ISIC_{int(name[5:]) + i:07}", word) for i, (name, word) in enumerate(rows)]
+    write_csv(tmp_path / "metadata.csv", ("isic_id", "diagnosis_3"), rows)
+    write_images(tmp_path, [f"{name}.jpg" for name, _ in rows])
+    seven, eight = (load_table(str(tmp_path), labels=labels).frame for labels in (7, 8))
+    assert seven["image_id"].tolist() == [rows[i][0] for i in (0, 1, 2, 4)] and set(seven["label"]) == {"akiec"}
+    assert len(eight) == 6 and set(eight["label"]) == {"scc"}
 
 
 def test_isic_archive_with_diagnosis_levels(tmp_path):

@@ -10,7 +10,9 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import known, need_columns, need_rows, read_table
 from skinlesion.core.taxonomy import ISIC8, LabelSet, diagnosis, label_finder, to_label
+from skinlesion.data import class_maps
 from skinlesion.data.files import ImageIndex, find_files
+from skinlesion.data.overlap import trained_ids
 from skinlesion.data.plain import LEVELS, first_known
 from skinlesion.data.reading import NOT_DERMATOSCOPIC, tabulate
 from skinlesion.data.table import LesionTable
@@ -25,7 +27,16 @@ def code_of(word: object, labels: LabelSet) -> str | None:
     lesions of HAM10000 carry a second level only; a level is used where all of it is one class, so not
     "benign epidermal proliferations".
     """
-    return to_label(diagnosis(word) or diagnosis(str(word).partition(",")[0]), labels)
+    return to_label(_diagnosis(word), labels)
+
+
+def other_code_of(word: object, labels: LabelSet) -> str | None:
+    """:func:`code_of` for images that are not HAM10000's: squamous cell carcinoma is Bowen's disease in those alone."""
+    return to_label(class_maps.own(word, _diagnosis(word)), labels)
+
+
+def _diagnosis(word: object) -> str | None:
+    return diagnosis(word) or diagnosis(str(word).partition(",")[0])
 
 
 def load(place: Path, labels: LabelSet = ISIC8, words: Mapping[str, str] | None = None) -> LesionTable:
@@ -51,6 +62,9 @@ def load(place: Path, labels: LabelSet = ISIC8, words: Mapping[str, str] | None 
         raise DataError(f"{place} holds no images beside its metadata.csv; let the download run to its end")
     index = ImageIndex(files, files.images)
     label, word = first_known(metadata, label_finder(labels, words, code_of))
+    other_label, other_word = first_known(metadata, label_finder(labels, words, other_code_of))
+    home = trained_ids(metadata["isic_id"], "ham10000")
+    label, word = label.where(home, other_label), word.where(home, other_word)
     return tabulate(
         _rows(metadata, index).assign(label=label, word=word),
         labels=labels,
