@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -132,9 +133,14 @@ def not_compared(manifest: Manifest, table: LesionTable, known: LesionTable | No
     data = manifest.content["data"]
     kinds = {name: source["kind"] for name, source in data.get("sources", {}).items()}
     kinds = kinds or {kind: kind for kind in data["source"].split(TOGETHER)}
-    found = {*OF_HAM10000, *(() if table.synthetic else ("demo",))}
-    found |= {origin.kind for origin in known.origins.values()} if known else set()
-    return [name for name, kind in kinds.items() if kind not in found]
+    by_id = {*OF_HAM10000, *(() if table.synthetic else ("demo",))} - {"isic-archive"}  # which has others' images, too
+    given = Counter(origin.kind for origin in known.origins.values()) if known else Counter()
+    rest = []
+    for name, kind in kinds.items():
+        given[kind] -= 1  # each data set that is given stands for one of its kind
+        if kind not in by_id and given[kind] < 0:
+            rest.append(name)
+    return rest
 
 
 def without_training(

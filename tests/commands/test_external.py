@@ -23,7 +23,8 @@ from skinlesion.evaluation import plots
 from skinlesion.evaluation.plots.external_validation import external_figure
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.predictions import read as read_predictions
-from skinlesion.external_images import evaluate_external
+from skinlesion.external_images import evaluate_external, not_compared
+from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Predictor
 from small import small_table
 
@@ -227,3 +228,19 @@ def test_sources_whose_images_cannot_be_found_are_told_and_keep_the_figures_out_
     assert cli.main([*command, "--training", str(part)]) == 0
     (note,) = [one for one in json.loads((out / "external.json").read_text())["notes"] if "not compared" in one]
     assert "Images of milk10k, which" in note
+
+
+def test_every_source_of_a_model_needs_data_of_its_own_to_be_compared_with(elsewhere, tmp_path):
+    kinds = {"one": "csv", "other": "csv", "archive": "isic-archive", "home": "ham10000"}
+    facts = {
+        "source": "csv + isic-archive + ham10000",
+        "synthetic": False,
+        "images": 4,
+        "lesions": 4,
+        "citation": "none",
+    }
+    facts["sources"] = {name: {"kind": kind, "images": 1, "lesions": 1} for name, kind in kinds.items()}
+    manifest = Manifest.read(tiny_model.write(tmp_path / "model", data=facts))
+    table = load_csv(elsewhere, HAM7)
+    assert not_compared(manifest, table) == ["one", "other", "archive"], "HAM10000 alone is known by ids"
+    assert not_compared(manifest, table, table) == ["other", "archive"]
