@@ -98,8 +98,12 @@ def packaged(name: str) -> Path:
 
 def stored() -> list[Path]:
     """Every committed Parquet file whose facts hold a recipe."""
-    found = sorted(OUTPUTS.rglob("*.parquet"))
-    return [path for path in found if '"config"' in json.dumps(crossval.read_facts(path))]
+    return [path for path in sorted(OUTPUTS.rglob("*.parquet")) if _configs(crossval.read_facts(path))]
+
+
+def _configs(facts: dict) -> list[dict]:
+    """The recipes in the facts of stored outputs: theirs, or one a part."""
+    return [one["config"] for one in (facts, *facts.values()) if isinstance(one, dict) and "config" in one]
 
 
 def rename(old: str, new: str) -> list[Path]:
@@ -112,7 +116,7 @@ def rename(old: str, new: str) -> list[Path]:
     found = []
     for path in stored():
         frame, facts = crossval.read_parquet(path)
-        configs = [one["config"] for one in (facts, *facts.values()) if isinstance(one, dict) and "config" in one]
+        configs = _configs(facts)
         if any(old in one for one in configs):
             for one in configs:
                 value = one.pop(old, None)

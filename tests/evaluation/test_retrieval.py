@@ -77,6 +77,11 @@ def test_balanced_accuracy_and_the_difference_to_the_model():
     assert f"**{vote:.3f} (" in told and f"label {own:.3f}." in told
 
 
+def test_cases_of_the_images_own_lesion_alone_are_refused():
+    with pytest.raises(DataError, match="none is left to vote"):
+        Cases(CASES[0][:1], CASES[1][:1], CASES[2][:1]).vote(CASES[0][:1], CASES[2][:1])
+
+
 def test_features_of_other_images_are_refused():
     with pytest.raises(DataError, match="149 rows of features for 150"):
         measure(predictions(*TESTED[1:]), TESTED[0][1:], Cases(*CASES))

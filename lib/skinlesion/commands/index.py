@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         _images(predictor, table, progress),
         {"model": predictor.manifest.sha256, "labels": list(table.labels.codes), "data": table.facts()},
     )
-    print(f"made {output}: {facts['images']:,} images of {facts['lesions']:,} lesions")
+    print(f"made {output}: {counted(facts['images'], 'image')} of {counted(facts['lesions'], 'lesion')}")
     print("it holds small copies of the images: keep it where they may be seen")
     print(f"show it: make app INDEX={output}, or python -m app.web --index {output}")
     return 0
@@ -86,11 +86,13 @@ def _load(arguments: argparse.Namespace, most: int) -> LesionTable:
 
 def _proven(table: LesionTable, confirmed: Sequence[str]) -> LesionTable:
     """The rows whose diagnosis was confirmed in one of these ways; says how many were not."""
+    from skinlesion.core.tables import counted
+
     known = table.frame["dx_type"].where(table.frame["dx_type"].isin(CONFIRMED), "unknown")
     table = replace(table, frame=table.frame.assign(dx_type=known))
     chosen = known.isin(confirmed)
     told = ", ".join(f"{count:,} {word}" for word, count in known.value_counts().items())
-    print(f"{len(table):,} images, confirmed by: {told}")
+    print(f"{counted(len(table), 'image')}, confirmed by: {told}")
     if not chosen.any():
         raise DataError(f"none of these is confirmed by {', '.join(confirmed)}; --confirmed takes others, too")
     return table.keep(chosen)

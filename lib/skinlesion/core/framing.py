@@ -102,9 +102,7 @@ def seen(how: str, crops: int = 1) -> str:
     """:func:`region` in words."""
     if how == "squash":
         return "the whole frame, squashed"
-    return (
-        "the centre square of the frame" if crops == 1 else "two square crops, the left and the right end of the frame"
-    )
+    return "the centre square of the frame" if crops == 1 else "the left and the right crop of the frame, both square"
 
 
 def squares(height: int, width: int, crops: int) -> list[tuple[float, float, float, float]]:

@@ -112,7 +112,7 @@ def build_cache(
     table : LesionTable
     size : int, side of the network's input in pixels
     fit : str, one of :data:`skinlesion.core.framing.FITS`
-    crops : int, squares a frame that an answer is made of, one of :data:`skinlesion.core.framing.CROPS`
+    crops : int, crops of a frame that a prediction is the mean of, one of :data:`skinlesion.core.framing.CROPS`
     workers : int, threads that decode; as many as there are cores by default
     progress : bool, show a bar
 

@@ -38,11 +38,18 @@ class Cases:
         features : float [M, D]
         lesions : str [M]
             Each image's own, whose cases do not vote.
+
+        Raises
+        ------
+        DataError
+            If all cases are of an image's own lesion.
         """
         similarity = unit(features) @ unit(self.features).T
         called = np.empty(len(features), np.int64)
         for row, order in enumerate(np.argsort(-similarity, axis=1, kind="stable")):
             order = order[self.lesions[order] != lesions[row]]
+            if not len(order):
+                raise DataError(f"all cases are of the lesion {lesions[row]}, so none is left to vote")
             first = np.sort(np.unique(self.lesions[order], return_index=True)[1])[:count]
             classes = self.y[order[first]]
             called[row] = classes[np.bincount(classes)[classes].argmax()]
