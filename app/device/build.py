@@ -21,6 +21,7 @@ from app.examples import EXAMPLES
 from app.examples import FOLDER as EXAMPLE_FOLDER
 from app.words import in_words, section, text
 from skinlesion.core.errors import SkinLesionError
+from skinlesion.core.runs import lock
 from skinlesion.export.variants import half_weights, without_framing
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
@@ -84,7 +85,7 @@ def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]
 
 
 def install() -> None:
-    """Install the locked npm packages, unless they are there already.
+    """Install the locked npm packages, unless they are there already; a second process waits for the first.
 
     Raises
     ------
@@ -97,10 +98,11 @@ def install() -> None:
     found = _run("node", "--version").strip()
     if int(found.removeprefix("v").partition(".")[0]) < int(needed):
         raise SkinLesionError(f"the on-device page needs Node.js {needed} or newer, not {found}; install a newer one")
-    lock, stamp = SOURCES / "package-lock.json", SOURCES / "node_modules" / ".installed"
-    if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
-        _run("npm", "ci", "--no-progress", cwd=SOURCES)
-        shutil.copyfile(lock, stamp)
+    locked, stamp = SOURCES / "package-lock.json", SOURCES / "node_modules" / ".installed"
+    with lock(SITE.parent, wait=True):  # two at once delete each other's packages
+        if not stamp.exists() or stamp.read_bytes() != locked.read_bytes():
+            _run("npm", "ci", "--no-progress", cwd=SOURCES)
+            shutil.copyfile(locked, stamp)
 
 
 def sizes(site: Path) -> dict[str, int]:
@@ -166,12 +168,12 @@ def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
     environment = Environment(loader=FileSystemLoader([SOURCES, APP / "templates"]), autoescape=True)
     environment.globals["t"] = text
     environment.filters |= {"in_words": in_words, "percent": present.percent}
-    lock = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))
+    locked = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))
     return environment.get_template("index.html").render(
         policy=RULES,
         manifest=manifest,
         weights=weights,
-        runtime=lock["packages"]["node_modules/onnxruntime-web"]["version"],
+        runtime=locked["packages"]["node_modules/onnxruntime-web"]["version"],
         megabytes=round((sum(parts.values()) - parts["graphics"]) / 1e6),
         more=round(parts["graphics"] / 1e6, 1),
         examples=EXAMPLES,

@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -167,6 +169,31 @@ def test_the_pages_file_is_the_model_without_its_framing(site, predictor):
 def test_a_model_that_frames_in_another_way_is_refused(node, tmp_path, capsys):
     assert main(["--model", str(tiny_model.write(tmp_path / "m")), "--output", str(tmp_path / "o")]) == 2
     assert "export the model again" in capsys.readouterr().err
+
+
+# What it is built with
+
+
+def test_two_builds_at_once_install_the_packages_once(tmp_path, monkeypatch):
+    installed = []
+
+    def slow(*command, cwd=None):
+        if command[0] == "npm":
+            installed.append(command)
+            time.sleep(0.5)
+            (cwd / "node_modules").mkdir()
+        return "v99.0.0"
+
+    (tmp_path / "package-lock.json").write_text("{}")
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    monkeypatch.setattr(build, "SITE", tmp_path / "build" / "site")
+    monkeypatch.setattr(build, "_run", slow)
+    monkeypatch.setattr(build, "node_needed", lambda: "20")
+    monkeypatch.setattr(build.shutil, "which", lambda name: name)
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(build.install) for _ in range(3)]:
+            done.result()
+    assert len(installed) == 1
 
 
 # The page's JavaScript, by itself
