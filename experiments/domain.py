@@ -2,7 +2,8 @@
 
     python -m experiments.domain --photographs "$MILK10K_DIR" --unseen "$BCN20000_DIR" --ph2 "$PH2_DIR"
 
-Writes outputs/domain.parquet: a row an image with its set, whether the probe was fitted on it, its score and notices.
+Writes outputs/domain.parquet: a row an image with its set, its diagnosis (none of close-ups), whether the probe was
+fitted on it, its score, notices and probabilities.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from skinlesion.serving.predictor import Predictor
 STORED = OUTPUTS / "domain.parquet"
 
 
-def measure(sets: dict[str, tuple[list[str], np.ndarray]]) -> pd.DataFrame:
-    """Notices of the images of each set: paths, and which of them the probe was fitted on."""
+def measure(sets: dict[str, tuple[list[str], np.ndarray]], labels: dict[str, str]) -> pd.DataFrame:
+    """Predictions of the images of each set: paths, which of them the probe was fitted on; and labels by path."""
     predictor, rows = Predictor.load(), []
     for name, (paths, fitted) in sets.items():
         for path, known in zip(paths, fitted, strict=True):
             (one,) = predictor.predict([images.read(path)], maps=False)
             flags = {code: code in one.notices for code in (NOT_DERMATOSCOPIC, OTHER_CAMERA)}
-            rows.append({"set": name, "image_id": Path(path).stem, "fitted": known, "score": one.domain_score} | flags)
+            about = {"set": name, "image_id": Path(path).stem, "label": labels.get(path, ""), "fitted": known}
+            shares = {f"p_{code}": np.float32(p) for code, p in one.probabilities.items()}
+            rows.append({**about, "score": one.domain_score, **flags, **shares})
     return pd.DataFrame(rows)
 
 
@@ -44,12 +47,13 @@ def main() -> None:
     close_ups, others = shipped.close_ups(given.photographs), shipped.unseen_paths(given.unseen)
     step = max(1, len(others) // shipped.UNSEEN)
     chosen = [*others[::step], *others[step // 2 :: step]]
-    ph2 = list(load_table(f"csv:{given.ph2}", 8).frame["path"])
+    labelled = [load_table(f"csv:{place}", 8).frame for place in (given.ph2, given.unseen)]
+    ph2 = list(labelled[0]["path"])
     found = measure({
         "close-ups": (close_ups, np.arange(len(close_ups)) < shipped.CLOSE_UPS),
         "BCN20000": (chosen, np.arange(len(chosen)) < len(others[::step])),
         "PH2": (ph2, np.zeros(len(ph2), bool)),
-    })  # fmt: skip
+    }, labels=pd.concat(labelled).set_index("path")["label"].to_dict())  # fmt: skip
     crossval.write_parquet(STORED, found, {"model": Predictor.load().manifest.identity})
     print(found[~found["fitted"]].groupby("set")[[NOT_DERMATOSCOPIC, OTHER_CAMERA]].agg(["mean", "size"]))
 
