@@ -2,6 +2,7 @@
 
 import { sortable } from "./overview.js";
 import { save } from "./report.js";
+import { reason, say } from "./say.js";
 import * as viewer from "./viewer.js";
 import { remember, show } from "./visit.js";
 
@@ -24,7 +25,13 @@ export async function liven(content) {
 export async function livenCard(card) {
   viewer.liven(card);
   const report = /** @type {HTMLElement | null} */ (card.querySelector(".report"));
-  if (report) report.hidden = false;
-  report?.querySelector(".save")?.addEventListener("click", () => save(card));
+  if (report) {
+    const failed = /** @type {HTMLElement} */ (report.querySelector("[role=alert]"));
+    report.hidden = false;
+    report.querySelector(".save")?.addEventListener("click", () => save(card).then(() => (failed.hidden = true), error => {
+      failed.textContent = say("report_failed", { reason: reason(error) });
+      failed.hidden = false;
+    }));
+  }
   await remember(card);
 }

@@ -4,11 +4,13 @@ import { say } from "./say.js";
 
 const SHEET = { width: 188, height: 257 }; // mm: what the margins of report.css leave of A4 and of letter paper
 const SMALLEST = 0.6; // of the usual size; who writes more lines than fit then gets a second page
+const PATIENCE = 3000; // milliseconds that laying it out may take to begin
 
 /**
  * Let the browser save the report of a card.
  *
  * @param {HTMLElement} card  a card with a `.report` form
+ * @throws where a style sheet or a picture cannot be had
  */
 export async function save(card) {
   const title = card.querySelector('[data-part="title"]')?.textContent?.trim() ?? "";
@@ -20,7 +22,8 @@ export async function save(card) {
   /** @type {HTMLElement} */ (body.querySelector("time")).textContent = new Date(card.dataset.when ?? "").toLocaleString();
   /** @type {HTMLElement} */ (body.querySelector(".notes p")).textContent = notes;
   if (!notes) body.querySelector(".notes")?.remove();
-  const style = await rules(), print = `@media print { body { zoom: ${await fitting(body, style)} } }`;
+  const style = await rules(), zoom = await fitting(body, style).catch(() => 1); // where it cannot be laid out, as it is
+  const print = `@media print { body { zoom: ${zoom} } }`;
   const head = `<meta charset="utf-8">${element("title", {}, title).outerHTML}<style>${style}${print}</style>`;
   const text = `<!doctype html>\n<html lang="${document.documentElement.lang}"><head>${head}</head>\n${body.outerHTML}</html>\n`;
   const link = document.createElement("a");
@@ -77,24 +80,30 @@ async function address(picture) {
  * @param {HTMLElement} body
  * @param {string} style
  * @returns {Promise<number>}
+ * @throws where it cannot be laid out here
  */
 async function fitting(body, style) {
   const frame = /** @type {HTMLIFrameElement} */ (element("iframe", { srcdoc: "<!doctype html>", "aria-hidden": "true", tabindex: "-1" }));
   frame.style.cssText = `border: 0; height: 0; position: fixed; visibility: hidden; width: ${SHEET.width}mm`;
-  const loaded = new Promise(resolve => frame.addEventListener("load", resolve, { once: true }));
-  document.body.append(frame);
-  await loaded;
-  const { document: paper, CSSStyleSheet } = /** @type {Window & typeof globalThis} */ (frame.contentWindow);
-  const copy = paper.importNode(body, true), sheet = new CSSStyleSheet();
-  sheet.replaceSync(style); // the policy of the page allows no style element
-  paper.adoptedStyleSheets = [sheet];
-  paper.body.replaceWith(copy);
-  await Promise.all([...copy.querySelectorAll("img")].map(image => image.decode()));
-  copy.style.maxWidth = "none"; // as on paper
-  let zoom = 100;
-  while (paper.documentElement.scrollHeight > SHEET.height * 96 / 25.4 && zoom > SMALLEST * 100) copy.style.zoom = `${--zoom}%`;
-  frame.remove();
-  return zoom / 100;
+  try {
+    await new Promise((resolve, reject) => {
+      frame.addEventListener("load", resolve, { once: true });
+      setTimeout(reject, PATIENCE);
+      document.body.append(frame);
+    });
+    const { document: paper, CSSStyleSheet } = /** @type {Window & typeof globalThis} */ (frame.contentWindow);
+    const copy = paper.importNode(body, true), sheet = new CSSStyleSheet();
+    sheet.replaceSync(style); // the policy of the page allows no style element
+    paper.adoptedStyleSheets = [sheet];
+    paper.body.replaceWith(copy);
+    await Promise.all([...copy.querySelectorAll("img")].map(image => image.decode()));
+    copy.style.maxWidth = "none"; // as on paper
+    let zoom = 100;
+    while (paper.documentElement.scrollHeight > SHEET.height * 96 / 25.4 && zoom > SMALLEST * 100) copy.style.zoom = `${--zoom}%`;
+    return zoom / 100;
+  } finally {
+    frame.remove();
+  }
 }
 
 const SHEETS = ["result.css", "report.css"].map(name => new URL(`./${name}`, import.meta.url));

@@ -16,7 +16,7 @@ from app.device import build
 from app.device.icons import draw
 from app.examples import FOLDER
 from app.words import text
-from browser import LOW_CONTRAST, chromium, strangers, violations  # noqa: F401  (the fixture `browser`)
+from browser import LOW_CONTRAST, chromium, pages, strangers, violations  # noqa: F401  (the fixture `browser`)
 from device import built, example, frames, kept, largest_difference, offering, ready, shipped  # noqa: F401
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
@@ -120,17 +120,47 @@ def test_what_cannot_be_used_is_said(visit, tmp_path):
     assert visit.get_by_role("article").count() == 0
 
 
+SCORED = """async score => {
+  const {engine} = await import("./page.js"), {classify} = engine;
+  engine.classify = async image => {
+    engine.classify = classify;
+    const outputs = await classify(image);
+    return {...outputs, domain: {...outputs.domain, not_dermatoscopic: score}};
+  };
+}"""
+
+
+def example_scored(visit, score):
+    """An example's card, whatever the model: the score that decides is changed on its way from the network."""
+    visit.evaluate(SCORED, score)
+    return example(visit, "a melanoma")
+
+
+def test_a_case_report_is_one_file_and_one_printed_page_here_too(visit, browser, predictor, tmp_path):
+    card = example_scored(visit, 1e9)
+    card.get_by_text(text("report.title")).click()
+    card.get_by_label("Notes").fill("Left arm,\n<b>since May</b>")
+    with visit.expect_download() as saved:
+        card.get_by_role("button", name=text("report.save")).click()
+    saved.value.save_as(tmp_path / "report.html")
+    content = (tmp_path / "report.html").read_text()
+    assert set(re.findall(r'(?:src|href)="(?!data:)([^"]*)"', content)) == set()
+    assert predictor.manifest.sha256 in content and "&lt;b&gt;since May" in content
+    report = browser.new_page()
+    report.goto((tmp_path / "report.html").as_uri())
+    assert (
+        report.get_by_role("heading", level=2).first.inner_text() == card.get_by_role("heading", level=2).inner_text()
+    )
+    assert report.locator(".picture img:not(.map)").count() == 1 + card.locator(".map").count(), "beside its map"
+    assert report.locator("img").evaluate_all("all => all.every(one => one.naturalWidth > 0)")
+    assert violations(report) == []
+    assert [pages(report, paper) for paper in ("A4", "Letter")] == [1, 1]
+    report.close()
+    visit.get_by_role("button", name="Clear").click()
+
+
 def test_an_image_without_advice_gets_no_figure_at_first_and_no_class(visit):
-    """Whatever the model: the score that decides is changed on its way from the network."""
-    visit.evaluate("""async () => {
-      const {engine} = await import("./page.js"), {classify} = engine;
-      engine.classify = async image => {
-        engine.classify = classify;
-        const outputs = await classify(image);
-        return {...outputs, domain: {...outputs.domain, not_dermatoscopic: -1e9}};
-      };
-    }""")
-    card = example(visit, "a melanoma")
+    card = example_scored(visit, -1e9)
     assert card.get_by_role("heading", level=2).inner_text() == text("advice.none")
     assert "%" not in card.inner_text()
     for part in ("risk", "mark-key", "grey-key", "rests", "likeliest", "differs"):

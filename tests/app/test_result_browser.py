@@ -3,15 +3,14 @@
 import json
 import re
 
-import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from browser import LOW_CONTRAST, PHONE, chromium, strangers, violations, watch  # noqa: F401  (the fixture `browser`)
+from browser import LOW_CONTRAST, PHONE, chromium, pages, strangers, violations, watch  # noqa: F401  (the fixture `browser`)
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import mean_prediction
-from webapp import encoded, shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
+from webapp import encoded, photograph, shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
 
 pytestmark = pytest.mark.browser
 
@@ -168,6 +167,13 @@ def test_a_crop_is_what_the_model_sees(opened, lesions, predictor):
     assert page.complaints == []
 
 
+WAYS = """() => {  // how the page is left from here on; this listener comes after the page's own
+  const ways = [];
+  navigation.addEventListener("navigate", ({navigationType}) => ways.push(navigationType));
+  window.moved = new Promise(resolve => window.addEventListener("popstate", () => resolve(ways), {once: true}));
+}"""
+
+
 def test_several_images_are_listed_grouped_and_sorted(opened, lesions, predictor, home):
     page = opened(**DESKTOP)
     requests = watch(page)
@@ -191,17 +197,14 @@ def test_several_images_are_listed_grouped_and_sorted(opened, lesions, predictor
         assert [float(value) for value in told[: len(shares)]] == pytest.approx(
             sorted(shares, reverse=way == "descending")
         )
+    page.evaluate(WAYS)
     rows.filter(has_text="back.png").get_by_role("link").click()
+    assert page.evaluate("window.moved") == ["push"], "the page is not loaded again"
     assert page.url.endswith("#image-3")
-    page.wait_for_timeout(500)  # in which the page would be loaded again
     assert page.get_by_role("article").count() == 5
     assert violations(page) == []
     assert page.evaluate(LOW_CONTRAST) == []
     assert strangers(requests, home) == []
-
-
-def pages(report, paper: str) -> int:
-    return len(re.findall(rb"/Type\s*/Page\b", report.pdf(format=paper)))
 
 
 def test_a_case_report_is_one_file_and_one_printed_page(opened, browser, lesions, predictor, tmp_path):
@@ -259,6 +262,35 @@ def test_a_report_with_much_in_it_is_one_printed_page_that_can_be_read(opened, b
     assert pages(report, "Letter") == 2, "and by no more than that"
     report.close()
     assert page.complaints == []
+
+
+def test_a_report_that_cannot_be_laid_out_is_saved_all_the_same(opened, lesions, tmp_path):
+    page = opened(**DESKTOP)
+    choose(page, lesions, "arm_1.png")
+    classify(page)
+    page.evaluate("() => { HTMLIFrameElement.prototype.addEventListener = () => {}; }")  # its load is never told
+    page.get_by_text("Save a case report").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as a file").click()
+    saved.value.save_as(tmp_path / "report.html")
+    assert "zoom: 1 }" in (tmp_path / "report.html").read_text()
+    assert page.locator("iframe").count() == 0
+    assert page.complaints == []
+
+
+def test_a_report_without_its_style_sheet_is_not_saved_but_said(opened, lesions):
+    page = opened(**DESKTOP)
+    choose(page, lesions, "arm_1.png")
+    classify(page)
+    page.route("**/report.css", lambda route: route.abort())
+    page.get_by_text("Save a case report").click()
+    page.get_by_role("button", name="Save as a file").click()
+    failed = page.locator(".report [role=alert]")
+    failed.filter(has_text="The report was not saved").wait_for()
+    page.unroute("**/report.css")
+    with page.expect_download():
+        page.get_by_role("button", name="Save as a file").click()
+    failed.wait_for(state="hidden")
 
 
 def test_a_visit_is_remembered_in_its_tab_and_deleted_at_once(opened, lesions):
@@ -375,19 +407,6 @@ def test_a_camera_that_may_not_be_used_is_said(opened):
     page = opened(**DESKTOP)
     page.get_by_role("button", name="Use a connected camera").click()
     page.get_by_role("alert").filter(has_text="No camera can be used").wait_for()
-
-
-def photograph(seed: int) -> Image.Image:
-    """An enlarged lesion of 12 megapixels with hairs and noise of a pixel's size: made, no photograph."""
-    draw = np.random.default_rng(seed)
-    picture = Image.fromarray(draw_example("mel", seed)).resize((4000, 3000), Image.Resampling.BICUBIC)
-    pen = ImageDraw.Draw(picture)
-    for x, y, angle in zip(draw.integers(0, 4000, 60), draw.integers(0, 3000, 60), draw.uniform(0, 6, 60), strict=True):
-        steps = np.arange(0, 1500, 30)
-        hair = zip(x + steps * np.cos(angle + steps / 900), y + steps * np.sin(angle + steps / 900), strict=True)
-        pen.line(list(hair), fill=(30, 20, 15), width=int(draw.integers(1, 6)))
-    noisy = np.asarray(picture, np.int16) + draw.normal(0, 8, (3000, 4000, 3)).round().astype(np.int16)
-    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
 SENT = """() => {

@@ -1,6 +1,7 @@
 """A headless Chromium for tests that use a page as people do: importing ``chromium`` gives the fixture ``browser``."""
 
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,6 +111,11 @@ def violations(page) -> list[tuple[str, str]]:
 
     found = Axe().run(page).response["violations"]
     return [(rule["id"], node["html"]) for rule in found for node in rule["nodes"]]
+
+
+def pages(report, paper: str) -> int:
+    """How many sheets of ``A4`` or ``Letter`` a page prints on."""
+    return len(re.findall(rb"/Type\s*/Page\b", report.pdf(format=paper)))
 
 
 def faults(paths: list[Path], widths: tuple[int, ...] = (1280, 375)) -> list[tuple]:

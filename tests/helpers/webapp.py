@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
 
@@ -41,6 +43,19 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 def picture(color=LESION, size=(200, 150), format="PNG", **options) -> bytes:
     return encoded(Image.new("RGB", size, color), format, **options)
+
+
+def photograph(seed: int) -> Image.Image:
+    """An enlarged lesion of 12 megapixels with hairs and noise of a pixel's size: made, no photograph."""
+    draw = np.random.default_rng(seed)
+    picture = Image.fromarray(draw_example("mel", seed)).resize((4000, 3000), Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(picture)
+    for x, y, angle in zip(draw.integers(0, 4000, 60), draw.integers(0, 3000, 60), draw.uniform(0, 6, 60), strict=True):
+        steps = np.arange(0, 1500, 30)
+        hair = zip(x + steps * np.cos(angle + steps / 900), y + steps * np.sin(angle + steps / 900), strict=True)
+        pen.line(list(hair), fill=(30, 20, 15), width=int(draw.integers(1, 6)))
+    noisy = np.asarray(picture, np.int16) + draw.normal(0, 8, (3000, 4000, 3)).round().astype(np.int16)
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
 def files(*contents: bytes) -> dict:
