@@ -33,7 +33,7 @@ def overlay(activation: np.ndarray, shape: tuple[int, ...], fit: str, crops: int
         A class activation map. Only what speaks for the class is shown, relative to its own largest value.
     shape : (H, W, ...) of the frame, in pixels
     fit, crops : str, int
-        How the frame becomes the network's input, and how many squares: the map covers their region.
+        How the frame becomes the network's input, and how many crops: the map covers their region.
 
     Returns
     -------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from app import pictures
 from app.similar import Shown
-from app.words import TEXTS, in_words, text
+from app.words import TEXTS, in_words, source_name, text
 from skinlesion.core.taxonomy import Diagnosis
 from skinlesion.decision import MELANOMA_NOT_EXCLUDED, NONE, NOT_DERMATOSCOPIC, OTHER_CAMERA, REFER, REFERRALS
 from skinlesion.serving.manifest import Manifest
@@ -17,6 +18,18 @@ from skinlesion.serving.predictor import Prediction
 #: Below it, the most probable class is more likely wrong than right.
 UNSURE = 0.5
 LIKELIEST = 3  # classes that are shown at first
+MOST_DIGITS = 6  # decimals of a percentage
+
+
+class Told(NamedTuple):
+    """The malignant probability in per cent, and what it is compared with."""
+
+    risk: str
+    threshold: str
+    borderline: str
+
+
+UNTOLD = Told("", "", "")
 
 
 @dataclass(frozen=True)
@@ -54,8 +67,8 @@ class Result:
         What the advice rests on, a sentence a source and kind of lesion.
     measured : str
         Sensitivity and specificity of the advice with intervals.
-    referral_threshold, borderline : float
-        Of the malignant probability.
+    told : Told
+        The malignant probability and its thresholds.
     similar : tuple of Shown
         Similar proven cases, where the app has an index of them.
     """
@@ -73,8 +86,7 @@ class Result:
     overlay: str | None = None
     evidence: tuple[str, ...] = ()
     measured: str = ""
-    referral_threshold: float = 0.0
-    borderline: float = 0.0
+    told: Told = UNTOLD
     similar: tuple[Shown, ...] = ()
 
     @property
@@ -112,8 +124,7 @@ def result(
         overlay=overlay,
         evidence=evidence(manifest),
         measured=measured(manifest),
-        referral_threshold=manifest.decision.referral_threshold,
-        borderline=manifest.decision.borderline,
+        told=told(prediction, manifest),
         similar=similar,
     )
 
@@ -123,16 +134,27 @@ def advice(prediction: Prediction) -> str:
     return text(f"advice.{prediction.referral}")
 
 
+def told(prediction: Prediction, manifest: Manifest) -> Told:
+    """With the decimals that it takes to read a probability apart from a threshold that it does not equal."""
+    p, limits = prediction.malignant_probability, (manifest.decision.referral_threshold, manifest.decision.borderline)
+    for digits in range(1, MOST_DIGITS + 1):
+        risk, *others = (percent(share, digits) for share in (p, *limits))
+        if all(other != risk or limit == p for other, limit in zip(others, limits, strict=True)):
+            break
+    return Told(risk, *others)
+
+
 def reason(prediction: Prediction, manifest: Manifest) -> str:
     """Why the advice is what it is, in one sentence."""
-    decision = manifest.decision
-    by_label = prediction.referral == REFER and prediction.malignant_probability < decision.referral_threshold
+    by_label = prediction.referral == REFER and prediction.malignant_probability < manifest.decision.referral_threshold
+    figures = told(prediction, manifest)
     return text(
         "reason.label" if by_label else f"reason.{prediction.referral}",
-        probability=percent(prediction.malignant_probability),
-        threshold=percent(decision.referral_threshold),
-        borderline=percent(decision.borderline),
+        probability=figures.risk,
+        threshold=figures.threshold,
+        borderline=figures.borderline,
         name=in_words(manifest.labels[prediction.label]).name,
+        share=percent(prediction.probability),
     )
 
 
@@ -155,8 +177,8 @@ def evidence(manifest: Manifest) -> tuple[str, ...]:
     found = []
     for row in manifest.evidence:
         known = f"evidence.{row['part']}" in TEXTS
-        source = TEXTS.get(f"source.{row['source']}", row["source"])
-        where = text(f"evidence.{row['part']}" if known else "evidence.other", source=source, part=row["part"])
+        place = f"evidence.{row['part']}" if known else "evidence.other"
+        where = text(place, source=source_name(row["source"]), part=row["part"])
         for kind in ("malignant", "benign"):
             if n := row[kind]:
                 counts = {zone: f"{row[f'{kind}_{zone}']:,}" for zone in REFERRALS}
@@ -167,13 +189,14 @@ def evidence(manifest: Manifest) -> tuple[str, ...]:
     return tuple(found)
 
 
-def percent(share: float) -> str:
-    """A share of 1 in per cent; neither all nor nothing unless it is."""
-    if 0 < share < 0.001:
-        return text("percent.under", limit="0.1%")
-    if 0.999 < share < 1:
-        return text("percent.over", limit="99.9%")
-    return f"{share:.1%}"
+def percent(share: float, digits: int = 1) -> str:
+    """A share of 1 in per cent, with so many decimals; neither all nor nothing unless it is."""
+    least = 10.0 ** -(digits + 2)
+    if 0 < share < least:
+        return text("percent.under", limit=f"{least:.{digits}%}")
+    if 1 - least < share < 1:
+        return text("percent.over", limit=f"{1 - least:.{digits}%}")
+    return f"{share:.{digits}%}"
 
 
 def _figure(name: str, figure: dict) -> str | None:

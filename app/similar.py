@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.words import in_words, text
+from app.words import in_words, source_name, text
 from skinlesion.core.taxonomy import Diagnosis, label_set
 from skinlesion.decision import NONE
 from skinlesion.serving.neighbours import Case, Neighbours
@@ -64,7 +64,7 @@ def to_dict(index: Neighbours, case: Case) -> dict:
 
 def _source(index: Neighbours, name: str) -> str:
     drawn = index.facts["data"]["sources"][name]["kind"] == "demo"
-    return text("similar.drawn", source=name) if drawn else name
+    return text("similar.drawn", source=source_name(name)) if drawn else source_name(name)
 
 
 def _diagnosis(index: Neighbours, case: Case) -> Diagnosis:

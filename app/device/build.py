@@ -32,12 +32,12 @@ RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thre
 GRAPHICS = ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
 PAGE = (
     "decision.js", "download.js", "engine.js", "fault.js", "fit.js", "frame.js", "graphics.js", "keep.js", "overlay.js",
-    "page.js", "view.js", "words.js", "worker.js", "device.css", "manifest.webmanifest",
+    "page.js", "view.js", "words.js", "worker.js", "device.css",
 )  # fmt: skip
 #: What it shares with the Flask page.
 STATIC = (
-    "bitmap.js", "camera.js", "cards.js", "crop.js", "overview.js", "report.js", "say.js", "viewer.js", "visit.js",
-    "icon.svg", "page.css", "report.css", "result.css",
+    "bitmap.js", "camera.js", "cards.js", "collect.js", "crop.js", "overview.js", "report.js", "say.js", "viewer.js",
+    "visit.js", "icon.svg", "page.css", "report.css", "result.css",
 )  # fmt: skip
 PACKED = (".br", ".gz")
 
@@ -76,7 +76,8 @@ def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]
     weights = _model(manifest, model, fresh)
     write_icons(fresh)
     _pack(fresh)
-    (fresh / "index.html").write_text(_page(manifest, weights, sizes(fresh)), encoding="utf-8")
+    for name, content in _written(manifest, weights, sizes(fresh)).items():
+        (fresh / name).write_text(content, encoding="utf-8")
     (fresh / "sw.js").write_text(service_worker(fresh), encoding="utf-8")
     _pack(fresh)
     shutil.rmtree(output, ignore_errors=True)
@@ -164,12 +165,13 @@ def _model(manifest: Manifest, folder: Path, site: Path) -> str:
     return text("device.half" if half else "device.whole")
 
 
-def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
+def _written(manifest: Manifest, weights: str, parts: dict[str, int]) -> dict[str, str]:
+    """The files that hold words: the page, and what a home screen says of it."""
     environment = Environment(loader=FileSystemLoader([SOURCES, APP / "templates"]), autoescape=True)
     environment.globals["t"] = text
     environment.filters |= {"in_words": in_words, "percent": present.percent}
     locked = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))
-    return environment.get_template("index.html").render(
+    page = environment.get_template("index.html").render(
         policy=RULES,
         manifest=manifest,
         weights=weights,
@@ -179,8 +181,9 @@ def _page(manifest: Manifest, weights: str, parts: dict[str, int]) -> str:
         examples=EXAMPLES,
         script_words=section("device") | section("entry") | section("fault"),
         result=present.Result(title=""),  # its card is the script's to fill
-        explanation=text("explanation"),
     )
+    name = "manifest.webmanifest"
+    return {"index.html": page, name: environment.get_template(name).render()}
 
 
 def service_worker(site: Path) -> str:

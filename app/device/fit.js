@@ -6,15 +6,15 @@
 const WEIGHT_STEPS = 4096;
 const HALF = 0.5013; // just off one half, which simple ratios would land on
 
-export const WIDEST = 4 / 3; // long side to short side of what two squares see of a frame
+export const WIDEST = 4 / 3; // long side to short side of what two crops hold of a frame
 
 /**
- * Fit a frame into squares, one after the other: all of it where `fit` is "squash", its centre square, or both ends.
+ * Fit a frame into square crops, one after the other: all of it where `fit` is "squash", its centre square, or the left and the right crop.
  *
  * @param {Frame} frame
- * @param {number} size  of a square, in pixels
+ * @param {number} size  of a crop, in pixels
  * @param {Model["fit"]} fit
- * @param {number} crops  how many squares, 1 or 2
+ * @param {number} crops  how many crops, 1 or 2
  * @returns {Float32Array<ArrayBuffer>}  RGB, row by row, whole levels from 0 to 255
  */
 export function fitted(frame, size, fit, crops) {

@@ -12,7 +12,7 @@ const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253
 /**
  * Where the evidence for a class is: the stronger, the yellower and denser.
  *
- * @param {Float32Array} maps  one class's, row by row, the squares' one below the other; only what speaks for it is shown
+ * @param {Float32Array} maps  one class's, row by row, the crops' one below the other; only what speaks for it is shown
  * @param {{height: number, width: number}} size  of the maps
  * @param {{height: number, width: number}} frame  in pixels
  * @param {Pick<Model, "fit" | "crops">} model  how the network saw the frame
@@ -56,10 +56,10 @@ function rounded({ top, left, height, width }) {
 }
 
 /**
- * The squares' maps over all that they cover, as skinlesion/serving/maps.py joins them.
+ * The crops' maps over all that they cover, as skinlesion/serving/maps.py joins them.
  *
  * @param {Float32Array} maps
- * @param {{height: number, width: number}} size  of one square's
+ * @param {{height: number, width: number}} size  of one crop's
  * @param {{height: number, width: number}} frame
  * @param {string} fit
  * @param {number} crops

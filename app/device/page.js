@@ -1,7 +1,7 @@
 // The page: images in by file, camera, drop, paste or example; a card out for each. Nothing leaves the device.
 
-import { hasCameras, photograph } from "./camera.js";
 import { livenCard } from "./cards.js";
+import { collect } from "./collect.js";
 import { crop } from "./crop.js";
 import { decide } from "./decision.js";
 import { start } from "./engine.js";
@@ -16,7 +16,7 @@ import { advice, percent, ranking } from "./words.js";
 /** @param {string} id */
 const element = id => /** @type {HTMLElement} */ (document.getElementById(id));
 
-const drop = element("choose"), results = element("results"), status = element("status"), bar = element("bar");
+const results = element("results"), status = element("status"), bar = element("bar");
 const graphics = /** @type {HTMLInputElement} */ (element("graphics")), told = element("told");
 export const engine = start("wasm");
 /** @type {Promise<Loaded>} */
@@ -143,50 +143,13 @@ function leave(why) {
 /** @param {HTMLButtonElement} button */
 const exampleOf = async button => (await fetch(`examples/${button.dataset.example}.jpg`)).blob();
 
-/** @param {Iterable<File> | null | undefined} files */
-function take(files) {
-  classify(Array.from(files ?? [], file => ({ name: file.name, content: file })));
-}
-
-for (const input of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("input[type=file]"))) {
-  input.addEventListener("change", () => {
-    const files = [...(input.files ?? [])];
-    input.value = ""; // so that the same file can be chosen again
-    take(files);
-  });
-}
-
-for (const kind of /** @type {const} */ (["dragover", "dragleave", "drop"])) {
-  // On the window: a file dropped beside the form would otherwise replace the page.
-  window.addEventListener(kind, event => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault();
-    drop.classList.toggle("over", kind === "dragover");
-    if (kind === "drop") take(event.dataTransfer.files);
-  });
-}
-
-window.addEventListener("paste", event => {
-  if (!event.clipboardData?.files.length) return;
-  event.preventDefault();
-  take(event.clipboardData.files);
-});
+collect(element("choose"), files => classify(files.map(file => ({ name: file.name, content: file }))), tell);
 
 for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-example]"))) {
   button.addEventListener("click", async () => {
     classify([{ name: say("example", { name: button.textContent?.trim() ?? "" }), content: await exampleOf(button) }]);
   });
 }
-
-element("connected").hidden = !hasCameras();
-element("connected").addEventListener("click", async () => {
-  try {
-    const taken = await photograph();
-    if (taken) take([taken]);
-  } catch (error) {
-    tell(say("no_camera", { reason: reason(error) }));
-  }
-});
 
 element("clear").addEventListener("click", () => {
   for (const image of results.querySelectorAll("img")) URL.revokeObjectURL(image.src);

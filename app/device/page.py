@@ -23,6 +23,9 @@ MODEL = "model.json"
 #: In the page, where a server's own navigation goes.
 NAVIGATION = "<!-- navigation -->"
 
+#: Sections of the words that its results are worded with.
+WORDS = ("advice", "card", "device", "kind", "notice", "percent", "reason")
+
 #: What the page may do: run its own scripts and WebAssembly, and send requests to nobody but the server it came from.
 RULES = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
@@ -50,7 +53,7 @@ def decision_facts(decision: Decision) -> dict:
     """The part of a model that ``device/decision.js`` decides by."""
     sets = decision.set_thresholds
     return {
-        "labels": [asdict(in_words(diagnosis)) for diagnosis in decision.labels],
+        "labels": [{"code": diagnosis.code, "malignant": diagnosis.malignant} for diagnosis in decision.labels],
         "temperature": decision.temperature,
         "prior_shift": decision.prior_shift.tolist(),
         "decision_weights": decision.weights.tolist(),
@@ -75,10 +78,11 @@ def model_facts(manifest: Manifest) -> dict:
         "fit": manifest.fit,
         "crops": manifest.crops,
         **decision_facts(manifest.decision),
+        "labels": [asdict(in_words(diagnosis)) for diagnosis in manifest.labels],
         "domain": manifest.domain_thresholds,
         "measured": present.measured(manifest),
         "evidence": list(present.evidence(manifest)),
-        "words": TEXTS,
+        "words": {key: words for key, words in TEXTS.items() if key.partition(".")[0] in WORDS},
     }
 
 

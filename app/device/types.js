@@ -32,7 +32,7 @@
  * @property {Domain} domain  the two scores' thresholds: an image with less is flagged
  * @property {string} measured  how the advice was measured to do, in words
  * @property {string[]} evidence  what the advice rests on, by source, in words
- * @property {Record<string, string>} words  every text of the page by key, as app/words has them
+ * @property {Record<string, string>} words  the texts of the results by key, as app/words has them
  */
 
 /**

@@ -1,7 +1,7 @@
 // One card an image, from the page's template: what the Flask page shows for an upload.
 
 import { paint } from "./overlay.js";
-import { advice, labelDiffers, notices, percent, ranking, reason, text } from "./words.js";
+import { advice, labelDiffers, notices, percent, ranking, reason, text, told } from "./words.js";
 
 /** @import {Decision, Loaded, Model, Outputs} from "./types.js" */
 
@@ -49,8 +49,9 @@ export function result(image, outputs, decision, loaded) {
   find("reason").textContent = reason(decision, model);
   find("usable").hidden = !decision.inDomain;
   if (decision.inDomain) {
-    find("risk").textContent = percent(model, decision.malignantProbability);
-    gauge(find, decision.malignantProbability, model);
+    const figures = told(decision, model);
+    find("risk").textContent = figures.risk;
+    gauge(find, decision.malignantProbability, figures, model);
   }
   find("likeliest").replaceChildren(...ranking(decision).slice(0, decision.inDomain ? 3 : 0).map(place => likely(place, decision, model)));
   find("notices").replaceChildren(...notices(decision, model).map(notice));
@@ -118,19 +119,19 @@ function notice(content) {
 /**
  * @param {(part: string) => any} find
  * @param {number} level
+ * @param {ReturnType<typeof told>} figures
  * @param {Model} model
  */
-function gauge(find, level, model) {
+function gauge(find, level, figures, model) {
   const { threshold, borderline } = model, share = (/** @type {number} */ value) => `${(value * 100).toFixed(2)}%`;
-  const words = { value: percent(model, level), threshold: percent(model, threshold), borderline: percent(model, borderline) };
-  find("bar").setAttribute("aria-label", text(model, "card.bar", words));
+  find("bar").setAttribute("aria-label", text(model, "card.bar", { value: figures.risk, ...figures }));
   find("grey").setAttribute("x", share(borderline));
   find("grey").setAttribute("width", share(threshold - borderline));
   find("level").setAttribute("width", share(level));
   find("mark").setAttribute("x1", share(threshold));
   find("mark").setAttribute("x2", share(threshold));
-  find("grey-key").textContent = text(model, "card.grey", { value: words.borderline });
-  find("mark-key").textContent = text(model, "card.mark", { value: words.threshold });
+  find("grey-key").textContent = text(model, "card.grey", { value: figures.borderline });
+  find("mark-key").textContent = text(model, "card.mark", { value: figures.threshold });
 }
 
 /**

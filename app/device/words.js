@@ -4,6 +4,7 @@
 
 /** Below it, the most probable class is more likely wrong than right. */
 const UNSURE = 0.5;
+const MOST_DIGITS = 6; // decimals of a percentage
 
 /**
  * A text of app/words with values in it.
@@ -17,15 +18,33 @@ export function text({ words }, key, values = {}) {
 }
 
 /**
- * A share of 1 in per cent; neither all nor nothing unless it is.
+ * A share of 1 in per cent, with so many decimals; neither all nor nothing unless it is.
  *
  * @param {Model} model
  * @param {number} share
+ * @param {number} [digits]
  */
-export function percent(model, share) {
-  if (share > 0 && share < 0.001) return text(model, "percent.under", { limit: "0.1%" });
-  if (share > 0.999 && share < 1) return text(model, "percent.over", { limit: "99.9%" });
-  return `${(share * 100).toFixed(1)}%`;
+export function percent(model, share, digits = 1) {
+  const least = 10 ** -(digits + 2), written = (/** @type {number} */ value) => `${(value * 100).toFixed(digits)}%`;
+  if (share > 0 && share < least) return text(model, "percent.under", { limit: written(least) });
+  if (share > 1 - least && share < 1) return text(model, "percent.over", { limit: written(1 - least) });
+  return written(share);
+}
+
+/**
+ * The malignant probability and what it is compared with, with the decimals that it takes to read it apart from a
+ * threshold that it does not equal.
+ *
+ * @param {Decision} decision
+ * @param {Model} model
+ * @returns {{risk: string, threshold: string, borderline: string}}
+ */
+export function told({ malignantProbability }, model) {
+  for (let digits = 1; ; digits++) {
+    const written = (/** @type {number} */ share) => percent(model, share, digits), risk = written(malignantProbability);
+    const apart = [model.threshold, model.borderline].every(limit => limit === malignantProbability || written(limit) !== risk);
+    if (apart || digits === MOST_DIGITS) return { risk, threshold: written(model.threshold), borderline: written(model.borderline) };
+  }
 }
 
 /**
@@ -42,13 +61,15 @@ export function advice({ referral }, model) {
  * @param {Decision} decision
  * @param {Model} model
  */
-export function reason({ best, referral, malignantProbability }, model) {
+export function reason(decision, model) {
+  const { best, probabilities, referral, malignantProbability } = decision, { risk, threshold, borderline } = told(decision, model);
   const byLabel = referral === "refer" && malignantProbability < model.threshold;
   return text(model, byLabel ? "reason.label" : `reason.${referral}`, {
-    probability: percent(model, malignantProbability),
-    threshold: percent(model, model.threshold),
-    borderline: percent(model, model.borderline),
+    probability: risk,
+    threshold,
+    borderline,
     name: model.labels[best].name,
+    share: percent(model, probabilities[best]),
   });
 }
 

@@ -2,8 +2,8 @@
 // checked before anything is sent, and progress. Without this script the form sends the files as they are.
 
 import { bitmapOf, halved, halvings } from "./bitmap.js";
-import { hasCameras, photograph } from "./camera.js";
 import { liven } from "./cards.js";
+import { collect } from "./collect.js";
 import { crop } from "./crop.js";
 import { say } from "./say.js";
 import "./visit.js";
@@ -15,10 +15,8 @@ const error = document.getElementById("error");
 const progress = form.querySelector(".progress");
 const send = form.querySelector("button[type=submit]");
 const accepted = form.dataset.accept.split(",");
-const [maxCount, maxBytes, frame] = ["count", "bytes", "frame"].map(name => Number(form.dataset[name]));
+const [maxCount, maxBytes, frame, longest] = ["count", "bytes", "frame", "longest"].map(name => Number(form.dataset[name]));
 const THUMBNAIL = 320; // pixels, the longer side
-const LONGEST = 40; // characters of a lesion's name, as on the server
-const listening = new AbortController(); // ends when the form is gone
 
 /** @type {{file: File, name: string, lesion: string, note: string, ready: Promise<{content: Blob, picture: HTMLElement}>}[]} */
 let entries = [];
@@ -117,7 +115,7 @@ function button(kind, { name }, act) {
 
 function lesion(entry) {
   const label = document.createElement("label"), field = document.createElement("input");
-  [field.type, field.value, field.maxLength] = ["text", entry.lesion, LONGEST];
+  [field.type, field.value, field.maxLength] = ["text", entry.lesion, longest];
   field.addEventListener("input", () => (entry.lesion = field.value.trim()));
   label.append(say("lesion"), field);
   return label;
@@ -150,7 +148,7 @@ async function cut(entry, place) {
 function groupByName() {
   const stems = entries.map(({ name }) => name.replace(/\.\w+$/, "").replace(/[ _-]+\(?(\d{1,3}|[a-z])\)?$/i, ""));
   const groups = [...new Set(stems.filter((stem, i) => stems.indexOf(stem) !== i))];
-  const names = groups.map((stem, i) => stem.length > LONGEST ? `${stem.slice(0, LONGEST - 4)}…${i + 1}` : stem);
+  const names = groups.map((stem, i) => stem.length > longest ? `${stem.slice(0, longest - 4)}…${i + 1}` : stem);
   entries.forEach((entry, i) => (entry.lesion = names[groups.indexOf(stems[i])] ?? ""));
   show();
 }
@@ -203,7 +201,6 @@ function replace(text) {
   history.replaceState({ form: true }, "");
   history.pushState({ result: true }, "");
   window.addEventListener("popstate", ({ state }) => state?.form && location.reload()); // links within the page fire it too
-  listening.abort();
   document.title = page.title;
   document.getElementById("content").replaceWith(content);
   liven(content);
@@ -211,31 +208,7 @@ function replace(text) {
   window.scrollTo(0, 0);
 }
 
-for (const chooser of [input, document.getElementById("photograph")]) {
-  chooser.addEventListener("change", () => {
-    const files = [...chooser.files];
-    chooser.value = "";
-    add(files);
-  });
-}
-
-for (const kind of ["dragover", "dragleave", "drop"]) {
-  // On the window: a file dropped beside the form, or on a result, would otherwise replace the page.
-  window.addEventListener(kind, event => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault();
-    if (listening.signal.aborted) return; // a result has taken the form's place
-    form.classList.toggle("over", kind === "dragover");
-    if (kind === "drop") add(event.dataTransfer.files);
-  });
-}
-
-window.addEventListener("paste", event => {
-  if (event.clipboardData?.files.length) {
-    event.preventDefault();
-    add(event.clipboardData.files);
-  }
-}, listening);
+collect(form, add, message => tell([message]));
 
 form.addEventListener("submit", event => {
   event.preventDefault();
@@ -250,16 +223,6 @@ form.addEventListener("submit", event => {
   input.focus();
 });
 
-const connected = document.getElementById("connected");
-connected.hidden = !hasCameras();
-connected.addEventListener("click", async () => {
-  try {
-    const taken = await photograph();
-    if (taken) add([taken]);
-  } catch (failure) {
-    tell([say("no_camera", { reason: failure.message })]);
-  }
-});
 document.getElementById("by-name").addEventListener("click", groupByName);
 form.classList.add("scripted");
 form.querySelectorAll("[data-script]").forEach(element => (element.hidden = false));

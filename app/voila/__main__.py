@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder, index = (str(Path(place).expanduser().resolve()) if place else "" for place in places)
     try:
         from app.voila.view import MODEL  # which loads the words, and those may be of no language
+        from app.words import text
 
         manifest = Predictor.load(folder or None).manifest
         if index:
@@ -51,7 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ |= {MODEL: folder, INDEX: index}
     for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):  # where voila.json and the template are found
         os.environ[name] = os.pathsep.join(filter(None, [str(HERE / "jupyter"), os.environ.get(name)]))
-    command = [sys.executable, "-m", "voila", str(HERE / "widget.ipynb"), f"--port={chosen.port}"]
+    words = {"language_code": text("language"), "heading": text("page.name"), "starting": text("voila.starting")}
+    options = [f"--port={chosen.port}", f"--VoilaConfiguration.resources={words!r}"]
+    command = [sys.executable, "-m", "voila", str(HERE / "widget.ipynb"), *options]
     os.execv(sys.executable, command)
 
 

@@ -160,9 +160,7 @@ class View:
                 self._known[example.name] = self._classify(text("example", name=example.drawn_as), data)
         outcomes = self.outcomes
         self._results = [self._result(each) for each in outcomes]
-        self.cards.value = render(
-            "_cards.html", results=self._results, manifest=self._predictor.manifest, explanation=text("explanation")
-        )
+        self.cards.value = render("_cards.html", results=self._results, manifest=self._predictor.manifest)
         usable = _usable(outcomes)
         self.status.value = render("_status.html", outcomes=outcomes, usable=usable)
         self.clear.layout.display = None if outcomes else "none"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from flask import Flask, g, request
-from werkzeug.exceptions import RequestEntityTooLarge, ServiceUnavailable
+from flask import Flask, Response, g, request
 
+from app.web.problems import problem_response
 from app.web.security import SAFE_METHODS
+from app.words import text
 
 BODIES = 4  # largest bodies that are in memory at once; there is room for hundreds of usual ones
 RETRY_AFTER = 2  # seconds
@@ -49,18 +50,21 @@ def init_app(app: Flask) -> None:
     workers = threading.Semaphore(app.config["WORKERS"])
 
     @app.before_request
-    def admit() -> None:
+    def admit() -> Response | None:
         if request.method in SAFE_METHODS or request.endpoint is None:
-            return
+            return None
         size = largest if request.content_length is None else request.content_length
         if size > largest:
-            raise RequestEntityTooLarge(f"a request may have {largest:,} bytes; send fewer images")
+            return problem_response(413, text("refused.bytes", most=f"{largest:,}"))
         if not admission.enter(size):
-            raise ServiceUnavailable("too many images are waiting; try again in a moment", retry_after=RETRY_AFTER)
+            response = problem_response(503, text("refused.busy"))
+            response.headers["Retry-After"] = RETRY_AFTER
+            return response
         g.admitted = size
         request.files  # noqa: B018  (read now: a slow sender must not occupy a worker)
         workers.acquire()
         g.working = True
+        return None
 
     @app.teardown_request
     def leave(_error: BaseException | None) -> None:

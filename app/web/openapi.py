@@ -7,13 +7,12 @@ from http import HTTPStatus
 
 import skinlesion
 from app.web.problems import CODES
+from app.words import text
 from skinlesion.core import framing, images
 from skinlesion.core.taxonomy import CONFIRMED, HAM7, ISIC8, LabelSet
 from skinlesion.decision import NOTICES, REFERRALS
 
 TYPES = tuple(f"image/{name.lower()}" for name in images.FORMATS)
-
-CASES = "The most similar images of other lesions in the server's index; only where it has one, empty without advice."
 
 #: Statuses that any address may respond with, whatever was requested.
 ANYWHERE = (400, 500)
@@ -29,8 +28,7 @@ def describe(labels: LabelSet, config: Mapping, prefix: str = "") -> dict:
         "info": {
             "title": "Skin Lesion Lab",
             "version": skinlesion.__version__,
-            "description": "Classifies skin lesions in dermatoscopic images. Research software, not a medical device. "
-            "Errors are problem details (RFC 9457) with a `code` that does not change.",
+            "description": text("openapi.lead"),
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": prefix or "/"}],
@@ -39,36 +37,36 @@ def describe(labels: LabelSet, config: Mapping, prefix: str = "") -> dict:
             "/api/v1/model": {
                 "get": {
                     "operationId": "model",
-                    "summary": "The model: labels, referral threshold, figures and terms",
+                    "summary": text("openapi.model"),
                     "security": security,
-                    "responses": {"200": _json("The manifest's public part", _ref("ModelDetails")), **_refs(*guarded)},
+                    "responses": {"200": _json(text("openapi.manifest"), _ref("ModelDetails")), **_refs(*guarded)},
                 }
             },
             "/api/v1/openapi.json": {
                 "get": {
                     "operationId": "describe",
-                    "summary": "This document",
+                    "summary": text("openapi.document"),
                     "security": [],
-                    "responses": {"200": _json("The API's description", {"type": "object"}), **_refs(*limited)},
+                    "responses": {"200": _json(text("openapi.description"), {"type": "object"}), **_refs(*limited)},
                 }
             },
             "/healthz": {
                 "get": {
                     "operationId": "health",
-                    "summary": "Whether the server lives, and with which model",
+                    "summary": text("openapi.health"),
                     "security": [],
-                    "responses": {"200": _json("Alive", _ref("Health")), **_refs()},
+                    "responses": {"200": _json(text("openapi.alive"), _ref("Health")), **_refs()},
                 }
             },
         },
         "components": {
             "schemas": _schemas(labels),
-            "responses": {_name(status): _problem(status) for status in sorted({s for s, _ in CODES.values()})},
+            "responses": {_name(status): _problem(status) for status in sorted({*CODES.values()})},
             "securitySchemes": {
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "One of the server's `SKINLESION_TOKENS`; asked for only where it has any.",
+                    "description": text("openapi.token"),
                 }
             },
         },
@@ -81,19 +79,25 @@ def _predict(config: Mapping, guarded: tuple[int, ...]) -> dict:
         "minItems": 1,
         "maxItems": config["MAX_IMAGES"],
         "items": {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"},
-        "description": f"{images.format_names()} files, recognised by their content: up to {images.MAX_BYTES:,} "
-        f"bytes and {config['MAX_PIXELS']:,} pixels each, {config['MAX_CONTENT_LENGTH']:,} bytes and "
-        f"{config['MAX_REQUEST_PIXELS']:,} pixels together, {images.MIN_SIDE} pixels a side or more, one frame each.",
+        "description": text(
+            "openapi.files",
+            formats=images.format_names(),
+            bytes=f"{images.MAX_BYTES:,}",
+            pixels=f"{config['MAX_PIXELS']:,}",
+            all_bytes=f"{config['MAX_CONTENT_LENGTH']:,}",
+            all_pixels=f"{config['MAX_REQUEST_PIXELS']:,}",
+            side=images.MIN_SIDE,
+        ),
     }
     body = {"type": "object", "required": ["image"], "properties": {"image": files}}
     form = {"schema": body, "encoding": {"image": {"contentType": ", ".join(TYPES)}}}
     return {
         "operationId": "predict",
-        "summary": "Predict one or several dermatoscopic images",
-        "description": "All images are predicted or none: the first that cannot be used is given by its `index`.",
+        "summary": text("openapi.predict"),
+        "description": text("openapi.all_or_none"),
         "requestBody": {"required": True, "content": {"multipart/form-data": form}},
         "responses": {
-            "200": _json("One prediction an image, in the order sent", _ref("PredictResponse")),
+            "200": _json(text("openapi.predictions"), _ref("PredictResponse")),
             **_refs(403, 413, 415, 422, 503, *guarded),
         },
     }
@@ -101,94 +105,92 @@ def _predict(config: Mapping, guarded: tuple[int, ...]) -> dict:
 
 def _schemas(labels: LabelSet) -> dict:
     share = {"type": "number", "minimum": 0, "maximum": 1}
-    shares = _object(dict.fromkeys(labels.codes, share)) | {"description": "One value a class; they sum to 1."}
-    text = {"type": "string"}
-    sha256 = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "Of the network's file."}
+    shares = _object(dict.fromkeys(labels.codes, share)) | {"description": text("openapi.shares")}
+    string = {"type": "string"}
+    sha256 = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": text("openapi.sha256")}
     return {
         "PredictResponse": _object(
             {"model": _ref("Model"), "predictions": {"type": "array", "items": _ref("Prediction")}}
         ),
         "Health": _object({"status": {"const": "ok"}, "model": _ref("Model")}),
-        "Model": _object({"name": text, "version": text, "sha256": sha256}),
+        "Model": _object({"name": string, "version": string, "sha256": sha256}),
         "ModelDetails": _model(labels, shares, sha256),
         "Prediction": _object(
             {
-                "label": {"enum": list(labels.codes), "description": "The class with the largest score."},
+                "label": {"enum": list(labels.codes), "description": text("openapi.label")},
                 "name": {"enum": list(labels.names)},
-                "probability": share | {"description": "Calibrated probability of `label`."},
+                "probability": share | {"description": text("openapi.probability")},
                 "probabilities": shares,
                 "scores": shares,
                 "malignant_probability": share,
                 "referral": {
                     "enum": list(REFERRALS),
-                    "description": "The advice: `refer`, at the referral threshold or by a malignant `label`; "
-                    "`borderline`, in the grey zone below it; `below`, which does not rule out cancer; `none`, not a "
-                    "dermatoscopic image.",
+                    "description": text("openapi.referral"),
                 },
-                "in_domain": {"type": "boolean", "description": "False where the advice is `none`."},
-                "domain_score": {"type": "number", "description": "Below the model's threshold: not dermatoscopic."},
-                "notices": {"type": "array", "items": {"enum": list(NOTICES)}, "description": "What else to know."},
+                "in_domain": {"type": "boolean", "description": text("openapi.in_domain")},
+                "domain_score": {"type": "number", "description": text("openapi.domain_score")},
+                "notices": {"type": "array", "items": {"enum": list(NOTICES)}, "description": text("openapi.notices")},
                 "prediction_set": {
                     "type": ["array", "null"],
                     "items": {"enum": list(labels.codes)},
-                    "description": "Classes that cannot be left out, at the model's level; null without such sets.",
+                    "description": text("openapi.prediction_set"),
                 },
             },
-            optional={"similar": {"type": "array", "items": _ref("Case"), "description": CASES}},
+            optional={"similar": {"type": "array", "items": _ref("Case"), "description": text("openapi.similar")}},
         ),
         "Case": _object(
-            dict.fromkeys(("image_id", "lesion_id", "source"), text)
+            dict.fromkeys(("image_id", "lesion_id", "source"), string)
             | {
-                "label": {"enum": sorted({*HAM7.codes, *ISIC8.codes}), "description": "The diagnosis."},
-                "confirmed": {"enum": list(CONFIRMED), "description": "How the diagnosis was confirmed."},
-                "similarity": {"type": "number", "description": "Cosine of the network's features; 1 is alike."},
-                "name": text,
+                "label": {"enum": sorted({*HAM7.codes, *ISIC8.codes}), "description": text("openapi.diagnosis")},
+                "confirmed": {"enum": list(CONFIRMED), "description": text("openapi.confirmed")},
+                "similarity": {"type": "number", "description": text("openapi.similarity")},
+                "name": string,
             }
         ),
         "Problem": _object(
             {
-                "type": text,
-                "title": text,
-                "status": {"enum": sorted({status for status, _ in CODES.values()})},
-                "code": {"enum": list(CODES), "description": "Stable; what programs should look at."},
-                "detail": text | {"description": "What is wrong and what to do, for a person."},
+                "type": string,
+                "title": string,
+                "status": {"enum": sorted({*CODES.values()})},
+                "code": {"enum": list(CODES), "description": text("openapi.code")},
+                "detail": string | {"description": text("openapi.detail")},
             },
-            optional={"index": {"type": "integer", "minimum": 0, "description": "Which image, counted from 0."}},
+            optional={"index": {"type": "integer", "minimum": 0, "description": text("openapi.index")}},
         ),
     }
 
 
 def _model(labels: LabelSet, shares: dict, sha256: dict) -> dict:
-    text, whole, group = {"type": "string"}, {"type": "integer", "minimum": 1}, {"type": "object"}
+    string, whole, group = {"type": "string"}, {"type": "integer", "minimum": 1}, {"type": "object"}
     return _object(
         {
-            "name": text,
-            "version": text,
+            "name": string,
+            "version": string,
             "sha256": sha256,
-            "image_size": whole | {"description": "Side of the network's input, in pixels; images may have any size."},
-            "fit": {"enum": list(framing.FITS), "description": "How an image is fitted into that square."},
-            "outputs": {"type": "array", "items": text},
+            "image_size": whole | {"description": text("openapi.image_size")},
+            "fit": {"enum": list(framing.FITS), "description": text("openapi.fit")},
+            "outputs": {"type": "array", "items": string},
             "labels": {"const": list(labels.codes)},
-            "prior": shares | {"description": "The class mix that probabilities are calibrated for; it sums to 1."},
-            "referral": group | {"description": "The referral threshold, and what was measured there."},
+            "prior": shares | {"description": text("openapi.prior")},
+            "referral": group | {"description": text("openapi.referral_figures")},
             "melanoma_level": {
                 "type": ["number", "null"],
-                "description": "Probability of melanoma with the notice `melanoma_not_excluded`.",
+                "description": text("openapi.melanoma_level"),
             },
-            "domain": group | {"description": "Which images count as not dermatoscopic, or from another camera."},
-            "evidence": {"type": "array", "items": group, "description": "How the advice did, by source."},
-            "prediction_set": {"type": ["object", "null"], "description": "Level and thresholds of the sets."},
-            "data": group | {"description": "What the model was trained on."},
+            "domain": group | {"description": text("openapi.domain")},
+            "evidence": {"type": "array", "items": group, "description": text("openapi.evidence")},
+            "prediction_set": {"type": ["object", "null"], "description": text("openapi.sets")},
+            "data": group | {"description": text("openapi.data")},
         },
         optional={
-            "created": text,
+            "created": string,
             "bytes": whole,
-            "architecture": text,
-            "views": whole | {"description": "How many flipped or turned views of an image are averaged."},
-            "crops": whole | {"description": "How many squares of an image these views are taken of, in turn."},
-            "measured_on": text,
-            "metrics": group | {"description": "Figures as `value`, `low` and `high` (95% interval), and `n`."},
-            "licence": text,
+            "architecture": string,
+            "views": whole | {"description": text("openapi.views")},
+            "crops": whole | {"description": text("openapi.crops")},
+            "measured_on": string,
+            "metrics": group | {"description": text("openapi.metrics")},
+            "licence": string,
         },
     )
 
@@ -198,22 +200,26 @@ def kind(schema: dict) -> str:
     if "const" in schema:
         return repr(schema["const"])
     if "enum" in schema:
-        return "one of " + ", ".join(map(str, schema["enum"]))
+        return text("openapi.one_of", values=", ".join(map(str, schema["enum"])))
     if isinstance(schema.get("type"), list):
-        return " or ".join(kind(schema | {"type": one}) for one in schema["type"])
+        return text("openapi.or").join(kind(schema | {"type": one}) for one in schema["type"])
     if schema.get("type") == "array":
-        return f"array of {kind(schema['items'])}"
+        return text("openapi.array", items=kind(schema["items"]))
     words = schema["$ref"].rpartition("/")[2] if "$ref" in schema else schema["type"]
     if "maximum" in schema:
-        return f"{words}, {schema['minimum']} to {schema['maximum']}"
-    return f"{words}, {schema['minimum']} or more" if "minimum" in schema else words
+        return text("openapi.between", kind=words, least=schema["minimum"], most=schema["maximum"])
+    return text("openapi.at_least", kind=words, least=schema["minimum"]) if "minimum" in schema else words
 
 
 def _problem(status: int) -> dict:
-    meanings = "; ".join(f"`{code}`: {text.rstrip('.')}" for code, (of, text) in CODES.items() if of == status)
+    meanings = "; ".join(
+        f"`{code}`: {text(f'problem.{code}').rstrip('.')}" for code, of in CODES.items() if of == status
+    )
     response = _json(meanings, _ref("Problem"), "application/problem+json")
     if status in (429, 503):
-        response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
+        response["headers"] = {
+            "Retry-After": {"description": text("openapi.seconds"), "schema": {"type": "integer", "minimum": 1}}
+        }
     if status == 401:
         response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
     return response
@@ -242,5 +248,5 @@ def _ref(name: str) -> dict:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _json(text: str, schema: dict, media: str = "application/json") -> dict:
-    return {"description": text, "content": {media: {"schema": schema}}}
+def _json(meaning: str, schema: dict, media: str = "application/json") -> dict:
+    return {"description": meaning, "content": {media: {"schema": schema}}}

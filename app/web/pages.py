@@ -12,7 +12,7 @@ from app import examples, present, similar
 from app.web import device, downloads, markdown, openapi, uploads
 from app.web.problems import status_of
 from app.words import in_words, section, text
-from skinlesion.core import framing, images
+from skinlesion.core import images
 from skinlesion.core.errors import ImageError
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Prediction, mean_prediction
@@ -36,9 +36,6 @@ def wording() -> dict:
         "navigation": [link for link in NAVIGATION if offered or link[0] != "device.page"],
         "on_device": offered,
         "script_words": section("entry"),
-        "research": text("disclaimer"),
-        "synthetic": text("synthetic"),
-        "explanation": text("explanation"),
     }
 
 
@@ -84,12 +81,13 @@ def classify():
 def about():
     """How a prediction is made, and the card of the model that makes it."""
     manifest = g.predictor.manifest
+    seen = "squash" if manifest.fit == "squash" else "centre" if manifest.crops == 1 else "two"
     return render_template(
         "about.html",
         card=_card(),
         evidence=present.evidence(manifest),
         measured=present.measured(manifest),
-        frame=framing.seen(manifest.fit, manifest.crops),
+        frame=text(f"about.seen_{seen}"),
     )
 
 
@@ -150,4 +148,4 @@ def _form(error: str | None = None) -> str:
         "megabytes": images.MAX_BYTES // 2**20,
         "count": current_app.config["MAX_IMAGES"],
     }
-    return render_template("index.html", error=error, limits=limits, examples=examples.EXAMPLES)
+    return render_template("index.html", error=error, limits=limits, longest=uploads.NAME, examples=examples.EXAMPLES)

@@ -8,6 +8,7 @@ from flask import Flask, Response, current_app, request
 
 from app.headers import HEADERS
 from app.web.problems import problem_response
+from app.words import text
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -26,8 +27,7 @@ def _check_host() -> Response | None:
         name = None
     if name in current_app.config["HOSTS"]:
         return None
-    detail = "this server does not accept that host name; whoever runs it can list the name in SKINLESION_HOSTS"
-    return problem_response(400, detail, "untrusted-host")
+    return problem_response(400, text("refused.host"), "untrusted-host")
 
 
 def _check_site() -> Response | None:
@@ -39,7 +39,7 @@ def _check_site() -> Response | None:
         own = site in ("same-origin", "none")
     else:  # older browsers, and plain HTTP beyond loopback
         own = origin is None or origin.partition("://")[2] == request.host
-    return None if own else problem_response(403, "this request was sent by another web site")
+    return None if own else problem_response(403, text("refused.site"))
 
 
 def _protect(response: Response) -> Response:

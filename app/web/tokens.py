@@ -8,6 +8,7 @@ import hmac
 from flask import Flask, Response, current_app, request
 
 from app.web.problems import problem_response
+from app.words import text
 
 OPEN = ("api.health", "api.description")
 
@@ -21,7 +22,7 @@ def _check() -> Response | None:
     tokens = current_app.config["TOKENS"]
     if not tokens or request.blueprint != "api" or request.endpoint in OPEN or _known(tokens):
         return None
-    response = problem_response(401, "send one of this server's tokens as `Authorization: Bearer TOKEN`")
+    response = problem_response(401, text("refused.token"))
     given = "Authorization" in request.headers
     response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if given else "Bearer"
     return response

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
-from flask import Request, current_app, g, request
+from flask import Request, abort, current_app, g, request
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
+from app.web.problems import problem_response
 from app.words import text
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
@@ -45,22 +45,21 @@ def receive() -> list[Upload]:
     ------
     ImageError
         Code ``missing`` where the request holds no file.
-    BadRequest
-        Where the name of a lesion is too long.
-    RequestEntityTooLarge
-        If it holds more bytes or more files than the configuration allows.
+    HTTPException
+        With the response 400 where the name of a lesion is too long, 413 where there are more files than the
+        configuration allows.
     """
     files = [file for file in request.files.getlist("image") if file.filename or _bytes_of(file).getbuffer().nbytes]
     if not files:
         raise ImageError("missing", text("upload.missing"))
     most = current_app.config["MAX_IMAGES"]
     if len(files) > most:
-        raise RequestEntityTooLarge(text("upload.count", count=len(files), most=most))
+        abort(problem_response(413, text("upload.count", count=len(files), most=most)))
     room = current_app.config["MAX_REQUEST_PIXELS"]
     lesions = [name.strip() for name in request.form.getlist("lesion")]
     for name in lesions:
         if len(name) > NAME:  # cut off, it could be another lesion's
-            raise BadRequest(text("upload.lesion", length=len(name), most=NAME, start=name[:NAME]))
+            abort(problem_response(400, text("upload.lesion", length=len(name), most=NAME, start=name[:NAME])))
     received = []
     for number, file in enumerate(files, 1):
         upload = _decode(file.filename or text("upload.unnamed", number=number), _bytes_of(file).getvalue(), room)

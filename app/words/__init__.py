@@ -59,6 +59,11 @@ def section(name: str) -> dict[str, str]:
     return {key.removeprefix(f"{name}."): found for key, found in TEXTS.items() if key.startswith(f"{name}.")}
 
 
+def source_name(source: str) -> str:
+    """What people read for a source of training images: its name in the words, else the one in its table."""
+    return TEXTS.get(f"source.{source}", source)
+
+
 def in_words(diagnosis: Diagnosis) -> Diagnosis:
     """A diagnosis with its name and description in the language in use."""
     place = f"classes.{diagnosis.code}"

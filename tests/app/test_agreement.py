@@ -48,7 +48,7 @@ def pictures(tmp_path_factory) -> list[Path]:
     return paths
 
 
-def answers_of(folder: Path, pictures: list[Path]) -> list[dict]:
+def predictions_of(folder: Path, pictures: list[Path]) -> list[dict]:
     """The library's, as a notebook asks for them."""
     predictor = Predictor.load(folder, threads=1)
     return [predictor.predict([images.read(path)])[0].to_dict() for path in pictures]
@@ -59,7 +59,7 @@ def model(pictures, tmp_path_factory) -> Path:
     """The shipped network, its thresholds moved among these pictures' figures: each advice and notice occurs."""
     folder = tmp_path_factory.mktemp("agreement") / "model"
     shutil.copytree(PRETRAINED, folder)
-    answers = answers_of(PRETRAINED, pictures)
+    answers = predictions_of(PRETRAINED, pictures)
     content = json.loads((folder / "manifest.json").read_text())
     benign = [
         one["malignant_probability"] for one in answers if not label_set(content["labels"])[one["label"]].malignant
@@ -73,7 +73,7 @@ def model(pictures, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(model, pictures) -> list[dict]:
-    answers = answers_of(model, pictures)
+    answers = predictions_of(model, pictures)
     assert len(answers) == COUNT
     return answers
 

@@ -224,6 +224,11 @@ def edge_cases():
             changed |= {"prediction_set": sets if i % 2 else None, "melanoma_level": 0.2 if i % 5 else None}
             scores = {"other_camera": (-0.5, -0.6)[i % 2], "not_dermatoscopic": (0.5, 0.8, 0.6, 0.49)[i % 4]}
             yield Manifest._from_content(changed), values.astype(np.float32), scores
+            decision = Manifest._from_content(changed).decision
+            (p,) = decision.malignant_probability(decision.probabilities(values[None].astype(np.float32)))
+            if 0.01 < p < 0.9:  # a threshold that rounds to it, and is none that it reaches
+                near = changed["referral"] | {"threshold": float(p) + 2e-6, "borderline": float(p) - 3e-5}
+                yield Manifest._from_content(changed | {"referral": near}), values.astype(np.float32), scores
 
 
 def test_decisions_and_words_are_the_servers(node):

@@ -79,7 +79,7 @@ def test_people_see_no_class_where_there_is_no_advice(client, model):
         shown = present.result("a.png", np.zeros((20, 20, 3), np.uint8), replace(prediction, **changes), manifest)
         with client.application.test_request_context():
             template = client.application.jinja_env.get_template("_card.html")
-            html = template.render(result=shown, id="x", manifest=manifest, when="", explanation="")
+            html = template.render(result=shown, id="x", manifest=manifest, when="")
         before, _, after = html.partition('<details class="technical">')
         names = [name for name in manifest.labels.names if name in before]
         assert bool(names) is not silent

@@ -1,5 +1,6 @@
 """The words of the apps: one file a language, and nothing that people read outside it."""
 
+import ast
 import json
 import os
 import re
@@ -12,11 +13,15 @@ import pytest
 from test_app import files, picture
 
 from app import present, words
+from app.device import build
+from app.device.page import WORDS
 from app.voila import view as voila
 from app.web import create_app
 from skinlesion.commands.predict import ADVICE, DISCLAIMER
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.decision import NOTICES
+from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Predictor
 from webapp import send_form
 
@@ -49,8 +54,11 @@ def test_every_key_that_python_templates_and_scripts_use_exists():
             content = path.read_text(encoding="utf-8")
             used |= set(re.findall(r"""\b(?:t|text)\((?:model, )?["']([a-z_]+\.[a-z_]+)["']""", content))
             used |= {f"fault.{key}" for key in re.findall(r"""new Fault\("(\w+)\"""", content)}
-            said = set(re.findall(r"""\bsay\("(\w+)\"""", content))
-            assert said <= {*words.section("device"), *words.section("entry")}, path
+            given = ("entry",) if path.parent.name == "static" else ("device", "entry")  # what the page hands over
+            said = set(re.findall(r"""\b(?:say|report)\("(\w+)\"""", content))
+            assert said <= {key for section in given for key in words.section(section)}, path
+            if path.name in ("view.js", "words.js"):
+                assert {key.partition(".")[0] for key in re.findall(r'"([a-z]+\.[a-z_]+)"', content)} <= {*WORDS}
     assert len(used) > 60
     assert used <= set(words.TEXTS)
     assert {key for key in words.TEXTS if key.startswith("fault.")} <= used
@@ -63,13 +71,31 @@ COMMENTS = re.compile(r'/\*.*?\*/|"""[^"]*"""|(?<!:)//[^\n]*|^ *#[^\n]*', re.DOT
 SENTENCE = re.compile(r"""["'`][^"'`\n<=]*(?<![-\w])[a-z]+ (?:[a-z]+|\$?\{[^}]*\}) [a-z]+\b[^"'`\n]*["'`]""")
 
 
-def test_scripts_and_uploads_have_no_sentence_of_their_own():
+def test_scripts_have_no_sentence_of_their_own():
     assert SENTENCE.search('throw new Error("the file is too large")')
-    assert SENTENCE.search("f'of {len(files)} images'")
-    for path in (*APP.rglob("*.js"), APP / "web" / "uploads.py"):
+    for path in APP.rglob("*.js"):
         if not {"node_modules", "tests", "sw.js"} & set(path.parts):  # the service worker's errors go to the console
             content = COMMENTS.sub("", path.read_text(encoding="utf-8"))
             assert SENTENCE.findall(content) == [], path
+
+
+#: What whoever starts or builds the app reads, in a terminal.
+OF_THE_START = {"__main__.py", "settings.py", "server.py", "build.py", "words/__init__.py"}
+
+
+def sentences(program: str) -> list[str]:
+    """Texts of three words or more, but docstrings."""
+    nodes = list(ast.walk(ast.parse(program)))
+    told = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in told]
+    return [one for one in texts if isinstance(one, str) and re.search(r"\b[a-z]+ [a-z]+ [a-z]+\b", one)]
+
+
+def test_python_has_no_sentence_of_its_own():
+    assert sentences('raise Refused(f"at most {most} files are accepted")')
+    for path in APP.rglob("*.py"):
+        if "node_modules" not in path.parts and not path.as_posix().endswith(tuple(OF_THE_START)):
+            assert sentences(path.read_text(encoding="utf-8")) == [], path
 
 
 def test_no_word_reassures():
@@ -116,7 +142,7 @@ def test_a_voila_view_in_another_language_has_no_english_left(pseudo, model):
     ]  # fmt: skip
     assert {one.prediction.referral for one in results} == {"refer", "borderline", "below", "none"}
     parts = [
-        voila.render("_cards.html", results=results, manifest=predictor.manifest, explanation=words.text("synthetic")),
+        voila.render("_cards.html", results=results, manifest=predictor.manifest),
         voila.render("_comparison.html", columns=results, classes=[words.in_words(one) for one in HAM7]),
         voila.render("_verdict.html", before=results[0], now=results[1], changed=True),
         voila.render("_whatif_head.html"), voila.render("_comparison_head.html"),
@@ -129,9 +155,42 @@ def test_a_voila_view_in_another_language_has_no_english_left(pseudo, model):
 
 
 def test_pages_in_another_language_have_no_english_left(pseudo, model):
-    client = create_app({"MODEL": model}).test_client()
-    pages = {path: client.get(path).text for path in ("/", "/privacy", "/device/")}
+    app = create_app({"MODEL": model, "MAX_CONTENT_LENGTH": 2**16, "TOKENS": ("secret",)})
+    client = app.test_client()
+    paths = ("/", "/privacy", "/device/", "/about", "/api", "/nowhere")
+    pages = {path: client.get(path).text for path in paths}
     pages["result"] = send_form(client, files(picture(), picture((20, 90, 160)))).text
+    pages["too large"] = send_form(client, files(bytes(2**16))).text
+    pages["too many"] = send_form(client, files(*[picture()] * 11)).text
+    pages["name"] = send_form(client, files(picture()) | {"lesion": ["x" * 41]}).text
+    pages["host"] = client.get("/", headers={"Host": "evil.example"}).text
+    pages["site"] = client.post("/", headers={"Sec-Fetch-Site": "cross-site"}).text
+    pages["method"] = client.delete("/").text
+    names = ("lesion 0", "lesion 1", *HAM7.names, *ISIC8.names, *NOTICES)
     for path, page in pages.items():
-        assert english(page, ("lesion 0", "lesion 1")) == [], path
+        assert english(page, names) == [], path
         assert foreign("Research software, not a medical device") in page, path
+
+
+def test_problems_in_another_language_have_no_english_left(pseudo, model):
+    config = {"MODEL": model, "MAX_CONTENT_LENGTH": 2**16, "TOKENS": ("secret",), "RATE": 4}
+    client = create_app(config).test_client()
+    token = {"Authorization": "Bearer secret"}
+    found = [client.get("/api/v1/nothing"), client.delete("/api/v1/model"), client.get("/api/v1/model")]
+    found += [client.post("/api/v1/predict", data=files(bytes(n)), headers=token) for n in (2**16, 9)]
+    found += [client.post("/api/v1/predict", headers=token) for _ in range(3)]
+    assert {answer.status_code for answer in found} == {400, 401, 404, 405, 413, 415, 429}
+    for answer in found:
+        words_of = {answer.json["title"]} | ({answer.json["detail"]} if answer.status_code != 415 else set())
+        assert not any(re.search(r"[aeinorst]", re.sub(r"`[^`]*`", "", text)) for text in words_of), answer.json
+
+
+def test_a_page_on_the_device_in_another_language_has_no_english_left(pseudo, model):
+    written = build._written(Manifest.read(model), "", dict.fromkeys(("model", "graphics"), 9))
+    assert english(written["index.html"], ()) == []
+    installed = json.loads(written["manifest.webmanifest"])
+    assert installed["description"].startswith(foreign("Classifies")) and installed["lang"] == foreign("en")
+
+
+def test_a_source_of_cases_has_its_name_in_words(monkeypatch):
+    assert [words.source_name(name) for name in ("isic2017_msk", "mine")] == ["MSK", "mine"]

@@ -6,7 +6,7 @@ import { fitted, region } from "../fit.js";
 const frame = (width, height, levels) =>
   ({ width, height, data: Uint8Array.from(levels.flatMap(level => [level, level + 1, level + 2, 255])) });
 
-test("a frame of the square's size stays as it is", () => {
+test("a frame of the crop's size stays as it is", () => {
   assert.deepEqual([...fitted(frame(2, 2, [10, 20, 30, 40]), 2, "squash", 1)], [10, 11, 12, 20, 21, 22, 30, 31, 32, 40, 41, 42]);
 });
 
@@ -19,7 +19,7 @@ test("where the square is cut out, what lies beside it has no part", () => {
   assert.deepEqual([...fitted(frame(3, 1, [200, 7, 100]), 1, "center_crop", 1)], [7, 8, 9]);
 });
 
-test("two squares lie at the ends of the frame, and at those of its middle where it is longer than 4:3", () => {
+test("two crops lie left and right in the frame, and in its middle where it is longer than 4:3", () => {
   const levels = [...fitted(frame(4, 3, [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33]), 3, "random_crop", 2)];
   assert.deepEqual(levels.filter((_, i) => i % 3 === 0), [0, 3, 6, 12, 15, 18, 24, 27, 30, 3, 6, 9, 15, 18, 21, 27, 30, 33]);
   assert.deepEqual(region({ height: 30, width: 100 }, "center_crop", 2), { top: 0, left: 30, height: 30, width: 40 });
