@@ -19,7 +19,7 @@ export async function save(card) {
   await inline(kept, card);
   main.append(kept, ...parts("#limits"));
   body.append(...parts("#report"), main);
-  /** @type {HTMLElement} */ (body.querySelector("time")).textContent = new Date(card.dataset.when ?? "").toLocaleString();
+  /** @type {HTMLElement} */ (body.querySelector("time")).textContent = new Date(card.dataset.when ?? "").toLocaleString([], { dateStyle: "long", timeStyle: "short" });
   /** @type {HTMLElement} */ (body.querySelector(".notes p")).textContent = notes;
   if (!notes) body.querySelector(".notes")?.remove();
   const style = await rules(), zoom = await fitting(body, style).catch(() => 1); // where it cannot be laid out, as it is

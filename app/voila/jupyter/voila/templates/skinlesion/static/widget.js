@@ -50,6 +50,12 @@ HTMLInputElement.prototype.click = function () {
   open.call(this);
 };
 
+// M shows and hides the map of the card that has the focus, as on the Flask page.
+document.addEventListener("keydown", event => {
+  if (event.key.toLowerCase() !== "m" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!event.target.matches("textarea, input[type=text], [contenteditable=true]")) event.target.closest(".result")?.querySelector(".show-map")?.click();
+});
+
 // An example's picture does what the button below it does.
 document.addEventListener("click", ({ target }) => {
   if (target.matches(".lab-tries img")) target.closest(".widget-vbox").querySelector("button").click();
