@@ -135,7 +135,11 @@ def test_a_slider_moved_by_keyboard_moves_the_answer(page, model, lesion):
 
 
 def test_the_map_covers_the_image_as_strongly_as_asked(page):
-    page.get_by_text("Show the evidence for").first.click()  # the map is off at first
+    shown = page.get_by_label("Show the evidence for").first
+    assert not shown.is_checked()
+    page.get_by_role("article").first.focus()
+    page.keyboard.press("m")
+    assert shown.is_checked(), "as its label says"
     opacity, cover = page.get_by_label("Opacity").first, "map => Number(getComputedStyle(map).opacity)"
     for strength in ("20", "90"):
         opacity.fill(strength)
@@ -150,7 +154,7 @@ def test_an_example_is_compared_with_the_upload(page):
     page.get_by_role("columnheader", name="Average of 2 images").wait_for(timeout=300_000)
 
 
-@pytest.mark.parametrize("width", [375, 768, 1440])
+@pytest.mark.parametrize("width", [320, 375, 768, 1440])
 def test_it_reads_well_at_every_width_in_light_and_dark(page, width):
     page.set_viewport_size({"width": width, "height": 900})
     for scheme in ("light", "dark"):
