@@ -22,9 +22,8 @@ from torch.nn import functional as F
 from benchmarks.measure import CORES, ROOT, apart, in_turn
 from benchmarks.training import CONFIG, MODELS
 from skinlesion.core.runs import write_json
-from skinlesion.training.memory import keep_freed_memory
-from skinlesion.training.networks.freeze import freeze_stages
-from skinlesion.training.networks.models import create_model
+from skinlesion.training.fit import keep_freed_memory
+from skinlesion.training.networks.models import create_model, freeze_stages
 
 RESULTS = ROOT / "benchmarks" / "results" / "steps.json"
 WAYS: dict[str, dict] = {

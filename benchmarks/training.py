@@ -32,8 +32,7 @@ from skinlesion.core.config import Config
 from skinlesion.core.runs import Run
 from skinlesion.data.cache import build_cache
 from skinlesion.data.sources import load_table
-from skinlesion.training.fit import fit
-from skinlesion.training.memory import keep_freed_memory
+from skinlesion.training.fit import fit, keep_freed_memory
 from skinlesion.training.networks.models import create_model
 
 MODELS = {"classic": "classic", "tf_efficientnet_lite0": "EfficientNet-Lite0", "mobilenetv2_100": "MobileNetV2"}

@@ -15,10 +15,9 @@ from benchmarks import page
 from experiments import tested
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion import crossval
-from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.bootstrap import describe, proportion, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics, evaluate
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.proportion import proportion
 from skinlesion.evaluation.published import PUBLISHED
 from skinlesion.export.card import headline_parts
 from skinlesion.serving.manifest import PRETRAINED

@@ -8,11 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from datafiles import write_images
 from skinlesion import cli
+from skinlesion.cli import main
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.core.runs import Run, lock
 from skinlesion.data.splits import load_split
+from skinlesion.evaluation.predictions import read
 from skinlesion.training import standalone as command
 from small import small_table
 
@@ -155,3 +158,16 @@ def test_only_the_first_process_loads_the_network_that_finds_twins(tmp_path, mon
     assert not loaded
     assert cli.main(arguments) == 0
     assert loaded == [{"views": 1}]
+
+
+@pytest.mark.parametrize("names", [["mel/0.jpg", "nv/0.jpg"], ["mel/0.jpg", "nv/1.JPEG"]])
+def test_images_of_one_name_keep_their_folders(tmp_path, monkeypatch, model, names):
+    for name in names:
+        write_images(tmp_path / name.partition("/")[0], [name.partition("/")[2]])
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", *names, "--model", str(model), "--format", "csv", "--output", "p.csv"]) == 0
+    (tmp_path / "truth.csv").write_text("image,dx\n" + "".join(f"{name},{name.partition('/')[0]}\n" for name in names))
+    predictions = read("p.csv", "truth.csv")
+    expected = names if names[1].endswith("0.jpg") else ["0", "1"]
+    assert list(predictions.image_ids) == expected
+    assert [predictions.labels.codes[i] for i in predictions.y] == ["mel", "nv"]

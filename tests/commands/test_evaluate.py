@@ -11,12 +11,12 @@ from experiments import tested
 from skinlesion import cli
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation.assessment import NOT_CHOSEN, assess, headline
+from skinlesion.evaluation.decision_fit import choose_referral, choose_threshold
 from skinlesion.evaluation.documents import evaluate_file
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.operating import binary_task
 from skinlesion.evaluation.predictions import SCORES_ONLY
 from skinlesion.evaluation.published import CAUTION, PUBLISHED, published_table
-from skinlesion.evaluation.thresholds import choose_referral, choose_threshold
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data.ham10000 import load_official_test
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import read
-from skinlesion.evaluation.truth import WITHOUT_WEIGHT
+from skinlesion.evaluation.tables import WITHOUT_WEIGHT
 from skinlesion.serving.predictor import Predictor
 from tiny_model import write as write_model
 

@@ -6,10 +6,11 @@ from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss,
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import calibrated, decision_scores, softmax
-from skinlesion.evaluation import calibration, operating, thresholds
+from skinlesion.evaluation import calibration, decision_fit, operating
 from skinlesion.evaluation.bootstrap import resample
 from skinlesion.evaluation.metrics import replicate_values
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.scaling import AFTER, BEFORE, temperature_scaling
 
 
 def draw(n=4000, seed=0, spread=2.0):
@@ -147,7 +148,7 @@ def imbalanced(n=3000, seed=0):
 
 def test_decision_weights_raise_balanced_accuracy_and_are_near_the_best_on_the_grid():
     p, y, prior = imbalanced()
-    weights, tau = thresholds.choose_decision_weights(p, y, prior)
+    weights, tau = decision_fit.choose_decision_weights(p, y, prior)
 
     def balanced(tau):
         return balanced_accuracy_score(y, (p / prior**tau).argmax(axis=1))
@@ -155,18 +156,18 @@ def test_decision_weights_raise_balanced_accuracy_and_are_near_the_best_on_the_g
     chosen = balanced_accuracy_score(y, decision_scores(p, weights).argmax(axis=1))
     assert chosen == pytest.approx(balanced(tau), abs=1e-12)
     assert chosen > balanced(0) + 0.1
-    assert chosen > max(balanced(t) for t in thresholds.TAUS) - 0.02
+    assert chosen > max(balanced(t) for t in decision_fit.TAUS) - 0.02
     assert weights.mean() == pytest.approx(1) and weights.argmin() == prior.argmax()
 
 
 def test_no_correction_where_none_helps_and_none_without_a_prior():
     y = np.arange(7)
-    weights, tau = thresholds.choose_decision_weights(np.eye(7), y, np.arange(1, 8) / 28)
+    weights, tau = decision_fit.choose_decision_weights(np.eye(7), y, np.arange(1, 8) / 28)
     assert tau == 0 and (weights == 1).all()
     with pytest.raises(DataError, match="prior above zero"):
-        thresholds.choose_decision_weights(np.eye(7), y, np.array([0, 1, 1, 1, 1, 1, 1]))
+        decision_fit.choose_decision_weights(np.eye(7), y, np.array([0, 1, 1, 1, 1, 1, 1]))
     with pytest.raises(DataError, match="empty"):
-        thresholds.choose_decision_weights(np.eye(7)[:0], y[:0], np.ones(7))
+        decision_fit.choose_decision_weights(np.eye(7)[:0], y[:0], np.ones(7))
 
 
 @pytest.mark.parametrize("wanted", [0.5, 0.8, 0.9, 1.0])
@@ -176,7 +177,7 @@ def test_threshold_is_the_highest_that_reaches_the_sensitivity(wanted, steps):
     truth = random.random(400) < 0.3
     p = np.clip(random.normal(0.3 + 0.3 * truth, 0.15), 0, 1)
     p = np.round(p * steps) / steps if steps else p
-    threshold = thresholds.choose_threshold(p, truth, wanted)
+    threshold = decision_fit.choose_threshold(p, truth, wanted)
     assert recall_score(truth, p >= threshold) >= wanted
     above = [t for t in np.unique(p) if t > threshold]
     assert all(recall_score(truth, p >= t) < wanted for t in above)
@@ -184,7 +185,7 @@ def test_threshold_is_the_highest_that_reaches_the_sensitivity(wanted, steps):
 
 def test_threshold_needs_malignant_images():
     with pytest.raises(DataError, match="malignant"):
-        thresholds.choose_threshold(np.array([0.1]), np.array([False]))
+        decision_fit.choose_threshold(np.array([0.1]), np.array([False]))
 
 
 def test_operating_point_by_hand_with_intervals():
@@ -227,3 +228,56 @@ def test_plain_words_need_a_known_point_and_a_fraction():
         operating.in_plain_words(point(0.9, None), 0.1)
     with pytest.raises(DataError, match="between 0 and 1"):
         operating.in_plain_words(point(0.9, 0.9), 20)
+
+
+def drawn(n, seed, sharpness):
+    """Logits ``sharpness`` times those that the labels were drawn by."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(n, 7)) * 1.5
+    p = softmax(logits)
+    y = np.array([random.choice(7, p=row) for row in p])
+    return sharpness * logits, y
+
+
+def test_scaling_undoes_overconfidence_and_its_figures_are_sklearns():
+    validation, test = drawn(3000, 0, 2.5), drawn(1200, 1, 2.5)
+    lesions = np.arange(1200) // 2
+    found = temperature_scaling(*validation, *test, lesions, replicates=60)
+    assert found.temperature == pytest.approx(2.5, rel=0.1)
+    assert found.temperature == calibration.fit_temperature(*validation)
+    np.testing.assert_allclose(found.probabilities[BEFORE], softmax(test[0]), atol=1e-12)
+    for name, p in found.probabilities.items():
+        metrics = found.metrics[name]
+        assert metrics["brier"]["value"] == pytest.approx(brier_score_loss(test[1], p, labels=range(7)), abs=1e-9)
+        assert metrics["log_loss"]["value"] == pytest.approx(log_loss(test[1], p, labels=range(7)), abs=1e-9)
+        assert metrics["ece"]["value"] == pytest.approx(calibration.expected_calibration_error(p, test[1]), abs=1e-12)
+        assert all(metrics[m]["low"] <= metrics[m]["value"] <= metrics[m]["high"] for m in ("brier", "log_loss"))
+    assert found.metrics[BEFORE]["ece"]["p"] < 0.05 < found.metrics[AFTER]["ece"]["p"]
+    assert all(found.change[name]["high"] < 0 for name in ("ece", "classwise_ece", "brier", "log_loss"))
+    assert list(found.table().columns) == [BEFORE, AFTER, "Change"]
+
+
+def test_change_is_paired_and_evaluated_images_do_not_move_the_temperature():
+    validation, test = (
+        drawn(800, 0, 1.7),
+        drawn(300, 1, 0.6),
+    )  # of a shift that makes it underconfident
+    lesions = np.arange(300)
+    found = temperature_scaling(*validation, *test, lesions, replicates=25, seed=4)
+    assert found.temperature == temperature_scaling(*validation, *drawn(300, 2, 3.0), lesions, replicates=0).temperature
+    resamples = resample(lesions, 25, seed=4)
+    terms = {name: calibration.brier_terms(p, test[1]) for name, p in found.probabilities.items()}
+    loop = [np.repeat(terms[AFTER] - terms[BEFORE], counts[resamples.lesion]).mean() for counts in resamples.counts]
+    assert found.change["brier"]["value"] == pytest.approx(loop[0], abs=1e-12)
+    low, high = np.percentile(loop[1:], [2.5, 97.5])
+    assert (found.change["brier"]["low"], found.change["brier"]["high"]) == pytest.approx((low, high), abs=1e-12)
+    assert found.change["brier"]["low"] > 0  # what helped at home harms there
+
+
+def test_the_shift_is_in_both():
+    (validation, validation_y), (logits, y) = drawn(400, 0, 2.0), drawn(100, 1, 2.0)
+    shift = np.linspace(-1, 1, 7)
+    found = temperature_scaling(validation, validation_y, logits, y, np.arange(100), shift=shift, replicates=0)
+    np.testing.assert_allclose(found.probabilities[BEFORE], softmax(logits + shift), atol=1e-12)
+    expected = softmax(logits / found.temperature + shift)
+    np.testing.assert_allclose(found.probabilities[AFTER], expected, atol=1e-12)

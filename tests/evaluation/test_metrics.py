@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation.bootstrap import resample
+from skinlesion.evaluation.bootstrap import proportion, resample
 from skinlesion.evaluation.metrics import (
     OVERALL,
     PER_CLASS,
@@ -21,7 +21,6 @@ from skinlesion.evaluation.metrics import (
     threshold_counts,
 )
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.proportion import proportion
 
 PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv")
 PRIOR = {"akiec": 6, "bcc": 8, "bkl": 12, "df": 4, "mel": 12, "nv": 40, "vasc": 5, "ak": 3, "scc": 3}

@@ -11,7 +11,7 @@ from experiments import tested
 from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS
 from skinlesion.evaluation.metrics import evaluate, ties
 from skinlesion.evaluation.predictions import read
-from skinlesion.evaluation.truth import WITHOUT_WEIGHT
+from skinlesion.evaluation.tables import WITHOUT_WEIGHT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the scorer's, of deprecations
 

@@ -9,7 +9,7 @@ from sklearn.metrics import recall_score, roc_curve
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import REFERRALS, Decision
-from skinlesion.evaluation import decision_fit, operating, thresholds
+from skinlesion.evaluation import decision_fit, operating
 from skinlesion.evaluation.bootstrap import resample
 from skinlesion.evaluation.predictions import Predictions
 
@@ -31,11 +31,11 @@ def test_threshold_is_the_lowest_that_reaches_the_specificity(wanted, steps):
     truth = random.random(400) < 0.3
     p = np.clip(random.normal(0.3 + 0.3 * truth, 0.15), 0, 1)
     p = np.round(p * steps) / steps if steps else p
-    threshold = thresholds.choose_threshold_by_specificity(p, truth, wanted)
+    threshold = decision_fit.choose_threshold_by_specificity(p, truth, wanted)
     assert recall_score(~truth, p < threshold) >= wanted
     assert all((p[~truth] < t).mean() < wanted for t in np.unique(p) if t < threshold)
     with pytest.raises(DataError, match="negative"):
-        thresholds.choose_threshold_by_specificity(p, np.ones(400, bool))
+        decision_fit.choose_threshold_by_specificity(p, np.ones(400, bool))
 
 
 def test_the_two_questions():
@@ -121,16 +121,16 @@ def arrays(n=600, seed=3):
 @pytest.mark.parametrize("wanted", [0.7, 0.9, 1.0])
 def test_the_referral_threshold_is_the_highest_that_reaches_the_sensitivity_with_the_label(wanted):
     score, truth, labelled = arrays()
-    threshold = thresholds.choose_referral(score, truth, labelled, wanted)
+    threshold = decision_fit.choose_referral(score, truth, labelled, wanted)
     assert recall_score(truth, referred(score, labelled, threshold)) >= wanted
-    higher = [t for t in np.unique(score) if threshold < t <= thresholds.HIGHEST]
+    higher = [t for t in np.unique(score) if threshold < t <= decision_fit.HIGHEST]
     assert all(recall_score(truth, referred(score, labelled, t)) < wanted for t in higher)
-    assert threshold >= thresholds.choose_threshold(score, truth, wanted), "the label finds some of them"
+    assert threshold >= decision_fit.choose_threshold(score, truth, wanted), "the label finds some of them"
 
 
 def test_where_the_label_alone_is_enough_what_is_likelier_malignant_is_still_referred():
     score, truth, _ = arrays()
-    assert thresholds.choose_referral(score, truth, truth, 0.9) == thresholds.HIGHEST == 0.5
+    assert decision_fit.choose_referral(score, truth, truth, 0.9) == decision_fit.HIGHEST == 0.5
 
 
 def test_every_source_with_enough_malignant_images_reaches_the_sensitivity():
@@ -138,7 +138,7 @@ def test_every_source_with_enough_malignant_images_reaches_the_sensitivity():
     sources = np.repeat(["easy", "hard", "tiny"], [600, 580, 20])
     score = np.where(sources == "easy", score, score * 0.6)
     score[sources == "tiny"] = 0
-    threshold = thresholds.choose_referral(score, truth, labelled, 0.9, sources)
+    threshold = decision_fit.choose_referral(score, truth, labelled, 0.9, sources)
     found = referred(score, labelled, threshold)
     assert all(found[truth & (sources == name)].mean() >= 0.9 for name in ("easy", "hard"))
     assert threshold > 0, "a few images of a source choose nothing"
@@ -147,15 +147,15 @@ def test_every_source_with_enough_malignant_images_reaches_the_sensitivity():
 
 def test_at_most_one_in_forty_malignant_images_lies_below_the_grey_zone():
     score, truth, labelled = arrays()
-    threshold = thresholds.choose_referral(score, truth, labelled, 0.9)
-    borderline = thresholds.choose_borderline(score, truth, labelled, threshold)
+    threshold = decision_fit.choose_referral(score, truth, labelled, 0.9)
+    borderline = decision_fit.choose_borderline(score, truth, labelled, threshold)
 
     def below(edge):
         return (truth & ~labelled & (score < edge)).sum()
 
     assert below(borderline) <= 0.025 * truth.sum() and borderline < threshold
     assert all(below(t) > 0.025 * truth.sum() for t in np.unique(score) if borderline < t <= threshold)
-    assert thresholds.choose_borderline(score, truth, truth, 0.3) == 0.3, "none is missed, so there is no grey zone"
+    assert decision_fit.choose_borderline(score, truth, truth, 0.3) == 0.3, "none is missed, so there is no grey zone"
 
 
 def test_the_melanoma_notice_misses_one_in_ten_of_the_overlooked_and_stands_beside_no_all_clear():

@@ -13,10 +13,9 @@ from skinlesion.evaluation import calibration, plots
 from skinlesion.evaluation import subgroup_gaps as gaps
 from skinlesion.evaluation import subgroup_metrics as subgroups
 from skinlesion.evaluation import subgroups as people
-from skinlesion.evaluation.bootstrap import resample, summarise
+from skinlesion.evaluation.bootstrap import proportion, resample, summarise
 from skinlesion.evaluation.plots.subgroups import skin_tone_histogram, subgroup_forest
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.proportion import proportion
 
 THRESHOLD = 0.4
 

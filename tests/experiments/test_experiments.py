@@ -22,10 +22,10 @@ from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data import splits
 from skinlesion.data.sources import load_table
 from skinlesion.evaluation import compare
+from skinlesion.evaluation.experiments import changes_by_base, read_experiments, read_shipped, readable_experiments
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training import checkpoint
-from skinlesion.training.experiments import changes_by_base, read_experiments, read_shipped, readable_experiments
 from skinlesion.training.trained import facts_of
 from small import small_table
 

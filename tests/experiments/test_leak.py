@@ -12,7 +12,7 @@ from skinlesion import crossval
 from skinlesion.core.errors import DataError
 from skinlesion.data import splits
 from skinlesion.evaluation import plots
-from skinlesion.evaluation.leak import COLUMNS, describe_inflation, read_leak
+from skinlesion.evaluation.experiments import LEAK_COLUMNS, describe_inflation, read_leak
 from skinlesion.evaluation.plots.external_validation import leakage_figure
 from small import small_table
 
@@ -107,4 +107,4 @@ def test_a_missing_table_says_so(tmp_path):
     pd.DataFrame({"split": ["image"]}).to_csv(tmp_path / "short.csv")
     with pytest.raises(DataError, match="lacks title"):
         read_leak(tmp_path / "short.csv")
-    assert "inflation" in COLUMNS
+    assert "inflation" in LEAK_COLUMNS

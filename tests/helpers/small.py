@@ -1,7 +1,9 @@
-"""A small data set that tests make for themselves: noise with a class-dependent colour, several images a lesion."""
+"""What tests make for themselves: a small data set, noise with a class-dependent colour; a series of tiny notebooks."""
 
+import json
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -65,3 +67,26 @@ def another(name: str) -> object:
             except ConfigError:
                 continue
     raise AssertionError(f"no other value of {name} is known here")
+
+
+HEAD = '# which run\nrun: str = "../reports/demo"  # the run\'s folder\n'
+
+
+def write_notebook(folder, name, *code, parameters=HEAD, prose="# A title\n\nA *question*?"):
+    cell = nbformat.v4.new_code_cell
+    cells = [
+        nbformat.v4.new_markdown_cell(prose),
+        cell(parameters, metadata={"tags": ["parameters"]}),
+        *map(cell, code),
+    ]
+    for number, one in enumerate(cells):
+        one["id"] = f"cell-{number}"  # the default is random
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
+
+
+def summary(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def states(folder):
+    return {entry["name"]: entry["status"] for entry in summary(folder)["notebooks"]}

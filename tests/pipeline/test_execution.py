@@ -18,7 +18,7 @@ from skinlesion.core.config import Config
 from skinlesion.core.runs import lock
 from skinlesion.pipeline import notebook
 from skinlesion.pipeline.series import Step
-from small_series import HEAD, states, summary, write_notebook
+from small import HEAD, states, summary, write_notebook
 
 
 def test_the_command_end_to_end(folders, monkeypatch, capsys, tmp_path):

@@ -21,7 +21,7 @@ from skinlesion.core.taxonomy import HAM7
 from skinlesion.pipeline import held_out
 from skinlesion.pipeline.publish import publish
 from skinlesion.pipeline.series import Step
-from small_series import HEAD, write_notebook
+from small import HEAD, write_notebook
 
 STEPS = (Step("01_a", (), ("predictions.csv",)),)
 

@@ -16,7 +16,7 @@ from skinlesion.core.errors import ConfigError, SkinLesionError
 from skinlesion.core.runs import lock
 from skinlesion.pipeline import notebook, series, stamps
 from skinlesion.pipeline.series import Step
-from small_series import HEAD, states, summary, write_notebook
+from small import HEAD, states, summary, write_notebook
 
 # --- parameters cells -------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,14 @@
-"""The arrows of docs/developing.md, kept by import-linter, whose contracts are in pyproject.toml; and the hooks."""
+"""The arrows of docs/developing.md, kept by import-linter; the hooks; and the versions in constraints.txt."""
 
+import importlib.metadata
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
 
 from conftest import REPOSITORY
 
@@ -38,3 +42,22 @@ def test_a_wrong_arrow_would_be_noticed(tmp_path):
     done = lint(config)
     assert done.returncode != 0
     assert "skinlesion.training" in done.stdout and "BROKEN" in done.stdout
+
+
+PINS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE))
+
+
+def test_every_pinned_package_takes_the_oldest_python_that_is_promised():
+    promised = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["requires-python"]
+    oldest = re.fullmatch(r">=(\d+\.\d+)", promised)[1] + ".2"  # Debian's
+    installed = {name for name in PINS if _distribution(name)}
+    assert len(installed) > 100
+    wants = {name: _distribution(name).metadata["Requires-Python"] for name in installed}
+    assert not {name: want for name, want in wants.items() if want and not SpecifierSet(want).contains(oldest)}
+
+
+def _distribution(name):
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -9,6 +9,7 @@ import pandas as pd
 
 from skinlesion.core.tables import counted
 from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.decision_fit import choose_referral
 from skinlesion.evaluation.metrics import evaluate, ties
 from skinlesion.evaluation.net_benefit import decision_curve
 from skinlesion.evaluation.operating import (
@@ -20,7 +21,6 @@ from skinlesion.evaluation.operating import (
     referral_point,
 )
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.thresholds import choose_referral
 
 FEW = 30  # images of a class below which its metrics are uncertain
 

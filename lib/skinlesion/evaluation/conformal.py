@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.taxonomy import LabelSet
-from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.bootstrap import describe, proportion
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.proportion import proportion
 
 LEVEL = 0.9
 

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.bootstrap import describe, proportions, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.proportion import proportions
 
 #: What every figure is called for people, in the order of tables.
 NAMES = {

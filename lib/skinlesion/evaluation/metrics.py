@@ -25,9 +25,8 @@ import numpy as np
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.bootstrap import Resamples, proportion, proportions, resample, summarise
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.proportion import proportion, proportions
 
 #: What every metric is called for people.
 NAMES = {

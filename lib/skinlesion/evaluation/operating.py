@@ -8,11 +8,10 @@ import numpy as np
 
 from skinlesion.core.errors import DataError
 from skinlesion.decision import NONE, REFERRALS, Decision, referral_zones
-from skinlesion.evaluation.bootstrap import resample, summarise
+from skinlesion.evaluation.bootstrap import proportion, proportions, resample, summarise
+from skinlesion.evaluation.decision_fit import choose_threshold, choose_threshold_by_specificity
 from skinlesion.evaluation.metrics import ratio
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.proportion import proportion, proportions
-from skinlesion.evaluation.thresholds import choose_threshold, choose_threshold_by_specificity
 
 #: What a threshold separates.
 QUESTIONS = {"malignant": "Malignant against benign", "melanoma": "Melanoma against the rest"}

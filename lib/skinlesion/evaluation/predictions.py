@@ -15,9 +15,19 @@ from skinlesion.core.runs import atomic
 from skinlesion.core.tables import counted, folds, image_ids, known, match_ids, read_table, some
 from skinlesion.core.taxonomy import LabelSet, label_finder, label_set, nearest_words, parse_words
 from skinlesion.decision import as_seven, softmax
-from skinlesion.evaluation.class_columns import LOGITS, SCORES, class_columns, what_they_hold
-from skinlesion.evaluation.tables import ID_COLUMNS, column, numbers, optional
-from skinlesion.evaluation.truth import TRUTH_COLUMNS, column_set, read_truth
+from skinlesion.evaluation.tables import (
+    ID_COLUMNS,
+    LOGITS,
+    SCORES,
+    TRUTH_COLUMNS,
+    class_columns,
+    column,
+    column_set,
+    numbers,
+    optional,
+    read_truth,
+    what_they_hold,
+)
 
 #: How far a row of probabilities may miss a sum of one; files rounded to three decimals do by a few 1e-4.
 SUM_TOLERANCE = 1e-3
@@ -263,9 +273,9 @@ def read(
         Either ``image_id``, a probability column ``p_<code>`` for each of the 7 or 8 classes, and ``label``
         (the other columns of :meth:`Predictions.write` may be absent or empty); or the ISIC 2018 Task 3 format
         ``image,MEL,NV,BCC,AKIEC,BKL,DF,VASC`` (eight labels: their own), which holds decision scores and no truth; or
-        a column a class under any of its names, see :func:`skinlesion.evaluation.class_columns.class_columns`, with
+        a column a class under any of its names, see :func:`skinlesion.evaluation.tables.class_columns`, with
         probabilities, logits (softmax makes probabilities of them) or scores.
-    labels_csv : CSV, see :func:`skinlesion.evaluation.truth.read_truth`
+    labels_csv : CSV, see :func:`skinlesion.evaluation.tables.read_truth`
         Where the truth comes from instead of the column ``label``, and lesions and split where ``path`` names none. It
         may hold more images than were predicted. Ids may have folders and endings in either table, see
         :func:`skinlesion.core.tables.match_ids`.

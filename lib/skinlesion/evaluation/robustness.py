@@ -17,10 +17,9 @@ from tqdm.auto import tqdm
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.bootstrap import Resamples, proportion, resample, summarise
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
 from skinlesion.evaluation.metrics import balanced_accuracy, ratio
-from skinlesion.evaluation.proportion import proportion
 
 CLEAN = "clean"
 MEASURES = (

@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.evaluation.bootstrap import resample, summarise
+from skinlesion.evaluation.bootstrap import proportions, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.proportion import proportions
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 MEASURES = ("balanced_accuracy", "risk", "malignant_retained", "malignant_missed")

@@ -22,10 +22,9 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.bootstrap import Resamples, proportions, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.proportion import proportions
 from skinlesion.evaluation.subgroups import UNKNOWN
 
 ENOUGH = 10  # lesions of a kind without which a group's figure for it is not given

@@ -1,15 +1,32 @@
-"""Columns of other people's tables by name, with errors that name column and image."""
+"""Other people's tables: columns by name, which of them are the classes, and what is true of every image."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.tables import known, number, some
+from skinlesion.core.images import image_name
+from skinlesion.core.tables import known, number, read_table, some
+from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, diagnosis
 
 #: What the column of image ids is called.
 ID_COLUMNS = ("image_id", "image", "isic_id", "image_name", "file_name", "filename", "file", "path", "img", "id")
+#: An image of ISIC 2018's official test set to which the official scorer gives no weight: 1,511 of 1,512 count.
+WITHOUT_WEIGHT = "ISIC_0035068"
+#: What a table may say of an image beside its label.
+TRUTH_COLUMNS = ("lesion_id", "source", "dx_type", "split", "fold")
+_LABEL_COLUMNS = ("label", "dx")
+_NO_CLASS = "UNK"  # a column of ISIC 2019's ground truth
+
+PROBABILITIES, SCORES, LOGITS, UNSAID = "probabilities", "scores", "logits", ""
+_AFFIX = r"p|probs?|probability|probabilities|pred|prediction|conf|confidence|softmax|logits?|scores?|output"
+_PREFIX = re.compile(rf"({_AFFIX})[\s_.:-]+", re.IGNORECASE)
+_SUFFIX = re.compile(rf"[\s_.:-]+({_AFFIX})$", re.IGNORECASE)
+_ROUNDED = 1e-2  # by how much rows of probabilities written with few digits miss a sum of one
 
 
 def column(frame: pd.DataFrame, *names: str) -> np.ndarray:
@@ -44,3 +61,123 @@ def numbers(frame: pd.DataFrame, columns: list[str], ids: np.ndarray) -> np.ndar
             raise DataError(f"the column {name} holds something that is no number for {some(bad)}")
         values[:, i] = found
     return values
+
+
+def class_columns(frame: pd.DataFrame) -> tuple[LabelSet, list[str], str]:
+    """The label set, its columns in its order, and what they hold.
+
+    Known are ``p_<code>`` (probabilities), the columns of a challenge submission (scores), and a column a class under
+    any name of that class, in any case and with an affix such as ``prob_``, ``logit_`` or ``_score``.
+
+    Returns
+    -------
+    LabelSet, list of str, and :data:`PROBABILITIES`, :data:`SCORES`, :data:`LOGITS`, or :data:`UNSAID` where only the
+    values can tell (:func:`what_they_hold`)
+
+    Raises
+    ------
+    DataError
+        If the columns are neither the 7 nor the 8 classes.
+    """
+    found = {name.removeprefix("p_") for name in frame.columns if name.startswith("p_")}
+    for labels in (HAM7, ISIC8):
+        if found == set(labels.codes):
+            return labels, [f"p_{code}" for code in labels.codes], PROBABILITIES
+        if not found and set(column_set(labels)) <= set(frame.columns):
+            return labels, [code.upper() for code in labels.codes], SCORES
+    for affix, columns in sorted(_by_affix(frame).items(), key=lambda item: (item[0].startswith("score"), item[0])):
+        for labels in (HAM7, ISIC8):
+            if set(columns) == set(labels.codes) and (not found or (affix == "p" and len(found) == len(columns))):
+                kind = LOGITS if affix.startswith("logit") else UNSAID
+                return labels, [columns[code] for code in labels.codes], kind
+    if not found:
+        raise DataError(
+            "there are no probability columns; name them p_<code>, e.g. p_mel, or give an ISIC 2018 submission: "
+            f"image,{','.join(column_set(HAM7))}"
+        )
+    nearest = min((HAM7, ISIC8), key=lambda labels: len(found ^ set(labels.codes)))
+    missing = [f"p_{code}" for code in nearest.codes if code not in found]
+    surplus = [f"p_{code}" for code in sorted(found - set(nearest.codes))]
+    told = [f"{', '.join(names)} {word}" for names, word in ((missing, "missing"), (surplus, "unknown")) if names]
+    raise DataError(f"the probability columns are neither the 7 nor the 8 classes: {'; '.join(told)}")
+
+
+def _by_affix(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """{affix: {code: column}} of all columns that are called like a class; a class named twice is in no group."""
+    groups: dict[str, dict[str, str]] = {}
+    for column in frame.columns:
+        prefix, suffix = _PREFIX.match(column), _SUFFIX.search(column)
+        word = column[prefix.end() :] if prefix else column[: suffix.start()] if suffix else column
+        code, affix = diagnosis(word), prefix or suffix
+        if code is not None:
+            group = groups.setdefault(affix[1].lower() if affix else "", {})
+            group["" if code in group else code] = column
+    return groups
+
+
+def what_they_hold(values: np.ndarray) -> str:
+    """Whether float [N, K] are :data:`PROBABILITIES` (rows sum to one), :data:`SCORES` (0 to 1) or :data:`LOGITS`."""
+    if ((values < 0) | (values > 1)).any():
+        return LOGITS
+    return PROBABILITIES if np.abs(values.sum(axis=1) - 1).max(initial=0) <= _ROUNDED else SCORES
+
+
+def read_truth(path: str | Path) -> pd.DataFrame:
+    """Read an ISIC ground truth (one column a class, 1 in one of them), HAM10000's metadata, or a run's ``split.csv``.
+
+    Parameters
+    ----------
+    path : CSV with ``image_id`` (or ``image``, ``isic_id``), and ``label`` (or ``dx``) or a column a class; perhaps
+        the columns of :data:`TRUTH_COLUMNS`, ``score_weight``
+
+    Returns
+    -------
+    DataFrame of str, indexed by image id: ``word`` (the table's own label), those of :data:`TRUTH_COLUMNS` (each
+    ``""`` where unknown) and ``counts`` (bool; False for images that the official scorer leaves out)
+
+    Raises
+    ------
+    DataError
+        If it is none of these, names an image twice, or weighs images by anything but 0 and 1.
+    """
+    frame = read_table(path)
+    try:
+        ids = column(frame, *ID_COLUMNS)
+        codes = _class_columns(frame)
+        words = (
+            _one_hot(frame, codes, ids) if codes else known(pd.Series(column(frame, *_LABEL_COLUMNS))).to_numpy(object)
+        )
+        counts = np.array([not codes or image_name(name) != WITHOUT_WEIGHT for name in ids], bool)
+        if "score_weight" in frame:
+            weights = numbers(frame, ["score_weight"], ids)[:, 0]
+            if not np.isin(weights, (0, 1)).all():
+                raise DataError("score_weight must be 0 or 1 for every image; other weights are not supported")
+            counts &= weights == 1
+        names, times = np.unique(ids.astype(str), return_counts=True)
+        if (times > 1).any():
+            raise DataError(f"these images are named more than once: {some(names[times > 1])}")
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    more = {name: optional(frame, name) for name in TRUTH_COLUMNS}
+    return pd.DataFrame({"word": words, **more, "counts": counts}, index=pd.Index(ids, name="image_id"))
+
+
+def _class_columns(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of a one-hot ground truth; empty where the table is none."""
+    for columns in (ISIC2018_COLUMNS, tuple(code.upper() for code in ISIC8.codes)):
+        if set(columns) <= set(frame.columns):
+            return (*columns, _NO_CLASS) if _NO_CLASS in frame.columns else columns
+    return ()
+
+
+def _one_hot(frame: pd.DataFrame, codes: tuple[str, ...], ids: np.ndarray) -> np.ndarray:
+    marks = numbers(frame, list(codes), ids)
+    wrong = ~(np.isin(marks, (0, 1)).all(axis=1) & (marks.sum(axis=1) == 1))
+    if wrong.any():
+        raise DataError(f"one class must be marked 1 and the others 0; not so for {some(ids[wrong])}")
+    return np.array([code.lower() for code in codes], object)[marks.argmax(axis=1)]
+
+
+def column_set(labels: LabelSet) -> tuple[str, ...]:
+    """Column names of a challenge submission for these labels: ISIC 2018 Task 3's order for the seven."""
+    return ISIC2018_COLUMNS if labels is HAM7 else tuple(code.upper() for code in labels.codes)

@@ -8,8 +8,7 @@ from skinlesion.core.framing import seen
 from skinlesion.core.runs import write_json, write_text
 from skinlesion.core.taxonomy import label_set
 from skinlesion.decision import REFERRALS
-from skinlesion.export.checklist import clear_derm
-from skinlesion.export.facts import about, described_split, figure, mix, number, share, subgroup_rows
+from skinlesion.export.checklist import about, clear_derm, described_split, figure, mix, number, share, subgroup_rows
 from skinlesion.serving.manifest import FILE, Manifest, external_evidence
 
 __all__ = ["CARD", "attach", "clear_derm", "model_card"]

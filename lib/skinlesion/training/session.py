@@ -16,8 +16,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted
 from skinlesion.training import checkpoint
 from skinlesion.training.distributed import World
-from skinlesion.training.networks.freeze import freeze_stages
-from skinlesion.training.networks.models import Classifier, check_outputs, create_model
+from skinlesion.training.networks.models import Classifier, check_outputs, create_model, freeze_stages
 from skinlesion.training.parent_runs import load_start
 from skinlesion.training.trained import device
 

@@ -1,4 +1,4 @@
-"""For readers: the experiment table, and the recipe and the figures of the shipped model."""
+"""For readers: the tables of the repository's ``experiments/``, and the shipped model's recipe and figures."""
 
 from __future__ import annotations
 
@@ -11,33 +11,43 @@ import skinlesion
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
+from skinlesion.evaluation.bootstrap import describe
 
 SHIPPED = Path(skinlesion.__file__).resolve().parent / "pretrained" / "manifest.json"
 COLUMNS = ("row", "about", "base", "folds", "balanced_accuracy", "difference", "difference_low", "difference_high")
+METRICS = ("balanced_accuracy", "macro_auroc", "accuracy", "mel_sensitivity")
+LEAK_COLUMNS = (
+    "split", "title", "folds", "n_images", "n_lesions", "leaked", *METRICS,
+    "inflation", "inflation_low", "inflation_high",
+)  # fmt: skip
 
 
 def read_experiments(path: str | Path) -> pd.DataFrame:
-    """One row a recipe: metrics out of fold with 95% intervals, and the paired difference to the recipe it changes.
+    """The repository's ``experiments/table.csv``, which an installed package does not bring.
 
-    Parameters
-    ----------
-    path : CSV
-        The repository's ``experiments/table.csv``, which an installed package does not bring.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or lacks a column.
+    One row a recipe: metrics out of fold with 95% intervals, and the paired difference to the recipe it changes.
     """
+    return _read(path, COLUMNS, "python -m experiments.run table")
+
+
+def read_leak(path: str | Path) -> pd.DataFrame:
+    """The repository's ``experiments/leak.csv``: inflation by leakage, one row a way to split.
+
+    The metrics are those of the same recipe, with 95% intervals over lesions. ``leaked`` is the share of tested images
+    whose lesion (or near-duplicate) has an image in training; ``inflation``, the balanced accuracy above that of the
+    most careful split, with the interval of the difference.
+    """
+    return _read(path, LEAK_COLUMNS, "python -m experiments.leak table")
+
+
+def _read(path: str | Path, columns: tuple[str, ...], command: str) -> pd.DataFrame:
+    """A table of the repository; DataError where it is missing or lacks a column, which ``command`` mends."""
     try:
         table = pd.read_csv(path, dtype={"folds": str})
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"the experiment table {path} cannot be read ({error}); it comes with the project's repository"
-        ) from None
-    lacking = [name for name in COLUMNS if name not in table]
-    if lacking:
-        raise DataError(f"{path} lacks {', '.join(lacking)}; run `python -m experiments.run table`")
+        raise DataError(f"the table {path} cannot be read ({error}); it comes with the project's repository") from None
+    if lacking := [name for name in columns if name not in table]:
+        raise DataError(f"{path} lacks {', '.join(lacking)}; run `{command}`")
     return table
 
 
@@ -57,8 +67,8 @@ def readable_experiments(table: pd.DataFrame) -> pd.DataFrame:
     rows = table.sort_values("balanced_accuracy", ascending=False)
 
     def figure(name: str) -> list[str]:
-        columns = zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True)
-        return [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in columns]
+        columns = {"value": rows[name], "low": rows[f"{name}_low"], "high": rows[f"{name}_high"]}
+        return [describe(metric) for metric in pd.DataFrame(columns).to_dict("records")]
 
     return pd.DataFrame(
         {
@@ -109,10 +119,21 @@ def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame
 def _figures(metrics: dict) -> dict[str, str]:
     values = {name.replace("_", " "): metrics[name] for name in ("balanced_accuracy", "macro_auroc", "accuracy", "ece")}
     values |= {f"sensitivity, {code}": found["sensitivity"] for code, found in metrics["per_class"].items()}
-    return {name: _figure(value) for name, value in values.items()}
+    return {name: describe(value) for name, value in values.items()}
 
 
-def _figure(metric: dict) -> str:
-    """The value with its interval, where it has one: a calibration error has none."""
-    value, low, high = (metric[end] for end in ("value", "low", "high"))
-    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+def describe_inflation(table: pd.DataFrame) -> str:
+    """By how much the shortcut, the table's first row, inflates the figure of the most careful split, its last."""
+    shortcut, careful = table.iloc[0], table.iloc[-1]
+    folds = len(str(shortcut["folds"]).split())
+    more = {"value": shortcut["inflation"], "low": shortcut["inflation_low"], "high": shortcut["inflation_high"]}
+    verdict = (
+        "The difference is not significant on these images (the 95% interval includes 0)."
+        if more["low"] <= 0 <= more["high"]
+        else "The 95% interval excludes 0."
+    )
+    return (
+        f"By the shortcut, the same recipe reaches a balanced accuracy of {shortcut['balanced_accuracy']:.3f} instead "
+        f"of the {careful['balanced_accuracy']:.3f} of the careful split: an inflation of {describe(more)}, on {folds} "
+        f"of five folds. {verdict}"
+    )
