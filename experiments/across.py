@@ -33,7 +33,7 @@ from skinlesion.data.sources import load_table
 from skinlesion.evaluation.compare import seven_labels
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.training.inputs.augment import border_color, plain
+from skinlesion.training.inputs.augment import border_color, light_gain, plain
 from skinlesion.training.networks.models import Classifier
 from skinlesion.training.standalone import train
 from skinlesion.training.trained import load_trained
@@ -62,7 +62,7 @@ def recolored(model: Classifier, own: Config, paths: list[str], light: torch.Ten
     """Malignant probability of images as they are, and with the border colour ``light``, float32 [3]: softmax alone."""
     malignant = [one.malignant for one in label_set(own.labels)]
     x = plain(torch.from_numpy(squares(paths, own)))
-    gain = (light / border_color(x).clamp_min(1e-3)).clamp(0.5, 2)[:, :, None, None]
+    gain = light_gain(border_color(x).clamp_min(1e-3), light)[:, :, None, None]
     with torch.inference_mode():
         before, after = (model.eval()(each).softmax(1)[:, malignant].sum(1) for each in (x, (x * gain).clamp(0, 1)))
     return pd.DataFrame({"before": before.numpy(), "after": after.numpy()})

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from experiments import shipped
@@ -25,14 +24,14 @@ from skinlesion.serving.predictor import Predictor
 STORED = OUTPUTS / "domain.parquet"
 
 
-def measure(sets: dict[str, tuple[list[str], np.ndarray]], labels: dict[str, str]) -> pd.DataFrame:
-    """Predictions of the images of each set: paths, which of them the probe was fitted on; and labels by path."""
+def measure(sets: dict[str, tuple[list[str], list[str]]], labels: dict[str, str]) -> pd.DataFrame:
+    """Predictions of the images of each set: paths that the probe was fitted on, and others; and labels by path."""
     predictor, rows = Predictor.load(), []
-    for name, (paths, fitted) in sets.items():
-        for path, known in zip(paths, fitted, strict=True):
+    for name, (fitted, others) in sets.items():
+        for path in (*fitted, *others):
             (one,) = predictor.predict([images.read(path)], maps=False)
             flags = {code: code in one.notices for code in (NOT_DERMATOSCOPIC, OTHER_CAMERA)}
-            about = {"set": name, "image_id": Path(path).stem, "label": labels.get(path, ""), "fitted": known}
+            about = {"set": name, "image_id": Path(path).stem, "label": labels.get(path, ""), "fitted": path in fitted}
             shares = {f"p_{code}": np.float32(p) for code, p in one.probabilities.items()}
             rows.append({**about, "score": one.domain_score, **flags, **shares})
     return pd.DataFrame(rows)
@@ -44,15 +43,11 @@ def main() -> None:
     parser.add_argument("--unseen", type=Path, required=True, help="BCN20000")
     parser.add_argument("--ph2", type=Path, required=True, help="PH2")
     given = parser.parse_args()
-    close_ups, others = shipped.close_ups(given.photographs), shipped.unseen_paths(given.unseen)
-    step = max(1, len(others) // shipped.UNSEEN)
-    chosen = [*others[::step], *others[step // 2 :: step]]
     labelled = [load_table(f"csv:{place}", 8).frame for place in (given.ph2, given.unseen)]
-    ph2 = list(labelled[0]["path"])
     found = measure({
-        "close-ups": (close_ups, np.arange(len(close_ups)) < shipped.CLOSE_UPS),
-        "BCN20000": (chosen, np.arange(len(chosen)) < len(others[::step])),
-        "PH2": (ph2, np.zeros(len(ph2), bool)),
+        "close-ups": shipped.close_ups(given.photographs),
+        "BCN20000": shipped.unseen(given.unseen),
+        "PH2": ([], list(labelled[0]["path"])),
     }, labels=pd.concat(labelled).set_index("path")["label"].to_dict())  # fmt: skip
     crossval.write_parquet(STORED, found, {"model": Predictor.load().manifest.identity})
     print(found[~found["fitted"]].groupby("set")[[NOT_DERMATOSCOPIC, OTHER_CAMERA]].agg(["mean", "size"]))

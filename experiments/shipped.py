@@ -70,36 +70,29 @@ CLOSE_UPS, UNSEEN = 200, 150  # images that the probe of the domain is fitted on
 SIZES = ((150, 112), (300, 225), (600, 450), (1200, 900), (2400, 1800))  # width, height
 
 
-def close_ups(place: Path) -> list[str]:
-    """Paths of MILK10k's clinical close-ups, by id: the probe is fitted on the first, the others measure it."""
+def close_ups(place: Path) -> tuple[list[str], list[str]]:
+    """Paths of MILK10k's clinical close-ups: those that the probe is fitted on, and those that measure it."""
     metadata = read_table(place / "MILK10k_Training_Metadata.csv")
     kind = metadata["image_type"].str.startswith("clinical")
     found = find_files(place)
     index = ImageIndex(found, found.paths)
-    return [index.find(name) for name in sorted(metadata.loc[kind, "isic_id"])]
+    paths = [index.find(name) for name in sorted(metadata.loc[kind, "isic_id"])]
+    return paths[:CLOSE_UPS], paths[CLOSE_UPS:]
 
 
-def unseen_paths(place: Path) -> list[str]:
-    """Paths of BCN20000, from a camera that the network was not trained on."""
-    return sorted(load_table(f"csv:{place}", 8).frame["path"], key=str)
+def unseen(place: Path) -> tuple[list[str], list[str]]:
+    """Paths of BCN20000, whose cameras the network was not trained on: as in :func:`close_ups`, as many of each."""
+    paths = sorted(load_table(f"csv:{place}", 8).frame["path"], key=str)
+    step = max(1, len(paths) // UNSEEN)
+    fitted = paths[::step]
+    return fitted, [path for path in paths[step // 2 :: step] if path not in fitted]
 
 
-def photographs(place: Path) -> list[np.ndarray]:
-    """The close-ups that the probe is fitted on."""
-    return [images.read(path) for path in close_ups(place)[:CLOSE_UPS]]
-
-
-def unseen(place: Path) -> list[np.ndarray]:
-    """The images of BCN20000 that the probe is fitted on."""
-    paths = unseen_paths(place)
-    return [images.read(path) for path in paths[:: max(1, len(paths) // UNSEEN)]]
-
-
-def features_of(model: Classifier, own: Config, frames: list[np.ndarray]) -> np.ndarray:
-    """Pooled features of frames, float32 [N, D]."""
+def features_of(model: Classifier, own: Config, paths: list[str]) -> np.ndarray:
+    """Pooled features of images, float32 [N, D]."""
     found = []
-    for frame in frames:
-        square = torch.from_numpy(framing.fit_squares(frame, own.image_size, own.fit, own.crops))
+    for path in paths:
+        square = torch.from_numpy(framing.fit_squares(images.read(path), own.image_size, own.fit, own.crops))
         with torch.inference_mode():
             found.append(mean_outputs(model, plain(square), own.views, own.crops)[1].numpy())
     return np.concatenate(found)
@@ -113,13 +106,13 @@ def compute_outputs(run: Run, own: Config, outside: Path | None, other: Path | N
     table, cache = LesionTable.load(run), linked_cache(run)
     split = load_split(run.split)["split"].to_numpy(str)
     trained = load_trained(run, own, classes=len(table.labels))
-    domain = fit_domain(trained.model, run, own)
+    domain, *_ = fit_domain(trained.model, run, own)
     rows = {part: np.flatnonzero(split == part) for part in ("validation", "test")}
     found = {part: predict(trained.model, cache, chosen, views=own.views) for part, chosen in rows.items()}
     scores = {part: domain.scores(features) for part, (_, features) in found.items()}
     if outside and other:
-        inside = np.concatenate([found["validation"][1], features_of(trained.model, own, unseen(other))])
-        domain, held = probed(domain, inside, features_of(trained.model, own, photographs(outside)))
+        inside = np.concatenate([found["validation"][1], features_of(trained.model, own, unseen(other)[0])])
+        domain, held = probed(domain, inside, features_of(trained.model, own, close_ups(outside)[0]))
         scores["test"] = domain.scores(found["test"][1])
         scores["validation"][NOT_DERMATOSCOPIC] = held[: len(rows["validation"])]
     in_seven = set(load_table(own.data, 7, own.exclude_official_test).frame["image_id"])

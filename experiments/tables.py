@@ -389,6 +389,16 @@ def device() -> str:
     ])  # fmt: skip
 
 
+def similar_cases() -> str:
+    """What a query of an index of similar cases costs."""
+    found = result("benchmarks/results/neighbours.json")
+    return (
+        f"{found['lesions']:,} lesions a query takes {found['query, ms']['median']:.0f} ms and "
+        f"{found['memory, MB']['all']:.0f} MB ({found['machine'].partition(' ')[0]} cores, "
+        f"{found['load before']:.0f} other processes at work)"
+    )
+
+
 def processes() -> str:
     """Two processes minus one."""
     found = result("experiments/processes.json")
@@ -454,6 +464,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     for one in (
         results, recipes, shipped, before_and_now, across, recolored, notices, same_at_any_size, chosen_against,
         differences, eight_labels, smaller_files, accuracy_for_compute, coverage, ph2, classic_twice, bench, steps,
-        steps_accuracy, device, processes, costs,
+        steps_accuracy, device, similar_cases, processes, costs,
     )
 } | {"rate-scoring": rate("r"), "rate-training": rate("t"), "rate-decoding": rate("d")}  # fmt: skip

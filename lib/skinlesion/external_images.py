@@ -163,7 +163,9 @@ def without_training(
     mask = (detail != "").to_numpy()
     kept = table.set_aside(mask, SEEN, detail[mask].to_numpy())
     if not len(kept):
-        raise DataError(f"the model was trained on all {len(table):,} images of {table.location}; choose other data")
+        raise DataError(
+            f"{table.location} holds no image that the model was not trained on ({counted(len(table), 'image')}); choose other data"
+        )
     left_out = (
         f"{counted(int(mask.sum()), 'image')} of the model's training data left out"
         if mask.any()

@@ -50,7 +50,7 @@ def place(tmp_path_factory, model):
         "confirmed": [HOW[number % 5] for number in range(CASES)],
     }
     features = predictor.features(frames)
-    images = ((features[i], neighbours.look(frame), case_picture(i)) for i, frame in enumerate(frames))
+    images = ((features[i], neighbours.thumbnail(frame), case_picture(i)) for i, frame in enumerate(frames))
     sources = {"clinic": {"kind": "csv"}}
     facts = {"model": predictor.manifest.sha256, "labels": list(predictor.manifest.labels.codes)}
     neighbours.write(folder, rows, np.arange(CASES), images, facts | {"data": {"sources": sources}})

@@ -268,7 +268,7 @@ def test_the_shipped_model_follows_from_its_stored_outputs(data, tmp_path, monke
     pd.DataFrame(kinds).to_csv(milk / "MILK10k_Training_Metadata.csv", index=False)
     pd.DataFrame({"image_id": [f"other{n}" for n in range(4)], "label": "nv"}).to_csv(other / "labels.csv", index=False)
     monkeypatch.setattr(shipped, "CLOSE_UPS", 5)
-    assert len(shipped.photographs(milk)) == 5 and len(shipped.unseen(other)) == 4
+    assert [len(paths) for paths in (*shipped.close_ups(milk), *shipped.unseen(other))] == [5, 1, 4, 0]
     more = ["--photographs", str(milk), "--unseen", str(other)]
     shipped.main(["--data", data, "--run", str(tmp_path / "run"), *more, "--install"])
 

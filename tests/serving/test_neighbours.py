@@ -36,7 +36,7 @@ def made(place, model: str, features=FEATURES, lesion=LESION, **changes) -> dict
         "label": ["mel" if group % 3 else "nv" for group in lesion],
         "confirmed": ["histo"] * len(lesion),
     }
-    images = ((found, neighbours.look(a_frame(i, 40)), b"jpeg %d" % i) for i, found in enumerate(features))
+    images = ((found, neighbours.thumbnail(a_frame(i, 40)), b"jpeg %d" % i) for i, found in enumerate(features))
     facts = {"model": model, "labels": list(HAM7.codes), "data": {"sources": {"here": {"kind": "csv"}}}}
     return neighbours.write(place, rows, lesion, images, facts | changes)
 

@@ -90,12 +90,10 @@ def test_the_thresholds_keep_what_they_shall_of_validation():
     known, unknown = x[:1000], x[1000:]
     fitted = domain.fit_gaussian(known, np.zeros(1000, int))
     bounded = domain.bounded(fitted, known, unknown)
-    without = domain.bounded(fitted, known, None, kept_in_training=bounded.kept_in_training)
     for name, kept in (("other_camera", 0.95), ("not_dermatoscopic", 0.995)):
         threshold = bounded.thresholds[name]
         assert (bounded.scores(unknown)[name] >= threshold).mean() == pytest.approx(kept, abs=0.003)
-        assert bounded.kept_in_training[name] == (fitted.scores(known)[name] >= threshold).mean()
-        assert without.thresholds[name] == pytest.approx(threshold, abs=0.01)
+        assert bounded.accepted_in_training[name] == (fitted.scores(known)[name] >= threshold).mean()
 
 
 def test_a_probe_flags_pictures_like_those_it_was_shown_and_few_others():
@@ -144,7 +142,7 @@ def exported(run, tmp_path_factory):
     """A model folder of a network that was not trained, and the domain that its graph holds."""
     torch.manual_seed(0)
     network = create_model("classic", classes=7, image_size=64).eval()
-    fitted = domain.fit_domain(network, run[0], Config(image_size=64, views=2))
+    fitted, *_ = domain.fit_domain(network, run[0], Config(image_size=64, views=2))
     folder = tmp_path_factory.mktemp("model")
     made = export.write_onnx(network, folder / "model.onnx", image_size=64, fit="squash", domain=fitted, views=2)
     content = tiny_model.manifest(HAM7, (folder / "model.onnx").read_bytes())
@@ -168,7 +166,7 @@ def test_a_run_s_images_through_its_network_and_the_graph_says_the_same(run, exp
     np.testing.assert_allclose(far, scores["other_camera"], rtol=2e-3)
 
 
-def test_without_validation_images_the_other_folds_say_how_many_to_keep(run, tmp_path):
+def test_without_validation_images_there_are_no_thresholds(run, tmp_path):
     original, split, table = run
     other = Run(tmp_path / "final")
     table.save(other)
@@ -178,8 +176,6 @@ def test_without_validation_images_the_other_folds_say_how_many_to_keep(run, tmp
     network, config = create_model("classic", classes=7, image_size=64).eval(), Config(image_size=64)
     with pytest.raises(DataError, match="no validation images"):
         domain.fit_domain(network, other, config)
-    fitted = domain.fit_domain(network, other, config, kept_in_training={"other_camera": 0.8, "not_dermatoscopic": 0.9})
-    assert fitted.kept_in_training == pytest.approx({"other_camera": 0.8, "not_dermatoscopic": 0.9}, abs=0.03)
 
 
 def test_the_predictor_serves_the_graph_s_score(tmp_path):

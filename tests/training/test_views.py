@@ -46,11 +46,11 @@ def test_two_squares_take_turns(model, views):
     x = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     logits, features, maps = mean_outputs(model, x, views, 2)
     halves = x[:3], x[3:]
-    looks = [model.outputs(view(halves[number % 2], number)) for number in range(max(views, 2))]
-    torch.testing.assert_close(logits, torch.stack([look[0] for look in looks]).mean(0), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(features, torch.stack([look[1] for look in looks]).mean(0), atol=1e-5, rtol=1e-5)
+    outputs = [model.outputs(view(halves[number % 2], number)) for number in range(max(views, 2))]
+    torch.testing.assert_close(logits, torch.stack([output[0] for output in outputs]).mean(0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(features, torch.stack([output[1] for output in outputs]).mean(0), atol=1e-5, rtol=1e-5)
     for half in range(2):
-        own = [unview(look[2], number) for number, look in enumerate(looks) if number % 2 == half]
+        own = [unview(output[2], number) for number, output in enumerate(outputs) if number % 2 == half]
         torch.testing.assert_close(maps[half], torch.stack(own).mean(0), atol=1e-5, rtol=1e-5)
 
 

@@ -99,16 +99,16 @@ def _proven(table: LesionTable, confirmed: Sequence[str]) -> LesionTable:
 
 
 def _images(predictor: Predictor, table: LesionTable, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray, bytes]]:
-    """Features, look and small JPEG of every image."""
+    """Features, thumbnail and small JPEG of every image."""
     from PIL import Image
     from tqdm import tqdm
 
     from skinlesion.core import images
-    from skinlesion.serving.neighbours import look
+    from skinlesion.serving.neighbours import thumbnail
 
     for path in tqdm(table.frame["path"], desc="index", unit="image", disable=not progress):
         frame = images.read(path, predictor.manifest.enough)
         small, data = Image.fromarray(frame), io.BytesIO()
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         small.save(data, "JPEG", quality=80)
-        yield predictor.features([frame])[0], look(frame), data.getvalue()
+        yield predictor.features([frame])[0], thumbnail(frame), data.getvalue()

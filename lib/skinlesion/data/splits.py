@@ -107,11 +107,11 @@ def _parts(table: LesionTable, name: str, seed: int, fold: int) -> np.ndarray:
     groups, labels = lesion_groups(table, twins=not table.has_lesions), table.frame["label"]
     if len(table) and labels.value_counts().max() <= FOLDS:
         raise DataError(f"the source {name} has too few images for {FOLDS + 1} parts; add images or leave it out")
-    dealer = StratifiedGroupKFold(n_splits=FOLDS + 1, shuffle=True, random_state=seed)
+    assigner = StratifiedGroupKFold(n_splits=FOLDS + 1, shuffle=True, random_state=seed)
     part = np.empty(len(table), dtype=np.int64)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # which other sources have more of
-        for number, (_, chosen) in enumerate(dealer.split(groups, labels, groups)):
+        for number, (_, chosen) in enumerate(assigner.split(groups, labels, groups)):
             part[chosen] = number
     part[part == FOLDS] = TEST_FOLD
     return part
@@ -277,7 +277,7 @@ def digest(parts: Iterable[str]) -> str:
 
 
 def per_image_leak(table: LesionTable, *, seed: int = 0) -> dict[str, float]:
-    """What a split that deals images, not lesions, would leak.
+    """What a split that assigns images, not lesions, would leak.
 
     Returns
     -------
@@ -286,8 +286,8 @@ def per_image_leak(table: LesionTable, *, seed: int = 0) -> dict[str, float]:
         ``share``: their ratio.
     """
     groups = lesion_groups(table)
-    dealer = StratifiedKFold(n_splits=FOLDS + 1, shuffle=True, random_state=seed)
-    folds = [chosen for _, chosen in dealer.split(groups, table.frame["label"])]
+    assigner = StratifiedKFold(n_splits=FOLDS + 1, shuffle=True, random_state=seed)
+    folds = [chosen for _, chosen in assigner.split(groups, table.frame["label"])]
     test, train = folds[-1], np.concatenate(folds[1:-1])  # fold 0 validates, as in make_split
     leaked = int(np.isin(groups[test], groups[train]).sum())
     return {"test_images": len(test), "leaked": leaked, "share": leaked / len(test)}

@@ -33,7 +33,7 @@ class Features(Protocol):
     def __call__(self, squares: np.ndarray) -> np.ndarray: ...
 
 
-def look(
+def decode_all(
     paths: Sequence[str] | pd.Series, features: Features, *, inner: bool = True, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Decode every image once: grey squares uint8 [N, SIDE, SIDE], features, SHA-256 of the file.
@@ -54,7 +54,7 @@ def look(
 
     paths, kinds = list(paths), 2 if inner else 1
     squares, found, digests = np.empty((len(paths), SIDE, SIDE), np.uint8), [], []
-    bar = tqdm(total=len(paths), desc="looking for twins", unit="image", disable=not progress)
+    bar = tqdm(total=len(paths), desc="comparing images", unit="image", disable=not progress)
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         for start in range(0, len(paths), BATCH):
             grey, coloured, digest = zip(*pool.map(one, paths[start : start + BATCH]), strict=True)
@@ -83,7 +83,7 @@ def search(rows: pd.DataFrame, features: Features, *, inner: bool = True, progre
         Rows ``a`` < ``b``, ``cosine``, ``similarity`` and ``overlap`` of :func:`find_twins`; ``kind``: ``copy`` for
         files that are the same to the byte, else ``twin``; ``contradiction``: one picture under two labels.
     """
-    squares, values, digests = look(rows["path"], features, inner=inner, progress=progress)
+    squares, values, digests = decode_all(rows["path"], features, inner=inner, progress=progress)
     pairs = find_twins(squares, values, sources=rows["source"], lesions=rows["lesion"])
     same = pd.DataFrame(copies(digests), columns=["a", "b"], dtype=int)
     same = same.assign(cosine=1.0, similarity=1.0, overlap=1.0)
@@ -132,7 +132,7 @@ def with_twins(
 
 
 def write_twins(found: pd.DataFrame | None, run: Run) -> None:
-    """Write what :func:`with_twins` found as ``twins.csv``; where it did not look, remove an earlier run's."""
+    """Write what :func:`with_twins` found as ``twins.csv``; where none were searched, remove an earlier run's."""
     if found is None:
         run.twins.unlink(missing_ok=True)
         return

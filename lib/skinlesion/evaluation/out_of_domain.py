@@ -24,7 +24,7 @@ def measure(
     model,
     frames: Sequence[np.ndarray],
     lesions: np.ndarray,
-    foreign: Mapping[str, Any],
+    others: Mapping[str, Any],
     *,
     replicates: int = 2000,
     seed: int = 0,
@@ -35,15 +35,15 @@ def measure(
     ----------
     frames : uint8 [H, W, 3] each, of the domain
     lesions : [N], lesion ids of ``frames``
-    foreign : {set: object with ``frames`` and ``sources``}, as ``not_dermatoscopic.picture_sets`` returns them
+    others : {set: object with ``frames`` and ``sources``}, as ``not_dermatoscopic.picture_sets`` returns them
 
     Returns
     -------
     table of :func:`detection`; scores of the domain, float64 [N]; scores of every set, {set: float64 [M]}
     """
     inside = _domain_scores(model, frames)
-    outside = {name: _domain_scores(model, one.frames) for name, one in foreign.items()}
-    by_source = {name: (outside[name], np.array(one.sources)) for name, one in foreign.items()}
+    outside = {name: _domain_scores(model, one.frames) for name, one in others.items()}
+    by_source = {name: (outside[name], np.array(one.sources)) for name, one in others.items()}
     return detection(inside, lesions, by_source, replicates=replicates, seed=seed), inside, outside
 
 
@@ -115,10 +115,10 @@ def _auroc(inside: np.ndarray, outside: np.ndarray, near: Resamples, far: Resamp
 
 def _passing(inside: np.ndarray, outside: np.ndarray, near: Resamples, far: Resamples) -> np.ndarray:
     """Fraction of the others at or above the highest score that :data:`KEPT` of the domain's images reach."""
-    order, foreign = np.argsort(-inside, kind="stable"), np.argsort(-outside, kind="stable")
-    falling = -outside[foreign]
+    order, order_far = np.argsort(-inside, kind="stable"), np.argsort(-outside, kind="stable")
+    falling = -outside[order_far]
     result = np.empty(len(near.counts))
-    for (rows, drawn), (_, drawn_far) in zip(near.image_counts(order), far.image_counts(foreign), strict=True):
+    for (rows, drawn), (_, drawn_far) in zip(near.image_counts(order), far.image_counts(order_far), strict=True):
         reached = np.cumsum(drawn, axis=1, dtype=np.int64)
         needed = np.ceil(KEPT * reached[:, -1:] - 1e-9)
         threshold = inside[order][(reached < needed).sum(axis=1)]

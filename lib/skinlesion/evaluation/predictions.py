@@ -132,7 +132,7 @@ class Predictions:
 
     @property
     def predicted(self) -> np.ndarray:
-        """Index of the class that the decision rule names, int64 [N]."""
+        """Index of the class that the decision rule predicts, int64 [N]."""
         return self.scores.argmax(axis=1)
 
     @property
@@ -245,7 +245,7 @@ class Predictions:
             pd.DataFrame(columns).to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
     def write_submission(self, path: str | Path) -> None:
-        """Write the challenge's format with the decision scores, so that the largest of a row names the class."""
+        """Write the challenge's format with the decision scores, so that the largest of a row is the predicted class."""
         order = [self.labels.index(name.lower()) for name in column_set(self.labels)]
         frame = pd.DataFrame(self.scores[:, order], columns=list(column_set(self.labels)))
         frame.insert(0, "image", self.image_ids)

@@ -158,7 +158,7 @@ def summary(assessment: Assessment, by_group: pd.DataFrame, covered: pd.DataFram
     half = covered.iloc[(covered["coverage"] - 0.5).abs().argmin()]
     points = [
         f"**Balanced accuracy {describe(metrics['balanced_accuracy'])}**, macro AUROC "
-        f"{describe(metrics['macro_auroc'])}, on {metrics['n_images']:,} test images of "
+        f"{describe(metrics['macro_auroc'])}, on {counted(metrics['n_images'], 'test image')} of "
         f"{counted(metrics['n_lesions'], 'lesion')}.",
         *_parts(metrics),
         f"**Recall** of melanoma {describe(recall['mel'])}; lowest for {labels[worst].name.lower()}, "

@@ -21,7 +21,7 @@ MEASURES = ("balanced_accuracy", "risk", "malignant_retained", "malignant_missed
 
 
 def label_probability(predictions: Predictions) -> np.ndarray:
-    """Probability of the class that the decision rule names, float64 [N]."""
+    """Probability of the class that the decision rule predicts, float64 [N]."""
     return predictions.probabilities[np.arange(len(predictions)), predictions.predicted]
 
 

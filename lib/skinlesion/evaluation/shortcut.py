@@ -17,6 +17,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from skinlesion.core.colour import BORDER, GAIN
 from skinlesion.core.errors import DataError
+from skinlesion.core.tables import counted
 from skinlesion.evaluation.bootstrap import describe, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
@@ -218,6 +219,6 @@ def in_words(found: dict) -> str:
     clear = change["low"] is not None and (change["low"] > 0 or change["high"] < 0)
     return (
         f"{text} The largest change of the referral by another border colour: {describe(change, 2)} for "
-        f"{worst['images']} images ({worst['border']}); "
+        f"{counted(change['n'], worst['images'] + ' image')} ({worst['border']}); "
         + ("the interval excludes 0." if clear else "the interval includes 0.")
     )

@@ -31,6 +31,7 @@ from skinlesion.training.domain import Domain, fit_domain
 from skinlesion.training.networks.models import Classifier
 from skinlesion.training.networks.views import mean_outputs
 from skinlesion.training.parent_runs import recipe_of, start_run
+from skinlesion.training.trained import write_features
 
 TOLERANCE = 1e-3  # largest difference between torch and ONNX Runtime in a logit, relative to 1 + its size
 LICENCES = {
@@ -254,7 +255,8 @@ def export_model(
     frames : list of uint8 [H, W, 3]
         Images that torch and ONNX Runtime are compared on.
     domain : Domain
-        The distribution of the training images' features; by default, fitted here on the run's split and pixels.
+        The distribution of the training images' features; by default fitted here on the run's split and pixels, and
+        the features written to the run's ``features.npz``.
     validation : dict, optional
         The same metrics on the images that chose the decision.
     measured_on : str
@@ -273,7 +275,9 @@ def export_model(
         Where the run lacks what the domain is fitted on.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    domain = domain or fit_domain(model, run, config)
+    if domain is None:
+        domain, *training = fit_domain(model, run, config)
+        write_features(*training, run)
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".model-") as scratch:
         folder = Path(scratch) / "model"
         folder.mkdir()

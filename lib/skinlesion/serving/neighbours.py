@@ -152,7 +152,7 @@ class Neighbours:
 
     def _own(self, frame: np.ndarray, names: Collection[str]) -> np.ndarray:
         """Whether each row is a copy of the frame, or has one of the names; bool [N]."""
-        seen = look(frame).astype(np.float32)
+        seen = thumbnail(frame).astype(np.float32)
         apart = (self._squares + seen @ seen - 2 * (self._looks @ seen)) / len(seen)
         own = apart <= COPY**2
         for name in filter(None, map(_key, names)):
@@ -182,7 +182,7 @@ def _key(name: str) -> str:
     return image_name(name).casefold()
 
 
-def look(frame: np.ndarray) -> np.ndarray:
+def thumbnail(frame: np.ndarray) -> np.ndarray:
     """The grey levels of a frame's 8 x 8 squares, uint8 [64]."""
     return np.asarray(Image.fromarray(frame).convert("L").resize((8, 8), Image.Resampling.BOX)).ravel()
 
@@ -202,7 +202,7 @@ def write(
     rows : {column of :data:`COLUMNS`: N texts}
     group : int [N]
         Rows of one lesion share theirs.
-    images : iterable of (features float [D], :func:`look`, JPEG), N of them, in the rows' order
+    images : iterable of (features float [D], :func:`thumbnail`, JPEG), N of them, in the rows' order
         Taken one by one while the index is written.
     facts : dict
         ``model``, its SHA-256; ``labels``, the codes of the classes; ``data`` with the kind of each of its ``sources``.

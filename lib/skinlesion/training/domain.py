@@ -16,7 +16,6 @@ lesions.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -26,7 +25,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
-from skinlesion.core.runs import Run, atomic
+from skinlesion.core.runs import Run
 from skinlesion.data.cache import linked_cache
 from skinlesion.data.splits import load_split
 from skinlesion.data.table import LesionTable
@@ -35,7 +34,7 @@ from skinlesion.training.networks.models import Classifier
 from skinlesion.training.trained import predict
 
 #: Fraction of validation images that each score's threshold accepts.
-KEPT = {OTHER_CAMERA: 0.95, NOT_DERMATOSCOPIC: 0.995}
+ACCEPTED = {OTHER_CAMERA: 0.95, NOT_DERMATOSCOPIC: 0.995}
 PROBE_STRENGTH = 0.03  # inverse of the probe's L2 penalty, for features of unit variance
 MOST_COMPONENTS = 160  # of 1,280 features: 0.8 MB in the model file
 IMAGES_A_COMPONENT = 8  # fewer would fit the sample, not the distribution
@@ -57,9 +56,9 @@ class Domain:
         Variance along every other direction; above zero.
     thresholds : dict score -> float
         Images with less are flagged.
-    kept_in_training : dict score -> float
+    accepted_in_training : dict score -> float
         Fraction of the training images that the threshold accepts. The network was trained on them, so it is above
-        :data:`KEPT`.
+        :data:`ACCEPTED`.
     probe : float64 [D + 1], optional
         Weights and intercept of the linear score ``not_dermatoscopic``; without it, that is the share of energy.
     """
@@ -69,7 +68,7 @@ class Domain:
     variances: np.ndarray
     noise: float
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    kept_in_training: Mapping[str, float] = field(default_factory=dict)
+    accepted_in_training: Mapping[str, float] = field(default_factory=dict)
     probe: np.ndarray | None = None
 
     def scores(self, features: np.ndarray) -> dict[str, np.ndarray]:
@@ -95,10 +94,10 @@ class Domain:
             name: {
                 "method": methods[name],
                 "threshold": self.thresholds[name],
-                "kept": kept,
-                "kept_in_training": self.kept_in_training[name],
+                "kept": accepted,
+                "kept_in_training": self.accepted_in_training[name],
             }
-            for name, kept in KEPT.items()
+            for name, accepted in ACCEPTED.items()
         }
 
 
@@ -134,7 +133,7 @@ def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Dom
     """The domain with a linear probe for ``not_dermatoscopic``, and the scores that chose its threshold.
 
     A logistic regression, both kinds with the same weight, on features of unit variance. Its threshold accepts
-    :data:`KEPT` of ``inside``, by scores of probes that were fitted on the other four fifths (float64 [N]).
+    :data:`ACCEPTED` of ``inside``, by scores of probes that were fitted on the other four fifths (float64 [N]).
 
     Parameters
     ----------
@@ -148,67 +147,46 @@ def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Dom
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     scores = cross_val_predict(model, features, kind, cv=folds, method="decision_function")[: len(inside)]
     model.fit(features, kind)
-    threshold = float(np.quantile(scores, 1 - KEPT[NOT_DERMATOSCOPIC]))
+    threshold = float(np.quantile(scores, 1 - ACCEPTED[NOT_DERMATOSCOPIC]))
     probe = np.r_[model.coef_[0] / scale, model.intercept_]
     return replace(domain, probe=probe, thresholds={**domain.thresholds, NOT_DERMATOSCOPIC: threshold}), scores
 
 
-def bounded(
-    domain: Domain,
-    training: np.ndarray,
-    validation: np.ndarray | None,
-    kept_in_training: Mapping[str, float] = KEPT,
-) -> Domain:
-    """The domain with its thresholds: the scores that :data:`KEPT` of the validation images reach.
+def bounded(domain: Domain, training: np.ndarray, validation: np.ndarray) -> Domain:
+    """The domain with its thresholds: the scores that :data:`ACCEPTED` of the validation images reach.
 
     Parameters
     ----------
     training, validation : float [N, D], [M, D]
-        Features. Without validation images, the scores that ``kept_in_training`` of the training images reach.
+        Features.
     """
-    scores, kept = domain.scores(training), kept_in_training
-    chosen_on = scores
-    if validation is not None:
-        chosen_on, kept = domain.scores(validation), KEPT
-    thresholds = {name: float(np.quantile(chosen_on[name], 1 - kept[name])) for name in KEPT}
-    passed = {name: float((scores[name] >= threshold).mean()) for name, threshold in thresholds.items()}
-    return replace(domain, thresholds=thresholds, kept_in_training=passed)
+    training_scores, scores = domain.scores(training), domain.scores(validation)
+    thresholds = {name: float(np.quantile(scores[name], 1 - accepted)) for name, accepted in ACCEPTED.items()}
+    passed = {name: float((training_scores[name] >= threshold).mean()) for name, threshold in thresholds.items()}
+    return replace(domain, thresholds=thresholds, accepted_in_training=passed)
 
 
-def fit_domain(
-    model: Classifier, run: Run, config: Config, *, kept_in_training: Mapping[str, float] | None = None
-) -> Domain:
+def fit_domain(model: Classifier, run: Run, config: Config) -> tuple[Domain, np.ndarray, np.ndarray]:
     """Fit the run's domain on its training images, with the thresholds that its validation images set.
 
-    Their features are written to the run's ``features.npz``, with their ``image_id``.
-
-    Parameters
-    ----------
-    kept_in_training : {score: float}
-        For a network that was trained on the validation images too: the fractions of the training images to accept, as
-        other folds' networks found them.
+    Returns
+    -------
+    Domain; image ids (str [N]) and features (float32 [N, D]) of the training images that it was fitted on
 
     Raises
     ------
     DataError
-        Where the run has no pixels or split yet, or neither validation images nor ``kept_in_training``.
+        Where the run has no pixels, split or validation images.
     """
     split = load_split(run.need(run.split, "02_preprocessing"))["split"].to_numpy(str)
     table, cache = LesionTable.load(run), linked_cache(run)
     targets = table.targets
     rng = np.random.default_rng(config.seed)
-    training = np.flatnonzero(split == "train")
+    training, validation = np.flatnonzero(split == "train"), np.flatnonzero(split == "validation")
+    if not len(validation):
+        raise DataError("the split has no validation images to choose the domain's thresholds on; choose another fold")
     classes = [rng.permutation(training[targets[training] == c])[:MOST_OF_A_CLASS] for c in np.unique(targets)]
     training = np.sort(np.concatenate(classes))
-    validation = np.flatnonzero(split == "validation")
-    if not len(validation) and kept_in_training is None:
-        raise DataError("the split has no validation images to choose the domain's thresholds on; choose another fold")
-    _, features = predict(model, cache, training, views=config.views)
-    image_ids, buffer = table.frame["image_id"].to_numpy(str)[training], io.BytesIO()
-    np.savez(buffer, image_id=image_ids, features=features.astype(np.float16))
-    with atomic(run.features) as temporary:
-        temporary.write_bytes(buffer.getvalue())
-    domain = fit_gaussian(features, targets[training])
-    if kept_in_training is not None:
-        return bounded(domain, features, None, kept_in_training)
-    return bounded(domain, features, predict(model, cache, validation, views=config.views)[1])
+    features, known = (predict(model, cache, rows, views=config.views)[1] for rows in (training, validation))
+    domain = bounded(fit_gaussian(features, targets[training]), features, known)
+    return domain, table.frame["image_id"].to_numpy(str)[training], features

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -126,8 +127,19 @@ def write_outputs(
         logits, features = predict(trained.model, cache, rows, views=views)
     if not np.isfinite(logits).all():
         raise ModelError("the trained network's logits are not finite; lower learning_rate and train again")
+    _savez(
+        run.outputs, image_id=image_ids[rows], logits=logits, features=features.astype(np.float16), prior=trained.prior
+    )
+
+
+def write_features(image_ids: np.ndarray, features: np.ndarray, run: Run) -> None:
+    """Write features of training images, float [N, D], to ``features.npz``: similar cases are searched among them."""
+    _savez(run.features, image_id=image_ids, features=features.astype(np.float16))
+
+
+def _savez(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays to an ``.npz`` file, whole or not at all."""
     buffer = io.BytesIO()
-    small = features.astype(np.float16)
-    np.savez(buffer, image_id=image_ids[rows], logits=logits, features=small, prior=trained.prior)
-    with atomic(run.outputs) as temporary:
+    np.savez(buffer, **arrays)
+    with atomic(path) as temporary:
         temporary.write_bytes(buffer.getvalue())

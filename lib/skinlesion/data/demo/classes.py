@@ -34,11 +34,11 @@ LOOKALIKES = {
 def draw_lesion(label: str, rng: np.random.Generator) -> Canvas:
     """A canvas with one lesion of ``label``, which is one of the eight of :data:`LOOKALIKES`."""
     others = LOOKALIKES[label]
-    looks = [*others, label]
+    drawn_as = [*others, label]
     shares = [*others.values(), 1 - sum(others.values())]
-    look = looks[int(np.searchsorted(np.cumsum(shares), rng.random()))]
+    kind = drawn_as[int(np.searchsorted(np.cumsum(shares), rng.random()))]
     canvas = Canvas(rng)
-    _DRAW[look](canvas)
+    _DRAW[kind](canvas)
     return canvas
 
 

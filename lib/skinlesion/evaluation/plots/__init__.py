@@ -1,4 +1,4 @@
-"""Figures with one look: every function returns the figure and its text alternative.
+"""Figures in one style: every function returns the figure and its text alternative.
 
 ``plots.show(*plots.confusion_matrix(…), save=run.figures / "confusion_matrix.png")``
 """

@@ -1,4 +1,4 @@
-"""The look of every figure, and the one way in which figures and tables reach a notebook or a file."""
+"""The style of every figure, and the one way in which figures and tables reach a notebook or a file."""
 
 from __future__ import annotations
 

@@ -103,14 +103,18 @@ def border_color(x: torch.Tensor) -> torch.Tensor:
     return (x.sum((2, 3)) - inner.sum((2, 3))) / (x.shape[-1] ** 2 - inner.shape[-1] ** 2)
 
 
+def light_gain(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The gain a channel that turns one colour into another, as another light does (von Kries): float32 [N, 3] each."""
+    return (other / own).clamp(1 / GAIN, GAIN)
+
+
 def _recolor(x: torch.Tensor, amount: float, chance: np.ndarray) -> torch.Tensor:
     """Give some images the border colour of another image of the batch (the first that of the last, …).
 
-    One gain a channel for the whole image, as under another light (von Kries). Where cameras and classes go together
-    in the data, the camera's colour then no longer tells the class.
+    Where cameras and classes go together in the data, the camera's colour then no longer tells the class.
     """
     own = border_color(x).clamp_min(1e-3)
-    gain = (own.flip(0) / own).clamp(1 / GAIN, GAIN)
+    gain = light_gain(own, own.flip(0))
     chosen = torch.from_numpy(chance < amount).to(x.device)
     return (x * torch.where(chosen[:, None], gain, 1.0)[:, :, None, None]).clamp_(0, 1)
 
