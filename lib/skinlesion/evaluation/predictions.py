@@ -245,7 +245,7 @@ class Predictions:
             pd.DataFrame(columns).to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
     def write_submission(self, path: str | Path) -> None:
-        """Write the challenge's format with the decision scores, so that the largest of a row is the predicted class."""
+        """Write the challenge's format with the decision scores: the largest of a row is the predicted class."""
         order = [self.labels.index(name.lower()) for name in column_set(self.labels)]
         frame = pd.DataFrame(self.scores[:, order], columns=list(column_set(self.labels)))
         frame.insert(0, "image", self.image_ids)
