@@ -62,6 +62,8 @@ def parts_of(
 ) -> list[Part]:
     """A part for each of ``names``: its group is tested, all others train.
 
+    Raises DataError if a group has no image, or is all there is.
+
     Parameters
     ----------
     groups : [N]
@@ -72,11 +74,6 @@ def parts_of(
         ``fold`` or ``source``: the parts are called ``<kind>-<name>``.
     left_out : bool [N], optional
         Images that neither train nor are tested, such as those of the test split.
-
-    Raises
-    ------
-    DataError
-        If a group has no image, or is all there is.
     """
     aside = np.zeros(len(groups), bool) if left_out is None else left_out
     parts = []
@@ -136,13 +133,7 @@ class Outputs:
         return self.logits - np.stack([priors[part] for part in self.images["part"]])
 
     def take(self, parts: Iterable[str]) -> Outputs:
-        """These parts alone.
-
-        Raises
-        ------
-        DataError
-            Where one of them is not there.
-        """
+        """These parts alone. Raises DataError where one of them is not there."""
         wanted = list(parts)
         if missing := sorted(set(wanted) - set(self.facts)):
             raise DataError(f"{', '.join(missing)} is not stored; train it first (stored: {', '.join(self.parts)})")
@@ -241,15 +232,12 @@ def difference(
     """``a`` minus ``b``, paired: each bootstrap replicate draws the same lesions for both.
 
     Unlike in :func:`skinlesion.evaluation.compare.compare` the two may cover different images; a lesion that only one
-    of them has counts for it alone. For the same images the two functions agree.
+    of them has counts for it alone. For the same images the two functions agree. Returns {name: metric}, with value,
+    low, high and n, the images of ``a``.
 
     Parameters
     ----------
     names : metrics of the whole, or ``<code>.<metric>`` of one class
-
-    Returns
-    -------
-    {name: metric}, with value, low, high and n, the images of ``a``
     """
     lesions = np.unique(np.concatenate([a.lesions, b.lesions]).astype(str))
     drawn = resample(lesions, replicates, seed)
@@ -283,10 +271,7 @@ def write_parquet(path: Path, frame: pd.DataFrame, facts: dict) -> None:
 def read_parquet(path: Path) -> tuple[pd.DataFrame, dict]:
     """What :func:`write_parquet` wrote.
 
-    Raises
-    ------
-    DataError
-        Where the file is missing, damaged, or another kind of Parquet file.
+    Raises DataError where the file is missing, damaged, or another kind of Parquet file.
     """
     from pyarrow import ArrowException, parquet
 
@@ -310,13 +295,7 @@ def read_facts(path: Path) -> dict[str, dict]:
 
 
 def read(path: Path) -> Outputs:
-    """The outputs of a recipe.
-
-    Raises
-    ------
-    DataError
-        Where the file is missing or damaged.
-    """
+    """The outputs of a recipe. Raises DataError where the file is missing or damaged."""
     frame, facts = read_parquet(path)
     names = [name for name in frame if name.startswith("logit_")]
     labels = label_set([name.removeprefix("logit_") for name in names])
@@ -339,10 +318,7 @@ def store(path: Path, outputs: Outputs) -> None:
 def is_stored(path: Path, part: str, config: Config, fingerprint: str) -> bool:
     """Whether ``path`` holds a part's outputs by this recipe on these data, on whichever machine it was trained.
 
-    Raises
-    ------
-    ConfigError
-        Where a stored recipe has a parameter that this version of :class:`Config` lacks.
+    Raises ConfigError where a stored recipe has a parameter that this version of :class:`Config` lacks.
     """
     facts = read_facts(path).get(part)
     if facts is None or facts["fingerprint"] != fingerprint:

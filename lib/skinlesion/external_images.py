@@ -43,6 +43,9 @@ def evaluate_external(
 ) -> int:
     """Predict and evaluate external images, and write ``predictions.csv``, ``external.json`` and a figure.
 
+    Returns the exit status. Raises ConfigError if the figures may not be put into the card. Raises DataError if
+    the data cannot be used, or nothing is left of them. Raises ModelError if the model cannot be loaded.
+
     Parameters
     ----------
     data : a data set, as ``skinlesion data check`` takes it
@@ -53,19 +56,6 @@ def evaluate_external(
     words : ``WORD=CODE``: the class that each unknown label of the data set stands for
     into_card : also put the figures into the model's manifest and card; refused where images of a training source that
         was not compared may be among them
-
-    Returns
-    -------
-    int, the exit status
-
-    Raises
-    ------
-    ConfigError
-        If the figures may not be put into the card.
-    DataError
-        If the data cannot be used, or nothing is left of them.
-    ModelError
-        If the model cannot be loaded.
     """
     progress = sys.stderr.isatty()
     predictor = Predictor.load(model)
@@ -148,10 +138,7 @@ def without_training(
 ) -> tuple[LesionTable, list[str]]:
     """The images that the model was not trained on, as far as can be known, and notes about the others.
 
-    Raises
-    ------
-    DataError
-        If no image is left.
+    Raises DataError if no image is left.
     """
     detail = pd.Series("", table.frame.index, dtype=object)
     how = "compared with the training data by id alone, for lack of --training"

@@ -36,22 +36,14 @@ def evaluate_official(
 ) -> int:
     """Predict and evaluate the official test set; write ``predictions.csv``, ``submission.csv`` and the report.
 
+    Returns the exit status. Raises DataError if ground truth or images are missing or unreadable. Raises
+    ModelError if the model cannot be loaded.
+
     Parameters
     ----------
     place : the folder that ``skinlesion data download ham10000 --parts test`` made
     model : a model folder; the shipped model where None
     output : see :func:`skinlesion.evaluation.documents.evaluate_file`
-
-    Returns
-    -------
-    int, the exit status
-
-    Raises
-    ------
-    DataError
-        If ground truth or images are missing or unreadable.
-    ModelError
-        If the model cannot be loaded.
     """
     predictor = Predictor.load(model)
     manifest = predictor.manifest
@@ -97,10 +89,7 @@ def choose(table: LesionTable, training: tuple[set[str], set[str]] = (set(), set
     Left out are ids beyond the official range, the image without weight, and every image whose id or lesion is in
     ``training`` (image ids, lesion ids).
 
-    Raises
-    ------
-    DataError
-        If nothing is left.
+    Raises DataError if nothing is left.
     """
     ids, lesions = table.frame["image_id"], table.frame["lesion_id"]
     strange = ~official_test(ids)

@@ -46,6 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
 def predict(images: Sequence[str], model: str | None = None, format: str = "table", output: str | None = None) -> int:
     """Predict every file and write the predictions whole.
 
+    Returns int: 0, or 1 where an image could not be read. Raises ModelError if the model cannot be loaded. Raises
+    SkinLesionError if ``output`` cannot be written.
+
     Parameters
     ----------
     images : sequence of str
@@ -59,18 +62,6 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
         Images are called by their names without ending, or by their paths where two have one name.
     output : str or None
         A file, replaced only once everything is ready; standard output where None.
-
-    Returns
-    -------
-    int
-        0, or 1 where an image could not be read.
-
-    Raises
-    ------
-    ModelError
-        If the model cannot be loaded.
-    SkinLesionError
-        If ``output`` cannot be written.
     """
     from skinlesion.core.runs import write_text
     from skinlesion.serving.predictor import Predictor

@@ -33,6 +33,9 @@ def twins(
     The folder ``output`` gets ``pairs.csv`` (the most similar first), ``groups.csv`` (what splits keep together) and
     ``gallery.jpg``, which shows people's skin: it is for the eyes of those who may see the images.
 
+    Returns the exit status. Raises SkinLesionError for data that cannot be read, a model that has no features, or
+    a folder that cannot be written.
+
     Parameters
     ----------
     paths : sequence of str
@@ -46,15 +49,6 @@ def twins(
         The class that an unknown label of the data stands for.
     progress : bool
         Show bars.
-
-    Returns
-    -------
-    int, the exit status
-
-    Raises
-    ------
-    SkinLesionError
-        For data that cannot be read, a model that has no features, or a folder that cannot be written.
     """
     rows = _rows(paths, labels, words)
     pairs = search(rows, Features(model), progress=progress)

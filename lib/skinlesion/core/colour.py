@@ -28,17 +28,13 @@ SRGB, CONVERTED, IGNORED = "sRGB", "converted to sRGB", "unusable profile ignore
 
 
 def to_srgb(frame: np.ndarray, profile: bytes | None) -> np.ndarray:
-    """The frame in sRGB.
+    """The frame in sRGB. Returns ndarray, uint8 [H, W, 3]; ``frame`` itself where nothing is to be converted.
 
     Parameters
     ----------
     frame : uint8 [H, W, 3]
     profile : bytes or None
         The ICC profile that its pixels are in; None for sRGB.
-
-    Returns
-    -------
-    ndarray, uint8 [H, W, 3]; ``frame`` itself where nothing is to be converted
     """
     transform = _transform(profile)[0] if profile and len(profile) <= container.PROFILE_BYTES else None
     if transform is None:

@@ -352,10 +352,7 @@ def _has_type(value: object, name: str) -> bool:
 def parse_setting(text: str) -> tuple[str, object]:
     """``"epochs=3"`` -> ``("epochs", 3)``, by the field's type; of a list, the one text that stands for it.
 
-    Raises
-    ------
-    ConfigError
-        For an unknown name or a value of another type.
+    Raises ConfigError for an unknown name or a value of another type.
     """
     name, mark, value = text.partition("=")
     name = name.strip()

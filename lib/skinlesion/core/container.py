@@ -30,12 +30,8 @@ _CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 def picture(data: bytes) -> tuple[bytes, int]:
     """The file without its metadata, and its orientation (EXIF, 1 to 8); other formats come back as they are.
 
-    A file that is cut short stays so, for the decoder to find out.
-
-    Raises
-    ------
-    ImageError
-        If the file is an animation, or made of more pieces than any picture needs.
+    A file that is cut short stays so, for the decoder to find out. Raises ImageError if the file is an animation, or
+    made of more pieces than any picture needs.
     """
     if data.startswith(_JPEG):
         return _jpeg(data)

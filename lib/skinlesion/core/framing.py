@@ -29,6 +29,7 @@ def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | No
 
     As Pillow's ``BILINEAR`` with ``reducing_gap=None``: the triangle is as wide as the reduction factor and is cut at
     the image's border. The weights are then rounded to multiples of 1/4096 such that every row sums to exactly one.
+    Returns ndarray, float32 [target, source].
 
     Parameters
     ----------
@@ -36,10 +37,6 @@ def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | No
         Pixels along this side before and after.
     start, stop : float
         The part of the side to take, in source pixels; the whole of it by default.
-
-    Returns
-    -------
-    ndarray, float32 [target, source]
     """
     stop = float(source) if stop is None else stop
     scale = (stop - start) / target
@@ -56,15 +53,13 @@ def resize(
 ) -> np.ndarray:
     """Resize ``box`` of a frame to ``shape``, antialiased, as two matrix products.
 
+    Returns ndarray, uint8 [height, width, 3].
+
     Parameters
     ----------
     frame : uint8 [H, W, 3]
     shape : (height, width) of the result, in pixels
     box : (top, left, bottom, right) in source pixels; the whole frame by default
-
-    Returns
-    -------
-    ndarray, uint8 [height, width, 3]
     """
     h, w, _ = frame.shape
     top, left, bottom, right = box or (0.0, 0.0, float(h), float(w))
@@ -124,20 +119,14 @@ def fit_squares(frame: np.ndarray, size: int, how: str, crops: int) -> np.ndarra
 def fit(frame: np.ndarray, size: int, how: str) -> np.ndarray:
     """Fit a frame into the network's square: ``squash`` all of it, or cut out the centre square (the other two).
 
+    Returns ndarray, uint8 [size, size, 3]. Raises ValueError for another ``how``: configurations and manifests are
+    checked long before.
+
     Parameters
     ----------
     frame : uint8 [H, W, 3]
     size : int, side in pixels
     how : str, one of :data:`FITS`
-
-    Returns
-    -------
-    ndarray, uint8 [size, size, 3]
-
-    Raises
-    ------
-    ValueError
-        For another ``how``: configurations and manifests are checked long before.
     """
     if how not in FITS:
         raise ValueError(f"fit must be one of {', '.join(FITS)}, not {how!r}")

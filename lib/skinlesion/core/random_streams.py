@@ -22,6 +22,8 @@ def _mix(x: np.ndarray) -> np.ndarray:
 def uniform(seed: int, epoch: int, index: np.ndarray, draws: int, *, stream: str = "") -> np.ndarray:
     """Independent uniform numbers for each sample, whichever batch or process it is in.
 
+    Returns float32 [N, draws] in [0, 1).
+
     Parameters
     ----------
     index : int [N]
@@ -30,10 +32,6 @@ def uniform(seed: int, epoch: int, index: np.ndarray, draws: int, *, stream: str
         Numbers a sample.
     stream : str
         Keeps purposes independent of each other.
-
-    Returns
-    -------
-    float32 [N, draws] in [0, 1)
     """
     golden = np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over="ignore"):  # 64-bit arithmetic wraps on purpose

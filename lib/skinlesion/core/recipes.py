@@ -19,10 +19,8 @@ def recipe_names() -> list[str]:
 def load_recipe(recipe: str) -> Config:
     """A recipe of the package by its name, or one of the user's own by the path of its JSON file.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such recipe, or its file is not valid (:meth:`skinlesion.core.config.Config.from_file`).
+    Raises ConfigError if there is no such recipe, or its file is not valid
+    (:meth:`skinlesion.core.config.Config.from_file`).
     """
     if recipe in recipe_names():
         return Config.from_file(FOLDER / f"{recipe}.json")

@@ -17,10 +17,7 @@ from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 def atomic(path: str | Path):
     """Yield a temporary path beside ``path``; on success sync it and move it into place, else remove it.
 
-    Raises
-    ------
-    SkinLesionError
-        If the disk is full or the folder cannot be written to; what was at ``path`` is untouched.
+    Raises SkinLesionError if the disk is full or the folder cannot be written to; what was at ``path`` is untouched.
     """
     path = Path(path)
     temporary = None
@@ -73,12 +70,8 @@ def cache_folder() -> Path:
 def lock(folder: Path, *, wait: bool = False):
     """Keep a second process out of a folder; the system releases the lock when its holder ends, even killed.
 
-    With ``wait``, wait for that process to end instead of raising an error.
-
-    Raises
-    ------
-    SkinLesionError
-        If another process holds it, or the folder cannot be written to.
+    With ``wait``, wait for that process to end instead of raising an error. Raises SkinLesionError if another process
+    holds it, or the folder cannot be written to.
     """
     import fcntl  # there is none on Windows, where the rest of this module is needed to predict
 
@@ -141,12 +134,9 @@ def open_run(namespace: dict) -> tuple[Run, Config]:
     """The run and the configuration of a notebook: ``files, config = open_run(globals())``.
 
     The ``parameters`` cell declares ``run``, the run's folder, and parameters (``epochs: int = 8``). What it declares
-    overrides the run's ``config.json`` and is written back to it; there is no list of names that could miss one.
-
-    Raises
-    ------
-    ConfigError
-        Where ``run`` is missing, or a declared name is no parameter, or a value has another type or is out of range.
+    overrides the run's ``config.json`` and is written back to it; there is no list of names that could miss one. Raises
+    ConfigError where ``run`` is missing, or a declared name is no parameter, or a value has another type or is out of
+    range.
     """
     declared = namespace.get("__annotations__")
     if declared is None and "__annotate__" in namespace:  # Python 3.14 evaluates annotations on request

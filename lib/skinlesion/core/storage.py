@@ -22,10 +22,7 @@ def is_url(place: str | Path) -> bool:
 def resolve(place: str | Path):
     """The fsspec file system of a path or URL, and the path in it.
 
-    Raises
-    ------
-    SkinLesionError
-        If fsspec, or what it needs for this kind of URL, is not installed; if there is no such kind.
+    Raises SkinLesionError if fsspec, or what it needs for this kind of URL, is not installed; if there is no such kind.
     """
     try:
         from fsspec.core import url_to_fs
@@ -88,13 +85,7 @@ class Folder:
             raise self._refused("read", error) from error
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, replacing it.
-
-        Raises
-        ------
-        SkinLesionError
-            If the place refuses.
-        """
+        """Write a file, replacing it. Raises SkinLesionError if the place refuses."""
         if self.local:
             with atomic(self.path(name)) as temporary:
                 temporary.write_bytes(data)

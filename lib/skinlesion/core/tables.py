@@ -36,20 +36,12 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
     Understood are comma, semicolon, tab and ``|`` as separators, Excel's first line ``sep=;``, UTF-8 with or without a
     byte order mark, UTF-16, and all line ends. Empty rows and columns without a name are dropped; so is a column that
-    repeats another one with the same values.
+    repeats another one with the same values. Returns a DataFrame of str [rows, columns]. Raises DataError where there is
+    no such file, it is no text, or its rows do not fit its header.
 
     Parameters
     ----------
     path : a file, or a member of a zip archive as :func:`skinlesion.core.images.read_bytes` takes it
-
-    Returns
-    -------
-    DataFrame of str [rows, columns]
-
-    Raises
-    ------
-    DataError
-        Where there is no such file, it is no text, or its rows do not fit its header.
     """
     import pandas as pd
 
@@ -217,12 +209,8 @@ def match_ids(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
     """Where each id of one table stands in another one, int64 [len(wanted)]; -1 where it does not.
 
     Ids that are equal match first; then, where no folder, ending or case is decisive, those that are equal without
-    them: ``images/ISIC_1.JPG`` matches ``isic_1``. Where both name a folder, it has to be the same.
-
-    Raises
-    ------
-    DataError
-        Where an id could be several of the others, or two ids would be one of them.
+    them: ``images/ISIC_1.JPG`` matches ``isic_1``. Where both name a folder, it has to be the same. Raises DataError
+    where an id could be several of the others, or two ids would be one of them.
     """
     wanted, given = list(wanted), list(given)
     exact = {name: i for i, name in enumerate(given)}

@@ -122,10 +122,7 @@ ISIC2018_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 def label_set(which: int | str | tuple[str, ...] | list[str]) -> LabelSet:
     """The label set with 7 or 8 classes, or the one whose codes are given in order.
 
-    Raises
-    ------
-    ConfigError
-        For anything that is neither.
+    Raises ConfigError for anything that is neither.
     """
     if which in (7, "7"):
         return HAM7
@@ -255,10 +252,7 @@ def nearest_words(text: object, at_most: int = 2) -> list[str]:
 def parse_words(pairs: str | Iterable[str]) -> dict[str, str]:
     """``["Spitz naevus=nv"]``, or the same separated by commas, as a mapping from word to code.
 
-    Raises
-    ------
-    ConfigError
-        For a text that is not written ``WORD=CODE``, or a code of no class.
+    Raises ConfigError for a text that is not written ``WORD=CODE``, or a code of no class.
     """
     found: dict[str, str] = {}
     # a word may hold a comma itself: "Nevus, NOS=nv,wart=bkl"
@@ -279,10 +273,7 @@ def label_finder(
 ) -> Callable[[object], str | None]:
     """``known`` for one label set, with the words of ``words`` before all others.
 
-    Raises
-    ------
-    DataError
-        Where ``words`` names a class that the label set does not have.
+    Raises DataError where ``words`` names a class that the label set does not have.
     """
     unknown = sorted(set((words or {}).values()) - set(labels.codes))
     if unknown:

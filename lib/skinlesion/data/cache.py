@@ -68,17 +68,14 @@ def frame_shape(size: int, fit: str) -> tuple[int, int]:
 def fit_frame(frame: np.ndarray, size: int, fit: str) -> np.ndarray:
     """The frame that training crops from: landscape, cut or mirrored to 4:3, for ``random_crop``.
 
-    Dermatoscopic images have no up or down, so a portrait one is turned.
+    Dermatoscopic images have no up or down, so a portrait one is turned. Returns ndarray, uint8 [height, width, 3] of
+    :func:`frame_shape`.
 
     Parameters
     ----------
     frame : uint8 [H, W, 3]
     size : int, side of the network's input in pixels
     fit : str, one of :data:`skinlesion.core.framing.FITS`
-
-    Returns
-    -------
-    ndarray, uint8 [height, width, 3] of :func:`frame_shape`
     """
     if fit != "random_crop":
         return framing.fit(frame, size, fit)
@@ -107,21 +104,16 @@ def build_cache(
 ) -> PixelCache:
     """The pixels of a table, decoding only what is not there yet.
 
+    Raises DataError where an image cannot be read: the data check should have set it aside. Raises SkinLesionError
+    where the disk is full or read-only; finished blocks are kept.
+
     Parameters
     ----------
-    table : LesionTable
     size : int, side of the network's input in pixels
     fit : str, one of :data:`skinlesion.core.framing.FITS`
     crops : int, crops of a frame that a prediction is the mean of, one of :data:`skinlesion.core.framing.CROPS`
     workers : int, threads that decode; as many as there are cores by default
     progress : bool, show a bar
-
-    Raises
-    ------
-    DataError
-        Where an image cannot be read: the data check should have set it aside.
-    SkinLesionError
-        Where the disk is full or read-only; finished blocks are kept.
     """
     folder = cache_folder() / "pixels" / cache_key(table, size, fit, crops)
     try:

@@ -37,12 +37,7 @@ def load_milk10k(place: Path, labels: LabelSet = ISIC8, words: Words = None) -> 
     """Read MILK10k's training set: ground truth a lesion, metadata a row an image, supplement, and the images.
 
     Clinical close-ups are set aside as not dermatoscopic. The supplement tells actinic keratosis from Bowen's disease,
-    which eight labels need.
-
-    Raises
-    ------
-    DataError
-        Where a table or all images are missing.
+    which eight labels need. Raises DataError where a table or all images are missing.
     """
     files, truth = _open(place, MILK10K, "MILK10k_Training_Input.zip")
     need_columns(truth, ("lesion_id", *class_maps.MILK10K), MILK10K)
@@ -69,11 +64,7 @@ def load_isic2019(place: Path, labels: LabelSet = ISIC8, words: Words = None) ->
     """Read the training set of ISIC 2019: ground truth, metadata and images. UNK is set aside.
 
     With seven labels, SCC is set aside too, but for HAM10000's images: in other data it includes invasive carcinoma.
-
-    Raises
-    ------
-    DataError
-        Where the ground truth or all images are missing.
+    Raises DataError where the ground truth or all images are missing.
     """
     files, truth = _open(place, ISIC2019, "ISIC_2019_Training_Input.zip")
     columns = tuple(class_maps.ISIC2019)
@@ -95,12 +86,8 @@ def load_isic2019(place: Path, labels: LabelSet = ISIC8, words: Words = None) ->
 def load_isic2018(place: Path, labels: LabelSet = HAM7, words: Words = None) -> LesionTable:
     """Read the training set of ISIC 2018 Task 3, which is HAM10000: ground truth, lesion groupings and images.
 
-    Eight labels need ``isic2019_labels.csv`` or ISIC 2019's ground truth beside it.
-
-    Raises
-    ------
-    DataError
-        Where the ground truth or all images are missing, or eight labels cannot be distinguished.
+    Eight labels need ``isic2019_labels.csv`` or ISIC 2019's ground truth beside it. Raises DataError where the ground
+    truth or all images are missing, or eight labels cannot be distinguished.
     """
     files, truth = _open(place, ISIC2018, "ISIC2018_Task3_Training_Input.zip")
     need_columns(truth, ("image", *ISIC2018_COLUMNS), ISIC2018)
@@ -116,12 +103,8 @@ def load_isic2018(place: Path, labels: LabelSet = HAM7, words: Words = None) -> 
 def load_derm7pt(place: Path, labels: LabelSet = HAM7, words: Words = None) -> LesionTable:
     """Read Derm7pt: ``meta/meta.csv``, whose columns ``derm`` and ``clinic`` name the images below ``images/``.
 
-    Clinical images are set aside as not dermatoscopic. ``meta/*_indexes.csv`` are the official split.
-
-    Raises
-    ------
-    DataError
-        Where the table or all images are missing.
+    Clinical images are set aside as not dermatoscopic. ``meta/*_indexes.csv`` are the official split. Raises DataError
+    where the table or all images are missing.
     """
     files, meta = _open(place, DERM7PT, "release_v0.zip")
     need_columns(meta, ("diagnosis", "derm"), "meta.csv")

@@ -120,22 +120,17 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
 
     Rows that the reader of the data set could not use are in ``table.problems`` already; this adds ages out of range,
     lesions with two labels, near-duplicate pairs that name unknown images, images that cannot be decoded, and identical
-    ones. Those that have one label become near-duplicate pairs, so that a split keeps them together.
+    ones. Those that have one label become near-duplicate pairs, so that a split keeps them together. Raises DataError
+    if fewer than two classes are left; the message counts what was wrong.
 
     Parameters
     ----------
-    table : LesionTable
     decode : bool
         Decode all images, which also measures their sizes and mean colours.
     workers : int, optional
         Threads that decode; one a processor by default.
     progress : bool
         Show a progress bar on stderr.
-
-    Raises
-    ------
-    DataError
-        If fewer than two classes are left; the message counts what was wrong.
     """
     known = set(table.frame["image_id"]) | set(table.problems["image_id"])
     checked = _check_pairs(_check_lesions(_check_ages(table)), known)

@@ -92,10 +92,7 @@ DERMAMNIST = {
 def download_ham10000(folder: str | Path, parts: tuple[str, ...] = ("images", "metadata"), **options) -> list[Path]:
     """Download ``images`` (2.6 GB), ``metadata``, ``segmentations`` or ``test`` of HAM10000; see :func:`download`.
 
-    Raises
-    ------
-    ConfigError
-        For an unknown part.
+    Raises ConfigError for an unknown part.
     """
     unknown = [part for part in parts if part not in HAM10000_PARTS]
     if unknown or not parts:
@@ -107,10 +104,7 @@ def download_ham10000(folder: str | Path, parts: tuple[str, ...] = ("images", "m
 def download_dermamnist(folder: str | Path, size: int = 128, **options) -> list[Path]:
     """Download DermaMNIST with frames of 28, 64, 128 or 224 pixels; see :func:`download`.
 
-    Raises
-    ------
-    ConfigError
-        For any other size.
+    Raises ConfigError for any other size.
     """
     if size not in DERMAMNIST:
         raise ConfigError(f"DermaMNIST comes with {', '.join(map(str, DERMAMNIST))} pixels, not {size}")
@@ -129,7 +123,8 @@ def download(
     """Bring files into ``folder``; those that are there already and match the registry are left alone.
 
     A file without an entry in the registry is verified by its size, its MD5 sum where that is known, and by being a
-    whole archive or table, and then entered. One that someone else put there is taken over in the same way.
+    whole archive or table, and then entered. One that someone else put there is taken over in the same way. Returns
+    list of Path. Raises DataError if a server fails or sends something else than expected, or the disk is full.
 
     Parameters
     ----------
@@ -141,15 +136,6 @@ def download(
         Show a progress bar on stderr.
     say : callable
         Takes the lines to show.
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    DataError
-        If a server fails or sends something else than expected, or the disk is full.
     """
     say(terms)
     folder = Path(folder).expanduser()

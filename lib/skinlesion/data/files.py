@@ -115,13 +115,8 @@ class Files:
 def find_files(place: Path) -> Files:
     """List a folder, :data:`DEPTH` levels deep, with the zip archives in it; or one zip archive; or one file.
 
-    Links are followed. Hidden files that are no images, and what macOS adds to archives, are no part
-    of a data set.
-
-    Raises
-    ------
-    DataError
-        Where an archive is damaged.
+    Links are followed. Hidden files that are no images, and what macOS adds to archives, are no part of a data set.
+    Raises DataError where an archive is damaged.
     """
     place = place.resolve()
     paths: list[str] = []

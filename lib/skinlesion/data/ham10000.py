@@ -33,18 +33,14 @@ SYNTHETIC = (
 def load(place: Path, labels: LabelSet = HAM7, words: Mapping[str, str] | None = None) -> LesionTable:
     """Read the training set: metadata and images, in zip archives or unpacked, in one folder (or Kaggle's one zip).
 
+    Raises DataError where metadata, all images, or the labels asked for are missing.
+
     Parameters
     ----------
-    place : Path
     labels : LabelSet
         Eight labels need ``isic2019_labels.csv`` or ISIC 2019's own ground truth beside the metadata.
     words : mapping, optional
         The data's own words and the codes they stand for, beside those that are known.
-
-    Raises
-    ------
-    DataError
-        Where metadata, all images, or the labels asked for are missing.
     """
     files = find_files(place)
     path = files.table(METADATA)
@@ -74,12 +70,7 @@ def load_official_test(place: Path) -> LesionTable:
     """Read the official test set of ISIC 2018 Task 3 (1,511 images on Dataverse, 1,512 at ISIC), seven labels.
 
     The ground truth may have Dataverse's columns (``lesion_id, image_id, dx, ...``) or ISIC's (``image`` and one column
-    a class). The latter names no lesions.
-
-    Raises
-    ------
-    DataError
-        Where the ground truth or all images are missing.
+    a class). The latter names no lesions. Raises DataError where the ground truth or all images are missing.
     """
     place = Path(place).expanduser().resolve()
     files = find_files(place) if place.exists() else Files(place, [])

@@ -42,13 +42,8 @@ def _diagnosis(word: object) -> str | None:
 def load(place: Path, labels: LabelSet = ISIC8, words: Mapping[str, str] | None = None) -> LesionTable:
     """Read a folder that the ISIC Archive's command line tool filled.
 
-    Both forms of the metadata are known: one column ``diagnosis``, and ``diagnosis_1`` to ``diagnosis_5``, of which
-    the most specific one with a known class decides.
-
-    Raises
-    ------
-    DataError
-        Where the metadata or all images are missing.
+    Both forms of the metadata are known: one column ``diagnosis``, and ``diagnosis_1`` to ``diagnosis_5``, of which the
+    most specific one with a known class decides. Raises DataError where the metadata or all images are missing.
     """
     files = find_files(place)
     path = files.table(METADATA)

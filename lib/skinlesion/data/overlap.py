@@ -47,13 +47,7 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
 
 
 def thumbnails(table: LesionTable, workers: int | None = None, progress: bool = False) -> np.ndarray:
-    """The thumbnail of every row, float32 [N, 768].
-
-    Raises
-    ------
-    ImageError
-        Where an image cannot be read.
-    """
+    """The thumbnail of every row, float32 [N, 768]. Raises ImageError where an image cannot be read."""
     from tqdm import tqdm
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
@@ -66,11 +60,8 @@ def seen_before(
 ) -> pd.Series:
     """What of each row the training data hold: ``same id``, ``near-identical to <id>``, or an empty text.
 
-    Finds the same picture saved again (smaller, mirrored, compressed), not another picture of the same lesion.
-
-    Returns
-    -------
-    Series of str [len(table)]
+    Finds the same picture saved again (smaller, mirrored, compressed), not another picture of the same lesion. Returns
+    Series of str [len(table)].
     """
     known, own = thumbnails(training, workers, progress), thumbnails(table, workers, progress)
     squares = (own**2).sum(1)[:, None] + (known**2).sum(1)[None, :] - 2 * own @ known.T

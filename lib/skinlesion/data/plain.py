@@ -38,19 +38,12 @@ def load_folder(place: Path, labels: LabelSet, words: Mapping[str, str] | None =
 
     A class's images may lie in zip archives and folders below its own. Images in subfolders of any other name are set
     aside as unknown labels. An image's id is its file name without suffix, or its path in the folder where two files
-    use the same name.
+    use the same name. Raises DataError where there is no subfolder with images.
 
     Parameters
     ----------
-    place : Path
-    labels : LabelSet
     words : mapping, optional
         The data's own words and the codes they stand for, beside those that are known.
-
-    Raises
-    ------
-    DataError
-        Where there is no subfolder with images.
     """
     files = find_files(place)
     code_of = label_finder(labels, words, class_maps.own_label)
@@ -108,20 +101,15 @@ def load_csv(path: Path, labels: LabelSet, words: Mapping[str, str] | None = Non
     """Read a CSV file with an image path (relative to the file) and a label a row; :data:`ALIASES` names its columns.
 
     :func:`skinlesion.data.plain.locate` says which file a path or an id means. The label may also stand in the ISIC
-    Archive's columns ``diagnosis_1`` to ``diagnosis_5``, of which the most specific known one decides.
+    Archive's columns ``diagnosis_1`` to ``diagnosis_5``, of which the most specific known one decides. Raises DataError
+    where the table or a column is missing, or two could be meant.
 
     Parameters
     ----------
     path : Path
         The file, or a folder with :data:`LABELS`.
-    labels : LabelSet
     words : mapping, optional
         The data's own words and the codes they stand for, beside those that are known.
-
-    Raises
-    ------
-    DataError
-        Where the table or a column is missing, or two could be meant.
     """
     path = path.resolve()
     if path.is_dir():

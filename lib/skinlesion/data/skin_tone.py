@@ -50,13 +50,11 @@ _XYZ = np.array(
 def lab(pixels: np.ndarray) -> np.ndarray:
     """CIE L*a*b* of sRGB pixels (CIE 15:2004; D65, 2 degrees).
 
+    Returns ndarray, float64 [..., 3]: L* 0 to 100, a* and b* about -100 to 100.
+
     Parameters
     ----------
     pixels : uint8 [..., 3]
-
-    Returns
-    -------
-    ndarray, float64 [..., 3]: L* 0 to 100, a* and b* about -100 to 100
     """
     ratio = _LINEAR[pixels] @ _XYZ.T
     bent = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
@@ -156,10 +154,7 @@ def lesion_masks(place: str | Path) -> dict[str, str]:
 def skin_tones(table: LesionTable, workers: int | None = None, progress: bool = False) -> np.ndarray:
     """The typology angle of every row, float64 [N] in degrees; lesion masks are used where the data set has them.
 
-    Raises
-    ------
-    ImageError
-        Where an image or a mask cannot be read.
+    Raises ImageError where an image or a mask cannot be read.
     """
     from tqdm import tqdm
 

@@ -72,12 +72,7 @@ def source_names(data: str | Sequence[str]) -> list[str]:
     """What the sources of a table are called, in the order given.
 
     A source is called by its kind, one's own folder or table by its folder's name; where two would be called alike, by
-    that and the name of its place.
-
-    Raises
-    ------
-    DataError
-        Where there is no such data set, or one is given twice.
+    that and the name of its place. Raises DataError where there is no such data set, or one is given twice.
     """
     return list(_named(data))
 
@@ -129,10 +124,8 @@ def _find(data: str) -> tuple[str, Path]:
 def detect(data: str) -> tuple[str, Path]:
     """The kind and the place that ``data`` names.
 
-    Raises
-    ------
-    DataError
-        Where there is nothing at that place or nothing that fits; it lists what each kind needs and what was found.
+    Raises DataError where there is nothing at that place or nothing that fits; it lists what each kind needs and what
+    was found.
     """
     kind, place = split_kind(data)
     if kind and kind not in KINDS:

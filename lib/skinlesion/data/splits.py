@@ -56,25 +56,16 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0, holdout_sour
 
     Of several sources each is split as it is alone, so that its test lesions stay the ones they are whatever else is
     read. With ``holdout_source`` that source is the test set, and the others' sixth parts (``fold`` 5) train, too.
-    Twins don't change who is tested where a table has lesion ids: :func:`keep_twins_together` comes afterwards.
+    Twins don't change who is tested where a table has lesion ids: :func:`keep_twins_together` comes afterwards. Returns
+    DataFrame with ``image_id, lesion_id, group, label, source, dx_type, fold, split``; ``fold`` is -1 in the test set.
+    Raises DataError where a class has too few lesions to appear in every split, or a source too few for six parts.
 
     Parameters
     ----------
-    table : LesionTable
-    seed : int
     fold : int
         The fold (0 to 4) that validates; the other four train. -1: none validates, all five train.
     holdout_source : str
         Name of a source, or empty.
-
-    Returns
-    -------
-    DataFrame with ``image_id, lesion_id, group, label, source, dx_type, fold, split``; ``fold`` is -1 in the test set.
-
-    Raises
-    ------
-    DataError
-        Where a class has too few lesions to appear in every split, or a source too few for six parts.
     """
     if holdout_source and (holdout_source not in table.origins or len(table.origins) == 1):
         raise DataError(
@@ -182,14 +173,10 @@ def keep_twins_together(split: pd.DataFrame, table: LesionTable) -> pd.DataFrame
 def read_split(table: LesionTable, path: str | Path, *, fold: int = 0, tested: bool = True) -> pd.DataFrame:
     """A split that the user gives: a CSV with ``image_id`` and ``split`` (train, validation, test), perhaps ``fold``.
 
-    Ids may have folders and endings; a blank ``fold`` is 1 for training, 0 for validation, -1 for test images.
-
-    Raises
-    ------
-    DataError
-        Where images are missing from it, words are unknown, a split is empty (validation may be, where no ``fold``
-        validates: -1; test, where not ``tested``), a class has no images to train or validate on, or a lesion, its
-        near-duplicates or identical images stand in two splits.
+    Ids may have folders and endings; a blank ``fold`` is 1 for training, 0 for validation, -1 for test images. Raises
+    DataError where images are missing from it, words are unknown, a split is empty (validation may be, where no
+    ``fold`` validates: -1; test, where not ``tested``), a class has no images to train or validate on, or a lesion, its
+    near-duplicates or identical images stand in two splits.
     """
     split = _complete(table, read_table(path), f"the split file {path}")
     check_split(split, fold=fold, tested=tested)
@@ -279,11 +266,8 @@ def digest(parts: Iterable[str]) -> str:
 def per_image_leak(table: LesionTable, *, seed: int = 0) -> dict[str, float]:
     """What a split that assigns images, not lesions, would leak.
 
-    Returns
-    -------
-    dict
-        ``test_images``: images in the test part; ``leaked``: those whose lesion also has a training image;
-        ``share``: their ratio.
+    Returns a dict: ``test_images``: images in the test part; ``leaked``: those whose lesion also has a training image;
+    ``share``: their ratio.
     """
     groups = lesion_groups(table)
     assigner = StratifiedKFold(n_splits=FOLDS + 1, shuffle=True, random_state=seed)

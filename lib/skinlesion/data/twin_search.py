@@ -38,12 +38,8 @@ def decode_all(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Decode every image once: grey squares uint8 [N, SIDE, SIDE], features, SHA-256 of the file.
 
-    Features are float32 [N, 2, D] of :func:`feature_squares`; [N, 1, D] without their ``inner`` ones.
-
-    Raises
-    ------
-    ImageError
-        Where an image cannot be read: ``skinlesion data check`` lists those.
+    Features are float32 [N, 2, D] of :func:`feature_squares`; [N, 1, D] without their ``inner`` ones. Raises ImageError
+    where an image cannot be read: ``skinlesion data check`` lists those.
     """
 
     def one(path: str) -> tuple[np.ndarray, np.ndarray, str]:
@@ -73,7 +69,6 @@ def search(rows: pd.DataFrame, features: Features, *, inner: bool = True, progre
     ----------
     rows : DataFrame of N images
         ``path``, ``lesion`` (an id unique over all sources), ``label`` and ``source``.
-    features : Features
     inner : bool
         Compare the inner part of every image, too: finds cropped twins, at twice the time.
 
@@ -109,7 +104,6 @@ def with_twins(
 
     Parameters
     ----------
-    table : LesionTable
     features : Features or None
         None: twins are not looked for.
 

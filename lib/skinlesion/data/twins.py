@@ -221,17 +221,14 @@ def _whiten(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def confirm(squares: np.ndarray, pairs: np.ndarray, *, workers: int | None = None) -> np.ndarray:
     """How alike the pairs are at their best common framing.
 
+    Returns float32 [M, 2]: correlation of fine structure (-1 where already the coarse one is too small) and the share
+    of the square that both show.
+
     Parameters
     ----------
     squares : uint8 [N, SIDE, SIDE]
     pairs : int [M, 2], rows of ``squares``
     workers : int, optional, threads
-
-    Returns
-    -------
-    float32 [M, 2]
-        Correlation of fine structure (-1 where already the coarse one is too small) and the share of the square that
-        both show.
     """
     blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
 

@@ -93,9 +93,10 @@ def assess(
 ) -> Assessment:
     """Evaluate one split (all rows where there are no splits); thresholds are chosen on the validation rows alone.
 
+    Raises DataError if there are splits, but not this one.
+
     Parameters
     ----------
-    everything : Predictions
     split : str
         With ``"validation"``, no threshold is chosen: it would be evaluated on the images that chose it.
     referral_threshold : float
@@ -103,11 +104,6 @@ def assess(
         the malignant validation images are referred.
     prevalence : float in (0, 1)
         Fraction of malignant lesions in the population of the last of :data:`CURVES`.
-
-    Raises
-    ------
-    DataError
-        If there are splits, but not this one.
     """
     evaluated = everything.of(split) if (everything.split != "").any() else everything
     validation = (everything.split == "validation") & (split != "validation")

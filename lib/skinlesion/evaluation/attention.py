@@ -30,10 +30,7 @@ MODEL = "model"
 def maps_of(model, frames: Sequence[np.ndarray]) -> np.ndarray:
     """The activation map of each frame's label, float32 [N, h, w], computed for a few frames at a time.
 
-    Raises
-    ------
-    DataError
-        For a network that has no activation maps.
+    Raises DataError for a network that has no activation maps.
     """
     found = []
     for start in range(0, len(frames), 32):
@@ -59,6 +56,8 @@ def measure(
 ) -> pd.DataFrame:
     """Predict the frames that have a lesion mask and compare the maps with it; see :func:`compare_with_masks`.
 
+    Raises DataError where no frame has a mask, or the network has no activation maps.
+
     Parameters
     ----------
     model : Predictor
@@ -67,11 +66,6 @@ def measure(
     image_ids, y, lesions : [N], of the frames
     masks : {image_id: path of its mask}
     fit, crops : how the network's squares are cut from a frame
-
-    Raises
-    ------
-    DataError
-        Where no frame has a mask, or the network has no activation maps.
     """
     rows = [i for i, name in enumerate(image_ids) if name in masks]
     if not rows:
@@ -107,6 +101,8 @@ def compare_with_masks(
 ) -> pd.DataFrame:
     """Energy and pointing of a model's maps and of the baselines, for all images and by class.
 
+    Raises DataError where there are no images, or maps and masks differ in number.
+
     Parameters
     ----------
     maps : float [N, h, w]
@@ -125,11 +121,6 @@ def compare_with_masks(
     minus this map, paired; missing for the model) and ``likeness`` (mean Spearman correlation with the model's map),
     each with ``_low`` and ``_high``. Maps without any positive part have no energy, and constant ones no likeness: they
     are left out of that mean.
-
-    Raises
-    ------
-    DataError
-        Where there are no images, or maps and masks differ in number.
     """
     if not len(maps) == len(masks) == len(y) == len(lesions) or not len(maps):
         raise DataError(

@@ -22,7 +22,8 @@ _TEMPERATURES = (0.05, 20.0)  # a network outside of this is broken, not miscali
 def fit_temperature(logits: np.ndarray, y: np.ndarray, shift: np.ndarray | float = 0.0) -> float:
     """The temperature with the least mean negative log-likelihood (Guo et al. 2017, arXiv:1706.04599).
 
-    That is convex in 1 / temperature, so the bounded search over its logarithm finds the one minimum.
+    That is convex in 1 / temperature, so the bounded search over its logarithm finds the one minimum. Raises DataError
+    if there is nothing to fit on, or a logit is not finite.
 
     Parameters
     ----------
@@ -30,11 +31,6 @@ def fit_temperature(logits: np.ndarray, y: np.ndarray, shift: np.ndarray | float
     y : int [N], true class
     shift : float [K]
         Added after the division and kept fixed, e.g. the log ratio between the target prior and the training prior.
-
-    Raises
-    ------
-    DataError
-        If there is nothing to fit on, or a logit is not finite.
     """
     logits = np.asarray(logits, np.float64)
     if not len(logits) or not np.isfinite(logits).all():
@@ -57,14 +53,12 @@ def equal_mass_bins(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> pd.DataFrame:
     """What was claimed against what came true, in bins of equal mass.
 
+    Returns a DataFrame with confidence (mean), accuracy (fraction) and count, one row a bin that isn't empty.
+
     Parameters
     ----------
     confidence : float [N], claimed probability
     correct : bool [N], whether it came true
-
-    Returns
-    -------
-    DataFrame with confidence (mean), accuracy (fraction) and count, one row a bin that isn't empty
     """
     frame = pd.DataFrame({"bin": equal_mass_bins(confidence, bins), "confidence": confidence, "accuracy": correct})
     table = (
@@ -94,17 +88,12 @@ def expected_calibration_error(probabilities: np.ndarray, y: np.ndarray, bins: i
     """Adaptive top-label ECE: mean gap between confidence and accuracy over bins of equal mass.
 
     Naeini et al. 2015 with the equal-mass bins of Nixon et al. 2019 (arXiv:1904.01685). Chance alone keeps it above
-    zero: see :func:`by_chance`.
+    zero: see :func:`by_chance`. Returns float, 0 to 1.
 
     Parameters
     ----------
     probabilities : float [N, K]
     y : int [N], true class
-    bins : int
-
-    Returns
-    -------
-    float, 0 to 1
     """
     return float(np.abs(gaps(*top_label(probabilities, y), bins).sum(axis=0)).sum() / len(y))
 
@@ -123,7 +112,6 @@ def by_chance(claims: Iterable[tuple[np.ndarray, np.ndarray]], resamples: Resamp
         The error is the mean over them: one for the top label, one a class for the classwise error.
     resamples : Resamples
         Their lesions, and how many replicates to draw; with none there is no test.
-    seed : int
 
     Returns
     -------

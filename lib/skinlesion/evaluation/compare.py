@@ -138,10 +138,7 @@ def _aligned_with(first: str, start: Predictions, name: str, predictions: Predic
 def shared(runs: dict[str, Predictions]) -> dict[str, Predictions]:
     """Every run cut down to the images that all of them have, with a note of how many those are.
 
-    Raises
-    ------
-    DataError
-        If they share none.
+    Raises DataError if they share none.
     """
     common = set.intersection(*(set(one.image_ids) for one in runs.values()))
     if not common:
@@ -168,6 +165,8 @@ def load(
 ) -> dict[str, Predictions]:
     """Read run folders or predictions files; of those that name splits, one split.
 
+    Raises DataError if a file is missing or breaks the contract.
+
     Parameters
     ----------
     places : folders with a ``predictions.csv``, or files as :func:`skinlesion.evaluation.predictions.read` takes them
@@ -179,11 +178,6 @@ def load(
     {name: Predictions}: the folder's or file's name, with as much of its path as makes it unique. A file without labels
     takes them from ``labels``, else from the first file that has some; ids are those of the first run, whatever
     folder, ending or case others write them with
-
-    Raises
-    ------
-    DataError
-        If a file is missing or breaks the contract.
     """
     files = predictions_files(places)
     labelled = {path: "label" in read_table(path) for path in files}

@@ -41,7 +41,7 @@ class Corruption:
 
 
 def corrupt(frame: np.ndarray, name: str, severity: int, *, image_id: str, seed: int = 0) -> np.ndarray:
-    """One corruption of one image.
+    """One corruption of one image. Returns ndarray, uint8 [H, W, 3].
 
     Parameters
     ----------
@@ -50,10 +50,6 @@ def corrupt(frame: np.ndarray, name: str, severity: int, *, image_id: str, seed:
     severity : 1 (mild) to 5
     image_id, seed
         Decide what is drawn at random.
-
-    Returns
-    -------
-    ndarray, uint8 [H, W, 3]
     """
     kind = (CORRUPTIONS | MOVEMENTS)[name]
     rng = np.random.default_rng([seed, zlib.crc32(f"{name}/{image_id}".encode())])

@@ -42,7 +42,6 @@ def choose(
     ----------
     logits : float [N, K]
     y : int [N]
-    labels : LabelSet
     training_prior : float [K]
         Class mix of training, after balancing.
     prior : float [K]
@@ -87,6 +86,8 @@ def choose(
 def choose_melanoma_level(probabilities: np.ndarray, y: np.ndarray, melanoma: int, lowest: float) -> float | None:
     """The highest level that 90% of the melanomas reach in whose probabilities another class leads.
 
+    Returns float, or None where no melanoma is led by another class.
+
     Parameters
     ----------
     probabilities : float [N, K], on validation
@@ -94,10 +95,6 @@ def choose_melanoma_level(probabilities: np.ndarray, y: np.ndarray, melanoma: in
     melanoma : int, its column
     lowest : float
         The lower end of the grey zone. A level below it would put the notice beside the advice ``below``.
-
-    Returns
-    -------
-    float, or None where no melanoma is led by another class
     """
     missed = (y == melanoma) & (probabilities.argmax(axis=1) != melanoma)
     if not missed.any():
@@ -110,7 +107,8 @@ def choose_decision_weights(probabilities: np.ndarray, y: np.ndarray, prior: np.
 
     Balanced accuracy as a function of tau is a ragged staircase where classes are rare, so its moving average over
     neighbouring values of tau (0.2 either side) decides. On its plateau the smallest tau within half a point of the
-    best is taken: it costs the least accuracy, and overrules the probabilities the least.
+    best is taken: it costs the least accuracy, and overrules the probabilities the least. Raises DataError if there are
+    no images or a class has no prior.
 
     Parameters
     ----------
@@ -122,11 +120,6 @@ def choose_decision_weights(probabilities: np.ndarray, y: np.ndarray, prior: np.
     -------
     weights : float64 [K], mean 1
     tau : float, one of :data:`TAUS`
-
-    Raises
-    ------
-    DataError
-        If there are no images or a class has no prior.
     """
     prior = np.asarray(prior, np.float64)
     if not len(y):
@@ -152,16 +145,13 @@ def _weights(prior: np.ndarray, tau: float) -> np.ndarray:
 def choose_threshold(malignant_probability: np.ndarray, is_malignant: np.ndarray, sensitivity: float = 0.9) -> float:
     """The highest threshold at which "refer where probability >= threshold" finds this fraction of malignant images.
 
+    Raises DataError if there is no malignant image to choose by.
+
     Parameters
     ----------
     malignant_probability : float [N], on validation
     is_malignant : bool [N]
     sensitivity : float in (0, 1]
-
-    Raises
-    ------
-    DataError
-        If there is no malignant image to choose by.
     """
     malignant = np.sort(np.asarray(malignant_probability, np.float64)[np.asarray(is_malignant, bool)])[::-1]
     if not len(malignant):
@@ -179,7 +169,8 @@ def choose_referral(
 ) -> float:
     """The highest threshold, up to one half, at which the advice ``refer`` finds this fraction of malignant images.
 
-    An image is referred where its malignant probability reaches the threshold or its label is malignant.
+    An image is referred where its malignant probability reaches the threshold or its label is malignant. Raises
+    DataError if there is no malignant image to choose by.
 
     Parameters
     ----------
@@ -188,11 +179,6 @@ def choose_referral(
     sensitivity : float in (0, 1]
     sources : [N], optional
         The fraction is then found in each source with :data:`ENOUGH` malignant images, and in all images together.
-
-    Raises
-    ------
-    DataError
-        If there is no malignant image to choose by.
     """
     truth, found = np.asarray(is_malignant, bool), np.asarray(malignant_label, bool)
     referred = np.where(found, 1.0, malignant_probability)  # a malignant label is referred at any threshold
@@ -225,16 +211,13 @@ def choose_borderline(
 def choose_threshold_by_specificity(score: np.ndarray, positive: np.ndarray, specificity: float = 0.9) -> float:
     """The lowest threshold at which "refer where score >= threshold" spares this fraction of the negative images.
 
+    Raises DataError if there is no negative image to choose by.
+
     Parameters
     ----------
     score : float [N], on validation
     positive : bool [N]
     specificity : float in (0, 1]
-
-    Raises
-    ------
-    DataError
-        If there is no negative image to choose by.
     """
     negative = np.sort(np.asarray(score, np.float64)[~np.asarray(positive, bool)])
     if not len(negative):

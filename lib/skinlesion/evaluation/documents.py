@@ -36,22 +36,14 @@ def evaluate_file(
 ) -> int:
     """Evaluate predictions (one split of them where they name splits), write the results, print a summary.
 
+    Returns the exit status. Raises DataError if the files break the contract, or there are splits, but not this
+    one. Raises ConfigError if the prevalence is no fraction.
+
     Parameters
     ----------
     predictions, labels, words : see :func:`skinlesion.evaluation.predictions.read`
     output : folder for ``metrics.json``, ``report.html`` and ``figures/``
     prevalence : fraction of malignant lesions in the population that plain words and decision curve speak of
-
-    Returns
-    -------
-    int, the exit status
-
-    Raises
-    ------
-    DataError
-        If the files break the contract, or there are splits, but not this one.
-    ConfigError
-        If the prevalence is no fraction.
     """
     everything = read(predictions, labels, words)
     name = Path(predictions).name
@@ -127,6 +119,9 @@ def compare_files(
 ) -> int:
     """Compare runs on the same lesions: one table, one figure of paired differences to the first; print the table.
 
+    Raises DataError if there are fewer than two runs, files break the contract, or images, truths or classes differ.
+    Raises ConfigError if ``training`` names no run.
+
     Parameters
     ----------
     places, labels, split, words : see :func:`skinlesion.evaluation.compare.load`
@@ -134,13 +129,6 @@ def compare_files(
     shared : compare on the images that all runs share, where they differ
     training : ``RUN=CSV`` texts, the training list of a run; where its folder holds ``split.csv``, it needs none
     twins : CSV of images and their twin groups, see :func:`skinlesion.evaluation.training_overlap.read_groups`
-
-    Raises
-    ------
-    DataError
-        If there are fewer than two runs, files break the contract, or images, truths or classes differ.
-    ConfigError
-        If ``training`` names no run.
     """
     runs = comparing.load(list(places), labels, split, words)
     runs = comparing.shared(runs) if shared else runs

@@ -86,16 +86,13 @@ def readable_experiments(table: pd.DataFrame) -> pd.DataFrame:
 def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The shipped model's recipe beside the classic one, and the figures of its networks.
 
+    Raises DataError if the manifest is missing or holds no figures.
+
     Returns
     -------
     recipes : a row a parameter that differs, columns ``classic``, ``before`` (the recipe of the network that it starts
         from, where there is one) and ``shipped``
     figures : a row a metric, a column a set of images; ``value (low to high)`` with 95% intervals over lesions
-
-    Raises
-    ------
-    DataError
-        If the manifest is missing or holds no figures.
     """
     try:
         shipped = json.loads(Path(path).read_text())

@@ -35,7 +35,6 @@ def external_metrics(
 
     Parameters
     ----------
-    predictions : Predictions
     threshold : float
         On the malignant probability, as the model was shipped with; a malignant label is referred, too.
     in_domain : bool [N], optional

@@ -253,16 +253,13 @@ def ranking(score: np.ndarray, positive: np.ndarray, resamples: Resamples) -> tu
     """AUROC (ties count half) and average precision (step-wise, no interpolation) of every replicate.
 
     One sort serves all replicates: with the images in ascending order and cumulated counts, every positive image needs
-    just the counts below and up to its tie group.
+    just the counts below and up to its tie group. Returns two float64 [1 + R]; NaN where a replicate has no positive or
+    (AUROC) no negative image.
 
     Parameters
     ----------
     score : float [N], higher for positives
     positive : bool [N]
-
-    Returns
-    -------
-    two float64 [1 + R]; NaN where a replicate has no positive or (AUROC) no negative image
     """
     order = np.argsort(score, kind="stable")
     ordered, hits = score[order], np.flatnonzero(positive[order])
@@ -334,9 +331,7 @@ def _support(predictions: Predictions) -> tuple[dict[str, int], dict[str, np.nda
 def ties(predictions: Predictions) -> tuple[int, float]:
     """Images whose highest score two classes share, and the balanced accuracy if those count as wrong.
 
-    Returns
-    -------
-    int, float : the second is what the official scorer reports
+    Returns int, float : the second is what the official scorer reports.
     """
     scores, k = predictions.scores, len(predictions.labels)
     tied = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) > 1

@@ -43,6 +43,8 @@ def decision_curve(
 ) -> pd.DataFrame:
     """Net benefit at every threshold probability, with lesion bootstrap intervals.
 
+    Raises DataError if malignant or benign images are missing, or the prevalence is no fraction.
+
     Parameters
     ----------
     probability : float [N], calibrated for the class mix of these images
@@ -59,11 +61,6 @@ def decision_curve(
         ``threshold``; ``net_benefit``, ``low``, ``high``; ``refer_all`` (referring nobody is 0); ``gain``,
         ``gain_low``, ``gain_high``: net benefit beyond the better of those two. ``attrs``: ``prevalence``,
         ``own`` (that of the images) and ``n``.
-
-    Raises
-    ------
-    DataError
-        If malignant or benign images are missing, or the prevalence is no fraction.
     """
     positive = np.asarray(positive, bool)
     if not 0 < positive.sum() < len(positive):

@@ -43,12 +43,8 @@ def operating_points(validation: Predictions, test: Predictions) -> dict[str, di
     """Every threshold of :data:`AIMS`, chosen on validation, as it does on test.
 
     The intervals are those of *these* thresholds on test images; that another validation split would have chosen other
-    ones is not in them.
-
-    Returns
-    -------
-    dict question -> dict aim -> OperatingPoint
-        Aims read ``"specificity 0.90"``. A question is left out where validation has no positive or no negative image.
+    ones is not in them. Returns a dict question -> dict aim -> OperatingPoint: aims read ``"specificity 0.90"``. A
+    question is left out where validation has no positive or no negative image.
     """
     points = {}
     for question in QUESTIONS:
@@ -73,7 +69,8 @@ def points_on_the_curve(
     """The best sensitivity at a given specificity and the reverse, read off the ROC curve of these very images.
 
     A description of the ranking, not a prediction: the threshold is found on the images that it is evaluated on, anew
-    in every replicate. Where there is a validation split, use :func:`operating_points`.
+    in every replicate. Where there is a validation split, use :func:`operating_points`. Returns a dict aim -> metric:
+    ``"specificity 0.90"`` -> the sensitivity there, ``"sensitivity 0.90"`` -> the specificity there.
 
     Parameters
     ----------
@@ -81,12 +78,6 @@ def points_on_the_curve(
     positive : bool [N]
     lesions : [N], lesion id of every image
     replicates : int, bootstrap replicates over lesions
-    seed : int
-
-    Returns
-    -------
-    dict aim -> metric
-        ``"specificity 0.90"`` -> the sensitivity there, ``"sensitivity 0.90"`` -> the specificity there.
     """
     score, positive = np.asarray(score, np.float64), np.asarray(positive, bool)
     resamples = resample(lesions, replicates, seed)
@@ -227,10 +218,7 @@ def _measure(referred: np.ndarray, positive: np.ndarray, threshold: float, lesio
 def in_plain_words(point: OperatingPoint, prevalence: float, per: int = 1000) -> str:
     """What the operating point would do to ``per`` lesions of which the fraction ``prevalence`` is malignant.
 
-    Raises
-    ------
-    DataError
-        If sensitivity or specificity is unknown, or the prevalence is no fraction.
+    Raises DataError if sensitivity or specificity is unknown, or the prevalence is no fraction.
     """
     if not 0 <= prevalence <= 1:
         raise DataError(f"prevalence must be a fraction between 0 and 1, not {prevalence!r}")

@@ -31,15 +31,13 @@ def measure(
 ) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:
     """Score images of the domain and out-of-distribution images with a Predictor, and compare the scores.
 
+    Returns a table of :func:`detection`; scores of the domain, float64 [N]; scores of every set, {set: float64 [M]}.
+
     Parameters
     ----------
     frames : uint8 [H, W, 3] each, of the domain
     lesions : [N], lesion ids of ``frames``
     others : {set: object with ``frames`` and ``sources``}, as ``not_dermatoscopic.picture_sets`` returns them
-
-    Returns
-    -------
-    table of :func:`detection`; scores of the domain, float64 [N]; scores of every set, {set: float64 [M]}
     """
     inside = _domain_scores(model, frames)
     outside = {name: _domain_scores(model, one.frames) for name, one in others.items()}
@@ -61,8 +59,9 @@ def detection(
 ) -> pd.DataFrame:
     """AUROC and FPR95 of a domain score against every set of out-of-distribution images.
 
-    Each replicate draws lesions for the domain and sources (whole photos, not their crops) for the others, so
-    a set cut from a handful of photos gets the wide interval that it deserves.
+    Each replicate draws lesions for the domain and sources (whole photos, not their crops) for the others, so a set cut
+    from a handful of photos gets the wide interval that it deserves. Raises DataError where there are no images on one
+    side.
 
     Parameters
     ----------
@@ -74,11 +73,6 @@ def detection(
     -------
     DataFrame, a row a set and a last one with their mean: ``set``, ``n_images``, ``n_sources``, ``auroc``, ``fpr95``,
     and both with ``_low`` and ``_high``
-
-    Raises
-    ------
-    DataError
-        Where there are no images on one side.
     """
     if not len(inside) or not outside or not all(len(scores) for scores, _ in outside.values()):
         raise DataError("evaluating a domain score needs images of the domain and out-of-distribution images")

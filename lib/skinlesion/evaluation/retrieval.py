@@ -31,18 +31,14 @@ class Cases:
     def vote(self, features: np.ndarray, lesions: np.ndarray, count: int = NEAREST) -> np.ndarray:
         """The class of most of the ``count`` lesions whose images are nearest, by cosine similarity; int64 [M].
 
-        A lesion counts once, with its nearest image. Of classes with as many, the one with the nearest image.
+        A lesion counts once, with its nearest image. Of classes with as many, the one with the nearest image. Raises
+        DataError if all cases are of an image's own lesion.
 
         Parameters
         ----------
         features : float [M, D]
         lesions : str [M]
             Each image's own, whose cases do not vote.
-
-        Raises
-        ------
-        DataError
-            If all cases are of an image's own lesion.
         """
         similarity = unit(features) @ unit(self.features).T
         called = np.empty(len(features), np.int64)
@@ -61,23 +57,15 @@ def measure(
 ) -> dict:
     """Balanced accuracy of the vote, and that of the predictions minus it, with intervals over lesions.
 
+    Returns a dict: ``balanced_accuracy`` and ``difference`` as value, low, high and n; ``neighbours`` and ``cases``,
+    their numbers. Raises DataError if there are not as many features as predictions.
+
     Parameters
     ----------
     predictions : Predictions
         Of images that are not among the cases.
     features : float [N, D]
         Of the same images, in their order.
-    cases : Cases
-
-    Returns
-    -------
-    dict
-        ``balanced_accuracy`` and ``difference`` as value, low, high and n; ``neighbours`` and ``cases``, their numbers.
-
-    Raises
-    ------
-    DataError
-        If there are not as many features as predictions.
     """
     if len(features) != len(predictions):
         raise DataError(f"there are {len(features):,} rows of features for {len(predictions):,} predictions")

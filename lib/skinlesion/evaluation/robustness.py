@@ -76,6 +76,8 @@ def measure(
 ) -> pd.DataFrame:
     """Evaluate a model on corrupted and moved versions of images. Costs one prediction an image, kind and severity.
 
+    Raises DataError for an unknown kind or severity, or where images, ids, classes and lesions differ in number.
+
     Parameters
     ----------
     model : Model
@@ -99,11 +101,6 @@ def measure(
     the fraction that counts as in domain (these three are means over these images, whatever their mix of classes);
     and, weighed to ``prior``, the mean of the largest probability, how often that class is the true one, and the
     adaptive calibration error between the two.
-
-    Raises
-    ------
-    DataError
-        For an unknown kind or severity, or where images, ids, classes and lesions differ in number.
     """
     unknown = [str(kind) for kind in kinds if kind not in CORRUPTIONS | MOVEMENTS]
     unknown += [str(severity) for severity in severities if severity not in SEVERITIES]

@@ -56,6 +56,8 @@ def temperature_scaling(
 ) -> Scaling:
     """Fit a temperature on validation (Guo et al. 2017); evaluate calibration on other images with and without it.
 
+    Raises DataError if validation is empty or a logit is not finite.
+
     Parameters
     ----------
     validation_logits : float [M, K], validation_y : int [M]
@@ -64,11 +66,6 @@ def temperature_scaling(
     lesions : [N], lesion ids
     shift : float [K]
         Added to the logits in both cases, from the class mix seen in training to the one that probabilities are for.
-
-    Raises
-    ------
-    DataError
-        If validation is empty or a logit is not finite.
     """
     temperature = fit_temperature(validation_logits, validation_y, shift)
     both = {BEFORE: calibrated(logits, 1.0, shift), AFTER: calibrated(logits, temperature, shift)}

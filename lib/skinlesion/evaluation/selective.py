@@ -35,9 +35,11 @@ def coverage_curve(
 ) -> pd.DataFrame:
     """What is right among the images that a model is surest of.
 
+    Raises DataError for a coverage outside of (0, 1], or a confidence that does not fit the predictions or is not
+    finite.
+
     Parameters
     ----------
-    predictions : Predictions
     confidence : float [N]
         Higher is surer; by default the calibrated probability of the label.
     coverages : fractions of the images that are retained, in (0, 1]
@@ -48,11 +50,6 @@ def coverage_curve(
     ``classes`` (how many still occur), and each of :data:`MEASURES` with ``_low`` and ``_high``: balanced accuracy over
     the classes that still occur; risk; the fraction of all malignant images that is retained; the fraction of the
     retained malignant images whose label is benign. Images as sure as the last one are retained too.
-
-    Raises
-    ------
-    DataError
-        For a coverage outside of (0, 1], or a confidence that does not fit the predictions or is not finite.
     """
     confidence = label_probability(predictions) if confidence is None else np.asarray(confidence, np.float64)
     if confidence.shape != (len(predictions),) or not np.isfinite(confidence).all():

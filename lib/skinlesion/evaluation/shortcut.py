@@ -52,22 +52,13 @@ def read_border(frames: Sequence[np.ndarray], images: Predictions, *, replicates
     """AUROC of malignant against benign, read from the border alone and by the network.
 
     The small model is a logistic regression on :func:`border_features`, their squares and products, cross-validated by
-    lesion on these images.
+    lesion on these images. Returns a dict of metrics: ``border``, ``network``, and ``difference``, network less border,
+    paired by lesion. Raises DataError where there are fewer than two malignant or benign lesions.
 
     Parameters
     ----------
     frames : uint8 [H, W, 3] each, of the images that were predicted
-    images : Predictions
     replicates, seed : of the bootstrap over lesions
-
-    Returns
-    -------
-    dict of metrics: ``border``, ``network``, and ``difference``, network less border, paired by lesion
-
-    Raises
-    ------
-    DataError
-        Where there are fewer than two malignant or benign lesions.
     """
     malignant = images.is_malignant
     folds = min(FOLDS, *(len(np.unique(images.lesions[malignant == value])) for value in (True, False)))
@@ -92,15 +83,13 @@ def read_border(frames: Sequence[np.ndarray], images: Predictions, *, replicates
 def recolor(frame: np.ndarray, own: np.ndarray, color: np.ndarray) -> np.ndarray:
     """The frame as under another light (von Kries): one gain a channel, which turns one colour into another.
 
+    Returns ndarray, uint8 [H, W, 3].
+
     Parameters
     ----------
     frame : uint8 [H, W, 3]
     own, color : float [3]
         Its border's colour before and after, grey levels.
-
-    Returns
-    -------
-    ndarray, uint8 [H, W, 3]
     """
     gain = np.clip(np.asarray(color) / np.maximum(own, 0.25), 1 / GAIN, GAIN)
     return np.clip(np.round(frame * gain), 0, 255).astype(np.uint8)
@@ -120,16 +109,14 @@ def camera_groups(frame: pd.DataFrame) -> np.ndarray:
 def border_colors(frames: Sequence[np.ndarray], benign: np.ndarray, groups: np.ndarray) -> dict[str, np.ndarray]:
     """Mean border colour of the benign images of each group of at least :data:`LEAST`; of all where there is none.
 
+    Returns {group: float64 [3]}.
+
     Parameters
     ----------
     frames : uint8 [H, W, 3] each, N of them
     benign : bool [N]
     groups : str [N]
         Sources, or whatever goes with a camera, such as how a diagnosis was confirmed.
-
-    Returns
-    -------
-    {group: float64 [3]}
     """
     rows = np.flatnonzero(benign)
     colors = pd.DataFrame([border_color(frames[row]) for row in rows.tolist()], columns=range(3), dtype=float)
@@ -158,7 +145,6 @@ def recoloring(
     model : Predictor, or anything with its ``predict``
     frames : uint8 [H, W, 3] each, of ``images``; malignant ones are used
     squares : uint8 [S, S, 3] each, the same images as they were when ``colors`` were measured
-    images : Predictions
     colors : {group: float [3]} of :func:`border_colors`
     threshold : float
         Malignant probability from which an image is referred.

@@ -119,11 +119,11 @@ def by_subgroup(
     A lesion counts for the group that most of its images name. Balanced accuracy is the mean sensitivity over the kinds
     of which the group and the others have at least :data:`ENOUGH` lesions each; sensitivity, specificity and AUROC need
     as many malignant, benign or both, and ECE, whose bins are those of all images, :data:`ENOUGH_FOR_CALIBRATION`
-    lesions. Where there are fewer, the figure is left out and ``note`` says why.
+    lesions. Where there are fewer, the figure is left out and ``note`` says why. Raises DataError if ``groups`` does
+    not have one word an image, or no column ``hold``.
 
     Parameters
     ----------
-    predictions : Predictions
     groups : DataFrame of words [N], one column an attribute, as ``people.people`` gives; ``unknown`` is no group.
         Categories keep their order, other words come by their number of images.
     threshold : float, optional
@@ -133,7 +133,6 @@ def by_subgroup(
         permuted within it too. With "diagnosis by", followed-up nevi (easy ones) trade places with such alone.
     replicates : int
         Of the lesion bootstrap behind the intervals, and of the permutations behind the test.
-    seed : int
 
     Returns
     -------
@@ -141,11 +140,6 @@ def by_subgroup(
     ``value, low, high, n`` (as everywhere, n in images of the group); ``gap`` (the group minus the others), ``gap_low,
     gap_high``; ``gap_by_mix``, the gap that the mix of kinds (and of ``hold``) makes; ``p``, corrected for all gaps in
     the table; ``note``; ``kinds``, those that balanced accuracy is over
-
-    Raises
-    ------
-    DataError
-        If ``groups`` does not have one word an image, or no column ``hold``.
     """
     if hold and hold not in groups:
         raise DataError(f"there is no attribute {hold!r} to hold; there are {', '.join(groups)}")

@@ -35,6 +35,8 @@ def age_band(years: float) -> str:
 def people(frame: pd.DataFrame, image_ids: np.ndarray, border: pd.Categorical | None = None) -> pd.DataFrame:
     """The groups of every image, one column an attribute: sex, age, site, diagnosis by, border colour, skin tone.
 
+    Raises DataError where an image is not in the frame.
+
     Parameters
     ----------
     frame : DataFrame with image_id, age (years), sex, site, dx_type, as in ``LesionTable.frame``; perhaps ``skin_tone``
@@ -49,11 +51,6 @@ def people(frame: pd.DataFrame, image_ids: np.ndarray, border: pd.Categorical | 
     -------
     DataFrame, N rows, words, age and border colour as ordered categories; attributes that are unknown for all images
     are left out
-
-    Raises
-    ------
-    DataError
-        Where an image is not in the frame.
     """
     rows = frame if border is None else frame.assign(border=border)
     rows = rows.set_index("image_id").reindex(image_ids)

@@ -20,6 +20,8 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)  # probabilities from which a prediction counts a
 def suspects(images: Predictions) -> pd.DataFrame:
     """Images whose label is contradicted with confidence, the most suspect first.
 
+    Raises DataError for decision scores, which are no probabilities.
+
     Parameters
     ----------
     images : Predictions
@@ -30,11 +32,6 @@ def suspects(images: Predictions) -> pd.DataFrame:
     DataFrame
         ``image_id, lesion_id, split, label, predicted``, the probabilities of both classes, ``p_label`` and
         ``p_predicted``, and ``margin``, the second less the first.
-
-    Raises
-    ------
-    DataError
-        For decision scores, which are no probabilities.
     """
     if not images.are_probabilities:
         raise DataError("suspect labels are ranked by probabilities, and these are decision scores")

@@ -67,17 +67,13 @@ def class_columns(frame: pd.DataFrame) -> tuple[LabelSet, list[str], str]:
     """The label set, its columns in its order, and what they hold.
 
     Known are ``p_<code>`` (probabilities), the columns of a challenge submission (scores), and a column a class under
-    any name of that class, in any case and with an affix such as ``prob_``, ``logit_`` or ``_score``.
+    any name of that class, in any case and with an affix such as ``prob_``, ``logit_`` or ``_score``. Raises DataError
+    if the columns are neither the 7 nor the 8 classes.
 
     Returns
     -------
     LabelSet, list of str, and :data:`PROBABILITIES`, :data:`SCORES`, :data:`LOGITS`, or :data:`UNSAID` where only the
     values can tell (:func:`what_they_hold`)
-
-    Raises
-    ------
-    DataError
-        If the columns are neither the 7 nor the 8 classes.
     """
     found = {name.removeprefix("p_") for name in frame.columns if name.startswith("p_")}
     for labels in (HAM7, ISIC8):
@@ -125,6 +121,8 @@ def what_they_hold(values: np.ndarray) -> str:
 def read_truth(path: str | Path) -> pd.DataFrame:
     """Read an ISIC ground truth (one column a class, 1 in one of them), HAM10000's metadata, or a run's ``split.csv``.
 
+    Raises DataError if it is none of these, names an image twice, or weighs images by anything but 0 and 1.
+
     Parameters
     ----------
     path : CSV with ``image_id`` (or ``image``, ``isic_id``), and ``label`` (or ``dx``) or a column a class; perhaps
@@ -134,11 +132,6 @@ def read_truth(path: str | Path) -> pd.DataFrame:
     -------
     DataFrame of str, indexed by image id: ``word`` (the table's own label), those of :data:`TRUTH_COLUMNS` (each
     ``""`` where unknown) and ``counts`` (bool; False for images that the official scorer leaves out)
-
-    Raises
-    ------
-    DataError
-        If it is none of these, names an image twice, or weighs images by anything but 0 and 1.
     """
     frame = read_table(path)
     try:

@@ -69,15 +69,12 @@ class Overlap:
 def read_training(path: str | Path) -> pd.DataFrame:
     """A list of training images: columns ``image_id`` and ``lesion_id`` (``""`` where unknown), str.
 
+    Raises DataError if it cannot be read or has no column of image ids.
+
     Parameters
     ----------
     path : CSV with image ids, perhaps ``lesion_id``; where it has a column ``split``, the rows for training and for
         validation count, since validation chooses thresholds and epochs
-
-    Raises
-    ------
-    DataError
-        If it cannot be read or has no column of image ids.
     """
     frame = read_table(path)
     try:
@@ -92,10 +89,7 @@ def read_training(path: str | Path) -> pd.DataFrame:
 def read_groups(path: str | Path) -> pd.Series:
     """The twin group of every image, str by image id, as ``skinlesion data twins`` writes it.
 
-    Raises
-    ------
-    DataError
-        If it cannot be read, lacks ``image_id`` or ``group``, or has an image in two groups.
+    Raises DataError if it cannot be read, lacks ``image_id`` or ``group``, or has an image in two groups.
     """
     frame = read_table(path)
     try:
@@ -132,17 +126,13 @@ def find_overlap(
 ) -> Overlap:
     """Compare evaluated images with a training list; :func:`skinlesion.core.tables.match_ids` says who is who.
 
+    Raises DataError where an id could be several of the others.
+
     Parameters
     ----------
-    evaluated : Predictions
     training : DataFrame of :func:`read_training`, None where there is no list
     lesions : tables of :func:`lesions_of`
     groups : see :func:`read_groups`
-
-    Raises
-    ------
-    DataError
-        Where an id could be several of the others.
     """
     none = np.zeros(len(evaluated), bool)
     if training is None:
@@ -171,12 +161,8 @@ def find_overlap(
 def training_lists(places: list[str], given: Iterable[str] = ()) -> list[Path | None]:
     """The training list of every run: what ``RUN=CSV`` texts name, else its folder's own ``split.csv``, else None.
 
-    A run is given as its folder or as the ``predictions.csv`` in it.
-
-    Raises
-    ------
-    ConfigError
-        For a text that is not written so, or a RUN that is none of ``places`` (as given, or the last part of its path).
+    A run is given as its folder or as the ``predictions.csv`` in it. Raises ConfigError for a text that is not written
+    so, or a RUN that is none of ``places`` (as given, or the last part of its path).
     """
     paths = [Path(place).expanduser() for place in places]
     folders = [path.parent if path.name == Run(path.parent).predictions.name else path for path in paths]

@@ -19,6 +19,8 @@ CARD = "MODEL_CARD.md"
 def attach(folder: str | Path, **blocks: object) -> dict:
     """Put evaluations that come after the export into a model folder's manifest, and write its card anew.
 
+    Returns a dict, the new manifest. Raises ModelError if there is no valid model in the folder.
+
     Parameters
     ----------
     folder : the model's folder
@@ -27,15 +29,6 @@ def attach(folder: str | Path, **blocks: object) -> dict:
         ``subgroup_gaps.for_card`` returns it; ``shortcuts``, ``read_border`` and ``recoloring`` of
         :mod:`skinlesion.evaluation.shortcut`; ``external``, a list of ``external.json``; ``test_reads``, how often the
         test part has been read so far, where that was counted.
-
-    Returns
-    -------
-    dict, the new manifest
-
-    Raises
-    ------
-    ModelError
-        If there is no valid model in the folder.
     """
     content = dict(Manifest.read(folder).content)
     content["evaluation"] = content.get("evaluation", {}) | blocks

@@ -240,12 +240,11 @@ def export_model(
 ) -> dict:
     """Write a model folder, whole or not at all, and return its manifest.
 
+    Raises ModelError where torch and ONNX Runtime disagree by more than :data:`TOLERANCE`. Raises DataError where the
+    run lacks what the domain is fitted on.
+
     Parameters
     ----------
-    model : Classifier
-    run : Run
-    config : Config
-    labels : LabelSet
     decision : dict
         What 04_evaluation chose on validation, as :meth:`skinlesion.decision.Decision.to_dict` returns it.
     data : dict
@@ -266,13 +265,6 @@ def export_model(
         Of the model; the run's name by default.
     place : Path
         Of the folder; the run's ``model`` by default.
-
-    Raises
-    ------
-    ModelError
-        Where torch and ONNX Runtime disagree by more than :data:`TOLERANCE`.
-    DataError
-        Where the run lacks what the domain is fitted on.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     if domain is None:
@@ -348,12 +340,8 @@ def shuffled(folder: str | Path | None = None, seed: int = 0) -> Predictor:
     """An exported model whose weights are shuffled within each layer: it predicts, but is not trained.
 
     Biases stay. What activation maps show of this network, too, does not come from training (Adebayo et al. 2018,
-    arXiv:1810.03292, "independent randomization" of all layers at once).
-
-    Raises
-    ------
-    ModelError
-        If the model cannot be loaded, or holds no weights by the names that this module's export gives them.
+    arXiv:1810.03292, "independent randomization" of all layers at once). Raises ModelError if the model cannot be
+    loaded, or holds no weights by the names that this module's export gives them.
     """
     manifest = Manifest.read(folder)
     model = onnx.load((Path(folder) if folder is not None else PRETRAINED) / manifest.file)
@@ -373,10 +361,7 @@ def shuffled(folder: str | Path | None = None, seed: int = 0) -> Predictor:
 def release(run: Run) -> dict:
     """Make the evaluated ``candidate`` the run's ``model``, with its evaluation in manifest and card.
 
-    Raises
-    ------
-    DataError
-        Where 04_evaluation has not been run.
+    Raises DataError where 04_evaluation has not been run.
     """
     candidate = run.need(run.candidate, "04_evaluation")
     found = json.loads(run.need(run.evaluation, "04_evaluation").read_text())

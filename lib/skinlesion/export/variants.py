@@ -57,6 +57,7 @@ def without_framing(source: Path, target: Path, crops: int = 1) -> None:
     """Cut the framing off an exported model: what is left takes what :func:`skinlesion.core.framing.fit_squares` made.
 
     For runtimes that lack the 64-bit arithmetic of the framing. Framed here or there, a pixel is the same to the byte.
+    Raises ModelError if the model does not frame images as :mod:`skinlesion.export.onnx` writes it.
 
     Parameters
     ----------
@@ -64,11 +65,6 @@ def without_framing(source: Path, target: Path, crops: int = 1) -> None:
         The target's only input is ``levels``, float32 [crops N, S, S, 3]: whole grey levels, 0 to 255.
     crops : int
         Crops of a frame that an output is the mean of.
-
-    Raises
-    ------
-    ModelError
-        If the model does not frame images as :mod:`skinlesion.export.onnx` writes it.
     """
     model = onnx.load(source)
     graph = model.graph

@@ -43,10 +43,7 @@ STATUS_WORDS = {"done": "ran", "current": "up to date", "stale": "out of date", 
 def write_index(run: Run) -> None:
     """Write the run's ``index.html`` from ``run.json``, ``metrics.json``, ``table.csv`` and ``figures/``.
 
-    Raises
-    ------
-    DataError
-        If the run has no ``run.json``.
+    Raises DataError if the run has no ``run.json``.
     """
     facts = json.loads(run.need(run.summary, "run_all.py").read_text())
     states = {entry["status"] for entry in facts["notebooks"]}

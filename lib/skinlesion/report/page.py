@@ -27,6 +27,9 @@ def render_notebook(
 ) -> int:
     """Write the HTML page of a notebook, whole or not at all.
 
+    Returns int: the page's size in bytes. Raises SkinLesionError if the notebook is missing or damaged, or the page
+    cannot be written.
+
     Parameters
     ----------
     source, target : Path
@@ -39,16 +42,6 @@ def render_notebook(
         What every page of this run has to say, such as :data:`SYNTHETIC`.
     notice : str
         What is wrong with this page: that its notebook failed, or is out of date.
-
-    Returns
-    -------
-    int
-        The page's size in bytes.
-
-    Raises
-    ------
-    SkinLesionError
-        If the notebook is missing or damaged, or the page cannot be written.
     """
     import nbformat
 

@@ -79,19 +79,15 @@ class Survey:
 def listing(sources: Sequence[str]) -> Iterator[Item]:
     """The images of all sources, in a fixed order.
 
+    Raises DataError if there is nothing at a source, or no image in it, or an archive is damaged. Raises
+    SkinLesionError if it is a URL that cannot be reached.
+
     Parameters
     ----------
     sources : sequence of str
         Folders (looked through to the bottom, archives in them too), ``.zip`` files, single images, patterns with
         ``*``, ``?`` and ``[…]``, each as a path or a URL. In folders and archives, files that are not named as images
         are passed over, and so are hidden ones.
-
-    Raises
-    ------
-    DataError
-        If there is nothing at a source, or no image in it, or an archive is damaged.
-    SkinLesionError
-        If it is a URL that cannot be reached.
     """
     for source in sources:
         files, path = resolve(source)
@@ -191,10 +187,7 @@ def _archive(url: str, mark: str) -> zipfile.ZipFile:
 def fetch(items: Sequence[Item]) -> Iterator[bytes | ImageError]:
     """The encoded bytes of each item in order, or why this one cannot be had.
 
-    Raises
-    ------
-    DataError
-        If a store fails for reasons other than the image, such as a broken connection: trying again helps.
+    Raises DataError if a store fails for reasons other than the image, such as a broken connection: trying again helps.
     """
     for archived, group in groupby(items, key=lambda item: item.url if item.member else ""):
         for chunk in _chunks(list(group)):

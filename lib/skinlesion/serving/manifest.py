@@ -97,10 +97,7 @@ class Manifest:
     def read(cls, folder: str | Path | None = None) -> Manifest:
         """Read ``folder/manifest.json``; the shipped model's where ``folder`` is None.
 
-        Raises
-        ------
-        ModelError
-            If it is missing, not JSON, or holds anything that predictions cannot be trusted with.
+        Raises ModelError if it is missing, not JSON, or holds anything that predictions cannot be trusted with.
         """
         place = Path(folder).expanduser() if folder is not None else PRETRAINED
         path = place / FILE
@@ -162,10 +159,7 @@ class Manifest:
 def external_evidence(content: dict) -> list[dict]:
     """The evidence of a manifest's evaluations on external images, which come after the export.
 
-    Raises
-    ------
-    ModelError
-        Where ``evaluation`` is not what an export and ``skinlesion external`` write.
+    Raises ModelError where ``evaluation`` is not what an export and ``skinlesion external`` write.
     """
     evaluation = content.get("evaluation", {})
     records = evaluation.get("external", []) if isinstance(evaluation, dict) else None

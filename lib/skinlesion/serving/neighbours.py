@@ -103,10 +103,7 @@ class Neighbours:
     def load(cls, folder: str | Path, manifest: Manifest) -> Neighbours:
         """Open the index in ``folder``, which must be of the manifest's model.
 
-        Raises
-        ------
-        ModelError
-            If there is no index, it is damaged, or of another model.
+        Raises ModelError if there is no index, it is damaged, or of another model.
         """
         place = Path(folder).expanduser()
         mend = f"make one with this model: skinlesion index --data PATH --output {place} (--model DIR for your own)"
@@ -134,7 +131,6 @@ class Neighbours:
         own : collection of str
             What the image or its lesion is called: images and lesions of these names are left out, too, with whatever
             folder, ending and case they are written.
-        count : int
         """
         query = unit(np.asarray(features)[None])[0]
         rough = self._sketch @ (query @ self._directions)
@@ -196,6 +192,9 @@ def write(
 ) -> dict:
     """Write an index, whole or not at all; an older one in that folder is replaced.
 
+    Returns a dict, what ``index.json`` says. Raises SkinLesionError if the folder holds something else, or cannot be
+    written.
+
     Parameters
     ----------
     folder : path
@@ -206,15 +205,6 @@ def write(
         Taken one by one while the index is written.
     facts : dict
         ``model``, its SHA-256; ``labels``, the codes of the classes; ``data`` with the kind of each of its ``sources``.
-
-    Returns
-    -------
-    dict, what ``index.json`` says
-
-    Raises
-    ------
-    SkinLesionError
-        If the folder holds something else, or cannot be written.
     """
     place = Path(folder).expanduser().resolve()
     if place.exists() and not (place.is_dir() and (_facts(place) or not any(place.iterdir()))):

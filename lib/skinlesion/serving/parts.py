@@ -69,10 +69,7 @@ class Plan:
     def agree(self, folder: Folder) -> None:
         """Write the plan down, or find that the scores in the folder were made by the same one.
 
-        Raises
-        ------
-        SkinLesionError
-            If they were not: scores of two sources or models must not get mixed.
+        Raises SkinLesionError if they were not: scores of two sources or models must not get mixed.
         """
         written = folder.read(RECORD)
         if written is None:

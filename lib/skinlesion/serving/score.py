@@ -58,6 +58,9 @@ def score(
 ) -> int:
     """Score all images of the sources that are not scored yet.
 
+    Returns int: 0, or 1 where an image could not be scored; its row has the reason. Raises SkinLesionError if sources,
+    output or model cannot be used, or the output holds scores of others.
+
     Parameters
     ----------
     sources : see :func:`skinlesion.serving.listing.listing`
@@ -72,16 +75,6 @@ def score(
         A model folder; the shipped model where None.
     progress : bool
         Show a bar with the time left on standard error.
-
-    Returns
-    -------
-    int
-        0, or 1 where an image could not be scored; its row has the reason.
-
-    Raises
-    ------
-    SkinLesionError
-        If sources, output or model cannot be used, or the output holds scores of others.
     """
     index, count = _shard(shard)
     predictor = Predictor.load(model, threads=1)  # one a worker: many images keep the cores busy, not one
@@ -117,10 +110,7 @@ def _shard(text: str) -> tuple[int, int]:
 def _cut(sources: Sequence[str], plan: Plan, wanted: Sequence[int]) -> Iterator[Part]:
     """The wanted parts' images, from a second listing of the sources; only one part is in memory.
 
-    Raises
-    ------
-    DataError
-        At the end, if the sources have changed since the first listing.
+    Raises DataError at the end, if the sources have changed since the first listing.
     """
     chosen, survey = set(wanted), Survey()
     if not chosen:
@@ -190,16 +180,12 @@ def on_threads(job: Job, todo: Iterator[Part], report: Report) -> dict[int, int]
 def score_part(items: Sequence[Item], predictor: Predictor, report: Report) -> tuple[bytes, int]:
     """Score the images of one part: what every engine's workers do.
 
+    Returns a tuple: the Parquet file, and how many images failed.
+
     Parameters
     ----------
     items : the part's images
-    predictor : Predictor
     report : called with the number of images after each batch
-
-    Returns
-    -------
-    tuple
-        The Parquet file, and how many images failed.
     """
     predictions: list[Prediction | ImageError] = []
     waiting: list[np.ndarray | ImageError] = []

@@ -30,10 +30,7 @@ LOST_NODES = 10  # how often a task is begun again elsewhere before there must b
 def on_ray(job: Job, todo: Iterator[Part], report: Report) -> dict[int, int]:
     """Score parts on all cores of a cluster, and write them. Returns {part: images that failed}.
 
-    Raises
-    ------
-    SkinLesionError
-        If Ray is not installed, its cluster is not reached or lost, or a worker cannot go on.
+    Raises SkinLesionError if Ray is not installed, its cluster is not reached or lost, or a worker cannot go on.
     """
     ray = _connect()
     model = ray.put(_packed(job))

@@ -13,7 +13,7 @@ from skinlesion.core.random_streams import generator
 
 
 def class_targets(counts: np.ndarray, strategy: str, target_count: int = 0) -> np.ndarray:
-    """Images a class that one epoch draws.
+    """Images a class that one epoch draws. Returns int64 [K]. Raises ConfigError for an unknown strategy.
 
     Parameters
     ----------
@@ -25,15 +25,6 @@ def class_targets(counts: np.ndarray, strategy: str, target_count: int = 0) -> n
         square root of the counts; ``weighted`` shares it evenly, in expectation.
     target_count : int
         Of an epoch, the mean over the classes present; 0: as many images as there are.
-
-    Returns
-    -------
-    int64 [K]
-
-    Raises
-    ------
-    ConfigError
-        For an unknown strategy.
     """
     if strategy not in BALANCES:
         raise ConfigError(f"balance must be one of {', '.join(BALANCES)}, not {strategy!r}")
@@ -55,15 +46,12 @@ def epoch_rows(
 
     A class drawn more often than it has images shows every image equally often before any is shown once more; one drawn
     less often shows a fresh subset every epoch. ``weighted`` draws independently, as a weighted random sampler does.
+    Returns int64 [M], positions in ``targets``.
 
     Parameters
     ----------
     targets : int [N]
         Class of every training row.
-
-    Returns
-    -------
-    int64 [M], positions in ``targets``
     """
     rng = generator(seed, epoch, stream="order")
     counts = np.bincount(targets, minlength=classes)
@@ -83,9 +71,7 @@ def epoch_rows(
 def loss_weights(counts: np.ndarray) -> np.ndarray:
     """Class weights for the cross-entropy, inversely proportional to the counts; the mean over images is one.
 
-    Returns
-    -------
-    float32 [K]; zero for a class without images
+    Returns float32 [K]; zero for a class without images.
     """
     counts = np.asarray(counts, dtype=np.float64)
     weights = np.divide(counts.sum() / (counts > 0).sum(), counts, out=np.zeros_like(counts), where=counts > 0)

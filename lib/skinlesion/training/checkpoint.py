@@ -24,10 +24,7 @@ STORED = 2  # the newest, and the one before in case the newest is damaged
 def remove_partial(folder: Path, *files: Path) -> None:
     """Remove what a killed training left half written in a folder of checkpoints, and of the ``files`` elsewhere.
 
-    Raises
-    ------
-    SkinLesionError
-        Where the folder cannot be written to.
+    Raises SkinLesionError where the folder cannot be written to.
     """
     for place, name in [(folder, "*"), *((file.parent, file.name) for file in files)]:
         for left in place.glob(f".{name}.*.partial"):
@@ -58,13 +55,7 @@ def write(path: Path, tensors: dict[str, torch.Tensor], state: dict) -> None:
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Read what :func:`write` wrote.
-
-    Raises
-    ------
-    ModelError
-        If the file is missing, cut short or altered.
-    """
+    """Read what :func:`write` wrote. Raises ModelError if the file is missing, cut short or altered."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict

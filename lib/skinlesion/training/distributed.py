@@ -174,10 +174,7 @@ def _end_with_launcher() -> None:
 def join() -> Iterator[World]:
     """Meet the other processes that torchrun started; each on its own GPU where there are GPUs.
 
-    Raises
-    ------
-    ConfigError
-        Where a machine has fewer GPUs than processes.
+    Raises ConfigError where a machine has fewer GPUs than processes.
     """
     here = world()
     if here.size == 1 or dist.is_initialized():

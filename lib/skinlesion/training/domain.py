@@ -104,15 +104,12 @@ class Domain:
 def fit_gaussian(features: np.ndarray, y: np.ndarray) -> Domain:
     """Mean and covariance of features in which every class has the same weight; no threshold yet.
 
+    Raises DataError where there are fewer than two images.
+
     Parameters
     ----------
     features : float [N, D]
     y : int [N]
-
-    Raises
-    ------
-    DataError
-        Where there are fewer than two images.
     """
     if len(features) < 2:
         raise DataError("the domain of a model needs two training images or more")
@@ -169,14 +166,8 @@ def bounded(domain: Domain, training: np.ndarray, validation: np.ndarray) -> Dom
 def fit_domain(model: Classifier, run: Run, config: Config) -> tuple[Domain, np.ndarray, np.ndarray]:
     """Fit the run's domain on its training images, with the thresholds that its validation images set.
 
-    Returns
-    -------
-    Domain; image ids (str [N]) and features (float32 [N, D]) of the training images that it was fitted on
-
-    Raises
-    ------
-    DataError
-        Where the run has no pixels, split or validation images.
+    Returns Domain; image ids (str [N]) and features (float32 [N, D]) of the training images that it was fitted on.
+    Raises DataError where the run has no pixels, split or validation images.
     """
     split = load_split(run.need(run.split, "02_preprocessing"))["split"].to_numpy(str)
     table, cache = LesionTable.load(run), linked_cache(run)

@@ -164,10 +164,7 @@ def notebook(draw: Callable[[pd.DataFrame], object], every: float = 1.0) -> Watc
 def interruptible() -> Iterator[None]:
     """Around a training in a notebook: an interruption ends in one line that names the way to resume.
 
-    Raises
-    ------
-    SkinLesionError
-        In place of ``KeyboardInterrupt``; like that one, it stops the cells below.
+    Raises SkinLesionError in place of ``KeyboardInterrupt``; like that one, it stops the cells below.
     """
     try:
         yield

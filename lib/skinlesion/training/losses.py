@@ -35,10 +35,8 @@ def make_loss(config: Config, counts: np.ndarray, device: torch.device) -> Calla
 
     Parameters
     ----------
-    config : Config
     counts : int [K]
         Training images a class.
-    device : torch.device
     """
     even = torch.from_numpy(loss_weights(class_targets(counts, config.balance, config.target_count))).to(device)
     weight = even if config.balance == "loss" else None

@@ -56,22 +56,16 @@ def recipe_of(run: Run) -> Config:
 def check_parents(config: Config, run: Run, split: pd.DataFrame) -> None:
     """Refuse parent runs that were trained on a lesion which this run evaluates, or of which that cannot be known.
 
-    A training of all five folds (``fold`` -1) may use runs of any one fold: it evaluates the test split alone.
+    A training of all five folds (``fold`` -1) may use runs of any one fold: it evaluates the test split alone. Raises
+    ConfigError where a parent may not be used, or its folder was split anew since it was trained. Raises DataError
+    where a parent is not trained yet.
 
     Parameters
     ----------
-    config : Config
     run : Run
         The one that is to be trained: it cannot be its own parent.
     split : DataFrame
         Its ``image_id``, ``lesion_id`` and ``split``.
-
-    Raises
-    ------
-    ConfigError
-        Where a parent may not be used, or its folder was split anew since it was trained.
-    DataError
-        Where a parent is not trained yet.
     """
     evaluated = split[split["split"] != "train"]  # dropped images are twins of test images
     for parent in parent_runs(config, run):
@@ -102,12 +96,8 @@ def check_parents(config: Config, run: Run, split: pd.DataFrame) -> None:
 def load_start(model: Classifier, config: Config, start: Run) -> None:
     """Put the best weights of the run ``start`` into ``model``; with other labels, all but the last layer.
 
-    Raises
-    ------
-    ConfigError
-        Where it is another network.
-    DataError, ModelError
-        Where it is not trained yet, or its weights are damaged.
+    Raises ConfigError where it is another network. Raises DataError or ModelError where it is not trained yet, or its
+    weights are damaged.
     """
     parent = recipe_of(start)
     tensors, _ = checkpoint.read(start.folder / facts_of(start, MAKER)["checkpoint"])

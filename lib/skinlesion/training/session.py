@@ -26,12 +26,8 @@ NEW_EPOCH = {"step": 0, "loss_sum": 0.0, "confusion": None}
 def first_network(config: Config, classes: int, start: Run | None) -> Classifier:
     """The network that a training begins with: with the weights of the run ``start``, where there is one.
 
-    Raises
-    ------
-    ConfigError
-        For a network that cannot be trained so, or a start of another network.
-    DataError, ModelError
-        Where the weights to start from are missing or damaged.
+    Raises ConfigError for a network that cannot be trained so, or a start of another network. Raises DataError or
+    ModelError where the weights to start from are missing or damaged.
     """
     torch.manual_seed(config.seed)
     pretrained = config.pretrained and not config.start
@@ -123,12 +119,8 @@ class Session:
     def resume(self) -> None:
         """Go on from the newest checkpoint that is whole; every process from the same.
 
-        Raises
-        ------
-        DataError
-            Where a process does not see the folder of the first one.
-        ModelError
-            Where the checkpoint is of another network.
+        Raises DataError where a process does not see the folder of the first one. Raises ModelError where the
+        checkpoint is of another network.
         """
         self.world.need_shared(self.folder)
         saved, best_lost = self._newest() if self.world.first else (None, False)

@@ -33,26 +33,16 @@ def train(config: Config, run: Run, *, features: Callable[[], Features] | None =
     """Check the data, split it by lesion, decode it, train, and write every file that 04_evaluation reads.
 
     Calling it again goes on where an interrupted call was. Under torchrun the first process does all but the training
-    alone, and is the only one that prints.
+    alone, and is the only one that prints. Returns the exit status. Raises SkinLesionError for data, parameters or
+    a folder that cannot be used, or an interruption; checkpoints are stored.
 
     Parameters
     ----------
-    config : Config
-    run : Run
     features : callable, optional
         Makes the features by which twins are found that the split keeps together, in the first process alone. Without
         it, twins are not looked for.
     progress : bool
         Show bars, as on a terminal, instead of a line an epoch.
-
-    Returns
-    -------
-    int, the exit status
-
-    Raises
-    ------
-    SkinLesionError
-        For data, parameters or a folder that cannot be used, or an interruption; checkpoints are stored.
     """
     try:
         with _stoppable(), distributed.join() as world, lock(run.folder) if world.first else nullcontext():
@@ -172,10 +162,7 @@ def _watch(run: Run | None, world: distributed.World, progress: bool) -> live.Wa
 def start_recipe(config: Config) -> Config | None:
     """The recipe that ``config.start`` names, on the data and the split of ``config``; None where it names none.
 
-    Raises
-    ------
-    ConfigError
-        Where it is a recipe of another network.
+    Raises ConfigError where it is a recipe of another network.
     """
     if config.start not in recipe_names():
         return None
@@ -195,22 +182,17 @@ def train_start(
     """Train the recipe that ``config.start`` names, if it names one, on the data and the split of ``run``.
 
     Like :func:`skinlesion.training.fit.fit`, it goes on where an interrupted call was, does nothing where the training
-    is finished, and is called alike in every process under torchrun.
+    is finished, and is called alike in every process under torchrun. Raises SkinLesionError as
+    :func:`skinlesion.training.fit.fit`.
 
     Parameters
     ----------
     config : Config
         That of ``run``, which has its table and its split.
-    run : Run
     watch : callable, optional
         As :func:`skinlesion.training.fit.fit` takes it.
     progress : bool
         Show a bar while images are decoded.
-
-    Raises
-    ------
-    SkinLesionError
-        As :func:`skinlesion.training.fit.fit`.
     """
     recipe, start = start_recipe(config), start_run(config, run)
     if recipe is None or start is None:

@@ -40,10 +40,7 @@ def device() -> torch.device:
 def facts_of(run: Run, maker: str = "03_training") -> dict:
     """The content of ``training.json``, of a finished training.
 
-    Raises
-    ------
-    DataError
-        Where there is none (it names the ``maker``), or it is damaged.
+    Raises DataError where there is none (it names the ``maker``), or it is damaged.
     """
     path = run.need(run.training, maker)
     try:
@@ -56,12 +53,8 @@ def facts_of(run: Run, maker: str = "03_training") -> dict:
 def load_trained(run: Run, config: Config, *, classes: int) -> Trained:
     """The best network of a run that was trained, in evaluation mode.
 
-    Raises
-    ------
-    DataError
-        Where the run is not trained yet, or its ``training.json`` is damaged.
-    ModelError
-        Where its weights are damaged, or of another network.
+    Raises DataError where the run is not trained yet, or its ``training.json`` is damaged. Raises ModelError where its
+    weights are damaged, or of another network.
     """
     facts = facts_of(run)
     model = create_model(config.model, classes=classes, image_size=config.image_size, constancy=config.constancy)
@@ -104,21 +97,16 @@ def write_outputs(
 ) -> None:
     """Write logits and features of the validation and test rows to ``outputs.npz``; no label is used.
 
+    Raises ModelError where a logit is infinite or no number.
+
     Parameters
     ----------
-    trained : Trained
     cache : PixelCache
         Pixels of all N rows.
     image_ids : str [N]
     split : str [N]
-    run : Run
     views : int
         Mirror images whose outputs are averaged.
-
-    Raises
-    ------
-    ModelError
-        Where a logit is infinite or no number.
     """
     rows = np.flatnonzero(np.isin(split, ("validation", "test")))
     # a training of all folds on a split without test images leaves none to predict

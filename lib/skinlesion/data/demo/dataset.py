@@ -107,6 +107,9 @@ def make_demo(folder: str | Path, n: int = 1500, seed: int = 0, progress: bool =
     ``demo.json``, by which a reader tells drawn data from real. The same ``n`` and ``seed`` give the same images
     on the same machine.
 
+    Returns Path: ``folder``, absolute. Raises ConfigError if ``n`` or ``seed`` is out of range. Raises DataError if
+    ``folder`` holds anything else. Raises SkinLesionError if it cannot be written.
+
     Parameters
     ----------
     folder : path
@@ -117,20 +120,6 @@ def make_demo(folder: str | Path, n: int = 1500, seed: int = 0, progress: bool =
         Zero or more; every lesion draws from a generator of its own, seeded by this and the lesion's number.
     progress : bool
         Show a bar on standard error.
-
-    Returns
-    -------
-    Path
-        ``folder``, absolute.
-
-    Raises
-    ------
-    ConfigError
-        If ``n`` or ``seed`` is out of range.
-    DataError
-        If ``folder`` holds anything else.
-    SkinLesionError
-        If it cannot be written.
     """
     if n < SMALLEST:
         raise ConfigError(f"the demo set needs {SMALLEST} images or more to have every class in every split, not {n}")

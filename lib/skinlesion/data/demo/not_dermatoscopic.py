@@ -68,12 +68,8 @@ class PictureSet:
 def picture_sets(count: int = 200, seed: int = 0) -> dict[str, PictureSet]:
     """Every kind of picture that is not dermatoscopic, ``count`` of each.
 
-    Raises
-    ------
-    DataError
-        Where a package that they come from is not installed.
-    ImageError
-        Where an installed package has lost its sample images.
+    Raises DataError where a package that they come from is not installed. Raises ImageError where an installed package
+    has lost its sample images.
     """
     result = {}
     for name, (about, make) in _KINDS.items():

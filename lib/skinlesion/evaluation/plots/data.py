@@ -31,15 +31,12 @@ def class_counts(
 ) -> tuple[Chart, str]:
     """Bars of counts by class, numbers written on them; up to three groups side by side.
 
+    Raises DataError for no group, or more than three.
+
     Parameters
     ----------
     counts : {group: int [K]}, e.g. ``{"images": …, "lesions": …}``; one group alone takes the colours of the classes
     log : bool, logarithmic axis
-
-    Raises
-    ------
-    DataError
-        For no group, or more than three.
     """
     if not 1 <= len(counts) <= len(_GROUPS):
         raise DataError(f"bars can be grouped by 1 to {len(_GROUPS)}, not {len(counts)}")
@@ -218,7 +215,6 @@ def image_grid(
     ----------
     images : list of uint8 [H, W, 3]
     titles : list of str, one an image, written above it; may be empty strings
-    columns : int
     alt : str, what the pictures show, since pixels can't say it themselves
     colors : list of str, border colour of every image
     width : float, inches

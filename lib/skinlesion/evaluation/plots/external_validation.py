@@ -24,7 +24,6 @@ def external_figure(predictions: Predictions, metrics: dict[str, dict], threshol
 
     Parameters
     ----------
-    predictions : Predictions
     metrics : of ``external.external_metrics``
     threshold : on the malignant probability
     """

@@ -21,13 +21,11 @@ _COLUMNS = 4
 def corruption_curves(table: pd.DataFrame, title: str = "Balanced accuracy on corrupted images"):
     """A panel a corruption: balanced accuracy relative to clean images, and the fraction that counts as in domain.
 
+    Returns Chart, str.
+
     Parameters
     ----------
     table : DataFrame of :func:`skinlesion.evaluation.robustness.measure`
-
-    Returns
-    -------
-    Chart, str
     """
     lines = {"relative": "balanced accuracy, relative to clean images", "in_domain": "fraction of images in domain"}
     figure, clean, last = _panels(table, title, lines, top=1.25)
@@ -120,13 +118,11 @@ def robustness_figures(table: pd.DataFrame) -> dict[str, tuple[Chart, str]]:
 def coverage_curves(curves: dict[str, pd.DataFrame], title: str = "Results when the least certain images are deferred"):
     """Balanced accuracy, risk and the malignant images not deferred, against coverage; a colour a kind of confidence.
 
+    Returns Chart, str.
+
     Parameters
     ----------
     curves : {name of the confidence: DataFrame of :func:`skinlesion.evaluation.selective.coverage_curve`}, at most 3
-
-    Returns
-    -------
-    Chart, str
     """
     panels = (
         ("balanced_accuracy", "Balanced accuracy", "mean over the classes that still occur"),

@@ -152,7 +152,7 @@ DEGRADE_DRAWS = sum(1 + len(ranges) for _, _, ranges in _CAMERA)
 
 
 def degrade(x: torch.Tensor, probability: float, chance: torch.Tensor) -> torch.Tensor:
-    """Images as a poorer camera would have given them.
+    """Images as a poorer camera would have given them. Returns float32 [N, 3, S, S] in 0-1, channels last in memory.
 
     Parameters
     ----------
@@ -161,10 +161,6 @@ def degrade(x: torch.Tensor, probability: float, chance: torch.Tensor) -> torch.
         Of each operation for each sample, 0-1; a dark rim around the field of view has 0.3 of it.
     chance : float32 [N, DEGRADE_DRAWS] in [0, 1)
         Each sample's uniform numbers, which alone decide what happens to it.
-
-    Returns
-    -------
-    float32 [N, 3, S, S] in 0-1, channels last in memory
     """
 
     def change(image: torch.Tensor, draws: Sequence[float]) -> torch.Tensor:
@@ -218,7 +214,8 @@ RAND_AUGMENT_DRAWS = 4
 def rand_augment(x: torch.Tensor, strength: float, chance: torch.Tensor) -> torch.Tensor:
     """RandAugment (Cubuk et al., 2020, arXiv:1909.13719) in colour only: two operations for each sample.
 
-    Each operation's magnitude is drawn uniformly up to ``strength``, its direction by the same number.
+    Each operation's magnitude is drawn uniformly up to ``strength``, its direction by the same number. Returns float32
+    [N, 3, S, S] in 0-1, channels last in memory.
 
     Parameters
     ----------
@@ -226,10 +223,6 @@ def rand_augment(x: torch.Tensor, strength: float, chance: torch.Tensor) -> torc
     strength : float
         0 (nothing) to 1 (the paper's magnitude 30; its usual 9 is 0.3).
     chance : float32 [N, RAND_AUGMENT_DRAWS] in [0, 1)
-
-    Returns
-    -------
-    float32 [N, 3, S, S] in 0-1, channels last in memory
     """
 
     def change(image: torch.Tensor, draws: Sequence[float]) -> torch.Tensor:
@@ -250,16 +243,14 @@ ERASE_DRAWS = 8
 def erase(x: torch.Tensor, probability: float, chance: torch.Tensor) -> torch.Tensor:
     """Random erasing (Zhong et al., 2020, arXiv:1708.04896): a patch of noise or of the image's mean colour.
 
+    Returns float32 [N, 3, S, S] in 0-1, channels last in memory.
+
     Parameters
     ----------
     x : float32 [N, 3, S, S] in 0-1
     probability : float
         Of a patch in each sample, 0-1. Patches cover 2 to 20 % of the image.
     chance : float32 [N, ERASE_DRAWS] in [0, 1)
-
-    Returns
-    -------
-    float32 [N, 3, S, S] in 0-1, channels last in memory
     """
 
     def change(image: torch.Tensor, draws: Sequence[float]) -> torch.Tensor:

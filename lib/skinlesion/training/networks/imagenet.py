@@ -58,11 +58,8 @@ def pretrained(name: str, **options) -> nn.Module:
 
     ``options`` go to ``timm.create_model``.
 
-    Raises
-    ------
-    ModelError
-        Where no weights can be had (lists what is available offline; within some seconds where there is no network),
-        and for a file of weights that is damaged, that would run code, or that is another network's.
+    Raises ModelError where no weights can be had (lists what is available offline; within some seconds where there is
+    no network), and for a file of weights that is damaged, that would run code, or that is another network's.
     """
     package = PACKAGES.get(name)
     packaged = package.path() if package else None
@@ -87,10 +84,7 @@ _REMEDY = "delete it to have it fetched again (if a package brought it: reinstal
 def read(path: Path) -> Weights:
     """The tensors of a ``.safetensors`` or of a third party's ``.pth``, on the CPU.
 
-    Raises
-    ------
-    ModelError
-        Where it cannot be read, or holds anything but tensors.
+    Raises ModelError where it cannot be read, or holds anything but tensors.
     """
     try:
         if path.suffix == ".safetensors":

@@ -157,12 +157,7 @@ def _configuration(name: str) -> PretrainedCfg:
 
 @torch.no_grad()
 def check_outputs(model: Classifier, name: str, classes: int, image_size: int) -> None:
-    """Refuse a network that cannot be trained: one without classifier, or of another input size.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """Refuse a network that cannot be trained: one without classifier, or of another input size. Raises ConfigError."""
     model.eval()
     try:
         logits, features, _ = model.outputs(torch.zeros(2, 3, image_size, image_size))
@@ -212,17 +207,9 @@ def _is_padded_depthwise(conv: nn.Conv2d) -> bool:
 def freeze_stages(model: Classifier, count: int, name: str) -> list[nn.Module]:
     """Take the first ``count`` stages of a timm network out of training.
 
-    The stem counts as the first stage; timm defines each network's stages (its ``group_matcher``).
-
-    Returns
-    -------
-    list of nn.Module
-        Batch normalisations that must stay in evaluation mode, so that their statistics stay too.
-
-    Raises
-    ------
-    ConfigError
-        Where the network has no such stages, or not as many.
+    The stem counts as the first stage; timm defines each network's stages (its ``group_matcher``). Returns a list of
+    nn.Module: batch normalisations that must stay in evaluation mode, so that their statistics stay too. Raises
+    ConfigError where the network has no such stages, or not as many.
     """
     if not count:
         return []
