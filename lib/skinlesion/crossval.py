@@ -38,17 +38,11 @@ FACTS = b"skinlesion"  # the key of the facts in a Parquet file's schema metadat
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What one network trains on, and what it is tested on.
+    """What one network trains on, and what it is tested on."""
 
-    Attributes
-    ----------
-    name : str
-        ``fold-2``, or ``source-<name>`` of a held-out source; it names the part in files and folders.
-    split : str [N]
-        Of every image of the table: ``train``; ``validation``, on which the network is tested; ``test``, left out.
-    """
-
-    name: str
+    name: str  # ``fold-2``, or ``source-<name>`` of a held-out source; it names the part in files and folders
+    #: str [N]: of every image of the table: ``train``; ``validation``, on which the network is tested; ``test``, left
+    #: out
     split: np.ndarray
 
     @property
@@ -87,23 +81,13 @@ def parts_of(
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What the networks of one recipe output on the parts that they were not trained on.
+    """What the networks of one recipe output on the parts that they were not trained on."""
 
-    Attributes
-    ----------
-    images : DataFrame, N rows
-        ``image_id, lesion_id, label, part``, and whatever else was stored.
-    logits : float64 [N, K]
-    labels : LabelSet
-        The order of the logits' columns.
-    facts : {part: dict}
-        How each part came about: ``config`` (without ``data``, which lies elsewhere on every machine), ``fingerprint``
-        of the table, ``prior`` (class mix seen in training), and what the caller adds.
-    """
-
-    images: pd.DataFrame
-    logits: np.ndarray
-    labels: LabelSet
+    images: pd.DataFrame  # DataFrame, N rows: ``image_id, lesion_id, label, part``, and whatever else was stored
+    logits: np.ndarray  # float64 [N, K]
+    labels: LabelSet  # the order of the logits' columns
+    #: {part: dict}: how each part came about: ``config`` (without ``data``, which lies elsewhere on every machine),
+    #: ``fingerprint`` of the table, ``prior`` (class mix seen in training), and what the caller adds
     facts: dict[str, dict]
 
     @property

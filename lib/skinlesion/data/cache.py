@@ -30,26 +30,17 @@ MARGIN = 1.125  # the frames that random crops are cut from are this much larger
 
 @dataclass(frozen=True)
 class PixelCache:
-    """Memory-mapped pixels of a table's rows, in the table's order.
+    """Memory-mapped pixels of a table's rows, in the table's order."""
 
-    Attributes
-    ----------
-    pixels : uint8 [N, size, size, 3]
-        Input of the network when an epoch is validated.
-    squares : uint8 [N, crops, size, size, 3]
-        Crops whose predictions are averaged: ``pixels`` where there is one a frame.
-    frames : uint8 [N, height, width, 3]
-        What training crops from; the same array as ``pixels`` unless the fit is ``random_crop``.
-    content : str
-        SHA-256 over the decoded pixels.
-    """
-
-    pixels: np.ndarray
+    pixels: np.ndarray  # uint8 [N, size, size, 3]: input of the network when an epoch is validated
+    #: uint8 [N, crops, size, size, 3]: crops whose predictions are averaged: ``pixels`` where there is one a frame
     squares: np.ndarray
+    #: uint8 [N, height, width, 3]: what training crops from; the same array as ``pixels`` unless the fit is
+    #: ``random_crop``
     frames: np.ndarray
     fit: str
     folder: Path
-    content: str
+    content: str  # SHA-256 over the decoded pixels
 
     @property
     def size(self) -> int:

@@ -56,28 +56,18 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Check:
-    """What the check found.
+    """What the check found."""
 
-    Attributes
-    ----------
-    table : LesionTable
-        The rows that can be used; its ``problems`` are the ones below.
-    problems : DataFrame
-        ``image_id, problem, detail, source``.
-    profiles : dict use -> count
-        What became of embedded colour profiles: images converted to sRGB, and unusable profiles ignored.
-    images : DataFrame
-        One row a decoded image: ``image_id``, ``width`` and ``height`` in pixels, mean ``red``, ``green`` and ``blue``
-        (0 to 255), and ``brightness``, the mean luma (0 to 1). Without rows where nothing was decoded.
-    summary : DataFrame
-        ``problem, count, consequence``; every kind of problem, those that did not occur included. Of several sources,
-        the count in each of them in a column of its name, too.
-    """
-
-    table: LesionTable
-    problems: pd.DataFrame
+    table: LesionTable  # the rows that can be used; its ``problems`` are the ones below
+    problems: pd.DataFrame  # ``image_id, problem, detail, source``
+    #: one row a decoded image: ``image_id``, ``width`` and ``height`` in pixels, mean ``red``, ``green`` and
+    #: ``blue`` (0 to 255), and ``brightness``, the mean luma (0 to 1). Without rows where nothing was decoded.
     images: pd.DataFrame
+    #: ``problem, count, consequence``; every kind of problem, those that did not occur included. Of several
+    #: sources, the count in each of them in a column of its name, too.
     summary: pd.DataFrame
+    #: dict use -> count: what became of embedded colour profiles: images converted to sRGB, and unusable profiles
+    #: ignored
     profiles: dict[str, int] = field(default_factory=dict)
 
     def describe(self) -> str:

@@ -46,20 +46,13 @@ _THUMBNAILS = re.compile(r"(^|[^a-z])(thumb(nail)?s?|previews?|icons?)([^a-z]|$)
 
 @dataclass(frozen=True)
 class Files:
-    """What a folder, with its zip archives, or one archive holds.
-
-    Attributes
-    ----------
-    place : Path
-    paths : list of str
-        All files that can be read, as paths that :func:`skinlesion.core.images.read_bytes` takes; those that lie higher
-        come first, then by name.
-    left_out : list of (path, problem, detail)
-        Files and folders that may hold images, and why they are left out.
-    """
+    """What a folder, with its zip archives, or one archive holds."""
 
     place: Path
+    #: all files that can be read, as paths that :func:`skinlesion.core.images.read_bytes` takes; those
+    #: that lie higher come first, then by name
     paths: list[str]
+    #: list of (path, problem, detail): files and folders that may hold images, and why they are left out
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
 
     @cached_property
@@ -226,19 +219,14 @@ class ImageIndex:
 
     Of several files for one id, a mask is never it, identical copies count once, and of one picture in several sizes
     the largest is taken. Different pictures are refused: the id then means no file.
-
-    Attributes
-    ----------
-    notes : dict id -> (problem, detail)
-        What was resolved (SEVERAL_SIZES) or refused (SEVERAL_FILES) of the ids that were looked up.
-    copies : int
-        Files that are identical to the one that is used.
     """
 
     files: Files
     paths: list[str]
+    #: dict id -> (problem, detail): what was resolved (SEVERAL_SIZES) or refused (SEVERAL_FILES) of the ids that were
+    #: looked up
     notes: dict[str, tuple[str, str]] = field(default_factory=dict)
-    copies: int = 0
+    copies: int = 0  # files that are identical to the one that is used
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:

@@ -40,29 +40,18 @@ NOT_CHOSEN = (
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """What :func:`assess` finds.
+    """What :func:`assess` finds."""
 
-    Attributes
-    ----------
-    evaluated : Predictions
-        The rows that are evaluated: one split, or all of them where the predictions have no splits.
-    metrics : dict, see :func:`skinlesion.evaluation.metrics.evaluate`
-    points : {question: {aim: OperatingPoint}}
-        Thresholds chosen on validation, evaluated on the ``evaluated`` rows; empty without validation rows.
-    on_the_curve : {question: {aim: metric}}
-        The descriptive stand-in where ``points`` is empty.
-    referral : OperatingPoint or None
-        Of the advice to refer: at the referral threshold, or by a malignant label.
-    curves : {question: DataFrame}
-        Decision curves, see :data:`CURVES`; empty for decision scores.
-    notes : tuple of str
-    """
-
-    evaluated: Predictions
-    metrics: dict
+    evaluated: Predictions  # one split, or all rows where the predictions have no splits
+    metrics: dict  # dict, see :func:`skinlesion.evaluation.metrics.evaluate`
+    #: {question: {aim: OperatingPoint}}: thresholds chosen on validation, evaluated on the ``evaluated`` rows; empty
+    #: without validation rows
     points: dict[str, dict[str, OperatingPoint]]
+    #: {question: {aim: metric}}: the descriptive stand-in where ``points`` is empty
     on_the_curve: dict[str, dict[str, dict]]
+    #: OperatingPoint or None: of the advice to refer: at the referral threshold, or by a malignant label
     referral: OperatingPoint | None
+    #: {question: DataFrame}: decision curves, see :data:`CURVES`; empty for decision scores
     curves: dict[str, pd.DataFrame]
     notes: tuple[str, ...]
 

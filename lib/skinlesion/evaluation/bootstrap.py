@@ -27,18 +27,11 @@ _Z = float(norm.ppf((1 + LEVEL) / 2))
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """Which lesions every replicate drew.
+    """Which lesions every replicate drew."""
 
-    Attributes
-    ----------
-    lesion : int64 [N]
-        Lesion index of every image.
-    counts : uint16 [1 + R, G]
-        How often a replicate (row) drew a lesion (column). Row 0 is the sample itself, one of each, so that a metric's
-        value and its replicates come from the same formula.
-    """
-
-    lesion: np.ndarray
+    lesion: np.ndarray  # int64 [N]: lesion index of every image
+    #: uint16 [1 + R, G]: how often a replicate (row) drew a lesion (column). Row 0 is the sample itself, one of each,
+    #: so that a metric's value and its replicates come from the same formula.
     counts: np.ndarray
 
     def totals(self, rows: np.ndarray) -> np.ndarray:

@@ -25,18 +25,11 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to make an image worse.
+    """One way to make an image worse."""
 
-    Attributes
-    ----------
-    about : str
-        What ``levels`` count, for people.
-    levels : five floats, from mild to severe
-    change : (float32 [H, W, 3] in 0-1, level, generator) -> the same shape; may overshoot 0-1
-    """
-
-    about: str
-    levels: tuple[float, float, float, float, float]
+    about: str  # what ``levels`` count, for people
+    levels: tuple[float, float, float, float, float]  # from mild to severe
+    #: (float32 [H, W, 3] in 0-1, level, generator) -> the same shape; may overshoot 0-1
     change: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
 

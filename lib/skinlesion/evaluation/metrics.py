@@ -331,7 +331,7 @@ def _support(predictions: Predictions) -> tuple[dict[str, int], dict[str, np.nda
 def ties(predictions: Predictions) -> tuple[int, float]:
     """Images whose highest score two classes share, and the balanced accuracy if those count as wrong.
 
-    Returns int, float : the second is what the official scorer reports.
+    The second is what the official scorer reports.
     """
     scores, k = predictions.scores, len(predictions.labels)
     tied = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) > 1

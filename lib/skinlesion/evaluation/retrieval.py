@@ -15,18 +15,11 @@ from skinlesion.evaluation.predictions import Predictions
 
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """Labelled images with the network's features.
+    """Labelled images with the network's features."""
 
-    Attributes
-    ----------
-    features : float [N, D]
-    y : int [N], class index
-    lesions : str [N]
-    """
-
-    features: np.ndarray
-    y: np.ndarray
-    lesions: np.ndarray
+    features: np.ndarray  # float [N, D]
+    y: np.ndarray  # int [N], class index
+    lesions: np.ndarray  # str [N]
 
     def vote(self, features: np.ndarray, lesions: np.ndarray, count: int = NEAREST) -> np.ndarray:
         """The class of most of the ``count`` lesions whose images are nearest, by cosine similarity; int64 [M].

@@ -36,19 +36,11 @@ class Model(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """A model's predictions for one version of all images: three arrays, a row an image.
+    """A model's predictions for one version of all images: three arrays, a row an image."""
 
-    Attributes
-    ----------
-    probabilities : float64 [N, K]
-    predicted : int64 [N]
-        Class that the decision rule predicts.
-    in_domain : bool [N]
-    """
-
-    probabilities: np.ndarray
-    predicted: np.ndarray
-    in_domain: np.ndarray
+    probabilities: np.ndarray  # float64 [N, K]
+    predicted: np.ndarray  # int64 [N]: class that the decision rule predicts
+    in_domain: np.ndarray  # bool [N]
 
 
 def sample_evenly(y: np.ndarray, most: int, seed: int = 0) -> np.ndarray:

@@ -17,22 +17,15 @@ BEFORE, AFTER = "Before scaling", "After scaling"
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """A fitted temperature and what it changes.
-
-    Attributes
-    ----------
-    temperature : float
-    probabilities : {name: float64 [N, K]}
-        Of the evaluated images, under :data:`BEFORE` and :data:`AFTER`, as ``plots.reliability_diagram`` takes them.
-    metrics : {name: {metric: value, low, high, n}}
-        The metrics of ``metrics.CALIBRATION`` under the same names.
-    change : {metric: value, low, high, n}
-        After minus before on the same replicates; below zero is better.
-    """
+    """A fitted temperature and what it changes."""
 
     temperature: float
+    #: {name: float64 [N, K]}: of the evaluated images, under :data:`BEFORE` and :data:`AFTER`, as
+    #: ``plots.reliability_diagram`` takes them
     probabilities: dict[str, np.ndarray]
+    #: {name: {metric: value, low, high, n}}: the metrics of ``metrics.CALIBRATION`` under the same names
     metrics: dict[str, dict]
+    #: {metric: value, low, high, n}: after minus before on the same replicates; below zero is better
     change: dict[str, dict]
 
     def table(self) -> pd.DataFrame:

@@ -15,17 +15,11 @@ from skinlesion.report.tables import readable, table_html
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it.
-
-    Attributes
-    ----------
-    title : str
-    parts : tuple
-        In order: str, a paragraph; (address, words), a link; (DataFrame, caption), a table with its index as row
-        headings; (bytes, text alternative, caption), a PNG.
-    """
+    """A heading and what stands below it."""
 
     title: str
+    #: In order: str, a paragraph; (address, words), a link; (DataFrame, caption), a table with its index as row
+    #: headings; (bytes, text alternative, caption), a PNG
     parts: tuple
 
 

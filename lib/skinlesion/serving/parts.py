@@ -31,22 +31,12 @@ PARTS, SMALLEST, LARGEST = 400, 50, 5_000
 
 @dataclass(frozen=True)
 class Plan:
-    """How the images of a source are cut into parts, and what they are scored by.
-
-    Attributes
-    ----------
-    images : int
-    part_size : int
-        Images in every part but the last.
-    fingerprint : str
-        Over the images' names, sizes and times.
-    model : dict
-        ``name``, ``version`` and ``sha256``, and ``rules``, a hash over all that turns its output into a prediction.
-    """
+    """How the images of a source are cut into parts, and what they are scored by."""
 
     images: int
-    part_size: int
-    fingerprint: str
+    part_size: int  # images in every part but the last
+    fingerprint: str  # over the images' names, sizes and times
+    #: ``name``, ``version`` and ``sha256``, and ``rules``, a hash over all that turns its output into a prediction
     model: dict
 
     @classmethod

@@ -43,32 +43,18 @@ MOST_OF_A_CLASS = 700  # training images whose features are used; more change no
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """A Gaussian over features, of low rank plus noise, and where it ends.
+    """A Gaussian over features, of low rank plus noise, and where it ends."""
 
-    Attributes
-    ----------
-    mean : float64 [D]
-    components : float64 [D, C]
-        Orthonormal directions of the largest variance.
-    variances : float64 [C]
-        Along the components.
-    noise : float
-        Variance along every other direction; above zero.
-    thresholds : dict score -> float
-        Images with less are flagged.
-    accepted_in_training : dict score -> float
-        Fraction of the training images that the threshold accepts. The network was trained on them, so it is above
-        :data:`ACCEPTED`.
-    probe : float64 [D + 1], optional
-        Weights and intercept of the linear score ``not_dermatoscopic``; without it, that is the share of energy.
-    """
-
-    mean: np.ndarray
-    components: np.ndarray
-    variances: np.ndarray
-    noise: float
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    mean: np.ndarray  # float64 [D]
+    components: np.ndarray  # float64 [D, C]: orthonormal directions of the largest variance
+    variances: np.ndarray  # float64 [C]: along the components
+    noise: float  # variance along every other direction; above zero
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # dict score -> float: images with less are flagged
+    #: dict score -> float: fraction of the training images that the threshold accepts. The network was trained on them,
+    #: so it is above :data:`ACCEPTED`.
     accepted_in_training: Mapping[str, float] = field(default_factory=dict)
+    #: float64 [D + 1], optional: weights and intercept of the linear score ``not_dermatoscopic``; without it, that is
+    #: the share of energy
     probe: np.ndarray | None = None
 
     def scores(self, features: np.ndarray) -> dict[str, np.ndarray]:

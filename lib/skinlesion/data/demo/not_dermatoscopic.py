@@ -49,20 +49,11 @@ _DARK_SKIN, _LIGHT_SKIN = np.array([92.0, 56.0, 42.0]), np.array([236.0, 204.0, 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures of one kind.
+    """Pictures of one kind."""
 
-    Attributes
-    ----------
-    about : str
-        A description for people.
-    frames : list of uint8 [H, W, 3]
-    sources : list of str
-        The photo that each is from: crops of one photo resemble each other.
-    """
-
-    about: str
-    frames: list[np.ndarray]
-    sources: list[str]
+    about: str  # a description for people
+    frames: list[np.ndarray]  # list of uint8 [H, W, 3]
+    sources: list[str]  # the photo that each is from: crops of one photo resemble each other
 
 
 def picture_sets(count: int = 200, seed: int = 0) -> dict[str, PictureSet]:

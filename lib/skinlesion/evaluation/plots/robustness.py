@@ -21,8 +21,6 @@ _COLUMNS = 4
 def corruption_curves(table: pd.DataFrame, title: str = "Balanced accuracy on corrupted images"):
     """A panel a corruption: balanced accuracy relative to clean images, and the fraction that counts as in domain.
 
-    Returns Chart, str.
-
     Parameters
     ----------
     table : DataFrame of :func:`skinlesion.evaluation.robustness.measure`
@@ -117,8 +115,6 @@ def robustness_figures(table: pd.DataFrame) -> dict[str, tuple[Chart, str]]:
 )
 def coverage_curves(curves: dict[str, pd.DataFrame], title: str = "Results when the least certain images are deferred"):
     """Balanced accuracy, risk and the malignant images not deferred, against coverage; a colour a kind of confidence.
-
-    Returns Chart, str.
 
     Parameters
     ----------
