@@ -209,7 +209,7 @@ def same_prediction_at_any_size(predictor: Predictor, frames: list[np.ndarray]) 
     return result
 
 
-def add_smaller_files(run: Run, table: LesionTable, each: int = 100) -> None:
+def add_smaller_files(run: Run, table: LesionTable) -> None:
     """Put smaller files beside a model, where they cost little (:mod:`skinlesion.export.variants`); print the cost.
 
     Evaluated on ``each`` of every class of the validation images: the test part is to choose nothing.
@@ -217,7 +217,7 @@ def add_smaller_files(run: Run, table: LesionTable, each: int = 100) -> None:
     known = load_split(run.split)
     known = known[known["split"].isin(["validation", "train"])].sort_values("split", ascending=False)
     y = known["label"].map({code: i for i, code in enumerate(table.labels.codes)}).to_numpy()
-    chosen, place = sample_evenly(y, each), table.frame.set_index("image_id")["path"]
+    chosen, place = sample_evenly(y, 100), table.frame.set_index("image_id")["path"]
     frames = [images.read(place[name]) for name in known["image_id"].iloc[chosen]]
     lesions = known["lesion_id"].to_numpy(str)[chosen]
     files = add_variants(run.model, frames, y[chosen], lesions, frames[:: max(1, len(frames) // 100)])

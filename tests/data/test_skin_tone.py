@@ -82,7 +82,7 @@ def test_the_demo_set_with_its_masks():
     table = load_table("demo:60")
     masks = skin_tone.lesion_masks(table.location)
     assert set(masks) >= set(table.frame["image_id"])
-    angles = skin_tone.skin_tones(table, workers=1)
+    angles = skin_tone.skin_tones(table)
     assert angles.shape == (len(table),) and np.isfinite(angles).mean() > 0.9
     assert skin_tone.lesion_masks(table.location + "/nowhere") == {}
 
@@ -91,6 +91,6 @@ def test_the_demo_set_with_its_masks():
 def test_real_images_show_light_skin_for_the_most_part(ham10000_dir):
     table = load_table(str(ham10000_dir))
     some = table.keep(np.arange(len(table)) % 100 == 0)
-    tones = skin_tone.tone_groups(skin_tone.skin_tones(some, workers=1))
+    tones = skin_tone.tone_groups(skin_tone.skin_tones(some))
     assert (tones == "unknown").mean() < 0.1
     assert np.isin(tones, ["very light", "light"]).mean() > 0.75

@@ -244,9 +244,9 @@ def normalise_label(text: object, labels: LabelSet) -> str | None:
     return to_label(diagnosis(text), labels)
 
 
-def nearest_words(text: object, at_most: int = 2) -> list[str]:
+def nearest_words(text: object) -> list[str]:
     """Known words that look like an unknown one, the nearest first."""
-    return get_close_matches(_plain(text), [word for word in _CODES if len(word) > 2], at_most, 0.6)
+    return get_close_matches(_plain(text), [word for word in _CODES if len(word) > 2], 2, 0.6)
 
 
 def parse_words(pairs: str | Iterable[str]) -> dict[str, str]:

@@ -151,13 +151,11 @@ def lesion_masks(place: str | Path) -> dict[str, str]:
     }
 
 
-def skin_tones(table: LesionTable, workers: int | None = None, progress: bool = False) -> np.ndarray:
+def skin_tones(table: LesionTable) -> np.ndarray:
     """The typology angle of every row, float64 [N] in degrees; lesion masks are used where the data set has them.
 
     Raises ImageError where an image or a mask cannot be read.
     """
-    from tqdm import tqdm
-
     masks = lesion_masks(table.location)
 
     def one(row: tuple[str, str]) -> float:
@@ -167,6 +165,5 @@ def skin_tones(table: LesionTable, workers: int | None = None, progress: bool = 
         return typology_angle(frame, mask if mask is not None and mask.shape == frame.shape[:2] else None)
 
     rows = list(zip(table.frame["image_id"], table.frame["path"], strict=True))
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow and NumPy let go of Python's lock
-        found = pool.map(one, rows)
-        return np.array(list(tqdm(found, total=len(rows), desc="skin tone", unit="image", disable=not progress)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and NumPy let go of Python's lock
+        return np.array(list(pool.map(one, rows)))

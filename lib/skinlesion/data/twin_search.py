@@ -148,10 +148,10 @@ def _stored(rows: pd.DataFrame, features: Features, progress: bool) -> pd.DataFr
     return pairs
 
 
-def gallery(found: pd.DataFrame, table: LesionTable, *, shown: int = SHOWN, side: int = 120) -> tuple[list, list[str]]:
+def gallery(found: pd.DataFrame, table: LesionTable, *, side: int = 120) -> tuple[list, list[str]]:
     """Pictures of pairs from the most to the least similar, uint8 [side, side, 3], two a pair, and their titles."""
     order = found.sort_values("similarity", ascending=False)
-    order = order.iloc[np.unique(np.linspace(0, len(order) - 1, min(shown, len(order))).round().astype(int))]
+    order = order.iloc[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]
     paths = table.frame.set_index("image_id")["path"]
     pictures, titles = [], []
     for pair in order.to_dict("records"):

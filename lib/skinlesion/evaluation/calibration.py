@@ -84,7 +84,7 @@ def top_label(probabilities: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == y
 
 
-def expected_calibration_error(probabilities: np.ndarray, y: np.ndarray, bins: int = BINS) -> float:
+def expected_calibration_error(probabilities: np.ndarray, y: np.ndarray) -> float:
     """Adaptive top-label ECE: mean gap between confidence and accuracy over bins of equal mass.
 
     Naeini et al. 2015 with the equal-mass bins of Nixon et al. 2019 (arXiv:1904.01685). Chance alone keeps it above
@@ -95,7 +95,7 @@ def expected_calibration_error(probabilities: np.ndarray, y: np.ndarray, bins: i
     probabilities : float [N, K]
     y : int [N], true class
     """
-    return float(np.abs(gaps(*top_label(probabilities, y), bins).sum(axis=0)).sum() / len(y))
+    return float(np.abs(gaps(*top_label(probabilities, y), BINS).sum(axis=0)).sum() / len(y))
 
 
 def by_chance(claims: Iterable[tuple[np.ndarray, np.ndarray]], resamples: Resamples, seed: int = 0) -> dict:

@@ -29,7 +29,6 @@ def external_metrics(
     threshold: float,
     in_domain: np.ndarray | None = None,
     replicates: int = 2000,
-    seed: int = 0,
 ) -> dict[str, dict]:
     """Ranking, sensitivity and specificity at the referral threshold, and calibration on external images.
 
@@ -46,16 +45,14 @@ def external_metrics(
         melanoma, among images of these two kinds. Both calibration errors are over bins of equal mass; the second is
         of one probability, that of malignancy, against the ground truth.
     """
-    resamples = resample(predictions.lesions, replicates, seed)
+    resamples = resample(predictions.lesions, replicates)
     score, malignant = predictions.malignant_probability, predictions.is_malignant
     referred = predictions.referred(threshold)
     n, predicted = resamples.totals(np.column_stack([np.ones(len(score)), score])).T
     mel, nv = (predictions.labels.index(code) for code in ("mel", "nv"))
     pair = np.isin(predictions.y, (mel, nv))
     values = {
-        "mel_nv_auroc": _melanoma_auroc(predictions.take(pair), replicates, seed)
-        if pair.any()
-        else np.full(len(n), np.nan),
+        "mel_nv_auroc": _melanoma_auroc(predictions.take(pair), replicates) if pair.any() else np.full(len(n), np.nan),
         "malignant_auroc": ranking(score, malignant, resamples)[0],
         "predicted": ratio(predicted, n),
     }
@@ -73,15 +70,15 @@ def external_metrics(
         "ece": calibration.top_label(predictions.probabilities, predictions.y),
         "malignant_ece": (score, malignant),
     }
-    found |= {name: calibration.by_chance([claim], resamples, seed) for name, claim in claims.items()}
+    found |= {name: calibration.by_chance([claim], resamples) for name, claim in claims.items()}
     return {name: found[name] for name in NAMES}
 
 
-def _melanoma_auroc(predictions: Predictions, replicates: int, seed: int) -> np.ndarray:
+def _melanoma_auroc(predictions: Predictions, replicates: int) -> np.ndarray:
     mel = predictions.labels.index("mel")
-    return ranking(
-        predictions.probabilities[:, mel], predictions.y == mel, resample(predictions.lesions, replicates, seed)
-    )[0]
+    return ranking(predictions.probabilities[:, mel], predictions.y == mel, resample(predictions.lesions, replicates))[
+        0
+    ]
 
 
 def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:

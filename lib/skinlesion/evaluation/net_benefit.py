@@ -99,7 +99,7 @@ def _rates(probability: np.ndarray, positive: np.ndarray, thresholds: np.ndarray
     return found, false, kinds[:, :1] / kinds.sum(axis=1, keepdims=True)
 
 
-def curve_in_words(curve: pd.DataFrame, threshold: float = 0.05, per: int = 1000) -> str:
+def curve_in_words(curve: pd.DataFrame, threshold: float = 0.05) -> str:
     """Where referring by the model is better than both simple rules, and its net benefit at one threshold."""
     better = curve.loc[curve["gain_low"] > 0, "threshold"].to_numpy()
     row = curve.iloc[(curve["threshold"] - threshold).abs().argmin()]
@@ -112,10 +112,10 @@ def curve_in_words(curve: pd.DataFrame, threshold: float = 0.05, per: int = 1000
     )
     odds = (1 - row["threshold"]) / row["threshold"]
     moved = "" if curve.attrs["prevalence"] == curve.attrs["own"] else f" {SAME_MIX}"
-    interval = "" if pd.isna(row["gain_low"]) else f" ({per * row['gain_low']:.1f} to {per * row['gain_high']:.1f})"
+    interval = "" if pd.isna(row["gain_low"]) else f" ({1000 * row['gain_low']:.1f} to {1000 * row['gain_high']:.1f})"
     return (
         f"Where {share:.1%} of the lesions are positive, referring by the model is significantly better than referring "
         f"every lesion or none {where}. At a threshold of {row['threshold']:.0%}, which accepts {odds:.0f} needless "
-        f"referrals for one positive lesion, its net benefit is {per * row['gain']:.1f}{interval} per {per:,} lesions "
+        f"referrals for one positive lesion, its net benefit is {1000 * row['gain']:.1f}{interval} per 1,000 lesions "
         f"above the better of the two.{moved}"
     )

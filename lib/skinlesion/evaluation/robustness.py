@@ -177,7 +177,7 @@ def in_words(table: pd.DataFrame) -> str:
     )
 
 
-def weakest(table: pd.DataFrame, severity: int = 3) -> pd.DataFrame:
+def weakest(table: pd.DataFrame) -> pd.DataFrame:
     """The corruptions of one severity, the most harmful first."""
-    kinds = table["kind"].isin(list(CORRUPTIONS)) & (table["severity"] == severity)
+    kinds = table["kind"].isin(list(CORRUPTIONS)) & (table["severity"] == 3)
     return table[kinds].sort_values("relative", kind="stable").reset_index(drop=True)

@@ -8,7 +8,7 @@ from skinlesion.core.framing import seen
 from skinlesion.core.runs import write_json, write_text
 from skinlesion.core.taxonomy import label_set
 from skinlesion.decision import REFERRALS
-from skinlesion.export.checklist import about, clear_derm, described_split, figure, mix, number, share, subgroup_rows
+from skinlesion.export.checklist import about, clear_derm, described_split, figure, mix, number, share
 from skinlesion.serving.manifest import FILE, Manifest, external_evidence
 
 __all__ = ["CARD", "attach", "clear_derm", "model_card"]
@@ -214,9 +214,10 @@ def _subgroups(manifest: dict) -> str:
     if not subgroups:
         return "## Subgroups\nNot measured for this model.\n"
     rows = "\n".join(
-        f"| {row['attribute']} | {row['group']} | {number(row['images'])} | {figure(row['sensitivity'], 100)} | "
-        f"{figure(row['specificity'], 100)} | {figure(row['malignant_auroc'])} |"
-        for row in subgroup_rows(subgroups["groups"])
+        f"| {one['attribute']} | {one['group']} | {number(one['images'])} | "
+        f"{figure(one['metrics'].get('sensitivity'), 100)} | {figure(one['metrics'].get('specificity'), 100)} | "
+        f"{figure(one['metrics'].get('malignant_auroc'))} |"
+        for one in subgroups["groups"]
     )
     return f"""## Subgroups
 Sensitivity and specificity for malignant lesions at the referral threshold. Groups with too few lesions have no figure.

@@ -7,8 +7,6 @@ application. Topics and items are paraphrased.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from skinlesion.core.framing import seen
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import TOGETHER, label_set
@@ -250,12 +248,3 @@ def mix(groups: dict[str, int]) -> str:
 def share(metric: dict | None) -> str:
     """``12.3%``, or words where nothing was measured."""
     return "not measured" if not metric or metric.get("value") is None else f"{metric['value']:.1%}"
-
-
-def subgroup_rows(groups: Iterable[dict], names=("sensitivity", "specificity", "malignant_auroc")) -> list[dict]:
-    """A row a group with the named metrics (None where there is none)."""
-    return [
-        {key: group[key] for key in ("attribute", "group", "images")}
-        | {name: group["metrics"].get(name) for name in names}
-        for group in groups
-    ]

@@ -95,9 +95,9 @@ class _Lesion(NamedTuple):
         return "akiec" if self.label in ("ak", "scc") else self.label
 
 
-def demo_folder(n: int = 1500, seed: int = 0, progress: bool = False) -> Path:
+def demo_folder(n: int = 1500, seed: int = 0) -> Path:
     """The cached demo set of ``n`` images, drawn first where there is none yet. See :func:`make_demo`."""
-    return make_demo(runs.cache_folder() / f"demo-v{VERSION}-{n}-{seed}", n, seed, progress)
+    return make_demo(runs.cache_folder() / f"demo-v{VERSION}-{n}-{seed}", n, seed)
 
 
 def make_demo(folder: str | Path, n: int = 1500, seed: int = 0, progress: bool = False) -> Path:

@@ -103,8 +103,9 @@ def operating_points(
     "Difference of each run to the first one, with 95% intervals over the same lesions. Where an interval "
     "includes 0, the difference is not significant."
 )
-def differences(comparison: Comparison, heading: str = "Paired differences") -> tuple[Chart, str]:
+def differences(comparison: Comparison) -> tuple[Chart, str]:
     """Every run minus the first one with intervals, one panel a metric."""
+    heading = "Paired differences"
     first, *others = comparison.metrics
     shown = [m for m in COMPARED if any(comparison.differences[run][m]["value"] is not None for run in others)]
     columns = min(3, len(shown))
@@ -138,7 +139,6 @@ def class_reliability(
     probabilities: np.ndarray,
     y: np.ndarray,
     labels: LabelSet,
-    heading: str = "Reliability of the probabilities by class",
 ) -> tuple[Chart, str]:
     """Predicted probability of every class against its observed fraction, in bins of equal size, one panel a class.
 
@@ -147,6 +147,7 @@ def class_reliability(
     probabilities : float [N, K]
     y : int [N]
     """
+    heading = "Reliability of the probabilities by class"
     columns = 4
     rows = -(-len(labels) // columns)
     figure, axes = new_figure(10, 2.5 * rows + 0.6, rows, columns, sharex=True, sharey=True)

@@ -159,9 +159,7 @@ def _boxes(axis, groups: list[np.ndarray], labels: LabelSet) -> None:
 @styled(
     "Composition of each class. Bars that differ between classes show what a model could use instead of the lesion."
 )
-def stacked_bars(
-    table: pd.DataFrame, labels: LabelSet, title: str, legend: str, xlabel: str = "Fraction of the class's images"
-) -> tuple[Chart, str]:
+def stacked_bars(table: pd.DataFrame, labels: LabelSet, title: str, legend: str) -> tuple[Chart, str]:
     """Composition of every class; beyond nine categories the rarest are put together as "other", unknown comes last.
 
     Parameters
@@ -169,6 +167,7 @@ def stacked_bars(
     table : DataFrame of counts, one row a class (in the label set's order), one column a category
     legend : str, what the categories are
     """
+    xlabel = "Fraction of the class's images"
     named = table.drop(columns=list(REMAINDER), errors="ignore").sum().sort_values(ascending=False, kind="stable").index
     kept = list(named[: len(CATEGORIES)])
     shown = table[kept].copy()
@@ -244,15 +243,15 @@ def image_grid(
     "Mean colours of 60 images of each class, from dark to light. Rows that look alike cannot be separated by "
     "colour alone."
 )
-def color_swatches(
-    colors: np.ndarray, y: np.ndarray, labels: LabelSet, title: str = "Mean colour by class", per_class: int = 60
-) -> tuple[Chart, str]:
+def color_swatches(colors: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple[Chart, str]:
     """A row of mean colours a class, dark to light: the images at evenly spaced ranks of brightness.
 
     Parameters
     ----------
     colors : float [N, 3], mean red, green and blue of each image, 0 to 255
     """
+    per_class = 60
+    title = "Mean colour by class"
     strip = np.full((len(labels), per_class, 3), 255, np.uint8)
     told = []
     for i, code in enumerate(labels.codes):

@@ -70,13 +70,13 @@ def _arms(metric: dict) -> np.ndarray:
     "The same recipe, evaluated with three ways to split the data. The last row is the most careful split; what the "
     "first row reaches above it is inflation by leakage."
 )
-def leakage_figure(table: pd.DataFrame, metric: str = "balanced_accuracy") -> tuple[Chart, str]:
-    """The same recipe's metric by each way to split the data (see ``evaluation.leak.read_leak``)."""
+def leakage_figure(table: pd.DataFrame) -> tuple[Chart, str]:
+    """The same recipe's balanced accuracy by each way to split the data (``evaluation.experiments.read_leak``)."""
     rows = {}
     for line in table.itertuples():
-        value, low, high = (getattr(line, metric + end) for end in ("", "_low", "_high"))
+        value, low, high = (getattr(line, f"balanced_accuracy{end}") for end in ("", "_low", "_high"))
         rows[f"{line.title}\n({line.leaked:.1%} of images share a lesion with training)"] = {
             "value": value, "low": low, "high": high, "n": line.n_images,
         }  # fmt: skip
     colors = (CONTRAST,) + (ACCENT,) * (len(rows) - 1)
-    return forest(rows, "One recipe, three ways to split the data", metric.replace("_", " ").capitalize(), colors)
+    return forest(rows, "One recipe, three ways to split the data", "Balanced accuracy", colors)

@@ -18,13 +18,14 @@ _COLUMNS = 4
     "Balanced accuracy relative to uncorrupted images, and the fraction of images that counts as in domain, by "
     "severity. Where the first line falls and the second does not, the model fails without notice."
 )
-def corruption_curves(table: pd.DataFrame, title: str = "Balanced accuracy on corrupted images"):
+def corruption_curves(table: pd.DataFrame):
     """A panel a corruption: balanced accuracy relative to clean images, and the fraction that counts as in domain.
 
     Parameters
     ----------
     table : DataFrame of :func:`skinlesion.evaluation.robustness.measure`
     """
+    title = "Balanced accuracy on corrupted images"
     lines = {"relative": "balanced accuracy, relative to clean images", "in_domain": "fraction of images in domain"}
     figure, clean, last = _panels(table, title, lines, top=1.25)
     told = [f"{kind} {row['relative']:.2f} ({row['relative_low']:.2f} to {row['relative_high']:.2f})"
@@ -36,11 +37,12 @@ def corruption_curves(table: pd.DataFrame, title: str = "Balanced accuracy on co
 
 
 @styled("Mean confidence and accuracy by severity. Where confidence stays above accuracy, the model is overconfident.")
-def corruption_calibration(table: pd.DataFrame, title: str = "Confidence and accuracy on corrupted images"):
+def corruption_calibration(table: pd.DataFrame):
     """A panel a corruption: the mean of the largest probability, and how often that class is the true one.
 
     Parameters and result as of :func:`corruption_curves`.
     """
+    title = "Confidence and accuracy on corrupted images"
     lines = {"accuracy": "accuracy", "confidence": "confidence (mean largest probability)"}
     figure, clean, last = _panels(table, title, lines, top=1.0)
 
@@ -79,8 +81,9 @@ def _panels(table: pd.DataFrame, title: str, lines: dict[str, str], top: float):
     "Fraction of images that keep their label, and the mean change of a probability, by size of the movement. A "
     "stable model keeps the first line near 1 and the second near 0."
 )
-def movement_curves(table: pd.DataFrame, title: str = "Stability under rotation and shift") -> tuple[Chart, str]:
+def movement_curves(table: pd.DataFrame) -> tuple[Chart, str]:
     """Fraction of images that keep their label, and the mean largest change of a probability, under movements."""
+    title = "Stability under rotation and shift"
     kinds = [kind for kind in MOVEMENTS if kind in set(table["kind"])]
     figure, axes = new_figure(4.6 * len(kinds) + 0.8, 3.9, 1, len(kinds), sharey=True)
     told = []
@@ -113,13 +116,14 @@ def robustness_figures(table: pd.DataFrame) -> dict[str, tuple[Chart, str]]:
     "Results on the images that are not deferred, by their share (coverage), with 95% intervals. From left to "
     "right, more of the least certain images are deferred."
 )
-def coverage_curves(curves: dict[str, pd.DataFrame], title: str = "Results when the least certain images are deferred"):
+def coverage_curves(curves: dict[str, pd.DataFrame]):
     """Balanced accuracy, risk and the malignant images not deferred, against coverage; a colour a kind of confidence.
 
     Parameters
     ----------
     curves : {name of the confidence: DataFrame of :func:`skinlesion.evaluation.selective.coverage_curve`}, at most 3
     """
+    title = "Results when the least certain images are deferred"
     panels = (
         ("balanced_accuracy", "Balanced accuracy", "mean over the classes that still occur"),
         ("risk", "Risk", "wrong labels, fraction of images not deferred"),

@@ -56,9 +56,7 @@ def confusion_matrix(predictions: Predictions, title: str = "Confusion matrix") 
 
 
 @styled("Images with their true class (frame colour) and predicted class. Look for what the wrong label could rest on.")
-def labelled_images(
-    images: list[np.ndarray], predictions: Predictions, title: str = "Most confident errors"
-) -> tuple[Chart, str]:
+def labelled_images(images: list[np.ndarray], predictions: Predictions) -> tuple[Chart, str]:
     """Images with true and predicted class above each, four in a row.
 
     Parameters
@@ -66,6 +64,7 @@ def labelled_images(
     images : uint8 [H, W, 3] each
     predictions : Predictions of these images, in their order
     """
+    title = "Most confident errors"
     codes = predictions.labels.codes
     texts = [
         f"{codes[true]}, predicted {codes[label]}"
@@ -79,8 +78,9 @@ def labelled_images(
     "Sensitivity against false positive rate of each class's probability. A curve near the upper left corner "
     "ranks its class well; the dotted diagonal is chance."
 )
-def roc_curves(predictions: Predictions, metrics: dict, title: str = "ROC curves, one class against the rest"):
+def roc_curves(predictions: Predictions, metrics: dict):
     """ROC curve of every class that occurs, with AUROC and interval from ``metrics`` (see ``metrics.evaluate``)."""
+    title = "ROC curves, one class against the rest"
     figure, axes = new_figure(7.9, 5.0)
     axis = axes[0, 0]
     axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="chance, 0.50")
@@ -95,10 +95,9 @@ def roc_curves(predictions: Predictions, metrics: dict, title: str = "ROC curves
     "Precision against recall of each class's probability. Rare classes start lower: precision depends on how "
     "common a class is."
 )
-def precision_recall_curves(
-    predictions: Predictions, metrics: dict, title: str = "Precision-recall curves, one class against the rest"
-) -> tuple[Chart, str]:
+def precision_recall_curves(predictions: Predictions, metrics: dict) -> tuple[Chart, str]:
     """Precision against recall of every class that occurs, with average precision and interval from ``metrics``."""
+    title = "Precision-recall curves, one class against the rest"
     figure, axes = new_figure(7.9, 5.0)
     axis = axes[0, 0]
     for curve, found, false, n, _ in _curves(predictions):
@@ -212,9 +211,9 @@ def metric_forest(
     metrics: dict,
     labels: LabelSet,
     names: tuple[str, ...] = ("sensitivity", "ppv", "auroc"),
-    title: str = "Metrics by class",
 ) -> tuple[Chart, str]:
     """Per-class metrics (see ``metrics.evaluate``) as points with intervals, a panel a metric."""
+    title = "Metrics by class"
     figure, axes = new_figure(1.9 + 2.7 * len(names), 0.5 * len(labels) + 1.6, 1, len(names), sharey=True)
     by_class = metrics["per_class"]
     for axis, name in zip(axes[0], names, strict=True):

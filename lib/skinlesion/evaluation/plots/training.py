@@ -15,7 +15,7 @@ _PANELS = (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy"), ("balance
     "Loss, accuracy, balanced accuracy and learning rate by epoch; the dotted line marks the selected epoch. A "
     "validation loss that rises while the training loss falls shows overfitting."
 )
-def training_curves(history: pd.DataFrame, chosen_epoch: int, title: str = "Training curves") -> tuple[Chart, str]:
+def training_curves(history: pd.DataFrame, chosen_epoch: int) -> tuple[Chart, str]:
     """Loss, accuracy, balanced accuracy and learning rate by epoch.
 
     Parameters
@@ -24,6 +24,7 @@ def training_curves(history: pd.DataFrame, chosen_epoch: int, title: str = "Trai
         learning_rate; train_balanced_accuracy may be absent
     chosen_epoch : int, the epoch whose weights are used
     """
+    title = "Training curves"
     figure, axes = new_figure(9.4, 6.2, 2, 2, sharex=True)
     epochs = history["epoch"]
     marker = "o" if len(history) <= 40 else None

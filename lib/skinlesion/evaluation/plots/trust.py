@@ -16,13 +16,14 @@ from skinlesion.evaluation.plots.style import ACCENT, CATEGORIES, CONTRAST, INK,
     "AUROC and FPR95 of the domain score for each kind of out-of-distribution image, with 95% intervals. At an "
     "AUROC of 0.5 (dotted) the score cannot detect that kind."
 )
-def domain_detection(table: pd.DataFrame, title: str = "Detection of out-of-distribution images") -> tuple[Chart, str]:
+def domain_detection(table: pd.DataFrame) -> tuple[Chart, str]:
     """AUROC and FPR95 against every set of out-of-distribution images, with intervals.
 
     Parameters
     ----------
     table : DataFrame of :func:`skinlesion.evaluation.out_of_domain.detection`
     """
+    title = "Detection of out-of-distribution images"
     figure, axes = new_figure(10.5, 0.42 * len(table) + 1.8, 1, 2, sharey=True)
     place = np.arange(len(table))
     for axis, (measure, label, color) in zip(
@@ -58,7 +59,6 @@ def domain_scores(
     inside: np.ndarray,
     outside: dict[str, np.ndarray],
     threshold: float,
-    title: str = "Domain scores",
 ) -> tuple[Chart, str]:
     """Distributions of the score for images of the domain and for every out-of-distribution set, with the threshold.
 
@@ -67,6 +67,7 @@ def domain_scores(
     inside : float [N]
     outside : {set: float [M]}
     """
+    title = "Domain scores"
     sets = {"in domain": inside, **outside}
     everything = np.concatenate(list(sets.values()))
     low, high = np.quantile(everything, [0.01, 1.0])
@@ -148,7 +149,6 @@ def map_gallery(
     maps: np.ndarray,
     masks: np.ndarray,
     captions: Sequence[str],
-    title: str = "Class activation maps",
 ) -> tuple[Chart, str]:
     """Images on the network's square with the map's positive part over them and the lesion's outline.
 
@@ -158,6 +158,7 @@ def map_gallery(
     maps : float [N, h, w]
     masks : bool [N, SIDE, SIDE]
     """
+    title = "Class activation maps"
     columns = min(6, len(frames))
     rows = -(-len(frames) // columns)
     figure, axes = new_figure(1.9 * columns, 2.1 * rows + 0.5, rows, columns)

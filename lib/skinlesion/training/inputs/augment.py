@@ -126,7 +126,7 @@ def mix(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mix the first sample of a batch with the last, the second with the last but one, and so on.
 
-    Mixup: Zhang et al., ICLR 2018, arXiv:1710.09412. CutMix: Yun et al., ICCV 2019, arXiv:1905.04899. Returns two arrays:
+    Mixup: Zhang et al., ICLR 2018, arXiv:1710.09412. CutMix: Yun et al., ICCV 2019, arXiv:1905.04899. Returns
     float32 [N, 3, S, S] and float32 [N, K].
 
     Parameters
