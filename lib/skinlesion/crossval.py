@@ -60,12 +60,9 @@ def parts_of(
 
     Parameters
     ----------
-    groups : [N]
-        Fold number or source of every image.
-    names : iterable
-        The groups to test, in this order.
-    kind : str
-        ``fold`` or ``source``: the parts are called ``<kind>-<name>``.
+    groups : [N], fold number or source of every image
+    names : iterable, the groups to test, in this order
+    kind : str, ``fold`` or ``source``: the parts are called ``<kind>-<name>``
     left_out : bool [N], optional
         Images that neither train nor are tested, such as those of the test split.
     """

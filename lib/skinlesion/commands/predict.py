@@ -51,17 +51,14 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
 
     Parameters
     ----------
-    images : sequence of str
-        Paths as :func:`skinlesion.core.images.read` takes them.
-    model : str or None
-        A model folder; the shipped model where None.
+    images : sequence of str, paths as :func:`skinlesion.core.images.read` takes them
+    model : str or None, a model folder; the shipped model where None
     format : str
         ``table`` for people; ``json``, an array with one object an image; ``csv``, the ISIC 2018 Task 3 submission
         format with normalised decision scores (those of AK and SCC are summed), in which unreadable images are left out
         and named on standard error.
         Images are called by their names without ending, or by their paths where two have one name.
-    output : str or None
-        A file, replaced only once everything is ready; standard output where None.
+    output : str or None, a file, replaced only once everything is ready; standard output where None
     """
     from skinlesion.core.runs import write_text
     from skinlesion.serving.predictor import Predictor

@@ -38,17 +38,12 @@ def twins(
 
     Parameters
     ----------
-    paths : sequence of str
-        Data sets as :func:`skinlesion.data.sources.load_table` takes them.
-    model : str or None
-        A model folder, whose network computes the features; the shipped one where None.
-    output : str
-        A folder.
+    paths : sequence of str, data sets as :func:`skinlesion.data.sources.load_table` takes them
+    model : str or None, a model folder, whose network computes the features; the shipped one where None
+    output : str, a folder
     labels : 7 or 8
-    words : sequence of ``word=code``
-        The class that an unknown label of the data stands for.
-    progress : bool
-        Show bars.
+    words : sequence of ``word=code``, the class that an unknown label of the data stands for
+    progress : bool, show bars
     """
     rows = _rows(paths, labels, words)
     pairs = search(rows, Features(model), progress=progress)

@@ -33,8 +33,7 @@ def to_srgb(frame: np.ndarray, profile: bytes | None) -> np.ndarray:
     Parameters
     ----------
     frame : uint8 [H, W, 3]
-    profile : bytes or None
-        The ICC profile that its pixels are in; None for sRGB.
+    profile : bytes or None, the ICC profile that its pixels are in; None for sRGB
     """
     transform = _transform(profile)[0] if profile and len(profile) <= container.PROFILE_BYTES else None
     if transform is None:

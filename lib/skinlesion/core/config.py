@@ -47,16 +47,12 @@ def parameter(
     Parameters
     ----------
     default : str, int, float, bool or tuple of str
-    help : str
-        What it is, in a few words.
-    stage : str
-        One of :data:`STAGES`: the part of the series whose notebook takes it.
-    unit : str
-        Of the value, as in ``pixels``.
+    help : str, what it is, in a few words
+    stage : str, one of :data:`STAGES`: the part of the series whose notebook takes it
+    unit : str, of the value, as in ``pixels``
     at_least, above, at_most, below : float, optional
         The range of a number.
-    one_of : tuple
-        The only values that there are.
+    one_of : tuple, the only values that there are
     in_training_key : bool, optional
         Whether another value makes another training, whose checkpoints must not be mixed with these. Every parameter
         of every stage before evaluation does, unless it says here that it does not.

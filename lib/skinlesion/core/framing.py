@@ -33,10 +33,8 @@ def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | No
 
     Parameters
     ----------
-    source, target : int
-        Pixels along this side before and after.
-    start, stop : float
-        The part of the side to take, in source pixels; the whole of it by default.
+    source, target : int, pixels along this side before and after
+    start, stop : float, the part of the side to take, in source pixels; the whole of it by default
     """
     stop = float(source) if stop is None else stop
     scale = (stop - start) / target

@@ -26,12 +26,9 @@ def uniform(seed: int, epoch: int, index: np.ndarray, draws: int, *, stream: str
 
     Parameters
     ----------
-    index : int [N]
-        The sample's position in the epoch.
-    draws : int
-        Numbers a sample.
-    stream : str
-        Keeps purposes independent of each other.
+    index : int [N], the sample's position in the epoch
+    draws : int, numbers a sample
+    stream : str, keeps purposes independent of each other
     """
     golden = np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over="ignore"):  # 64-bit arithmetic wraps on purpose

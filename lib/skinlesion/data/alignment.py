@@ -31,8 +31,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    a, b : float32 [P, SIDE, SIDE]
-        Grey pictures, pair by pair.
+    a, b : float32 [P, SIDE, SIDE], grey pictures, pair by pair
     """
     half_a, half_b = (x.reshape(len(x), COARSE, 2, COARSE, 2).mean((2, 4)) for x in (a, b))
     tried = _framing(_structure(half_a, 0.7, 2.5), _structure(half_b, 0.7, 2.5))

@@ -115,12 +115,10 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
 
     Parameters
     ----------
-    decode : bool
-        Decode all images, which also measures their sizes and mean colours.
+    decode : bool, decode all images, which also measures their sizes and mean colours
     workers : int, optional
         Threads that decode; one a processor by default.
-    progress : bool
-        Show a progress bar on stderr.
+    progress : bool, show a progress bar on stderr
     """
     known = set(table.frame["image_id"]) | set(table.problems["image_id"])
     checked = _check_pairs(_check_lesions(_check_ages(table)), known)

@@ -128,14 +128,11 @@ def download(
 
     Parameters
     ----------
-    terms : str
-        Licence and citation, shown first.
+    terms : str, licence and citation, shown first
     base_url : str, optional
         Take the place of the site's address; by default the environment variable ``SKINLESION_DOWNLOAD_URL``, if set.
-    progress : bool
-        Show a progress bar on stderr.
-    say : callable
-        Takes the lines to show.
+    progress : bool, show a progress bar on stderr
+    say : callable, takes the lines to show
     """
     say(terms)
     folder = Path(folder).expanduser()

@@ -37,8 +37,7 @@ def load(place: Path, labels: LabelSet = HAM7, words: Mapping[str, str] | None =
 
     Parameters
     ----------
-    labels : LabelSet
-        Eight labels need ``isic2019_labels.csv`` or ISIC 2019's own ground truth beside the metadata.
+    labels : LabelSet, eight labels need ``isic2019_labels.csv`` or ISIC 2019's own ground truth beside the metadata
     words : mapping, optional
         The data's own words and the codes they stand for, beside those that are known.
     """

@@ -32,8 +32,7 @@ def merge(tables: Sequence[LesionTable]) -> LesionTable:
 
     Parameters
     ----------
-    tables : sequence of LesionTable
-        Of one source each, with different names and one label set.
+    tables : sequence of LesionTable, of one source each, with different names and one label set
     """
     tables = _one_version(list(tables))
     ids = pd.concat([table.frame["image_id"] for table in tables])

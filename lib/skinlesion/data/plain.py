@@ -106,8 +106,7 @@ def load_csv(path: Path, labels: LabelSet, words: Mapping[str, str] | None = Non
 
     Parameters
     ----------
-    path : Path
-        The file, or a folder with :data:`LABELS`.
+    path : Path, the file, or a folder with :data:`LABELS`
     words : mapping, optional
         The data's own words and the codes they stand for, beside those that are known.
     """

@@ -61,8 +61,7 @@ def tabulate(
         aside, or ``""``).
     index : ImageIndex, optional
         The images that were found; what had to be left out is listed.
-    spare : bool
-        List the images that are not in ``rows`` as :data:`NO_ROW`.
+    spare : bool, list the images that are not in ``rows`` as :data:`NO_ROW`
     **more
         Further fields of :class:`LesionTable`.
     """

@@ -64,8 +64,7 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0, holdout_sour
     ----------
     fold : int
         The fold (0 to 4) that validates; the other four train. -1: none validates, all five train.
-    holdout_source : str
-        Name of a source, or empty.
+    holdout_source : str, name of a source, or empty
     """
     if holdout_source and (holdout_source not in table.origins or len(table.origins) == 1):
         raise DataError(

@@ -67,10 +67,8 @@ def search(rows: pd.DataFrame, features: Features, *, inner: bool = True, progre
 
     Parameters
     ----------
-    rows : DataFrame of N images
-        ``path``, ``lesion`` (an id unique over all sources), ``label`` and ``source``.
-    inner : bool
-        Compare the inner part of every image, too: finds cropped twins, at twice the time.
+    rows : DataFrame of N images, ``path``, ``lesion`` (an id unique over all sources), ``label`` and ``source``
+    inner : bool, compare the inner part of every image, too: finds cropped twins, at twice the time
 
     Returns
     -------
@@ -104,8 +102,7 @@ def with_twins(
 
     Parameters
     ----------
-    features : Features or None
-        None: twins are not looked for.
+    features : Features or None, none: twins are not looked for
 
     Returns
     -------
@@ -168,8 +165,7 @@ def count_pairs(found: pd.DataFrame, table: LesionTable) -> pd.DataFrame:
     Parameters
     ----------
     found : DataFrame of :func:`with_twins`
-    table : LesionTable
-        Its ``near_duplicates`` are what the source lists, and copies that the data check found.
+    table : LesionTable, its ``near_duplicates`` are what the source lists, and copies that the data check found
     """
     listed = {frozenset(pair) for pair in table.near_duplicates}
     known = np.array([frozenset(pair) in listed for pair in table.twins], bool)

@@ -90,8 +90,7 @@ def feature_squares(frame: np.ndarray, view: Box | None = None, *, inner: bool =
     frame : uint8 [H, W, 3]
     view : (top, left, bottom, right), optional
         Its field of view, where it is known.
-    inner : bool
-        Whether the inner part is wanted.
+    inner : bool, whether the inner part is wanted
     """
     top, left, bottom, right = view or field_of_view(frame)
     rim = (bottom - top) * (1 - INNER) / 2
@@ -117,8 +116,7 @@ def find_twins(
 
     Parameters
     ----------
-    squares : uint8 [N, SIDE, SIDE]
-        :func:`grey_square` of every image.
+    squares : uint8 [N, SIDE, SIDE], :func:`grey_square` of every image
     features : float [N, D] or [N, 1 or 2, D]
         Of any network, of :func:`feature_squares`: of the first, or of both, which also finds cropped twins. Take the
         mean over the eight symmetries of a square, so that they do not change where an image is turned or mirrored.

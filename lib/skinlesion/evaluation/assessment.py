@@ -86,8 +86,7 @@ def assess(
 
     Parameters
     ----------
-    split : str
-        With ``"validation"``, no threshold is chosen: it would be evaluated on the images that chose it.
+    split : str, with ``"validation"``, no threshold is chosen: it would be evaluated on the images that chose it
     referral_threshold : float
         On the malignant probability, chosen before these images were seen. Where None, the threshold with which 90% of
         the malignant validation images are referred.

@@ -105,8 +105,7 @@ def compare_with_masks(
 
     Parameters
     ----------
-    maps : float [N, h, w]
-        Of the predicted class; evidence for it is positive.
+    maps : float [N, h, w], of the predicted class; evidence for it is positive
     masks : bool [N, SIDE, SIDE], as :func:`fit_mask` returns them
     y : int [N], true class, index into ``codes``
     lesions : [N], lesion ids

@@ -75,10 +75,8 @@ def summarise(values: np.ndarray, n: int) -> dict:
 
     Parameters
     ----------
-    values : float [1 + R]
-        The value, then that of every replicate.
-    n : int
-        Number of images that the metric rests on.
+    values : float [1 + R], the value, then that of every replicate
+    n : int, number of images that the metric rests on
     """
     value, replicates = values[0], values[1:][np.isfinite(values[1:])]
     if not np.isfinite(value):

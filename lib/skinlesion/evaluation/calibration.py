@@ -110,8 +110,7 @@ def by_chance(claims: Iterable[tuple[np.ndarray, np.ndarray]], resamples: Resamp
     ----------
     claims : of (confidence float [N], whether it came true bool [N])
         The error is the mean over them: one for the top label, one a class for the classwise error.
-    resamples : Resamples
-        Their lesions, and how many replicates to draw; with none there is no test.
+    resamples : Resamples, their lesions, and how many replicates to draw; with none there is no test
 
     Returns
     -------

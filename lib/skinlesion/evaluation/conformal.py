@@ -55,8 +55,7 @@ def coverage(predictions: Predictions, thresholds: np.ndarray, groups: pd.DataFr
 
     Parameters
     ----------
-    predictions : Predictions
-        None of which chose the thresholds.
+    predictions : Predictions, none of which chose the thresholds
     thresholds : float64 [K], see :func:`choose_sets`
     groups : DataFrame of words [N], one column an attribute, see :func:`skinlesion.evaluation.subgroups.people`
 

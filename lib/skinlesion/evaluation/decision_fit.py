@@ -42,8 +42,7 @@ def choose(
     ----------
     logits : float [N, K]
     y : int [N]
-    training_prior : float [K]
-        Class mix of training, after balancing.
+    training_prior : float [K], class mix of training, after balancing
     prior : float [K]
         Class mix that the probabilities are calibrated for: that of the data before balancing. Zero where a class has
         no image.
@@ -199,8 +198,7 @@ def choose_borderline(
     ----------
     malignant_probability : float [N], on validation
     is_malignant, malignant_label : bool [N], the truth and the decision rule's prediction
-    threshold : float
-        The referral threshold, which the result does not exceed.
+    threshold : float, the referral threshold, which the result does not exceed
     """
     truth = np.asarray(is_malignant, bool)
     unlabelled = np.sort(np.asarray(malignant_probability)[truth & ~np.asarray(malignant_label, bool)])

@@ -34,8 +34,7 @@ def external_metrics(
 
     Parameters
     ----------
-    threshold : float
-        On the malignant probability, as the model was shipped with; a malignant label is referred, too.
+    threshold : float, on the malignant probability, as the model was shipped with; a malignant label is referred, too
     in_domain : bool [N], optional
 
     Returns

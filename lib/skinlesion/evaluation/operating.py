@@ -149,11 +149,9 @@ def as_shown(predictions: Predictions, decision: Decision, sources: np.ndarray, 
 
     Parameters
     ----------
-    predictions : Predictions
-        By ``decision``, none of whose choices was made on them unless ``part`` says so.
+    predictions : Predictions, by ``decision``, none of whose choices was made on them unless ``part`` says so
     sources : str [N], where each image is from
-    part : str
-        What the images are, such as ``test`` or ``out of fold``.
+    part : str, what the images are, such as ``test`` or ``out of fold``
     """
     point = referral_point(predictions, decision.referral_threshold)
     alone = predictions.malignant_label & (predictions.malignant_probability < decision.referral_threshold)
@@ -178,8 +176,7 @@ def evidence(
     Parameters
     ----------
     predictions, decision, sources, part : see :func:`as_shown`
-    dermatoscopic : bool [N]
-        Whether an image counts as such; the others get no advice.
+    dermatoscopic : bool [N], whether an image counts as such; the others get no advice
 
     Returns
     -------

@@ -30,8 +30,7 @@ class Cases:
         Parameters
         ----------
         features : float [M, D]
-        lesions : str [M]
-            Each image's own, whose cases do not vote.
+        lesions : str [M], each image's own, whose cases do not vote
         """
         similarity = unit(features) @ unit(self.features).T
         called = np.empty(len(features), np.int64)
@@ -55,10 +54,8 @@ def measure(
 
     Parameters
     ----------
-    predictions : Predictions
-        Of images that are not among the cases.
-    features : float [N, D]
-        Of the same images, in their order.
+    predictions : Predictions, of images that are not among the cases
+    features : float [N, D], of the same images, in their order
     """
     if len(features) != len(predictions):
         raise DataError(f"there are {len(features):,} rows of features for {len(predictions):,} predictions")

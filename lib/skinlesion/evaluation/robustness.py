@@ -72,8 +72,7 @@ def measure(
 
     Parameters
     ----------
-    model : Model
-        A Predictor, or anything with its ``predict``.
+    model : Model, a Predictor, or anything with its ``predict``
     frames : uint8 [H, W, 3] each, of any sizes
     image_ids : of the frames; they decide what is drawn at random
     y : int [N], true class in the order of the model's labels

@@ -40,8 +40,7 @@ def coverage_curve(
 
     Parameters
     ----------
-    confidence : float [N]
-        Higher is surer; by default the calibrated probability of the label.
+    confidence : float [N], higher is surer; by default the calibrated probability of the label
     coverages : fractions of the images that are retained, in (0, 1]
 
     Returns

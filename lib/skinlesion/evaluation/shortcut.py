@@ -88,8 +88,7 @@ def recolor(frame: np.ndarray, own: np.ndarray, color: np.ndarray) -> np.ndarray
     Parameters
     ----------
     frame : uint8 [H, W, 3]
-    own, color : float [3]
-        Its border's colour before and after, grey levels.
+    own, color : float [3], its border's colour before and after, grey levels
     """
     gain = np.clip(np.asarray(color) / np.maximum(own, 0.25), 1 / GAIN, GAIN)
     return np.clip(np.round(frame * gain), 0, 255).astype(np.uint8)
@@ -115,8 +114,7 @@ def border_colors(frames: Sequence[np.ndarray], benign: np.ndarray, groups: np.n
     ----------
     frames : uint8 [H, W, 3] each, N of them
     benign : bool [N]
-    groups : str [N]
-        Sources, or whatever goes with a camera, such as how a diagnosis was confirmed.
+    groups : str [N], sources, or whatever goes with a camera, such as how a diagnosis was confirmed
     """
     rows = np.flatnonzero(benign)
     colors = pd.DataFrame([border_color(frames[row]) for row in rows.tolist()], columns=range(3), dtype=float)
@@ -146,8 +144,7 @@ def recoloring(
     frames : uint8 [H, W, 3] each, of ``images``; malignant ones are used
     squares : uint8 [S, S, 3] each, the same images as they were when ``colors`` were measured
     colors : {group: float [3]} of :func:`border_colors`
-    threshold : float
-        Malignant probability from which an image is referred.
+    threshold : float, malignant probability from which an image is referred
 
     Returns
     -------

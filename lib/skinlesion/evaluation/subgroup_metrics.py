@@ -131,8 +131,7 @@ def by_subgroup(
     hold : str, optional
         An attribute of ``groups`` whose mix explains gaps as the mix of kinds does: groups of all other attributes are
         permuted within it too. With "diagnosis by", followed-up nevi (easy ones) trade places with such alone.
-    replicates : int
-        Of the lesion bootstrap behind the intervals, and of the permutations behind the test.
+    replicates : int, of the lesion bootstrap behind the intervals, and of the permutations behind the test
 
     Returns
     -------

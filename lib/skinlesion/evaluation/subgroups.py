@@ -41,8 +41,7 @@ def people(frame: pd.DataFrame, image_ids: np.ndarray, border: pd.Categorical | 
     ----------
     frame : DataFrame with image_id, age (years), sex, site, dx_type, as in ``LesionTable.frame``; perhaps ``skin_tone``
         as a source's raters saw it (0 very dark to 5 very light), and ``source``, whose name is then in the group
-    image_ids : str [N]
-        Which images, in which order.
+    image_ids : str [N], which images, in which order
     border : Categorical [len(frame)], optional
         Colour of the image's border, which camera and light change as much as skin: group of every row of ``frame``, as
         ``skinlesion.data.skin_tone.tone_groups`` gives.

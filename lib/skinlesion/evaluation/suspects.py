@@ -24,8 +24,7 @@ def suspects(images: Predictions) -> pd.DataFrame:
 
     Parameters
     ----------
-    images : Predictions
-        By a network that was not trained on these images: out of fold, validation or test.
+    images : Predictions, by a network that was not trained on these images: out of fold, validation or test
 
     Returns
     -------

@@ -245,14 +245,10 @@ def export_model(
 
     Parameters
     ----------
-    decision : dict
-        What 04_evaluation chose on validation, as :meth:`skinlesion.decision.Decision.to_dict` returns it.
-    data : dict
-        ``source``, ``fingerprint``, ``synthetic``, ``images``, ``lesions``.
-    metrics : dict
-        The run's ``metrics.json``.
-    frames : list of uint8 [H, W, 3]
-        Images that torch and ONNX Runtime are compared on.
+    decision : dict, what 04_evaluation chose on validation, as :meth:`skinlesion.decision.Decision.to_dict` returns it
+    data : dict, ``source``, ``fingerprint``, ``synthetic``, ``images``, ``lesions``
+    metrics : dict, the run's ``metrics.json``
+    frames : list of uint8 [H, W, 3], images that torch and ONNX Runtime are compared on
     domain : Domain
         The distribution of the training images' features; by default fitted here on the run's split and pixels, and
         the features written to the run's ``features.npz``.
@@ -261,10 +257,8 @@ def export_model(
     measured_on : str
         The split that ``metrics`` and the referral's figures are from: ``test``, or ``validation`` for a model whose
         test is still to come.
-    name : str
-        Of the model; the run's name by default.
-    place : Path
-        Of the folder; the run's ``model`` by default.
+    name : str, of the model; the run's name by default
+    place : Path, of the folder; the run's ``model`` by default
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     if domain is None:

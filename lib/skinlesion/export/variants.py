@@ -63,8 +63,7 @@ def without_framing(source: Path, target: Path, crops: int = 1) -> None:
     ----------
     source, target : ONNX files
         The target's only input is ``levels``, float32 [crops N, S, S, 3]: whole grey levels, 0 to 255.
-    crops : int
-        Crops of a frame that an output is the mean of.
+    crops : int, crops of a frame that an output is the mean of
     """
     model = onnx.load(source)
     graph = model.graph
@@ -98,8 +97,7 @@ def integer_convolutions(source: Path, target: Path, frames: Iterable[np.ndarray
     Parameters
     ----------
     source, target : ONNX files
-    frames : uint8 [H, W, 3] each
-        A few hundred training images, of any sizes.
+    frames : uint8 [H, W, 3] each, a few hundred training images, of any sizes
     """
     with tempfile.TemporaryDirectory() as scratch:
         prepared, written = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"

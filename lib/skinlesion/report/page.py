@@ -32,16 +32,11 @@ def render_notebook(
 
     Parameters
     ----------
-    source, target : Path
-        The notebook with its outputs, and the page.
-    run : str
-        The run's name, for the page's head.
-    links : dict
-        ``{"previous": (file, title), "next": (file, title)}``, either or none.
-    banner : str
-        What every page of this run has to say, such as :data:`SYNTHETIC`.
-    notice : str
-        What is wrong with this page: that its notebook failed, or is out of date.
+    source, target : Path, the notebook with its outputs, and the page
+    run : str, the run's name, for the page's head
+    links : dict, ``{"previous": (file, title), "next": (file, title)}``, either or none
+    banner : str, what every page of this run has to say, such as :data:`SYNTHETIC`
+    notice : str, what is wrong with this page: that its notebook failed, or is out of date
     """
     import nbformat
 

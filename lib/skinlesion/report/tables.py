@@ -16,12 +16,9 @@ def table_html(frame: pd.DataFrame, caption: str, digits: int = 3) -> str:
 
     Parameters
     ----------
-    frame : DataFrame
-        With a plain index; its name becomes the first column's header.
-    caption : str
-        What the table lists.
-    digits : int
-        Decimal places of fractions; whole numbers get thousands separators, a missing value is a dash.
+    frame : DataFrame, with a plain index; its name becomes the first column's header
+    caption : str, what the table lists
+    digits : int, decimal places of fractions; whole numbers get thousands separators, a missing value is a dash
     """
     first = f'<th scope="col">{escape(str(frame.index.name))}</th>' if frame.index.name else "<td></td>"
     header = first + "".join(f'<th scope="col">{escape(str(name))}</th>' for name in frame.columns)

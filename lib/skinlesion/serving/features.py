@@ -23,8 +23,7 @@ class Features:
 
     Parameters
     ----------
-    model : str or None
-        A model folder; the shipped one where None.
+    model : str or None, a model folder; the shipped one where None
     views : int
         Turned and mirrored views that are averaged; with all :data:`SYMMETRIES`, features do not change where a picture
         is turned or mirrored.

@@ -14,10 +14,8 @@ def whole(maps: np.ndarray, height: int, width: int) -> np.ndarray:
 
     Parameters
     ----------
-    maps : float32 [crops, h, w]
-        Of :func:`skinlesion.core.framing.squares`, in that order.
-    height, width : int
-        Of the frame, in pixels.
+    maps : float32 [crops, h, w], of :func:`skinlesion.core.framing.squares`, in that order
+    height, width : int, of the frame, in pixels
 
     Returns
     -------

@@ -124,8 +124,7 @@ class Neighbours:
 
         Parameters
         ----------
-        features : float [D]
-            As :meth:`skinlesion.serving.predictor.Predictor.features` returns them.
+        features : float [D], as :meth:`skinlesion.serving.predictor.Predictor.features` returns them
         frame : uint8 [H, W, 3]
             Of the same image. The lesions of images that are copies of it are left out.
         own : collection of str
@@ -199,8 +198,7 @@ def write(
     ----------
     folder : path
     rows : {column of :data:`COLUMNS`: N texts}
-    group : int [N]
-        Rows of one lesion share theirs.
+    group : int [N], rows of one lesion share theirs
     images : iterable of (features float [D], :func:`thumbnail`, JPEG), N of them, in the rows' order
         Taken one by one while the index is written.
     facts : dict

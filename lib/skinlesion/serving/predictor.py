@@ -281,8 +281,7 @@ def mean_prediction(predictions: Sequence[Prediction], manifest: Manifest) -> Pr
 
     Parameters
     ----------
-    predictions : sequence of Prediction
-        One or more, by the model of ``manifest``.
+    predictions : sequence of Prediction, one or more, by the model of ``manifest``
     """
     probabilities = [list(prediction.probabilities.values()) for prediction in predictions]
     lowest = min(prediction.domain_score for prediction in predictions)

@@ -69,12 +69,9 @@ def score(
         ``_score.json``, which records what they were made from.
     engine : str
         ``local``, all cores of this machine; ``ray``, those of the cluster at ``RAY_ADDRESS``, or of this machine.
-    shard : str
-        ``i/N``: of N calls with i from 1 to N each takes its share of the parts.
-    model : str or None
-        A model folder; the shipped model where None.
-    progress : bool
-        Show a bar with the time left on standard error.
+    shard : str, ``i/N``: of N calls with i from 1 to N each takes its share of the parts
+    model : str or None, a model folder; the shipped model where None
+    progress : bool, show a bar with the time left on standard error
     """
     index, count = _shard(shard)
     predictor = Predictor.load(model, threads=1)  # one a worker: many images keep the cores busy, not one

@@ -17,14 +17,12 @@ def class_targets(counts: np.ndarray, strategy: str, target_count: int = 0) -> n
 
     Parameters
     ----------
-    counts : int [K]
-        Training images a class.
+    counts : int [K], training images a class
     strategy : str
         ``none`` and ``loss`` leave the counts; ``classic`` gives every class ``target_count`` (0: the mean count),
         undersampling the larger and oversampling the smaller; ``sqrt`` shares the same total in proportion to the
         square root of the counts; ``weighted`` shares it evenly, in expectation.
-    target_count : int
-        Of an epoch, the mean over the classes present; 0: as many images as there are.
+    target_count : int, of an epoch, the mean over the classes present; 0: as many images as there are
     """
     if strategy not in BALANCES:
         raise ConfigError(f"balance must be one of {', '.join(BALANCES)}, not {strategy!r}")
@@ -50,8 +48,7 @@ def epoch_rows(
 
     Parameters
     ----------
-    targets : int [N]
-        Class of every training row.
+    targets : int [N], class of every training row
     """
     rng = generator(seed, epoch, stream="order")
     counts = np.bincount(targets, minlength=classes)

@@ -116,10 +116,8 @@ class World:
 
         Parameters
         ----------
-        model : nn.Module
-            After backward.
-        share : float
-            The weight of this process: its part of the batch over the whole.
+        model : nn.Module, after backward
+        share : float, the weight of this process: its part of the batch over the whole
         """
         if self.size == 1:
             return

@@ -35,8 +35,7 @@ def make_loss(config: Config, counts: np.ndarray, device: torch.device) -> Calla
 
     Parameters
     ----------
-    counts : int [K]
-        Training images a class.
+    counts : int [K], training images a class
     """
     even = torch.from_numpy(loss_weights(class_targets(counts, config.balance, config.target_count))).to(device)
     weight = even if config.balance == "loss" else None

@@ -62,10 +62,8 @@ def check_parents(config: Config, run: Run, split: pd.DataFrame) -> None:
 
     Parameters
     ----------
-    run : Run
-        The one that is to be trained: it cannot be its own parent.
-    split : DataFrame
-        Its ``image_id``, ``lesion_id`` and ``split``.
+    run : Run, the one that is to be trained: it cannot be its own parent
+    split : DataFrame, its ``image_id``, ``lesion_id`` and ``split``
     """
     evaluated = split[split["split"] != "train"]  # dropped images are twins of test images
     for parent in parent_runs(config, run):
@@ -121,11 +119,9 @@ class Teachers(nn.Module):
 
     Parameters
     ----------
-    config : Config
-        The student's; ``teachers`` names the runs.
+    config : Config, the student's; ``teachers`` names the runs
     classes : int
-    prior : float [K]
-        The student's learned prior.
+    prior : float [K], the student's learned prior
 
     Raises
     ------

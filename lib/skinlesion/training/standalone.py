@@ -41,8 +41,7 @@ def train(config: Config, run: Run, *, features: Callable[[], Features] | None =
     features : callable, optional
         Makes the features by which twins are found that the split keeps together, in the first process alone. Without
         it, twins are not looked for.
-    progress : bool
-        Show bars, as on a terminal, instead of a line an epoch.
+    progress : bool, show bars, as on a terminal, instead of a line an epoch
     """
     try:
         with _stoppable(), distributed.join() as world, lock(run.folder) if world.first else nullcontext():
@@ -187,12 +186,10 @@ def train_start(
 
     Parameters
     ----------
-    config : Config
-        That of ``run``, which has its table and its split.
+    config : Config, that of ``run``, which has its table and its split
     watch : callable, optional
         As :func:`skinlesion.training.fit.fit` takes it.
-    progress : bool
-        Show a bar while images are decoded.
+    progress : bool, show a bar while images are decoded
     """
     recipe, start = start_recipe(config), start_run(config, run)
     if recipe is None or start is None:

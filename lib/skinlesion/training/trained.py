@@ -101,12 +101,10 @@ def write_outputs(
 
     Parameters
     ----------
-    cache : PixelCache
-        Pixels of all N rows.
+    cache : PixelCache, pixels of all N rows
     image_ids : str [N]
     split : str [N]
-    views : int
-        Mirror images whose outputs are averaged.
+    views : int, mirror images whose outputs are averaged
     """
     rows = np.flatnonzero(np.isin(split, ("validation", "test")))
     # a training of all folds on a split without test images leaves none to predict

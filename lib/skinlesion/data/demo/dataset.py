@@ -112,14 +112,10 @@ def make_demo(folder: str | Path, n: int = 1500, seed: int = 0, progress: bool =
 
     Parameters
     ----------
-    folder : path
-        Where to; it must not exist yet, be empty, or hold this very demo set, which is then left alone.
-    n : int
-        Images, 60 or more.
-    seed : int
-        Zero or more; every lesion draws from a generator of its own, seeded by this and the lesion's number.
-    progress : bool
-        Show a bar on standard error.
+    folder : path, where to; it must not exist yet, be empty, or hold this very demo set, which is then left alone
+    n : int, images, 60 or more
+    seed : int, zero or more; every lesion draws from a generator of its own, seeded by this and the lesion's number
+    progress : bool, show a bar on standard error
     """
     if n < SMALLEST:
         raise ConfigError(f"the demo set needs {SMALLEST} images or more to have every class in every split, not {n}")

@@ -129,8 +129,7 @@ def show(figure: Chart, alt: str, save: str | Path | None = None, caption: str =
     ----------
     save : a ``.png``, optional
         Where the picture goes, too, and its text alternative beside it.
-    caption : str
-        Instead of the figure's own.
+    caption : str, instead of the figure's own
     """
     from IPython.display import display
 

@@ -133,10 +133,8 @@ def mix(
     ----------
     x : float32 [N, 3, S, S]
     targets : float32 [N, K]
-    config : Config
-        ``mix`` is none, mixup, cutmix, or both: mixup or CutMix with equal probability for each sample.
-    index : int [N]
-        Each sample's position in the epoch.
+    config : Config, ``mix`` is none, mixup, cutmix, or both: mixup or CutMix with equal probability for each sample
+    index : int [N], each sample's position in the epoch
     """
     if config.mix == "none":
         return x, targets

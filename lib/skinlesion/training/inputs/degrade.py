@@ -157,8 +157,7 @@ def degrade(x: torch.Tensor, probability: float, chance: torch.Tensor) -> torch.
     Parameters
     ----------
     x : float32 [N, 3, S, S] in 0-1
-    probability : float
-        Of each operation for each sample, 0-1; a dark rim around the field of view has 0.3 of it.
+    probability : float, of each operation for each sample, 0-1; a dark rim around the field of view has 0.3 of it
     chance : float32 [N, DEGRADE_DRAWS] in [0, 1)
         Each sample's uniform numbers, which alone decide what happens to it.
     """
@@ -220,8 +219,7 @@ def rand_augment(x: torch.Tensor, strength: float, chance: torch.Tensor) -> torc
     Parameters
     ----------
     x : float32 [N, 3, S, S] in 0-1
-    strength : float
-        0 (nothing) to 1 (the paper's magnitude 30; its usual 9 is 0.3).
+    strength : float, 0 (nothing) to 1 (the paper's magnitude 30; its usual 9 is 0.3)
     chance : float32 [N, RAND_AUGMENT_DRAWS] in [0, 1)
     """
 

@@ -32,8 +32,7 @@ def mean_outputs(model, x: torch.Tensor, views: int, crops: int = 1) -> tuple[to
     Parameters
     ----------
     model : skinlesion.training.networks.models.Classifier
-    x : float32 [crops N, 3, S, S] in 0-1
-        The first crops of all N frames, then their second ones.
+    x : float32 [crops N, 3, S, S] in 0-1, the first crops of all N frames, then their second ones
     views : 1, 2, 4 or 8
     crops : 1 or 2; each is used at least once
     """
