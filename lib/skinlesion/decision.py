@@ -68,28 +68,18 @@ def as_seven(values: ArrayLike, labels: LabelSet) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """What :meth:`Decision.decide` makes of N images; arrays in the order of the images.
+    """What :meth:`Decision.decide` makes of N images; arrays in the order of the images."""
 
-    Attributes
-    ----------
-    probabilities, scores : float64 [N, K]
-    label : int64 [N]
-        Index of the predicted class, the largest of ``scores``.
-    malignant_probability : float64 [N]
-    referral : tuple of str [N]
-        The advice, one of :data:`REFERRALS`.
-    notices : tuple [N] of tuples of str
-        Some of :data:`NOTICES`, in that order; where an image is not dermatoscopic, that alone.
-    prediction_set : tuple [N] of tuples of str, or of None
-        Codes of the classes that cannot be left out at the decision's level; None where it has none.
-    """
-
-    probabilities: np.ndarray
+    probabilities: np.ndarray  # float64 [N, K]
     scores: np.ndarray
-    label: np.ndarray
-    malignant_probability: np.ndarray
-    referral: tuple[str, ...]
+    label: np.ndarray  # int64 [N]: index of the predicted class, the largest of ``scores``
+    malignant_probability: np.ndarray  # float64 [N]
+    referral: tuple[str, ...]  # the advice, one of :data:`REFERRALS`
+    #: tuple [N] of tuples of str: some of :data:`NOTICES`, in that order; where an image is not dermatoscopic, that
+    #: alone
     notices: tuple[tuple[str, ...], ...]
+    #: tuple [N] of tuples of str, or of None: codes of the classes that cannot be left out at the decision's level;
+    #: None where it has none
     prediction_set: tuple[tuple[str, ...] | None, ...]
 
 

@@ -43,7 +43,7 @@ def evaluate_official(
     ----------
     place : the folder that ``skinlesion data download ham10000 --parts test`` made
     model : a model folder; the shipped model where None
-    output : see :func:`skinlesion.evaluation.documents.evaluate_file`
+    output : see :func:`skinlesion.evaluation.documents.write_evaluation`
     """
     predictor = Predictor.load(model)
     manifest = predictor.manifest

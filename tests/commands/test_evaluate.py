@@ -12,10 +12,10 @@ from skinlesion import cli
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation.assessment import NOT_CHOSEN, assess, headline
 from skinlesion.evaluation.decision_fit import choose_referral, choose_threshold
-from skinlesion.evaluation.documents import evaluate_file
+from skinlesion.evaluation.documents import write_evaluation
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.operating import binary_task
-from skinlesion.evaluation.predictions import SCORES_ONLY
+from skinlesion.evaluation.predictions import SCORES_ONLY, read
 from skinlesion.evaluation.published import CAUTION, PUBLISHED, published_table
 
 
@@ -30,7 +30,8 @@ def real():
 def test_everything_is_written_and_the_report_holds_it_all(real, tmp_path, capsys):
     real.write(tmp_path / "predictions.csv")
     output = tmp_path / "out"
-    assert evaluate_file(tmp_path / "predictions.csv", None, output, replicates=30, prevalence=0.05) == 0
+    predictions = read(tmp_path / "predictions.csv")
+    assert write_evaluation(predictions, output, "predictions.csv", replicates=30, prevalence=0.05) == 0
     printed, test = capsys.readouterr().out, real.of("test")
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["balanced_accuracy"] == evaluate(test, 30)["balanced_accuracy"]
@@ -101,7 +102,7 @@ def test_what_does_not_work_is_said_before_anything_is_written(real, tmp_path, c
     real.write(tmp_path / "p.csv")
     output = tmp_path / "out"
     with pytest.raises(DataError, match="'train'; the splits here are 'test', 'validation'"):
-        evaluate_file(tmp_path / "p.csv", None, output, split="train")
+        write_evaluation(read(tmp_path / "p.csv"), output, "p.csv", split="train")
     arguments = ["evaluate", str(tmp_path / "p.csv"), "--output", str(output)]
     assert cli.main([*arguments, "--prevalence", "2"]) == 2
     assert "between 0 and 1, not 2" in capsys.readouterr().err

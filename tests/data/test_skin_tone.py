@@ -1,4 +1,4 @@
-"""Skin tone: the colours against scikit-image, the geometry against painted frames."""
+"""Skin tone: colour and geometry against painted frames."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,6 @@ def painted(angle, lightness, shape=(150, 200)):
 def disc(shape, radius):
     y, x = np.mgrid[: shape[0], : shape[1]]
     return (y - shape[0] / 2) ** 2 + (x - shape[1] / 2) ** 2 < radius**2
-
-
-def test_colours_are_those_of_scikit_image():
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    assert np.abs(skin_tone.lab(pixels) - rgb2lab(pixels)).max() < 1e-3
-    grey = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
-    assert np.abs(skin_tone.lab(grey) - rgb2lab(grey)).max() < 1e-3, "the dark end too, where the curve is straight"
 
 
 @pytest.mark.parametrize("angle, lightness", [(70, 78), (48, 66), (35, 62), (20, 56), (-20, 44), (-50, 28)])

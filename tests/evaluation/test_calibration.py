@@ -191,13 +191,13 @@ def test_threshold_needs_malignant_images():
 def test_operating_point_by_hand_with_intervals():
     p = np.array([0.9, 0.8, 0.2, 0.7, 0.1, 0.1, 0.3, 0.2])
     truth = np.array([1, 1, 1, 0, 0, 0, 0, 0], bool)
-    point = operating.operating_point(p, truth, 0.7, np.arange(8))
+    point = operating.operating_point(p >= 0.7, truth, 0.7, np.arange(8))
     assert (point.sensitivity["value"], point.sensitivity["n"]) == (pytest.approx(2 / 3), 3)
     assert (point.specificity["value"], point.specificity["n"]) == (0.8, 5)
     assert (point.ppv["value"], point.ppv["n"]) == (pytest.approx(2 / 3), 3)
     assert (point.npv["value"], point.npv["n"]) == (0.8, 5)
     assert 0 <= point.specificity["low"] < 0.8 < point.specificity["high"] <= 1
-    nothing = operating.operating_point(p, truth, 2.0, np.arange(8))
+    nothing = operating.operating_point(p >= 2, truth, 2.0, np.arange(8))
     assert nothing.ppv == {"value": None, "low": None, "high": None, "n": 0}
 
 

@@ -55,9 +55,8 @@ def test_thresholds_keep_their_aim_on_validation_and_are_evaluated_on_test_by_ha
         assert list(by_aim) == [f"{m} {f:.2f}" for m in ("specificity", "sensitivity") for f in (0.8, 0.9, 0.95)]
         for aim, point in by_aim.items():
             measure, fraction = aim.split()
-            own = operating.operating_point(
-                *operating.binary_task(validation, question), point.threshold, validation.lesions
-            )
+            score, positive = operating.binary_task(validation, question)
+            own = operating.operating_point(score >= point.threshold, positive, point.threshold, validation.lesions)
             assert float(fraction) <= getattr(own, measure)["value"] < float(fraction) + 0.02
             score, positive = operating.binary_task(test, question)
             assert point.sensitivity["value"] == pytest.approx((score[positive] >= point.threshold).mean())

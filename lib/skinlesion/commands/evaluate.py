@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from skinlesion.commands.data import add_label
 
@@ -30,9 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         progress = sys.stderr.isatty()
         return evaluate_official(arguments.official, arguments.model, output, prevalence=prevalence, progress=progress)
-    from skinlesion.evaluation.documents import evaluate_file
+    from skinlesion.evaluation.documents import write_evaluation
+    from skinlesion.evaluation.predictions import read
 
-    return evaluate_file(
-        arguments.predictions, arguments.labels, output,
-        prevalence=prevalence, split=arguments.split, words=arguments.label,
-    )  # fmt: skip
+    predictions = read(arguments.predictions, arguments.labels, arguments.label)
+    name = Path(arguments.predictions).name
+    return write_evaluation(predictions, output, name, prevalence=prevalence, split=arguments.split)

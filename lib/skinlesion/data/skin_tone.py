@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from skimage.color import rgb2lab
 
 from skinlesion.core import images
 from skinlesion.data.files import list_files, stem
@@ -38,29 +39,6 @@ MARGIN = 0.03  # of the longer side: a mask is widened by it, for lesions fade o
 SIDE = 128  # pixels; larger images are thinned out, which moves a median by nothing that matters
 SUFFIX = "_segmentation"
 
-# sRGB (IEC 61966-2-1) to CIE XYZ over the white point D65, 2 degree observer
-_LINEAR = np.where(
-    np.arange(256) / 255 <= 0.04045, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
-)
-_XYZ = np.array(
-    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
-) / np.array([[0.95047], [1.0], [1.08883]])
-
-
-def lab(pixels: np.ndarray) -> np.ndarray:
-    """CIE L*a*b* of sRGB pixels (CIE 15:2004; D65, 2 degrees).
-
-    Returns ndarray, float64 [..., 3]: L* 0 to 100, a* and b* about -100 to 100.
-
-    Parameters
-    ----------
-    pixels : uint8 [..., 3]
-    """
-    ratio = _LINEAR[pixels] @ _XYZ.T
-    bent = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
-    x, y, z = np.moveaxis(bent, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-
 
 def typology_angle(frame: np.ndarray, mask: np.ndarray | None = None) -> float:
     """The individual typology angle of the lesion-free border, degrees; NaN where too little skin is seen.
@@ -82,7 +60,7 @@ def typology_angle(frame: np.ndarray, mask: np.ndarray | None = None) -> float:
     chosen = _border(*frame.shape[:2])
     if mask is not None:
         chosen &= ~_widen(np.asarray(mask, bool)[::step, ::step], max(1, round(MARGIN * max(frame.shape[:2]))))
-    colors = lab(frame[chosen])
+    colors = rgb2lab(frame[chosen])
     if not len(colors):
         return float("nan")
     lightness = colors[:, 0]

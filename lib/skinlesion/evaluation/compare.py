@@ -31,19 +31,11 @@ LESS_IS_BETTER = ("ece", "classwise_ece", "brier", "log_loss")
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What :func:`compare` finds.
+    """What :func:`compare` finds."""
 
-    Attributes
-    ----------
-    metrics : {run: {name: metric}}
-        The metrics of :data:`COMPARED`, the first run first.
-    differences : {run: {name: metric}}
-        Every other run minus the first one, on the same replicates. None where one of the two has no such metric.
-    n_images, n_lesions : int
-    notes : tuple of str
-    """
-
-    metrics: dict[str, dict]
+    metrics: dict[str, dict]  # {run: {name: metric}}: the metrics of :data:`COMPARED`, the first run first
+    #: {run: {name: metric}}: every other run minus the first one, on the same replicates. None where one of the two has
+    #: no such metric.
     differences: dict[str, dict]
     n_images: int
     n_lesions: int

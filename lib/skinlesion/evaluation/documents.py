@@ -15,7 +15,7 @@ from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import PREVALENCE, Assessment, assess, headline
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OVERALL
-from skinlesion.evaluation.predictions import Predictions, read
+from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.sections import figures, sections, words
 from skinlesion.evaluation.training_overlap import training_lists, training_overlaps
 from skinlesion.report.document import Section, write_document
@@ -23,31 +23,6 @@ from skinlesion.report.document import Section, write_document
 REPORT = "report.html"
 
 _COLUMNS = ("sensitivity", "specificity", "ppv", "auroc")
-
-
-def evaluate_file(
-    predictions: str | Path,
-    labels: str | Path | None,
-    output: str | Path,
-    replicates: int = 2000,
-    prevalence: float = PREVALENCE,
-    split: str = "test",
-    words: Sequence[str] = (),
-) -> int:
-    """Evaluate predictions (one split of them where they name splits), write the results, print a summary.
-
-    Returns the exit status. Raises DataError if the files break the contract, or there are splits, but not this
-    one. Raises ConfigError if the prevalence is no fraction.
-
-    Parameters
-    ----------
-    predictions, labels, words : see :func:`skinlesion.evaluation.predictions.read`
-    output : folder for ``metrics.json``, ``report.html`` and ``figures/``
-    prevalence : fraction of malignant lesions in the population that plain words and decision curve speak of
-    """
-    everything = read(predictions, labels, words)
-    name = Path(predictions).name
-    return write_evaluation(everything, output, name, prevalence=prevalence, split=split, replicates=replicates)
 
 
 def write_evaluation(
@@ -60,12 +35,17 @@ def write_evaluation(
     split: str = "test",
     replicates: int = 2000,
 ) -> int:
-    """Assess predictions, write everything into ``output``, print a summary; see :func:`evaluate_file`.
+    """Evaluate predictions (one split of them where they name splits), write the results, print a summary.
+
+    Returns the exit status. Raises DataError if there are splits, but not this one, and ConfigError if the prevalence
+    is no fraction.
 
     Parameters
     ----------
+    output : folder for ``metrics.json``, ``report.html`` and ``figures/``
     name : what the report calls the predictions
     referral_threshold : see :func:`skinlesion.evaluation.assessment.assess`
+    prevalence : fraction of malignant lesions in the population that plain words and decision curve speak of
     """
     if not 0 < prevalence < 1:
         raise ConfigError(f"the prevalence must be a fraction between 0 and 1, not {prevalence:g}")

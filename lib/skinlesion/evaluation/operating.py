@@ -57,7 +57,7 @@ def operating_points(validation: Predictions, test: Predictions) -> dict[str, di
         }
         score, positive = binary_task(test, question)
         points[question] = {
-            aim: _measure(score >= threshold, positive, threshold, test.lesions)
+            aim: operating_point(score >= threshold, positive, threshold, test.lesions)
             for aim, threshold in thresholds.items()
         }
     return points
@@ -115,33 +115,28 @@ def _where_both(count: np.ndarray, total: np.ndarray, others: np.ndarray) -> np.
 
 
 def operating_point(
-    malignant_probability: np.ndarray,
-    is_malignant: np.ndarray,
-    threshold: float,
-    lesions: np.ndarray,
-    *,
-    malignant_label: np.ndarray | bool = False,
+    referred: np.ndarray, positive: np.ndarray, threshold: float, lesions: np.ndarray
 ) -> OperatingPoint:
-    """Sensitivity, specificity, PPV and NPV of "refer where probability >= threshold", with 95% intervals.
+    """Sensitivity, specificity, PPV and NPV, with 95% intervals, of referring some images (bool [N] each).
 
     Parameters
     ----------
-    malignant_probability : float [N]
-    is_malignant : bool [N]
+    threshold : float, by which they are referred
     lesions : [N], lesion ids
-    malignant_label : bool [N], optional
-        Images with a malignant label, which are referred at any threshold: the advice as it is shown.
     """
-    referred = (np.asarray(malignant_probability) >= threshold) | malignant_label
-    return _measure(referred, is_malignant, threshold, lesions)
+    truth, referred = np.asarray(positive, bool), np.asarray(referred, bool)
+    rates = {
+        "sensitivity": (referred, truth),
+        "specificity": (~referred, ~truth),
+        "ppv": (truth, referred),
+        "npv": (~truth, ~referred),
+    }
+    return OperatingPoint(threshold, **proportions(rates, resample(lesions, 0).lesion))
 
 
 def referral_point(predictions: Predictions, threshold: float) -> OperatingPoint:
     """:func:`operating_point` of the advice as it is shown: at the threshold, or by a malignant label."""
-    return operating_point(
-        predictions.malignant_probability, predictions.is_malignant, threshold, predictions.lesions,
-        malignant_label=predictions.malignant_label,
-    )  # fmt: skip
+    return operating_point(predictions.referred(threshold), predictions.is_malignant, threshold, predictions.lesions)
 
 
 def as_shown(predictions: Predictions, decision: Decision, sources: np.ndarray, part: str) -> dict:
@@ -199,17 +194,6 @@ def evidence(
             row |= {f"{kind}_by_label": int((inside & alone).sum())}
         rows.append(row)
     return rows
-
-
-def _measure(referred: np.ndarray, positive: np.ndarray, threshold: float, lesions: np.ndarray) -> OperatingPoint:
-    truth, referred = np.asarray(positive, bool), np.asarray(referred, bool)
-    rates = {
-        "sensitivity": (referred, truth),
-        "specificity": (~referred, ~truth),
-        "ppv": (truth, referred),
-        "npv": (~truth, ~referred),
-    }
-    return OperatingPoint(threshold, **proportions(rates, resample(lesions, 0).lesion))
 
 
 def in_plain_words(point: OperatingPoint, prevalence: float, per: int = 1000) -> str:

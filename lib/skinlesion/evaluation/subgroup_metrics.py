@@ -54,9 +54,7 @@ class _Rows:
         truth = np.eye(len(predictions.labels))[predictions.y]
         right = (predictions.predicted == predictions.y)[:, None]
         score = predictions.malignant_probability
-        referred = (
-            np.full(len(score), np.nan) if threshold is None else ((score >= threshold) | predictions.malignant_label)
-        )
+        referred = np.full(len(score), np.nan) if threshold is None else predictions.referred(threshold)
         referred_malignant = np.where(predictions.is_malignant, referred, 0.0)
         referred_benign = np.where(predictions.is_malignant, 0.0, referred)
         gaps = calibration.gaps(*calibration.top_label(predictions.probabilities, predictions.y))

@@ -21,26 +21,18 @@ _TRAINED_ON = ("", "train", "training", "validation", "val")  # of the words of 
 
 @dataclass(frozen=True, eq=False)
 class Overlap:
-    """What :func:`find_overlap` finds for one model.
+    """What :func:`find_overlap` finds for one model."""
 
-    Attributes
-    ----------
-    verdict : str
-        :data:`UNKNOWN` without a training list; :data:`LEAK`; :data:`CLEAN`, as far as ids and groups can tell.
-    leaked : bool [N], evaluated images whose lesion is in training
-    same_image, same_lesion, twin : int
-        How many of them are in training themselves; have other images of their lesion there; have a twin's there.
-    training_images, lesions : int, in the list; and evaluated lesions that leaked
-    without_lesion : int, images of the list whose lesion is not known: other images of a lesion may hide among them
-    """
-
+    #: :data:`UNKNOWN` without a training list; :data:`LEAK`; :data:`CLEAN`, as far as ids and groups can tell
     verdict: str
-    leaked: np.ndarray
+    leaked: np.ndarray  # bool [N], evaluated images whose lesion is in training
+    #: How many of them are in training themselves; have other images of their lesion there; have a twin's there
     same_image: int = 0
     same_lesion: int = 0
     twin: int = 0
-    training_images: int = 0
+    training_images: int = 0  # in the list; and evaluated lesions that leaked
     lesions: int = 0
+    #: images of the list whose lesion is not known: other images of a lesion may hide among them
     without_lesion: int = 0
 
     def to_dict(self) -> dict:

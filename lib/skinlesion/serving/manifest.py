@@ -32,51 +32,28 @@ PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 
 @dataclass(frozen=True)
 class Manifest:
-    """A validated ``manifest.json``; arrays are in the order of ``labels``.
+    """A validated ``manifest.json``; arrays are in the order of ``labels``."""
 
-    Attributes
-    ----------
-    name, version, sha256 : str
-        Which model this is; ``sha256`` is that of the ONNX file's bytes, hexadecimal.
-    labels : LabelSet
-    image_size : int
-        Side of the network's input, pixels.
-    fit, crops : str, int
-        How a frame becomes square crops, and how many: see :func:`skinlesion.core.framing.region`.
-    outputs : tuple of str
-        :data:`NEEDED` and, for networks that have one, ``map``.
-    decision : Decision
-        Turns logits into probabilities, scores, label and advice.
-    referral : dict
-        The referral ``threshold`` on the malignant probability, the lower end of the grey zone (``borderline``), and
-        ``sensitivity`` and ``specificity`` of the advice to refer, label included; ``by_label``, the share of images
-        that the label alone refers.
-    domain_thresholds : dict score -> float
-        For :data:`DOMAIN_SCORES`: an image with less is flagged.
-    evidence : list of dict
-        What the advice was measured on, by source, external ones last: see
-        :func:`skinlesion.evaluation.operating.evidence`.
-    synthetic : bool
-        Whether the model was trained on synthetic images.
-    content : dict
-        The whole file, for what only reports need (metrics, config, versions, licence).
-    """
-
-    name: str
+    name: str  # which model this is; ``sha256`` is that of the ONNX file's bytes, hexadecimal
     version: str
     file: str
     sha256: str
     labels: LabelSet
-    image_size: int
-    fit: str
+    image_size: int  # side of the network's input, pixels
+    fit: str  # how a frame becomes square crops, and how many: see :func:`skinlesion.core.framing.region`
     crops: int
-    outputs: tuple[str, ...]
-    decision: Decision
+    outputs: tuple[str, ...]  # :data:`NEEDED` and, for networks that have one, ``map``
+    decision: Decision  # turns logits into probabilities, scores, label and advice
+    #: The referral ``threshold`` on the malignant probability, the lower end of the grey zone (``borderline``), and
+    #: ``sensitivity`` and ``specificity`` of the advice to refer, label included; ``by_label``, the share of images
+    #: that the label alone refers
     referral: dict
-    domain_thresholds: dict[str, float]
+    domain_thresholds: dict[str, float]  # dict score -> float: for :data:`DOMAIN_SCORES`: an image with less is flagged
+    #: what the advice was measured on, by source, external ones last: see
+    #: :func:`skinlesion.evaluation.operating.evidence`
     evidence: list[dict]
-    synthetic: bool
-    content: dict
+    synthetic: bool  # whether the model was trained on synthetic images
+    content: dict  # the whole file, for what only reports need (metrics, config, versions, licence)
 
     @property
     def identity(self) -> dict:

@@ -39,29 +39,15 @@ COLUMNS = ("image_id", "lesion_id", "source", "label", "confirmed")
 
 @dataclass(frozen=True)
 class Case:
-    """One image of the index.
+    """One image of the index."""
 
-    Attributes
-    ----------
-    image_id, lesion_id, source : str
-        As in the data set's table.
-    label : str
-        The code of its diagnosis.
-    confirmed : str
-        How that was confirmed, one of :data:`skinlesion.core.taxonomy.CONFIRMED`.
-    similarity : float
-        Cosine similarity of its features and the image's; 1 where they are the same.
-    picture : bytes
-        A small JPEG.
-    """
-
-    image_id: str
+    image_id: str  # as in the data set's table
     lesion_id: str
     source: str
-    label: str
-    confirmed: str
-    similarity: float
-    picture: bytes
+    label: str  # the code of its diagnosis
+    confirmed: str  # how that was confirmed, one of :data:`skinlesion.core.taxonomy.CONFIRMED`
+    similarity: float  # cosine similarity of its features and the image's; 1 where they are the same
+    picture: bytes  # a small JPEG
 
     def to_dict(self) -> dict:
         """Everything but ``picture``, as JSON can hold it."""
