@@ -22,6 +22,9 @@ from skinlesion.evaluation.plots.style import (
     MUTED,
     Chart,
     class_name,
+    hide_unused,
+    interval,
+    name_rows,
     new_figure,
     outlined,
     styled,
@@ -85,14 +88,13 @@ def operating_points(
             axis.plot(float(wanted), row, "|", color=INK, markersize=20, markeredgewidth=1.6, zorder=1,
                       label="aim on validation" if row == 0 else None)  # fmt: skip
             for name, color, lift, shape in (("sensitivity", CONTRAST, -0.13, "o"), ("specificity", ACCENT, 0.13, "s")):
-                _interval(axis, getattr(point, name), row + lift, color, shape, name if row == 0 else None)
+                interval(axis, getattr(point, name), row + lift, color, shape, name if row == 0 else None)
             told.append(
                 f"{QUESTIONS[question]}, aim {measure} {wanted}: "
                 + ", ".join(f"{name} {describe(getattr(point, name), 2)}" for name in _MEASURES)
             )
-        axis.set_yticks(range(len(by_aim)), by_aim)
-        axis.set(title=QUESTIONS[question], xlabel="value, 95% interval", ylim=(len(by_aim) - 0.5, -0.5))
-        axis.grid(axis="y", visible=False)
+        name_rows(axis, list(by_aim))
+        axis.set(title=QUESTIONS[question], xlabel="value, 95% interval")
     axes[0, 0].set_ylabel("Chosen for")
     figure.suptitle(heading)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -113,16 +115,13 @@ def differences(comparison: Comparison) -> tuple[Chart, str]:
     figure, axes = new_figure(10, rows * (0.34 * len(others) + 1.25) + 0.5, rows, columns, sharey=True)
     for axis, metric in zip(axes.flat, shown, strict=False):
         for row, run in enumerate(others):
-            _interval(axis, comparison.differences[run][metric], row, ACCENT, "o", None)
+            interval(axis, comparison.differences[run][metric], row, ACCENT)
         axis.axvline(0, color=INK, linewidth=1, linestyle="--", zorder=1)
         less = metric in LESS_IS_BETTER
         axis.set(title=title(metric), xlabel="lower is better" if less else "higher is better")
-        axis.set_ylim(len(others) - 0.5, -0.5)
-        axis.set_yticks(range(len(others)), others)
+        name_rows(axis, others)
         axis.xaxis.set_major_locator(MaxNLocator(4))
-        axis.grid(axis="y", visible=False)
-    for axis in list(axes.flat)[len(shown) :]:
-        axis.set_visible(False)
+    hide_unused(axes, len(shown))
     figure.suptitle(f"{heading}: minus {first}, on the same {counted(comparison.n_lesions, 'lesion')}, 95% interval")
     told = "; ".join(
         f"{run}: " + ", ".join(f"{title(m)} {describe(comparison.differences[run][m])}" for m in shown)
@@ -159,19 +158,8 @@ def class_reliability(
                   path_effects=outlined())  # fmt: skip
         axis.set(title=class_name(diagnosis, 24), xlim=(0, 1), ylim=(0, 1.02))
         told.append(f"{diagnosis.code} predicted {probabilities[:, i].mean():.3f}, observed {(y == i).mean():.3f}")
-    for axis in list(axes.flat)[len(labels) :]:
-        axis.set_visible(False)
+    hide_unused(axes, len(labels))
     figure.supxlabel("Predicted probability (mean of the bin)", fontsize=10)
     figure.supylabel("Observed fraction", fontsize=10)
     figure.suptitle(heading)
     return figure, f"{heading}, 15 bins of equal size. Mean over all images: {'; '.join(told)}."
-
-
-def _interval(axis, metric: dict, row: float, color: str, shape: str, label: str | None) -> None:
-    if metric["value"] is None:
-        axis.annotate("undefined", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center",
-                      color=MUTED, fontsize=8)  # fmt: skip
-        return
-    if metric["low"] is not None:
-        axis.plot([metric["low"], metric["high"]], [row, row], color=color, linewidth=2.6, solid_capstyle="butt")
-    axis.plot(metric["value"], row, shape, color=color, markersize=6, markeredgecolor="#444444", zorder=3, label=label)

@@ -17,6 +17,7 @@ from skinlesion.evaluation.plots.style import (
     REMAINDER,
     Chart,
     class_name,
+    name_rows,
     new_figure,
     share_legend,
     styled,
@@ -305,9 +306,7 @@ def color_scatter(
 
 
 def _class_axis(axis, labels: LabelSet, short: bool = False) -> None:
-    axis.set_yticks(range(len(labels)), labels.codes if short else [class_name(diagnosis) for diagnosis in labels])
-    axis.set_ylim(len(labels) - 0.5, -0.5)
-    axis.grid(axis="y", visible=False)
+    name_rows(axis, labels.codes if short else [class_name(diagnosis) for diagnosis in labels])
 
 
 def _count_text(counts: dict[str, np.ndarray], labels: LabelSet) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from skinlesion.core.tables import counted
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS
-from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, Chart, new_figure, styled
+from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, Chart, hide_unused, new_figure, styled
 
 _COLUMNS = 4
 
@@ -68,8 +68,7 @@ def _panels(table: pd.DataFrame, title: str, lines: dict[str, str], top: float):
         axis.set(title=kind, xticks=range(6), ylim=(0, top))
         axis.set_xlabel(textwrap.fill(f"severity ({CORRUPTIONS[kind].about})", 30), fontsize=8)
         last[kind] = curve.iloc[-1]
-    for axis in list(axes.flat)[len(kinds) :]:
-        axis.set_visible(False)
+    hide_unused(axes, len(kinds))
     for axis in axes[:, 0]:
         axis.set_ylabel("fraction")
     figure.suptitle(title)

@@ -17,6 +17,8 @@ from skinlesion.evaluation.plots.style import (
     MUTED,
     Chart,
     class_name,
+    interval,
+    name_rows,
     new_figure,
     outlined,
     share_legend,
@@ -197,10 +199,13 @@ def forest(
     """
     figure, axes = new_figure(8.2, 0.42 * len(rows) + 1.5)
     axis = axes[0, 0]
-    _intervals(axis, list(rows.values()), colors or (ACCENT,) * len(rows), texts=True)
+    for row, (metric, color) in enumerate(zip(rows.values(), colors or (ACCENT,) * len(rows), strict=True)):
+        interval(axis, metric, row, color)
+        if metric["value"] is not None:
+            axis.annotate(describe(metric), (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     if reference is not None:
         axis.axvline(reference, color=INK, linewidth=1, linestyle="--", zorder=1)
-    axis.set_yticks(range(len(rows)), list(rows))
+    name_rows(axis, list(rows))
     axis.set(title=title, xlabel=xlabel)
     told = "; ".join(f"{name} {describe(metric)}" for name, metric in rows.items())
     return figure, f"{title}, value with 95% interval: {told}."
@@ -218,32 +223,18 @@ def metric_forest(
     by_class = metrics["per_class"]
     for axis, name in zip(axes[0], names, strict=True):
         rows = [by_class[code][name] for code in labels.codes]
-        _intervals(axis, rows, labels.colors)
+        for row, (metric, color) in enumerate(zip(rows, labels.colors, strict=True)):
+            interval(axis, metric, row, color)
         lows = [m["value"] if m["low"] is None else m["low"] for m in rows if m["value"] is not None]
         left = np.floor(10 * min(lows, default=0)) / 10  # tenths below the lowest interval
         axis.set(title=NAMES[name], xlim=(left - 0.02, 1.02), xlabel="value, 95% interval")
     images = [by_class[code]["sensitivity"]["n"] for code in labels.codes]
     ticks = [f"{class_name(diagnosis)}\n{counted(n, 'image')}" for diagnosis, n in zip(labels, images, strict=True)]
-    axes[0, 0].set_yticks(range(len(labels)), ticks)
+    for axis in axes[0]:
+        name_rows(axis, ticks)
     figure.suptitle(title)
     told = "; ".join(
         f"{code}: " + ", ".join(f"{NAMES[name]} {describe(by_class[code][name], 2)}" for name in names)
         for code in labels.codes
     )
     return figure, f"{title}, value with 95% interval. {told}."
-
-
-def _intervals(axis, metrics: list[dict], colors, texts: bool = False) -> None:
-    for row, (metric, color) in enumerate(zip(metrics, colors, strict=True)):
-        if metric["value"] is None:
-            axis.annotate("undefined", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center",
-                          color=MUTED, fontsize=8)  # fmt: skip
-            continue
-        if metric["low"] is not None:
-            axis.plot([metric["low"], metric["high"]], [row, row], color=color, linewidth=2.6,
-                      path_effects=outlined(2.6), solid_capstyle="butt")  # fmt: skip
-        axis.plot(metric["value"], row, "o", color=color, markersize=7, markeredgecolor="#444444", zorder=3)
-        if texts:
-            axis.annotate(describe(metric), (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=9)
-    axis.set_ylim(len(metrics) - 0.5, -0.5)
-    axis.grid(axis="y", visible=False)

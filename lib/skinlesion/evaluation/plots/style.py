@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -176,6 +176,33 @@ def class_name(diagnosis: Diagnosis, width: int = 26) -> str:
 def outlined(width: float = 1.8) -> list:
     """A thin dark rim for lines and points, without which yellow is lost on white."""
     return [patheffects.withStroke(linewidth=width + 0.8, foreground="#444444")]
+
+
+def name_rows(axis, names: Sequence[str]) -> None:
+    """Names of an axis's rows, the first one on top; no lines between them."""
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+
+
+def interval(
+    axis, metric, row: float, color: str, shape: str = "o", label: str | None = None, missing: str = "undefined"
+) -> None:
+    """A metric's value and interval in a row of an axis, or the word ``missing``."""
+    if pd.isna(metric["value"]):
+        axis.annotate(missing, (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center", color=MUTED,
+                      fontsize=8)  # fmt: skip
+        return
+    if not pd.isna(metric["low"]):
+        axis.plot([metric["low"], metric["high"]], [row, row], color=color, linewidth=2.6, path_effects=outlined(2.6),
+                  solid_capstyle="butt")  # fmt: skip
+    axis.plot(metric["value"], row, shape, color=color, markersize=6, markeredgecolor="#444444", zorder=3, label=label)
+
+
+def hide_unused(axes, used: int) -> None:
+    """Hide the panels of a grid beyond the first ``used``."""
+    for axis in axes.flat[used:]:
+        axis.set_visible(False)
 
 
 def share_legend(figure: Chart, axis, **options) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from skinlesion.core.tables import counted
 from skinlesion.evaluation.bootstrap import describe
-from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, Chart, new_figure, outlined, styled
+from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, Chart, interval, name_rows, new_figure, styled
 from skinlesion.evaluation.subgroup_metrics import NAMES
 
 SIGNIFICANT = 0.05
@@ -45,13 +45,13 @@ def subgroup_forest(
     for axis, name in zip(axes[0], names, strict=True):
         lines = table[table["metric"] == name].set_index(["attribute", "group"])
         for place, key in rows:
-            _draw(axis, place, lines.loc[key])
+            line = lines.loc[key]
+            color, shape = (CONTRAST, "D") if line["p"] < SIGNIFICANT else (ACCENT, "o")
+            interval(axis, line, place, color, shape, missing="too few")
         axis.set(title=_SHORT[name], xlabel="value, 95% interval")
-        axis.grid(axis="y", visible=False)
-    axes[0, 0].set_yticks(range(len(ticks)), [words for words, _ in ticks])
+        name_rows(axis, [words for words, _ in ticks])
     for label, (_, is_title) in zip(axes[0, 0].get_yticklabels(), ticks, strict=True):
         label.set_fontweight("bold" if is_title else "normal")
-    axes[0, 0].set_ylim(len(ticks) - 0.5, -0.6)
     figure.suptitle("Performance by subgroup")
     figure.supxlabel("diamond: gap that neither chance nor the mix of diagnoses explains, p < 0.05", fontsize=9)
     return figure, "Metrics by group with 95% interval. " + _told(table, names)
@@ -67,18 +67,6 @@ def _layout(table: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[tuple[int
             lesions = own["lesions"].iloc[0]
             ticks.append((f"{group} ({counted(lesions, 'lesion')})", False))
     return ticks, rows
-
-
-def _draw(axis, place: int, line: pd.Series) -> None:
-    if pd.isna(line["value"]):
-        axis.annotate("too few", (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center",
-                      color=MUTED, fontsize=8)  # fmt: skip
-        return
-    apart = line["p"] < SIGNIFICANT
-    color, marker = (CONTRAST, "D") if apart else (ACCENT, "o")
-    axis.plot([line["low"], line["high"]], [place, place], color=color, linewidth=2.2, solid_capstyle="butt",
-              path_effects=outlined(2.2))  # fmt: skip
-    axis.plot(line["value"], place, marker, color=color, markersize=6, markeredgecolor=INK, zorder=3)
 
 
 def _told(table: pd.DataFrame, names: tuple[str, ...]) -> str:

@@ -9,7 +9,17 @@ import pandas as pd
 
 from skinlesion.core.tables import counted
 from skinlesion.evaluation.attention import ALL, MODEL, enlarged
-from skinlesion.evaluation.plots.style import ACCENT, CATEGORIES, CONTRAST, INK, MUTED, Chart, new_figure, styled
+from skinlesion.evaluation.plots.style import (
+    ACCENT,
+    CATEGORIES,
+    CONTRAST,
+    INK,
+    MUTED,
+    Chart,
+    name_rows,
+    new_figure,
+    styled,
+)
 
 
 @styled(
@@ -38,14 +48,13 @@ def domain_detection(table: pd.DataFrame) -> tuple[Chart, str]:
         axis.hlines(place, low, high, color=color, linewidth=2.6)
         axis.plot(table[measure], place, "o", color=color, markersize=6, markeredgecolor="#444444")
         axis.set(xlim=(-0.02, 1.02), xlabel=label)
-        axis.grid(axis="y", visible=False)
     axes[0, 0].axvline(0.5, color=INK, linewidth=1, linestyle=":")
     names = [
         f"{row['set']}\n{counted(row['n_images'], 'image')} of {counted(row['n_sources'], 'source')}"
         for _, row in table.iterrows()
     ]
-    axes[0, 0].set_yticks(place, names, fontsize=8)
-    axes[0, 0].set_ylim(len(table) - 0.5, -0.5)
+    for axis in axes.flat:
+        name_rows(axis, names)
     figure.suptitle(title)
     told = "; ".join(f"{row['set']}: AUROC {row['auroc']:.3f}, FPR95 {row['fpr95']:.3f}" for _, row in table.iterrows())
     return figure, f"{title}, with 95% intervals. {told}."
@@ -116,9 +125,8 @@ def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = No
         axis.hlines(place, low, high, color=color, linewidth=2.2)
         axis.plot(rows[measure].astype(float), place, marker, color=color, markersize=6, label=name)
     counts = table[table["map"] == MODEL].set_index("class")["n_images"]
-    axis.set_yticks(range(len(classes)), [f"{name}\n{counted(counts[name], 'image')}" for name in classes])
-    axis.set(ylim=(len(classes) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="fraction, 95% interval", title=title)
-    axis.grid(axis="y", visible=False)
+    name_rows(axis, [f"{name}\n{counted(counts[name], 'image')}" for name in classes])
+    axis.set(xlim=(-0.02, 1.02), xlabel="fraction, 95% interval", title=title)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     every = table[table["class"] == ALL].set_index("map")[measure]
     told = ", ".join(f"{name} {value:.2f}" for name, value in every.items())
