@@ -71,8 +71,8 @@ def decode(
         raise ImageError("too-large", f"the file has {len(data):,} bytes; at most {max_bytes:,} are accepted")
     if not data:
         raise ImageError("unreadable", "the file is empty; choose another one")
-    if foreign := container.unsupported_format(data):
-        raise _unsupported(f"this is {foreign}, which is not read")
+    if other := container.unsupported_format(data):
+        raise _unsupported(f"this is {other}, which is not read")
     try:
         picture, turn = container.picture(data)
         with Image.open(io.BytesIO(picture), formats=formats) as image:

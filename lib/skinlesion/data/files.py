@@ -115,23 +115,32 @@ def find_files(place: Path) -> Files:
     paths: list[str] = []
     left_out: list[tuple[str, str, str]] = []
     for path, problem in _walk(place):
-        name = file_name(path)
-        ending = PurePosixPath(name).suffix.lower()
+        problem = problem or _not_read(path)
         if problem:
             left_out.append((path, *problem))
-        elif name.startswith("."):
-            if is_image(name) and not name.startswith("._"):  # the latter is a Mac's note about another file
-                left_out.append((path, HIDDEN, "its name begins with a point; rename it"))
-        elif ending in _IMAGES_UNREAD:
-            left_out.append((path, UNREAD_FORMAT, f"{_IMAGES_UNREAD[ending]}; save it as JPEG or PNG"))
-        elif ending in _ARCHIVES_UNREAD:
-            left_out.append((path, UNREAD_ARCHIVE, f"{ending[1:]}; unpack it"))
-        elif ending == ".zip" and not split_member(path)[0]:
-            for member, trouble in _members(path):
-                (left_out.append((member, *trouble)) if trouble else paths.append(member))
+        elif file_name(path).startswith("."):
+            continue
+        elif path.lower().endswith(".zip") and not split_member(path)[0]:
+            found = list(_members(path))
+            paths += [member for member, trouble in found if not trouble]
+            left_out += [(member, *trouble) for member, trouble in found if trouble]
         else:
             paths.append(path)
     return Files(place, sorted(paths, key=lambda path: (path.replace("!", "/").count("/"), path)), left_out)
+
+
+def _not_read(path: str) -> tuple[str, str] | None:
+    """Why a file that may hold images is left out, by its name; None for all others."""
+    name = file_name(path)
+    ending = PurePosixPath(name).suffix.lower()
+    if name.startswith("."):
+        mac = name.startswith("._")  # a Mac's note about another file
+        return (HIDDEN, "its name begins with a point; rename it") if is_image(name) and not mac else None
+    if ending in _IMAGES_UNREAD:
+        return UNREAD_FORMAT, f"{_IMAGES_UNREAD[ending]}; save it as JPEG or PNG"
+    if ending in _ARCHIVES_UNREAD:
+        return UNREAD_ARCHIVE, f"{ending[1:]}; unpack it"
+    return None
 
 
 def list_files(place: Path) -> list[str]:
@@ -157,20 +166,26 @@ def _walk(place: Path) -> Iterator[tuple[str, tuple[str, str] | None]]:
         except OSError as error:
             raise DataError(f"{folder} cannot be listed ({error.strerror}); check its permissions") from None
         for entry in entries:
-            if entry.is_dir():
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
-                    if entry.name != "__MACOSX" and _holds_images(entry.path):
-                        yield entry.path, (HIDDEN, "a hidden folder with images; rename it")
-                elif depth == DEPTH:
-                    yield entry.path, (TOO_DEEP, f"more than {DEPTH} folders below {place}; name a folder nearer to it")
-                else:
-                    waiting.append((Path(entry.path), above))
-            elif entry.is_file():
-                yield entry.path, None
-            elif entry.is_symlink():
-                yield entry.path, (LINK, "there is nothing where it leads")
-            else:  # reading a pipe or a device would never end
-                yield entry.path, (UNREAD_FORMAT, "it is no regular file")
+            problem = _not_walked(entry, depth, place)
+            if problem or entry.is_file():
+                yield entry.path, problem
+            elif not entry.name.startswith(".") and entry.name != "__MACOSX":
+                waiting.append((Path(entry.path), above))
+
+
+def _not_walked(entry: os.DirEntry, depth: int, place: Path) -> tuple[str, str] | None:
+    """Why a folder's entry is neither a file to read nor a folder to walk; None where it is, or holds no images."""
+    if entry.is_dir():
+        if entry.name.startswith("."):
+            return (HIDDEN, "a hidden folder with images; rename it") if _holds_images(entry.path) else None
+        if depth == DEPTH and entry.name != "__MACOSX":
+            return TOO_DEEP, f"more than {DEPTH} folders below {place}; name a folder nearer to it"
+        return None
+    if entry.is_file():
+        return None
+    if entry.is_symlink():
+        return LINK, "there is nothing where it leads"
+    return UNREAD_FORMAT, "it is no regular file"  # reading a pipe or a device would never end
 
 
 def _holds_images(folder: str) -> bool:
@@ -191,11 +206,10 @@ def _members(path: str) -> Iterator[tuple[str, tuple[str, str] | None]]:
         parts = PurePosixPath(name).parts
         if not parts or "__MACOSX" in parts or parts[-1].startswith("."):
             continue
-        ending = PurePosixPath(name).suffix.lower()
-        if ending in (".zip", *_ARCHIVES_UNREAD):
+        if PurePosixPath(name).suffix.lower() in (".zip", *_ARCHIVES_UNREAD):
             yield f"{path}!{name}", (UNREAD_ARCHIVE, "an archive within an archive: unpack the outer one")
-        elif ending in _IMAGES_UNREAD:
-            yield f"{path}!{name}", (UNREAD_FORMAT, f"{_IMAGES_UNREAD[ending]}; save it as JPEG or PNG")
+        elif problem := _not_read(name):
+            yield f"{path}!{name}", problem
         else:
             if count > 1:
                 yield f"{path}!{name}", (SEVERAL_FILES, f"{count} files of this name in the archive; the last is used")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 
 from skinlesion.core import framing, images
 from skinlesion.core.taxonomy import TOGETHER
+from skinlesion.data.reading import isic_number
 from skinlesion.data.table import LesionTable
 
 SIDE = 16  # pixels of a thumbnail
@@ -18,7 +18,6 @@ SIDE = 16  # pixels of a thumbnail
 #: compressed anew lie below 3.1, and no two different images below 6.
 NEAR = 4.0
 
-_NUMBER = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
 OF_HAM10000 = ("ham10000", "isic-archive", "dermamnist")  # data sets whose images are those of HAM10000
 
 
@@ -29,8 +28,7 @@ def trained_ids(image_ids: pd.Series, source: str) -> np.ndarray:
     """
     if not set(source.split(TOGETHER)) & set(OF_HAM10000):
         return np.zeros(len(image_ids), bool)
-    number = pd.to_numeric(image_ids.str.extract(_NUMBER, expand=False), errors="coerce")
-    return number.between(24306, 34320).to_numpy()
+    return isic_number(image_ids).between(24306, 34320).to_numpy()
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:

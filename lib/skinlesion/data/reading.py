@@ -171,10 +171,14 @@ def _unknown_words(words: pd.Series) -> tuple[str, ...]:
     return (f"Unknown labels: {', '.join(listed)}{more}. To use them, add --label '{counts.index[0]}=CODE'.",)
 
 
-_OFFICIAL_TEST = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
+_ISIC = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
+
+
+def isic_number(image_ids: pd.Series) -> pd.Series:
+    """The number in ids like ``ISIC_0024306``, float [N]; NaN in others."""
+    return pd.to_numeric(image_ids.str.extract(_ISIC, expand=False), errors="coerce")
 
 
 def official_test(image_ids: pd.Series) -> pd.Series:
     """Which ids belong to the official test set of ISIC 2018 Task 3 (ISIC_0034524 to ISIC_0036064), bool [N]."""
-    number = pd.to_numeric(image_ids.str.extract(_OFFICIAL_TEST, expand=False), errors="coerce")
-    return number.between(34524, 36064)
+    return isic_number(image_ids).between(34524, 36064)
