@@ -61,6 +61,28 @@ def replace_folder(new: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def new_folder(place: str | Path):
+    """Yield a temporary folder beside ``place``; on success move it there, over an older one, else remove it.
+
+    Raises SkinLesionError if the disk is full or the place cannot be written to.
+    """
+    place, temporary = Path(place), None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".partial"))
+        yield temporary
+        temporary.chmod(0o755)
+        replace_folder(temporary, place)
+    except OSError as error:
+        raise SkinLesionError(
+            f"{place} cannot be written ({error.strerror or error}); free some space or choose another folder"
+        ) from error
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def cache_folder() -> Path:
     """Where demo images and decoded pixels live: ``SKINLESION_CACHE``, else ``~/.cache/skinlesion``."""
     return Path(os.environ.get("SKINLESION_CACHE") or Path.home() / ".cache" / "skinlesion").expanduser()

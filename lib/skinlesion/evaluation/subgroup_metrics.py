@@ -13,6 +13,7 @@ belongs to a group, not to its name: it may be another attribute's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,49 +139,43 @@ def by_subgroup(
     gap_high``; ``gap_by_mix``, the gap that the mix of kinds (and of ``hold``) makes; ``p``, corrected for all gaps in
     the table; ``note``; ``kinds``, those that balanced accuracy is over
     """
-    if hold and hold not in groups:
-        raise DataError(f"there is no attribute {hold!r} to hold; there are {', '.join(groups)}")
-    if len(groups) != len(predictions):
-        raise DataError(f"{counted(len(groups), 'row')} of groups do not fit {counted(len(predictions), 'prediction')}")
-    if groups.isna().any(axis=None):
-        raise DataError(f"every image needs a word for every attribute; write {UNKNOWN!r} where none is known")
+    _check_groups(groups, predictions, hold)
     bootstrap = resample(predictions.lesions, replicates, seed)
     kind = _most_frequent(bootstrap.lesion, predictions.y)
-    permutations = _permutations(kind, replicates, seed)
-    held = permutations
+    permutations = held = _permutations(kind, replicates, seed)
     if hold:
-        held = _permutations(
-            kind * len(groups) + _most_frequent(bootstrap.lesion, _words(groups[hold])[1]), replicates, seed
-        )
+        of_held = _most_frequent(bootstrap.lesion, _words(groups[hold])[1])
+        held = _permutations(kind * len(groups) + of_held, replicates, seed)
     rows = _Rows.of(predictions, threshold)
     wanted = [name for name in NAMES if threshold is not None or name not in ("sensitivity", "specificity")]
     if not predictions.are_probabilities:
         wanted.remove("ece")
     codes, lines, tests = np.array(predictions.labels.codes), [], []
     for attribute in groups:
-        words, code = _words(groups[attribute])
-        of_lesion = _most_frequent(bootstrap.lesion, code)
-        known = words[of_lesion] != UNKNOWN
-        for number in range(len(words)):
-            if words[number] == UNKNOWN or not (of_lesion == number).any():
-                continue
-            inside = of_lesion == number
-            outside = known & ~inside
-            counts = np.stack([np.bincount(kind[side], minlength=len(codes)) for side in (inside, outside)])
-            sides = _Sides(inside, outside, counts, rows.malignant_classes)
+        order = permutations if attribute == hold else held
+        for group, sides in _sides(groups[attribute], bootstrap.lesion, kind, rows.malignant_classes):
             about = {
                 "attribute": attribute,
-                "group": words[number],
-                "images": int(inside[bootstrap.lesion].sum()),
-                "lesions": int(inside.sum()),
-                "malignant": int(counts[0][rows.malignant_classes].sum()),
+                "group": group,
+                "images": int(sides.inside[bootstrap.lesion].sum()),
+                "lesions": int(sides.inside.sum()),
+                "malignant": int(sides.counts[0][rows.malignant_classes].sum()),
             }
-            for line, test in _compare(rows, bootstrap, permutations if attribute == hold else held, sides, wanted):
+            for line, test in _compare(rows, bootstrap, order, sides, wanted):
                 kinds = codes[sides.classes] if line["metric"] == "balanced_accuracy" else ()
                 lines.append(about | line | {"kinds": " ".join(kinds)})
                 tests.append(test)
     numbers = ["value", "low", "high", "gap", "gap_low", "gap_high", "gap_by_mix", "p"]  # floats, though all be missing
     return pd.DataFrame(lines).assign(p=_adjusted(tests)).astype(dict.fromkeys(numbers, float))
+
+
+def _check_groups(groups: pd.DataFrame, predictions: Predictions, hold: str) -> None:
+    if hold and hold not in groups:
+        raise DataError(f"there is no attribute {hold!r} to hold; there are {', '.join(groups)}")
+    if len(groups) != len(predictions):
+        raise DataError(f"{counted(len(groups), 'row')} of groups do not fit {counted(len(predictions), 'prediction')}")
+    if groups.isna().any(axis=None):
+        raise DataError(f"every image needs a word for every attribute; write {UNKNOWN!r} where none is known")
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +209,21 @@ class _Sides:
         if metric != "malignant_auroc":
             have.pop("benign" if metric == "sensitivity" else "malignant")
         return "; ".join(f"{counted(n, f'{word} lesion')}, {ENOUGH} needed" for word, n in have.items() if n < ENOUGH)
+
+
+def _sides(
+    column: pd.Series, lesion: np.ndarray, kind: np.ndarray, malignant: np.ndarray
+) -> Iterator[tuple[str, _Sides]]:
+    """Every group of an attribute that has lesions, with all others whose group is known."""
+    words, code = _words(column)
+    of_lesion = _most_frequent(lesion, code)
+    known = words[of_lesion] != UNKNOWN
+    for number, word in enumerate(words):
+        inside = of_lesion == number
+        if word != UNKNOWN and inside.any():
+            outside = known & ~inside
+            counts = np.stack([np.bincount(kind[side], minlength=len(malignant)) for side in (inside, outside)])
+            yield word, _Sides(inside, outside, counts, malignant)
 
 
 def _words(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import shutil
-import tempfile
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from skinlesion.core.config import Config, listed
 from skinlesion.core.errors import ModelError
 from skinlesion.core.framing import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
 from skinlesion.core.machine import versions
-from skinlesion.core.runs import Run, replace_folder, write_json, write_text
+from skinlesion.core.runs import Run, new_folder, write_json, write_text
 from skinlesion.core.taxonomy import TOGETHER, LabelSet
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
 from skinlesion.export.card import attach, model_card
@@ -260,39 +259,23 @@ def export_model(
     name : str, of the model; the run's name by default
     place : Path, of the folder; the run's ``model`` by default
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
     if domain is None:
         domain, *training = fit_domain(model, run, config)
         write_features(*training, run)
-    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".model-") as scratch:
-        folder = Path(scratch) / "model"
-        folder.mkdir()
+    with new_folder(place or run.model) as folder:
+        file = folder / "model.onnx"
         exported = write_onnx(
-            model,
-            folder / "model.onnx",
-            image_size=config.image_size,
-            fit=config.fit,
-            domain=domain,
-            views=config.views,
+            model, file, image_size=config.image_size, fit=config.fit, domain=domain, views=config.views,
             crops=config.crops,
-        )
-        worst = parity(exported, folder / "model.onnx", frames)
+        )  # fmt: skip
+        worst = parity(exported, file, frames)
         if worst > TOLERANCE:
             raise ModelError(
                 f"ONNX Runtime and torch differ by {worst:.2g} in an output; this model cannot be exported, "
                 "report it with its architecture"
             )
-        content = (folder / "model.onnx").read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        now = datetime.now(UTC)
         manifest = {
-            "format": FORMAT,
-            "name": name or run.folder.name,
-            "version": f"{now:%Y.%m.%d}-{digest[:8]}",
-            "created": now.isoformat(timespec="seconds"),
-            "file": "model.onnx",
-            "sha256": digest,
-            "bytes": len(content),
+            **_identity(file, name or run.folder.name),
             "labels": list(labels.codes),
             "architecture": config.model,
             "image_size": config.image_size,
@@ -313,8 +296,22 @@ def export_model(
         }
         write_json(folder / "manifest.json", manifest)
         write_text(folder / "MODEL_CARD.md", model_card(manifest))
-        replace_folder(folder, place or run.model)
     return manifest
+
+
+def _identity(file: Path, name: str) -> dict:
+    """What the manifest says of the file itself, first of all."""
+    content, now = file.read_bytes(), datetime.now(UTC)
+    digest = hashlib.sha256(content).hexdigest()
+    return {
+        "format": FORMAT,
+        "name": name,
+        "version": f"{now:%Y.%m.%d}-{digest[:8]}",
+        "created": now.isoformat(timespec="seconds"),
+        "file": file.name,
+        "sha256": digest,
+        "bytes": len(content),
+    }
 
 
 def recipes(config: Config, source: str, run: Run) -> dict[str, dict]:
@@ -359,9 +356,6 @@ def release(run: Run) -> dict:
     """
     candidate = run.need(run.candidate, "04_evaluation")
     found = json.loads(run.need(run.evaluation, "04_evaluation").read_text())
-    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".model-") as scratch:
-        folder = Path(scratch) / "model"
-        shutil.copytree(candidate, folder)
-        manifest = attach(folder, **found)
-        replace_folder(folder, run.model)
-    return manifest
+    with new_folder(run.model) as folder:
+        shutil.copytree(candidate, folder, dirs_exist_ok=True)
+        return attach(folder, **found)

@@ -7,8 +7,6 @@ where they may be seen; without one, nothing here is used.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from PIL import Image
 
 from skinlesion.core.errors import ModelError, SkinLesionError
 from skinlesion.core.images import image_name
-from skinlesion.core.runs import replace_folder, write_json
+from skinlesion.core.runs import new_folder, write_json
 from skinlesion.core.similarity import NEAREST, unit
 from skinlesion.core.taxonomy import label_set
 from skinlesion.serving.manifest import Manifest
@@ -193,22 +191,10 @@ def write(
     place = Path(folder).expanduser().resolve()
     if place.exists() and not (place.is_dir() and (_facts(place) or not any(place.iterdir()))):
         raise SkinLesionError(f"{place} holds something that is no index; choose another --output, or empty it")
-    new = None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".partial"))
+    facts = {"format": FORMAT, **facts, "images": len(group), "lesions": len(np.unique(group))}
+    with new_folder(place) as new:
         _fill(new, rows, np.asarray(group), images)
-        facts = {"format": FORMAT, **facts, "images": len(group), "lesions": len(np.unique(group))}
         write_json(new / FACTS, facts)
-        new.chmod(0o755)
-        replace_folder(new, place)
-    except OSError as error:
-        raise SkinLesionError(
-            f"{place} cannot be written ({error.strerror or error}); free some space or choose another --output"
-        ) from None
-    finally:
-        if new:
-            shutil.rmtree(new, ignore_errors=True)
     return facts
 
 
