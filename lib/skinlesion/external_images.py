@@ -82,24 +82,7 @@ def evaluate_external(
     in_domain = np.array([one.in_domain for one in found])
     threshold = manifest.decision.referral_threshold
     metrics = external.external_metrics(predictions, threshold, in_domain, replicates)
-    home = at_home(manifest)
-    name = Path(table.location).parent.name if table.source == "csv" else Path(table.location).name
-    record = {
-        "name": name,
-        "source": table.source,
-        "fingerprint": table.fingerprint(),
-        "n_images": len(table),
-        "n_lesions": int(table.frame["lesion_id"].nunique()) if table.has_lesions else None,
-        "counts": {code: int(count) for code, count in table.counts().items() if count},
-        "threshold": threshold,
-        "model": manifest.identity,
-        "notes": [*(note for note in table.notes if note != NO_LESIONS), *notes],
-        "metrics": metrics,
-        "evidence": evidence(
-            predictions, manifest.decision, np.full(len(table), name), "external", dermatoscopic=in_domain
-        ),
-        "home": home,
-    }
+    record = _record(table, manifest, predictions, in_domain, metrics, notes)
     run = Run(output)
     predictions.write(run.predictions)
     write_json(run.folder / "external.json", record)
@@ -112,6 +95,28 @@ def evaluate_external(
         print(f"put into the card of {folder}")
     print(f"wrote {run.folder}")
     return 0
+
+
+def _record(
+    table: LesionTable, manifest: Manifest, predictions: Predictions, in_domain: np.ndarray, metrics: dict, notes: list
+) -> dict:
+    """What ``external.json`` and the model's manifest say of the evaluation."""
+    name = Path(table.location).parent.name if table.source == "csv" else Path(table.location).name
+    place = np.full(len(table), name)
+    return {
+        "name": name,
+        "source": table.source,
+        "fingerprint": table.fingerprint(),
+        "n_images": len(table),
+        "n_lesions": int(table.frame["lesion_id"].nunique()) if table.has_lesions else None,
+        "counts": {code: int(count) for code, count in table.counts().items() if count},
+        "threshold": manifest.decision.referral_threshold,
+        "model": manifest.identity,
+        "notes": [*(note for note in table.notes if note != NO_LESIONS), *notes],
+        "metrics": metrics,
+        "evidence": evidence(predictions, manifest.decision, place, "external", dermatoscopic=in_domain),
+        "home": at_home(manifest),
+    }
 
 
 def not_compared(manifest: Manifest, table: LesionTable, known: LesionTable | None = None) -> list[str]:

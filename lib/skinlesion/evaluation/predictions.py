@@ -305,15 +305,9 @@ def read(
     try:
         labels, names, kind = class_columns(frame)
         ids = pd.Series(image_ids(column(frame, *ID_COLUMNS)), dtype=object).to_numpy(object)
+        probabilities, kind, notes = _probabilities(numbers(frame, names, ids), names[0], labels, kind)
+        own_scores = _scores(frame, labels, ids) if kind != SCORES else None
         told = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
-        probabilities = numbers(frame, names, ids)
-        kind = kind or what_they_hold(probabilities)
-        are_probabilities, notes = kind != SCORES, (SCORES_ONLY,) if kind == SCORES else ()
-        if kind == LOGITS:
-            probabilities, notes = softmax(probabilities), (LOGITS_GIVEN,)
-        elif are_probabilities and names[0] != f"p_{labels.codes[0]}":  # rounded to few digits by who wrote them
-            probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
-        scores = _scores(frame, labels, ids) if are_probabilities else None
         counts = np.ones(len(ids), bool)
         if labels_csv is not None:
             told, counts, more = _join(ids, told, labels_csv, only_labelled)
@@ -332,12 +326,26 @@ def read(
             labels=labels,
             y=_class_indices(told["label"], labels, ids, words),
             probabilities=probabilities,
-            scores=probabilities if scores is None else scores[counts],
-            are_probabilities=are_probabilities,
+            scores=probabilities if own_scores is None else own_scores[counts],
+            are_probabilities=kind != SCORES,
             notes=notes,
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _probabilities(
+    values: np.ndarray, first: str, labels: LabelSet, kind: str
+) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """Probabilities (or scores) of a table's values, what these are, and what has to be said about it."""
+    kind = kind or what_they_hold(values)
+    if kind == LOGITS:
+        return softmax(values), kind, (LOGITS_GIVEN,)
+    if kind == SCORES:
+        return values, kind, (SCORES_ONLY,)
+    if first != f"p_{labels.codes[0]}":  # rounded to few digits by who wrote them
+        values = values / values.sum(axis=1, keepdims=True)
+    return values, kind, ()
 
 
 def _scores(frame: pd.DataFrame, labels: LabelSet, ids: np.ndarray) -> np.ndarray | None:

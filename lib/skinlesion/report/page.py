@@ -127,27 +127,32 @@ def _tidy(notebook) -> bool:
     notebook.cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
     last = None
     for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        merged: list = []
-        for output in cell.outputs:
-            if output.output_type == "stream":
-                if merged and merged[-1].output_type == "stream" and merged[-1].name == output.name:
-                    merged[-1].text += output.text
-                    continue
-            elif "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
-                continue
-            merged.append(output)
-        for output in merged:
-            if output.output_type == "stream":
-                output.text = _as_it_ended(output.text)
-        _join_captions(merged)
-        cell.outputs = [o for o in merged if o.output_type != "stream" or o.text.strip()]
-        if "raises-exception" not in cell.metadata.get("tags", []):
-            last = next((o for o in cell.outputs if o.output_type == "error"), last)
+        if cell.cell_type == "code":
+            outputs = _merged(cell.outputs)
+            _join_captions(outputs)
+            cell.outputs = [one for one in outputs if one.output_type != "stream" or one.text.strip()]
+            if "raises-exception" not in cell.metadata.get("tags", []):
+                last = next((one for one in cell.outputs if one.output_type == "error"), last)
     if last is not None:
         last["ended_run"] = True
     return last is not None
+
+
+def _merged(outputs: list) -> list:
+    """The outputs with text that was printed piece by piece in one, as it ended, and without live widgets."""
+    merged: list = []
+    for output in outputs:
+        before = merged[-1] if merged else None
+        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+            continue
+        if output.output_type == "stream" and before and before.get("name") == output.name:
+            before.text += output.text
+        else:
+            merged.append(output)
+    for output in merged:
+        if output.output_type == "stream":
+            output.text = _as_it_ended(output.text)
+    return merged
 
 
 def _join_captions(outputs: list) -> None:
