@@ -22,7 +22,7 @@ from skinlesion.data.table import LesionTable
 from skinlesion.evaluation import external_validation as external
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.operating import evidence
-from skinlesion.evaluation.plots.external_validation import external_figure
+from skinlesion.evaluation.plots import external_figure
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.export.card import attach
 from skinlesion.serving.manifest import PRETRAINED, Manifest

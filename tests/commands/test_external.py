@@ -20,7 +20,7 @@ from skinlesion.data.plain import load_csv
 from skinlesion.data.sources import load_table
 from skinlesion.evaluation import external_validation as external
 from skinlesion.evaluation import plots
-from skinlesion.evaluation.plots.external_validation import external_figure
+from skinlesion.evaluation.plots.acting import external_figure
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.predictions import read as read_predictions
 from skinlesion.external_images import evaluate_external, not_compared

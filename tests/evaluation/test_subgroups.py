@@ -10,7 +10,6 @@ from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.evaluation import calibration, plots
-from skinlesion.evaluation import subgroup_gaps as gaps
 from skinlesion.evaluation import subgroup_metrics as subgroups
 from skinlesion.evaluation import subgroups as people
 from skinlesion.evaluation.bootstrap import proportion, resample, summarise
@@ -129,9 +128,9 @@ def test_a_real_gap_is_found_and_the_mix_is_told_from_it():
     assert line(table, "sex", "m", "balanced_accuracy").p < 0.02
     assert line(table, "sex", "m", "balanced_accuracy").gap < -0.2
     assert table[table.attribute == "site"].p.min() > 0.05
-    said = gaps.gaps_in_words(table)
+    said = people.gaps_in_words(table)
     assert "\n- sex m: balanced accuracy" in said and "site" not in said.split("Too small")[0]
-    brief = gaps.gaps_in_brief(table)
+    brief = people.gaps_in_brief(table)
     assert f"{table.p.notna().sum()} gaps" in brief and ("sex m" in brief) and "site" not in brief
 
 
@@ -184,11 +183,11 @@ def test_small_groups_get_a_word_instead_of_a_number():
     assert "34 lesions, 150 needed" in line(table, "site", "hand", "ece").note
     other = line(table, "site", "trunk", "sensitivity")
     assert other.value is not None and pd.isna(other.gap) and "too few others: 4 malignant" in other.note
-    assert "Too small for some or all figures: site (trunk, hand)." in gaps.gaps_in_words(table)
-    assert "2 of 2 groups are too small for some or all figures" in gaps.gaps_in_brief(table)
+    assert "Too small for some or all figures: site (trunk, hand)." in people.gaps_in_words(table)
+    assert "2 of 2 groups are too small for some or all figures" in people.gaps_in_brief(table)
     alone = subgroups.by_subgroup(predictions, pd.DataFrame({"site": ["trunk"] * 600}), THRESHOLD, replicates=5)
     assert line(alone, "site", "trunk", "balanced_accuracy").value > 0 and alone.p.isna().all()
-    assert gaps.gaps_in_words(alone).startswith("No group is large enough")
+    assert people.gaps_in_words(alone).startswith("No group is large enough")
 
 
 def test_rows_may_come_in_any_order_and_lesions_have_one_group():
@@ -253,7 +252,7 @@ def test_figures_and_records():
     assert labels[0] == "Sex" and {"hand (8 lesions)", "foot (1 lesion)"} <= {label.strip() for label in labels}
     assert "(significant gap)" in alt and "too few" in alt and " nan" not in alt
     assert plots.png(figure)
-    records = json.loads(json.dumps(gaps.to_records(table), allow_nan=False))
+    records = json.loads(json.dumps(people.to_records(table), allow_nan=False))
     male = next(r for r in records if r["group"] == "m")
     assert male["metrics"]["accuracy"]["value"] == line(table, "sex", "m", "accuracy").value
     assert next(r for r in records if r["group"] == "hand")["metrics"]["ece"]["value"] is None

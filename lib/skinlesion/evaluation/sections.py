@@ -13,7 +13,7 @@ from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OF_A_PART, OVERALL
 from skinlesion.evaluation.net_benefit import curve_in_words
 from skinlesion.evaluation.operating import AIMS, QUESTIONS, SAME_MIX, OperatingPoint, count, in_plain_words
 from skinlesion.evaluation.published import CAUTION, published_table
-from skinlesion.evaluation.subgroup_gaps import gaps_in_brief
+from skinlesion.evaluation.subgroups import gaps_in_brief
 from skinlesion.report.document import Section
 
 _COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "average_precision")

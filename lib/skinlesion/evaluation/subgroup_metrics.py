@@ -26,8 +26,8 @@ from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, proportions, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.subgroups import UNKNOWN
 
+UNKNOWN = "unknown"  # a group that is not compared
 ENOUGH = 10  # lesions of a kind without which a group's figure for it is not given
 ENOUGH_FOR_CALIBRATION = ENOUGH * calibration.BINS
 

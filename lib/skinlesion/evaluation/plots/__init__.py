@@ -3,7 +3,14 @@
 ``plots.show(*plots.confusion_matrix(…), save=run.figures / "confusion_matrix.png")``
 """
 
-from skinlesion.evaluation.plots.acting import class_reliability, decision_curve, differences, operating_points
+from skinlesion.evaluation.plots.acting import (
+    class_reliability,
+    decision_curve,
+    differences,
+    external_figure,
+    leakage_figure,
+    operating_points,
+)
 from skinlesion.evaluation.plots.data import (
     balancing,
     class_counts,
@@ -14,7 +21,6 @@ from skinlesion.evaluation.plots.data import (
     image_grid,
     stacked_bars,
 )
-from skinlesion.evaluation.plots.external_validation import external_figure, leakage_figure
 from skinlesion.evaluation.plots.robustness import (
     corruption_calibration,
     corruption_curves,
