@@ -36,12 +36,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
     Understood are comma, semicolon, tab and ``|`` as separators, Excel's first line ``sep=;``, UTF-8 with or without a
     byte order mark, UTF-16, and all line ends. Empty rows and columns without a name are dropped; so is a column that
-    repeats another one with the same values. Returns a DataFrame of str [rows, columns]; raises DataError where there
-    is no such file, it is no text, or its rows do not fit its header.
-
-    Parameters
-    ----------
-    path : a file, or a member of a zip archive as :func:`skinlesion.core.images.read_bytes` takes it
+    repeats another one with the same values. ``path``: a file, or a member of a zip archive as
+    :func:`skinlesion.core.images.read_bytes` takes it. Returns a DataFrame of str [rows, columns]; raises DataError
+    where there is no such file, it is no text, or its rows do not fit its header.
     """
     import pandas as pd
 

@@ -26,12 +26,8 @@ _LEAST_OVERLAP = 0.3  # of the square's area
 def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How alike pairs of pictures are.
 
-    Returns float32 [P, 2]: the correlation of their fine structure, -1 where already the coarse one is below
-    :data:`PROMISING`; the share of the square that both show.
-
-    Parameters
-    ----------
-    a, b : float32 [P, SIDE, SIDE], grey pictures, pair by pair
+    ``a``, ``b``: float32 [P, SIDE, SIDE], grey pictures, pair by pair. Returns float32 [P, 2]: the correlation of their
+    fine structure, -1 where already the coarse one is below :data:`PROMISING`; the share of the square that both show.
     """
     half_a, half_b = (x.reshape(len(x), COARSE, 2, COARSE, 2).mean((2, 4)) for x in (a, b))
     tried = _framing(_structure(half_a, 0.7, 2.5), _structure(half_b, 0.7, 2.5))

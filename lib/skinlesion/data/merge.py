@@ -27,12 +27,8 @@ def merge(tables: Sequence[LesionTable]) -> LesionTable:
     one published kind, such as parts of HAM10000, have their lesions in common. Pictures that are given twice are taken
     once: an id of the ISIC Archive (``ISIC_`` and seven digits, not in drawn sets), or of two sources of one published
     kind, means one picture. Of two such sources the one with the larger pictures keeps them (the median of 20; the
-    first given where they are equal), and the other's rows are set aside. Raises DataError where another source has all
-    pictures of one.
-
-    Parameters
-    ----------
-    tables : sequence of LesionTable, of one source each, with different names and one label set
+    first given where they are equal), and the other's rows are set aside. ``tables``: sequence of LesionTable, of one
+    source each, with different names and one label set. Raises DataError where another source has all pictures of one.
     """
     tables = _one_version(list(tables))
     ids = pd.concat([table.frame["image_id"] for table in tables])

@@ -34,9 +34,7 @@ def trained_ids(image_ids: pd.Series, source: str) -> np.ndarray:
 def thumbnail(frame: np.ndarray) -> np.ndarray:
     """The frame at 16 x 16 pixels, mirrored so that its darker halves come first: float32 [768].
 
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
+    ``frame``: uint8 [H, W, 3].
     """
     small, half = framing.resize(frame, (SIDE, SIDE)).astype(np.float32), SIDE // 2
     down = small[:half].sum() > small[half:].sum()

@@ -38,12 +38,8 @@ def load_folder(place: Path, labels: LabelSet, words: Mapping[str, str] | None =
 
     A class's images may lie in zip archives and folders below its own. Images in subfolders of any other name are set
     aside as unknown labels. An image's id is its file name without suffix, or its path in the folder where two files
-    use the same name. Raises DataError where there is no subfolder with images.
-
-    Parameters
-    ----------
-    words : mapping, optional
-        The data's own words and the codes they stand for, beside those that are known.
+    use the same name. ``words``: mapping, optional; the data's own words and the codes they stand for, beside those
+    that are known. Raises DataError where there is no subfolder with images.
     """
     files = find_files(place)
     code_of = label_finder(labels, words, class_maps.own_label)

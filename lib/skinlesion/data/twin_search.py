@@ -98,11 +98,8 @@ def with_twins(
 ) -> tuple[LesionTable, pd.DataFrame | None]:
     """The table with its twins, found quickly, and what was found.
 
-    Only centre squares are compared. Pairs are stored in the cache under what they were found in and by.
-
-    Parameters
-    ----------
-    features : Features or None, none: twins are not looked for
+    Only centre squares are compared. Pairs are stored in the cache under what they were found in and by. ``features``:
+    Features or None, none: twins are not looked for.
 
     Returns
     -------

@@ -61,11 +61,7 @@ def field_of_view(frame: np.ndarray) -> Box:
     """The centre square of a frame, or what lies inside the black frame round it: top, left, bottom, right in pixels.
 
     The frame is found as black rings round the centre, from the outermost one inwards. What is left has little of it in
-    its corners alone.
-
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
+    its corners alone. ``frame``: uint8 [H, W, 3].
     """
     top, left, bottom, right = framing.center_square(*frame.shape[:2])
     small = framing.resize(frame, (SIDE, SIDE), (top, left, bottom, right)).astype(np.float32) @ _GREY

@@ -210,9 +210,7 @@ def replicate_values(predictions: Predictions, resamples: Resamples) -> dict[str
 def confusion_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Metrics of confusion matrices.
 
-    Parameters
-    ----------
-    confusion : float [R, K, K], images by true class (rows) and predicted class (columns)
+    ``confusion``: float [R, K, K], images by true class (rows) and predicted class (columns).
 
     Returns
     -------

@@ -101,9 +101,7 @@ def curve_table(on_the_curve: dict[str, dict[str, dict]]) -> pd.DataFrame:
 def subgroup_table(by_group: pd.DataFrame) -> pd.DataFrame:
     """Sensitivity and specificity of the referral and AUROC of malignant against benign, one subgroup and metric a row.
 
-    Parameters
-    ----------
-    by_group : DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`
+    ``by_group``: DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`.
     """
     names = {"sensitivity": "sensitivity", "specificity": "specificity", "malignant_auroc": "AUROC"}
     shown = by_group[by_group["metric"].isin(names) & by_group["value"].notna()]

@@ -97,9 +97,7 @@ def recolor(frame: np.ndarray, own: np.ndarray, color: np.ndarray) -> np.ndarray
 def camera_groups(frame: pd.DataFrame) -> np.ndarray:
     """What goes with the camera, str [N]: the source; within one source, how the diagnosis was confirmed.
 
-    Parameters
-    ----------
-    frame : DataFrame with ``dx_type``, and ``source`` where there are several
+    ``frame``: DataFrame with ``dx_type``, and ``source`` where there are several.
     """
     several = "source" in frame and frame["source"].nunique() > 1
     return frame["source" if several else "dx_type"].to_numpy(str)

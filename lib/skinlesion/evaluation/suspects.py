@@ -20,11 +20,8 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)  # probabilities from which a prediction counts a
 def suspects(images: Predictions) -> pd.DataFrame:
     """Images whose label is contradicted with confidence, the most suspect first.
 
-    Raises DataError for decision scores, which are no probabilities.
-
-    Parameters
-    ----------
-    images : Predictions, by a network that was not trained on these images: out of fold, validation or test
+    ``images``: Predictions, by a network that was not trained on these images: out of fold, validation or test. Raises
+    DataError for decision scores, which are no probabilities.
 
     Returns
     -------

@@ -33,9 +33,7 @@ LARGE = 256  # smaller tensors stay as they are: they weigh nothing and some car
 def half_weights(source: Path, target: Path) -> None:
     """Store the weights in 16 bits; a runtime widens them while it loads and computes in 32 bits as before.
 
-    Parameters
-    ----------
-    source, target : ONNX files
+    ``source``, ``target``: ONNX files.
     """
     model = onnx.load(source)
     graph, casts = model.graph, []

@@ -279,9 +279,7 @@ def mean_prediction(predictions: Sequence[Prediction], manifest: Manifest) -> Pr
     ``domain_score`` is the lowest of the images', and one image that is not dermatoscopic, or from another camera,
     flags the whole; there is no map.
 
-    Parameters
-    ----------
-    predictions : sequence of Prediction, one or more, by the model of ``manifest``
+    ``predictions``: sequence of Prediction, one or more, by the model of ``manifest``.
     """
     probabilities = [list(prediction.probabilities.values()) for prediction in predictions]
     lowest = min(prediction.domain_score for prediction in predictions)

@@ -44,11 +44,7 @@ def epoch_rows(
 
     A class drawn more often than it has images shows every image equally often before any is shown once more; one drawn
     less often shows a fresh subset every epoch. ``weighted`` draws independently, as a weighted random sampler does.
-    Returns int64 [M], positions in ``targets``.
-
-    Parameters
-    ----------
-    targets : int [N], class of every training row
+    ``targets``: int [N], class of every training row. Returns int64 [M], positions in ``targets``.
     """
     rng = generator(seed, epoch, stream="order")
     counts = np.bincount(targets, minlength=classes)

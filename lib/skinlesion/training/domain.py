@@ -117,11 +117,8 @@ def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Dom
 
     A logistic regression, both kinds with the same weight, on features of unit variance. Its threshold accepts
     :data:`ACCEPTED` of ``inside``, by scores of probes that were fitted on the other four fifths (float64 [N]).
-
-    Parameters
-    ----------
-    inside, outside : float [N, D], [M, D]
-        Features of dermatoscopic images that the network was not trained on, and of photographs that are none.
+    ``inside``, ``outside``: float [N, D], [M, D]; features of dermatoscopic images that the network was not trained on,
+    and of photographs that are none.
     """
     scale = inside.std(axis=0) + 1e-3
     features = np.concatenate([inside, outside]) / scale
@@ -138,10 +135,7 @@ def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Dom
 def bounded(domain: Domain, training: np.ndarray, validation: np.ndarray) -> Domain:
     """The domain with its thresholds: the scores that :data:`ACCEPTED` of the validation images reach.
 
-    Parameters
-    ----------
-    training, validation : float [N, D], [M, D]
-        Features.
+    ``training``, ``validation``: float [N, D], [M, D]; features.
     """
     training_scores, scores = domain.scores(training), domain.scores(validation)
     thresholds = {name: float(np.quantile(scores[name], 1 - accepted)) for name, accepted in ACCEPTED.items()}

@@ -33,9 +33,7 @@ def make_loss(config: Config, counts: np.ndarray, device: torch.device) -> Calla
         is drawn. Cao et al., NeurIPS 2019, arXiv:1906.07413; here on plain logits, without the paper's normalised
         classifier.
 
-    Parameters
-    ----------
-    counts : int [K], training images a class
+    ``counts``: int [K], training images a class.
     """
     even = torch.from_numpy(loss_weights(class_targets(counts, config.balance, config.target_count))).to(device)
     weight = even if config.balance == "loss" else None

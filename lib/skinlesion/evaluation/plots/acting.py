@@ -44,9 +44,7 @@ _MEASURES = ("sensitivity", "specificity")
 def decision_curve(curves: dict[str, pd.DataFrame], heading: str = "Decision curve") -> tuple[Chart, str]:
     """Net benefit by threshold probability against referring all or none, one panel a curve.
 
-    Parameters
-    ----------
-    curves : {panel title: table of :func:`skinlesion.evaluation.net_benefit.decision_curve`}
+    ``curves``: {panel title: table of :func:`skinlesion.evaluation.net_benefit.decision_curve`}.
     """
     figure, axes = new_figure(min(10, 1 + 4.5 * len(curves)), 4.2, 1, len(curves))
     for axis, (name, curve) in zip(axes[0], curves.items(), strict=True):
@@ -79,9 +77,7 @@ def operating_points(
 ) -> tuple[Chart, str]:
     """Sensitivity and specificity at every threshold with intervals, one panel a question.
 
-    Parameters
-    ----------
-    points : what :func:`skinlesion.evaluation.operating.operating_points` returns
+    ``points``: what :func:`skinlesion.evaluation.operating.operating_points` returns.
     """
     figure, axes = new_figure(1.6 + 4.2 * len(points), 4.4, 1, len(points), sharey=True)
     told = []

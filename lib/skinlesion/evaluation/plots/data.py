@@ -247,9 +247,7 @@ def image_grid(
 def color_swatches(colors: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple[Chart, str]:
     """A row of mean colours a class, dark to light: the images at evenly spaced ranks of brightness.
 
-    Parameters
-    ----------
-    colors : float [N, 3], mean red, green and blue of each image, 0 to 255
+    ``colors``: float [N, 3], mean red, green and blue of each image, 0 to 255.
     """
     per_class = 60
     title = "Mean colour by class"

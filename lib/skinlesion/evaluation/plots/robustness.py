@@ -21,9 +21,7 @@ _COLUMNS = 4
 def corruption_curves(table: pd.DataFrame):
     """A panel a corruption: balanced accuracy relative to clean images, and the fraction that counts as in domain.
 
-    Parameters
-    ----------
-    table : DataFrame of :func:`skinlesion.evaluation.robustness.measure`
+    ``table``: DataFrame of :func:`skinlesion.evaluation.robustness.measure`.
     """
     title = "Balanced accuracy on corrupted images"
     lines = {"relative": "balanced accuracy, relative to clean images", "in_domain": "fraction of images in domain"}
@@ -118,9 +116,8 @@ def robustness_figures(table: pd.DataFrame) -> dict[str, tuple[Chart, str]]:
 def coverage_curves(curves: dict[str, pd.DataFrame]):
     """Balanced accuracy, risk and the malignant images not deferred, against coverage; a colour a kind of confidence.
 
-    Parameters
-    ----------
-    curves : {name of the confidence: DataFrame of :func:`skinlesion.evaluation.selective.coverage_curve`}, at most 3
+    ``curves``: {name of the confidence: DataFrame of :func:`skinlesion.evaluation.selective.coverage_curve`}, at most
+    3.
     """
     title = "Results when the least certain images are deferred"
     panels = (

@@ -29,9 +29,7 @@ from skinlesion.evaluation.plots.style import (
 def domain_detection(table: pd.DataFrame) -> tuple[Chart, str]:
     """AUROC and FPR95 against every set of out-of-distribution images, with intervals.
 
-    Parameters
-    ----------
-    table : DataFrame of :func:`skinlesion.evaluation.out_of_domain.detection`
+    ``table``: DataFrame of :func:`skinlesion.evaluation.out_of_domain.detection`.
     """
     title = "Detection of out-of-distribution images"
     figure, axes = new_figure(10.5, 0.42 * len(table) + 1.8, 1, 2, sharey=True)
