@@ -148,7 +148,7 @@ def test_isic_2018_task_3(tmp_path):
     table = load_table(str(tmp_path))
     assert table.source == "isic2018" and table.frame["label"].tolist() == ["nv", "akiec", "mel"]
     assert table.frame["lesion_id"].tolist() == ["HAM_1", "HAM_1", "HAM_2"] and len(table.problems) == 0
-    with pytest.raises(DataError, match="seven labels apart, not eight"):
+    with pytest.raises(DataError, match="has seven labels, not eight"):
         load_table(str(tmp_path), labels=8)
     write_csv(tmp_path / "isic2019_labels.csv", ("image_id", "label"), [("ISIC_0024307", "SCC")])
     assert load_table(str(tmp_path), labels=8).frame["label"].tolist() == ["nv", "scc", "mel"]

@@ -91,8 +91,8 @@ def _proven(table: LesionTable, confirmed: Sequence[str]) -> LesionTable:
     known = table.frame["dx_type"].where(table.frame["dx_type"].isin(CONFIRMED), "unknown")
     table = replace(table, frame=table.frame.assign(dx_type=known))
     chosen = known.isin(confirmed)
-    told = ", ".join(f"{count:,} {word}" for word, count in known.value_counts().items())
-    print(f"{counted(len(table), 'image')}, confirmed by: {told}")
+    by_kind = ", ".join(f"{count:,} {word}" for word, count in known.value_counts().items())
+    print(f"{counted(len(table), 'image')}, confirmed by: {by_kind}")
     if not chosen.any():
         raise DataError(f"none of these is confirmed by {', '.join(confirmed)}; --confirmed takes others, too")
     return table.keep(chosen)

@@ -1,4 +1,4 @@
-"""Decoded pixels: every image read once, fitted, and kept as uint8 in a memory-mapped array.
+"""Decoded pixels: every image read once, fitted, and stored as uint8 in a memory-mapped array.
 
 A cache is named by what it was made from and how: the rows' images (a zip member's size and CRC, a file's size and
 time), the frame fitting, the side and this module's version. Building it can be interrupted at any moment: finished
@@ -96,7 +96,7 @@ def build_cache(
     """The pixels of a table, decoding only what is not there yet.
 
     Raises DataError where an image cannot be read: the data check should have set it aside. Raises SkinLesionError
-    where the disk is full or read-only; finished blocks are kept.
+    where the disk is full or read-only; finished blocks stay.
 
     Parameters
     ----------

@@ -66,11 +66,11 @@ def is_dermamnist(path: Path) -> bool:
 def load(place: Path, labels: LabelSet = HAM7, words: Mapping[str, str] | None = None) -> LesionTable:
     """Read DermaMNIST, -C or -E; ``place`` is the file or the folder that holds it. Pixels stay in the file.
 
-    Raises DataError for eight labels, which it does not tell apart; where the file is missing, damaged, or another
+    Raises DataError for eight labels, which it does not have; where the file is missing, damaged, or another
     set's.
     """
     if labels is not HAM7:
-        raise DataError("DermaMNIST tells seven labels apart, not eight; choose 7 labels or another data set")
+        raise DataError("DermaMNIST has seven labels, not eight; choose 7 labels or another data set")
     label_finder(labels, words)  # refuses a class that is none
     path = _find(place)
     rows = pd.concat([_rows(path, split) for split in SPLITS], ignore_index=True)

@@ -117,7 +117,7 @@ def split_akiec(rows: pd.DataFrame, files: Files, place: Path) -> pd.DataFrame:
     finer = _isic2019_labels(files)
     if finer is None:
         raise DataError(
-            f"{place} tells seven labels apart, not eight: put {EIGHT_LABELS}.csv (image_id, label) or {ISIC2019_TRUTH}"
+            f"{place} has seven labels, not eight: put {EIGHT_LABELS}.csv (image_id, label) or {ISIC2019_TRUTH}"
             ".csv (from challenge.isic-archive.com, 2019) there, or choose 7 labels"
         )
     words = rows["image_id"].map(lambda name: finer.get(image_name(name), ""))
@@ -135,7 +135,7 @@ def split_akiec(rows: pd.DataFrame, files: Files, place: Path) -> pd.DataFrame:
 
 
 def _isic2019_labels(files: Files) -> dict[str, str] | None:
-    """image_id -> ISIC 2019's word for it, or None where no file tells."""
+    """image_id -> ISIC 2019's word for it, or None where no file has it."""
     path = files.table(EIGHT_LABELS)
     if path is not None:
         given = read_table(path)

@@ -125,8 +125,8 @@ def _find_problems(rows: pd.DataFrame, labels: LabelSet, resolved: dict) -> tupl
     """The first thing wrong with every row, and the detail; ``""`` where all is well."""
     problem = rows["problem"].copy() if "problem" in rows else pd.Series("", index=rows.index)
     detail = rows["detail"].copy() if "detail" in rows else pd.Series("", index=rows.index)
-    told = rows.assign(lesion_id=rows["lesion_id"].mask(rows["lesion_id"] == ""))
-    same_id, same_file = (told.groupby(name, sort=False) for name in ("image_id", "path"))
+    comparable = rows.assign(lesion_id=rows["lesion_id"].mask(rows["lesion_id"] == ""))
+    same_id, same_file = (comparable.groupby(name, sort=False) for name in ("image_id", "path"))
     shared = (rows["path"] != "") & (same_file["image_id"].transform("nunique") > 1)
     refused = [resolved.get(name, ("", "")) for name in rows["sought" if "sought" in rows else "image_id"]]
     several = pd.Series([note[0] == SEVERAL_FILES for note in refused], index=rows.index, dtype=bool)

@@ -1,4 +1,4 @@
-"""Skin tone as far as a dermatoscopic image tells it: the individual typology angle of the skin around the lesion.
+"""Skin tone as far as a dermatoscopic image shows it: the individual typology angle of the skin around the lesion.
 
 The angle (Chardon, Cretois, Hourseau 1991, doi:10.1111/j.1467-2494.1991.tb00561.x) is made for a colorimeter. From an
 image it is an estimate with no truth to check it by: light, exposure, white balance and the contact fluid all move it,
@@ -34,7 +34,7 @@ UNKNOWN = "unknown"
 BORDER = 0.15  # of each side: where lesions, which are photographed centred, seldom reach
 SHADE = 0.6  # of the image's light skin: darker pixels are vignette, frame or hair, whatever the skin
 GLARE = 97.0  # L* above it: reflections and bubbles
-LEAST = 0.02  # of the image's pixels must be left, or there is no answer
+LEAST = 0.02  # of the image's pixels must be left, or there is no angle
 MARGIN = 0.03  # of the longer side: a mask is widened by it, for lesions fade out
 SIDE = 128  # pixels; larger images are thinned out, which moves a median by nothing that matters
 SUFFIX = "_segmentation"
@@ -47,7 +47,7 @@ def typology_angle(frame: np.ndarray, mask: np.ndarray | None = None) -> float:
     than the border's light pixels (:data:`SHADE`; vignette, black frame, hair), glares, or belongs to the lesion is
     left out. The angle is ``arctan((L* - 50) / b*)`` of the medians of what remains. A colour cast can make b*
     negative: for light skin the angle then goes on past 90 degrees (its tangent alone would call pale skin dark), for
-    L* below 50 there is no answer.
+    L* below 50 there is no angle.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One name for any data set: tell what kind it is, and read it into a LesionTable."""
+"""One name for any data set: find what kind it is, and read it into a LesionTable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_table(
     Parameters
     ----------
     data : str or sequence of str
-        ``"demo"``, or ``"demo:300"`` for that many images; or the path of a data set, whose kind is told from what
+        ``"demo"``, or ``"demo:300"`` for that many images; or the path of a data set, whose kind is found by what
         is there or named before it, as in ``"folder:my/images"``. :data:`KINDS` lists them. Several are merged
         (:func:`skinlesion.data.merge.merge`); :func:`source_names` says what each of them is called.
     labels : 7 or 8
@@ -191,7 +191,7 @@ def _is_csv(files: Files) -> bool:
 class Kind:
     """One kind of data set.
 
-    ``needs`` says in words what must be there, ``fits`` tells it from the others, ``load(place, labels, words)`` reads
+    ``needs`` says in words what must be there, ``fits`` decides whether it is there, ``load(place, labels, words)`` reads
     it. ``form`` is ``folder`` or ``file`` where it can only be one of them.
     """
 
@@ -254,8 +254,8 @@ def _left_out(files: Files) -> str:
     problems = files.left_out
     first = {kind: detail for _, kind, detail in reversed(problems)}
     times = Counter(kind for _, kind, _ in problems)
-    told = "; ".join(f"{times[kind]:,} x {kind} ({detail})" for kind, detail in first.items())
-    return f"Left out: {told}.\n" if told else ""
+    reasons = "; ".join(f"{times[kind]:,} x {kind} ({detail})" for kind, detail in first.items())
+    return f"Left out: {reasons}.\n" if reasons else ""
 
 
 def _without_official_test(table: LesionTable) -> LesionTable:

@@ -1,7 +1,7 @@
 """Twins: images of one lesion, found by what they show, whatever their ids say.
 
 Two steps: features of any network shortlist pairs, by a matrix product; then each pair's pictures are aligned and
-compared (:mod:`skinlesion.data.alignment`), which tells one lesion from two that look alike.
+compared (:mod:`skinlesion.data.alignment`), which separates one lesion from two that look alike.
 """
 
 from __future__ import annotations

@@ -97,12 +97,12 @@ def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame
     try:
         shipped = json.loads(Path(path).read_text())
         plain, before = Config().to_dict(), shipped.get("started_from")
-        told = {
+        values = {
             "classic": plain,
             **({"before": plain | before} if before else {}),
             "shipped": plain | shipped["config"],
         }
-        recipes = pd.DataFrame(told).map(lambda value: ", ".join(value) if isinstance(value, list) else value)
+        recipes = pd.DataFrame(values).map(lambda value: ", ".join(value) if isinstance(value, list) else value)
         sets = {"validation": shipped["validation"], shipped["measured_on"]: shipped["metrics"]}
         figures = {f"{name}, {counted(found['n_images'], 'image')}": _figures(found) for name, found in sets.items()}
     except (OSError, ValueError, KeyError) as error:

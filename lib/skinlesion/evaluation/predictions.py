@@ -307,24 +307,24 @@ def read(
         ids = pd.Series(image_ids(column(frame, *ID_COLUMNS)), dtype=object).to_numpy(object)
         probabilities, kind, notes = _probabilities(numbers(frame, names, ids), names[0], labels, kind)
         own_scores = _scores(frame, labels, ids) if kind != SCORES else None
-        told = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
+        given = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
         counts = np.ones(len(ids), bool)
         if labels_csv is not None:
-            told, counts, more = _join(ids, told, labels_csv, only_labelled)
+            given, counts, more = _join(ids, given, labels_csv, only_labelled)
             notes += more
         elif "label" not in frame.columns:
             raise DataError("the column label is missing; add it or name a CSV of labels (--labels)")
-        told = {name: values[counts] for name, values in told.items()}
+        given = {name: values[counts] for name, values in given.items()}
         ids, probabilities = ids[counts], probabilities[counts]
         return Predictions(
             image_ids=ids,
-            lesions=np.where(told["lesion_id"] == "", ids, told["lesion_id"]),
-            source=told["source"],
-            dx_type=told["dx_type"],
-            split=told["split"],
-            fold=folds(told["fold"], ids),
+            lesions=np.where(given["lesion_id"] == "", ids, given["lesion_id"]),
+            source=given["source"],
+            dx_type=given["dx_type"],
+            split=given["split"],
+            fold=folds(given["fold"], ids),
             labels=labels,
-            y=_class_indices(told["label"], labels, ids, words),
+            y=_class_indices(given["label"], labels, ids, words),
             probabilities=probabilities,
             scores=probabilities if own_scores is None else own_scores[counts],
             are_probabilities=kind != SCORES,
@@ -337,7 +337,7 @@ def read(
 def _probabilities(
     values: np.ndarray, first: str, labels: LabelSet, kind: str
 ) -> tuple[np.ndarray, str, tuple[str, ...]]:
-    """Probabilities (or scores) of a table's values, what these are, and what has to be said about it."""
+    """Probabilities (or scores) of a table's values, what these are, and notes about it."""
     kind = kind or what_they_hold(values)
     if kind == LOGITS:
         return softmax(values), kind, (LOGITS_GIVEN,)
@@ -355,15 +355,15 @@ def _scores(frame: pd.DataFrame, labels: LabelSet, ids: np.ndarray) -> np.ndarra
     return numbers(frame, names, ids) if given else None
 
 
-def _join(ids: np.ndarray, told: dict[str, np.ndarray], labels_csv: str | Path, only_labelled: bool):
-    """What another table knows of these images, which of them count, and what has to be said about it."""
+def _join(ids: np.ndarray, given: dict[str, np.ndarray], labels_csv: str | Path, only_labelled: bool):
+    """What another table has of these images, which of them count, and notes about it."""
     truth = read_truth(labels_csv)
     where = match_ids(ids, list(truth.index))
     missing = where < 0
     if missing.all() or (missing.any() and not only_labelled):
         raise DataError(f"{labels_csv} has no label for {some(ids[missing])}")
     rows = truth.iloc[where]
-    joined = {name: np.where(told[name] == "", rows[name].to_numpy(object), told[name]) for name in TRUTH_COLUMNS}
+    joined = {name: np.where(given[name] == "", rows[name].to_numpy(object), given[name]) for name in TRUTH_COLUMNS}
     counts = rows["counts"].to_numpy(bool) | missing
     notes: tuple[str, ...] = ()
     if not counts.all():

@@ -173,7 +173,7 @@ def summary(assessment: Assessment, by_group: pd.DataFrame, covered: pd.DataFram
 def _parts(metrics: dict) -> list[str]:
     """The headline figures of the images with histology, and of each source where there are several."""
 
-    def told(part: dict) -> str:
+    def headline_of(part: dict) -> str:
         return (
             f"balanced accuracy {describe(part['balanced_accuracy'])}, macro AUROC {describe(part['macro_auroc'])}, "
             f"malignant AUROC {describe(part['malignant_auroc'])}, on {counted(part['n_images'], 'image')}"
@@ -181,10 +181,10 @@ def _parts(metrics: dict) -> list[str]:
 
     points = []
     if histology := metrics.get("histology_only"):
-        points.append(f"**With histology only:** {told(histology)}.")
+        points.append(f"**With histology only:** {headline_of(histology)}.")
     sources = metrics.get("by_source", {})
     if len(sources) > 1:
-        points.append(f"**By source:** {'; '.join(f'{name} {told(part)}' for name, part in sources.items())}.")
+        points.append(f"**By source:** {'; '.join(f'{name} {headline_of(part)}' for name, part in sources.items())}.")
     return points
 
 

@@ -189,7 +189,7 @@ def in_words(found: dict) -> str:
     """What the probe found, in two sentences."""
     auroc = found["auroc"]
     text = (
-        f"A logistic regression reads malignant against benign from the border's colours with an AUROC of "
+        f"A logistic regression separates malignant from benign by the border's colours with an AUROC of "
         f"{describe(auroc['border'])}; the network has {describe(auroc['network'])}."
     )
     rows = [row for row in found["recolored"] if row["change"]["value"] is not None]

@@ -94,8 +94,8 @@ def class_columns(frame: pd.DataFrame) -> tuple[LabelSet, list[str], str]:
     nearest = min((HAM7, ISIC8), key=lambda labels: len(found ^ set(labels.codes)))
     missing = [f"p_{code}" for code in nearest.codes if code not in found]
     surplus = [f"p_{code}" for code in sorted(found - set(nearest.codes))]
-    told = [f"{', '.join(names)} {word}" for names, word in ((missing, "missing"), (surplus, "unknown")) if names]
-    raise DataError(f"the probability columns are neither the 7 nor the 8 classes: {'; '.join(told)}")
+    wrong = [f"{', '.join(names)} {word}" for names, word in ((missing, "missing"), (surplus, "unknown")) if names]
+    raise DataError(f"the probability columns are neither the 7 nor the 8 classes: {'; '.join(wrong)}")
 
 
 def _by_affix(frame: pd.DataFrame) -> dict[str, dict[str, str]]:

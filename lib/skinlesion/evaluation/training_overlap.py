@@ -95,18 +95,18 @@ def read_groups(path: str | Path) -> pd.Series:
 
 
 def lesions_of(table: pd.DataFrame) -> pd.Series:
-    """The lesion of every image of a table (``image_id``, ``lesion_id``) that tells more than the image's own name."""
-    told = table[(table["lesion_id"] != "") & (table["lesion_id"] != table["image_id"])]
-    return told.drop_duplicates("image_id").set_index("image_id")["lesion_id"]
+    """The lesion of every image of a table (``image_id``, ``lesion_id``) that is more than the name of the image."""
+    named = table[(table["lesion_id"] != "") & (table["lesion_id"] != table["image_id"])]
+    return named.drop_duplicates("image_id").set_index("image_id")["lesion_id"]
 
 
 def _looked_up(tables: Iterable[pd.Series], names: np.ndarray) -> np.ndarray:
-    """What the first of the tables (str by image id) that knows an image tells of it, object [N]; ``""`` elsewhere."""
+    """The value of each image in the first of the tables (str by image id) that has it, object [N]; ``""`` elsewhere."""
     found = np.full(len(names), "", object)
     for table in tables:
         place = match_ids(names, table.index)
-        told = (place >= 0) & (found == "")
-        found[told] = table.to_numpy(object)[place[told]]
+        new = (place >= 0) & (found == "")
+        found[new] = table.to_numpy(object)[place[new]]
     return found
 
 

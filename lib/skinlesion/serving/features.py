@@ -1,4 +1,4 @@
-"""Features of pictures, from the middle of an exported network: they tell pictures apart, not diagnoses."""
+"""Features of pictures, from the middle of an exported network: they distinguish pictures, not diagnoses."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class World:
         return total.numpy()
 
     @_together()
-    def tell(self, number: int) -> int:
+    def broadcast(self, number: int) -> int:
         """The first process's number, in every process."""
         if self.size == 1:
             return number
@@ -133,7 +133,7 @@ class World:
     def need_shared(self, *folders: Path) -> None:
         """Raise DataError, in every process alike, unless all see what the first one writes into the folders."""
         for folder in folders if self.size > 1 else ():
-            mark = folder / f".shared-{self.tell(secrets.randbits(62)):x}"
+            mark = folder / f".shared-{self.broadcast(secrets.randbits(62)):x}"
             if self.first:
                 write_text(mark, "")
             self.wait()

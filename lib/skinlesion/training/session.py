@@ -124,7 +124,7 @@ class Session:
         """
         self.world.need_shared(self.folder)
         saved, best_lost = self._newest() if self.world.first else (None, False)
-        step = self.world.tell(saved[1]["total_steps"] if saved else -1)
+        step = self.world.broadcast(saved[1]["total_steps"] if saved else -1)
         if self.world.first:
             checkpoint.drop_after(self.folder, step)
         if step >= 0:

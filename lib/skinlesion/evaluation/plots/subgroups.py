@@ -54,7 +54,7 @@ def subgroup_forest(
         label.set_fontweight("bold" if is_title else "normal")
     figure.suptitle("Performance by subgroup")
     figure.supxlabel("diamond: gap that neither chance nor the mix of diagnoses explains, p < 0.05", fontsize=9)
-    return figure, "Metrics by group with 95% interval. " + _told(table, names)
+    return figure, "Metrics by group with 95% interval. " + _described(table, names)
 
 
 def _layout(table: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[tuple[int, tuple[str, str]]]]:
@@ -69,8 +69,8 @@ def _layout(table: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[tuple[int
     return ticks, rows
 
 
-def _told(table: pd.DataFrame, names: tuple[str, ...]) -> str:
-    told = []
+def _described(table: pd.DataFrame, names: tuple[str, ...]) -> str:
+    described = []
     for (attribute, group), lines in table.groupby(["attribute", "group"], sort=False):
         by_metric = lines.set_index("metric")
         values = [
@@ -78,8 +78,8 @@ def _told(table: pd.DataFrame, names: tuple[str, ...]) -> str:
             + (" (significant gap)" if by_metric["p"][name] < SIGNIFICANT else "")
             for name in names
         ]
-        told.append(f"{attribute} {group}: {', '.join(values)}")
-    return "; ".join(told) + "."
+        described.append(f"{attribute} {group}: {', '.join(values)}")
+    return "; ".join(described) + "."
 
 
 @styled(
@@ -117,8 +117,8 @@ def skin_tone_histogram(angles: np.ndarray, groups: dict[str, float], error: flo
         name: float(((known > low) & (known <= (high if high < 180 else np.inf))).mean()) if len(known) else 0.0
         for name, low, high in zip(groups, [*lowers[:-1], -np.inf], uppers, strict=True)
     }
-    told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    described = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     return figure, (
-        f"Histogram of the estimated typology angle of {counted(len(known), 'image')}: {told}; unknown for "
+        f"Histogram of the estimated typology angle of {counted(len(known), 'image')}: {described}; unknown for "
         f"{len(angles) - len(known):,}."
     )
