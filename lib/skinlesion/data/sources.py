@@ -191,8 +191,8 @@ def _is_csv(files: Files) -> bool:
 class Kind:
     """One kind of data set.
 
-    ``needs`` says in words what must be there, ``fits`` decides whether it is there, ``load(place, labels, words)`` reads
-    it. ``form`` is ``folder`` or ``file`` where it can only be one of them.
+    ``needs`` says in words what must be there, ``fits`` decides whether it is, ``load(place, labels, words)`` reads it.
+    ``form`` is ``folder`` or ``file`` where it can only be one of them.
     """
 
     needs: str

@@ -101,7 +101,7 @@ def lesions_of(table: pd.DataFrame) -> pd.Series:
 
 
 def _looked_up(tables: Iterable[pd.Series], names: np.ndarray) -> np.ndarray:
-    """The value of each image in the first of the tables (str by image id) that has it, object [N]; ``""`` elsewhere."""
+    """The value of each image in the first of the tables (str by image id) that has it, object [N]; else ``""``."""
     found = np.full(len(names), "", object)
     for table in tables:
         place = match_ids(names, table.index)

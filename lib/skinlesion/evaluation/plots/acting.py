@@ -80,7 +80,7 @@ def operating_points(
     ``points``: what :func:`skinlesion.evaluation.operating.operating_points` returns.
     """
     figure, axes = new_figure(1.6 + 4.2 * len(points), 4.4, 1, len(points), sharey=True)
-    described = []
+    alt = []
     for axis, (question, by_aim) in zip(axes[0], points.items(), strict=True):
         for row, (aim, point) in enumerate(by_aim.items()):
             measure, wanted = aim.split()
@@ -88,7 +88,7 @@ def operating_points(
                       label="aim on validation" if row == 0 else None)  # fmt: skip
             for name, color, lift, shape in (("sensitivity", CONTRAST, -0.13, "o"), ("specificity", ACCENT, 0.13, "s")):
                 interval(axis, getattr(point, name), row + lift, color, shape, name if row == 0 else None)
-            described.append(
+            alt.append(
                 f"{QUESTIONS[question]}, aim {measure} {wanted}: "
                 + ", ".join(f"{name} {describe(getattr(point, name), 2)}" for name in _MEASURES)
             )
@@ -97,7 +97,7 @@ def operating_points(
     axes[0, 0].set_ylabel("Chosen for")
     figure.suptitle(heading)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure, f"{heading}. {'; '.join(described)}."
+    return figure, f"{heading}. {'; '.join(alt)}."
 
 
 @styled(
@@ -122,11 +122,11 @@ def differences(comparison: Comparison) -> tuple[Chart, str]:
         axis.xaxis.set_major_locator(MaxNLocator(4))
     hide_unused(axes, len(shown))
     figure.suptitle(f"{heading}: minus {first}, on the same {counted(comparison.n_lesions, 'lesion')}, 95% interval")
-    described = "; ".join(
+    alt = "; ".join(
         f"{run}: " + ", ".join(f"{title(m)} {describe(comparison.differences[run][m])}" for m in shown)
         for run in others
     )
-    return figure, f"{heading} to {first} with 95% interval. {described}."
+    return figure, f"{heading} to {first} with 95% interval. {alt}."
 
 
 @styled(
@@ -149,19 +149,19 @@ def class_reliability(
     columns = 4
     rows = -(-len(labels) // columns)
     figure, axes = new_figure(10, 2.5 * rows + 0.6, rows, columns, sharex=True, sharey=True)
-    described = []
+    alt = []
     for i, (axis, diagnosis) in enumerate(zip(axes.flat, labels, strict=False)):
         table = reliability(probabilities[:, i], y == i)
         axis.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2)
         axis.plot(table["confidence"], table["accuracy"], "o-", color=diagnosis.color, markersize=4,
                   path_effects=outlined())  # fmt: skip
         axis.set(title=class_name(diagnosis, 24), xlim=(0, 1), ylim=(0, 1.02))
-        described.append(f"{diagnosis.code} predicted {probabilities[:, i].mean():.3f}, observed {(y == i).mean():.3f}")
+        alt.append(f"{diagnosis.code} predicted {probabilities[:, i].mean():.3f}, observed {(y == i).mean():.3f}")
     hide_unused(axes, len(labels))
     figure.supxlabel("Predicted probability (mean of the bin)", fontsize=10)
     figure.supylabel("Observed fraction", fontsize=10)
     figure.suptitle(heading)
-    return figure, f"{heading}, 15 bins of equal size. Mean over all images: {'; '.join(described)}."
+    return figure, f"{heading}, 15 bins of equal size. Mean over all images: {'; '.join(alt)}."
 
 
 BINS = 10

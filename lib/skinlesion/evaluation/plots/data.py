@@ -139,13 +139,13 @@ def histograms(
     _boxes(boxes, groups, labels)
     boxes.set(xlabel=f"{xlabel}; box: quartiles")
     figure.suptitle(title)
-    described = ", ".join(
+    alt = ", ".join(
         f"{code} {np.median(group):.1f} ({len(group):,})" if len(group) else f"{code} none"
         for code, group in zip(labels.codes, groups, strict=True)
     )
     return (
         figure,
-        f"{title}. Median {xlabel} by class (number of images): {described}. Unknown: {int((~known).sum()):,}.",
+        f"{title}. Median {xlabel} by class (number of images): {alt}. Unknown: {int((~known).sum()):,}.",
     )
 
 
@@ -195,11 +195,11 @@ def stacked_bars(table: pd.DataFrame, labels: LabelSet, title: str, legend: str)
     _class_axis(axis, labels)
     axis.set(title=title, xlabel=xlabel, xlim=(0, 1))
     share_legend(figure, axis, title=legend)
-    described = "; ".join(
+    alt = "; ".join(
         f"{code}: " + ", ".join(f"{name} {value:.0%}" for name, value in row.items() if value >= 0.005)
         for code, (_, row) in zip(labels.codes, fractions.iterrows(), strict=True)
     )
-    return figure, f"{title}, {xlabel.lower()}. {described}."
+    return figure, f"{title}, {xlabel.lower()}. {alt}."
 
 
 @styled("")
@@ -255,13 +255,13 @@ def color_swatches(colors: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple
     per_class = 60
     title = "Mean colour by class"
     strip = np.full((len(labels), per_class, 3), 255, np.uint8)
-    described = []
+    alt = []
     for i, code in enumerate(labels.codes):
         own = colors[y == i]
         if len(own):
             own = own[np.argsort(own.mean(axis=1), kind="stable")]
             strip[i] = own[np.linspace(0, len(own) - 1, per_class).round().astype(int)].round()
-            described.append(f"{code} {own[:, 0].mean():.0f}/{own[:, 1].mean():.0f}/{own[:, 2].mean():.0f}")
+            alt.append(f"{code} {own[:, 0].mean():.0f}/{own[:, 1].mean():.0f}/{own[:, 2].mean():.0f}")
     figure, axes = new_figure(8.8, 0.42 * len(labels) + 1.2)
     axis = axes[0, 0]
     axis.imshow(strip, aspect="auto", interpolation="nearest", extent=(0, 100, len(labels) - 0.5, -0.5))
@@ -272,7 +272,7 @@ def color_swatches(colors: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple
     axis.spines[:].set_visible(False)
     axis.tick_params(axis="y", length=0)
     axis.set_yticks(range(len(labels)), [class_name(diagnosis) for diagnosis in labels])
-    return figure, f"{title}; mean red/green/blue of each class (0 to 255): {', '.join(described)}."
+    return figure, f"{title}; mean red/green/blue of each class (0 to 255): {', '.join(alt)}."
 
 
 @styled(
@@ -294,16 +294,16 @@ def color_scatter(
     axis = axes[0, 0]
     order = np.random.default_rng(0).permutation(len(y))  # else the last class would hide the others
     axis.scatter(x[order], values[order], s=5, c=np.array(labels.colors)[y[order]], alpha=0.35, linewidths=0)
-    described = []
+    alt = []
     for i, (diagnosis, shape) in enumerate(zip(labels, "osD^vPX*", strict=False)):
         if (y == i).any():
             place = x[y == i].mean(), values[y == i].mean()
             axis.plot(*place, shape, color=diagnosis.color, markersize=12, markeredgecolor=INK, markeredgewidth=1.3,
                       linestyle="none", label=class_name(diagnosis))  # fmt: skip
-            described.append(f"{diagnosis.code} {place[0]:.1f}, {place[1]:.1f}")
+            alt.append(f"{diagnosis.code} {place[0]:.1f}, {place[1]:.1f}")
     axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
     share_legend(figure, axis, title="mean of the class", labelspacing=0.9)
-    return figure, f"{title}. Mean {xlabel} and {ylabel} by class: {'; '.join(described)}."
+    return figure, f"{title}. Mean {xlabel} and {ylabel} by class: {'; '.join(alt)}."
 
 
 def _class_axis(axis, labels: LabelSet, short: bool = False) -> None:

@@ -26,11 +26,11 @@ def corruption_curves(table: pd.DataFrame):
     title = "Balanced accuracy on corrupted images"
     lines = {"relative": "balanced accuracy, relative to clean images", "in_domain": "fraction of images in domain"}
     figure, clean, last = _panels(table, title, lines, top=1.25)
-    described = [f"{kind} {row['relative']:.2f} ({row['relative_low']:.2f} to {row['relative_high']:.2f})"
+    alt = [f"{kind} {row['relative']:.2f} ({row['relative_low']:.2f} to {row['relative_high']:.2f})"
             for kind, row in last.items()]  # fmt: skip
     return figure, (
         f"{title}; clean {clean['balanced_accuracy']:.3f} on {counted(clean['n_images'], 'image')}. "
-        f"At severity {int(table['severity'].max())}: {'; '.join(described)}."
+        f"At severity {int(table['severity'].max())}: {'; '.join(alt)}."
     )
 
 
@@ -47,10 +47,10 @@ def corruption_calibration(table: pd.DataFrame):
     def words(row) -> str:
         return f"confidence {row['confidence']:.2f}, accuracy {row['accuracy']:.2f}, calibration error {row['ece']:.3f}"
 
-    described = [f"{kind} {words(row)}" for kind, row in last.items()]
+    alt = [f"{kind} {words(row)}" for kind, row in last.items()]
     return (
         figure,
-        f"{title}. Clean: {words(clean)}. At severity {int(table['severity'].max())}: {'; '.join(described)}.",
+        f"{title}. Clean: {words(clean)}. At severity {int(table['severity'].max())}: {'; '.join(alt)}.",
     )
 
 
@@ -86,13 +86,13 @@ def movement_curves(table: pd.DataFrame) -> tuple[Chart, str]:
     title = "Stability under rotation and shift"
     kinds = [kind for kind in MOVEMENTS if kind in set(table["kind"])]
     figure, axes = new_figure(4.6 * len(kinds) + 0.8, 3.9, 1, len(kinds), sharey=True)
-    described = []
+    alt = []
     for axis, kind in zip(axes.flat, kinds, strict=True):
         curve = table[table["kind"] == kind]
         _curve(axis, curve, "same_label", ACCENT, "same label, fraction of images", "-", x="level")
         _curve(axis, curve, "mean_change", CONTRAST, "largest change of a probability, mean", "--", x="level")
         axis.set(title=kind, xlabel=f"{kind} ({MOVEMENTS[kind].about})", ylim=(0, 1.02))
-        described += [
+        alt += [
             f"{kind} by {row['level']:g} {MOVEMENTS[kind].about}: {row['same_label']:.2f} keep their label, "
             f"probabilities change by {row['mean_change']:.3f}"
             for _, row in curve.iterrows()
@@ -100,7 +100,7 @@ def movement_curves(table: pd.DataFrame) -> tuple[Chart, str]:
     axes[0, 0].set_ylabel("fraction, or probability")
     figure.suptitle(title)
     _legend_below(figure, axes[0, 0])
-    return figure, f"{title}: {'; '.join(described)}."
+    return figure, f"{title}: {'; '.join(alt)}."
 
 
 def robustness_figures(table: pd.DataFrame) -> dict[str, tuple[Chart, str]]:
@@ -139,16 +139,16 @@ def coverage_curves(curves: dict[str, pd.DataFrame]):
     axes[0, 2].axline((1, 1), slope=1, color=INK, linewidth=1, linestyle=":")
     figure.suptitle(title)
     _legend_below(figure, axes[0, 0])
-    described = []
+    alt = []
     for about, curve in curves.items():
         half = curve.iloc[(curve["coverage"] - 0.5).abs().argmin()]
-        described.append(
+        alt.append(
             f"by {about}: all images, risk {curve.iloc[0]['risk']:.2f} and balanced accuracy "
             f"{curve.iloc[0]['balanced_accuracy']:.2f}; at a coverage of {half['coverage']:.2f}, "
             f"risk {half['risk']:.2f}, balanced accuracy {half['balanced_accuracy']:.2f} over "
             f"{half['classes']:.0f} classes, {half['malignant_retained']:.2f} of the malignant images not deferred"
         )
-    return figure, f"{title}. {'; '.join(described)}."
+    return figure, f"{title}. {'; '.join(alt)}."
 
 
 def _curve(axis, table: pd.DataFrame, measure: str, color: str, label: str, line: str, x: str = "severity") -> None:

@@ -131,8 +131,8 @@ def _finish_curves(figure, axis, predictions: Predictions, metrics: dict, name: 
     axis.set(xlim=(0, 1), ylim=(0, 1.005))
     axis.set_aspect("equal")
     share_legend(figure, axis, title=f"{NAMES[name]} (95% interval)", handlelength=3, labelspacing=0.7)
-    described = ", ".join(f"{code} {describe(metrics['per_class'][code][name])}" for code in predictions.labels.codes)
-    return figure, f"{title}. {NAMES[name]} with 95% interval: {described}."
+    alt = ", ".join(f"{code} {describe(metrics['per_class'][code][name])}" for code in predictions.labels.codes)
+    return figure, f"{title}. {NAMES[name]} with 95% interval: {alt}."
 
 
 @styled(
@@ -152,7 +152,7 @@ def reliability_diagram(
     """
     names = list(probabilities)
     figure, axes = new_figure(4.6 * len(names), 5.2, 2, len(names), sharex=True, sharey="row", height_ratios=(4, 1))
-    described = []
+    alt = []
     for column, name in enumerate(names):
         confidence, correct = top_label(probabilities[name], y)
         table = reliability(confidence, correct)
@@ -174,11 +174,11 @@ def reliability_diagram(
         bottom.hist(confidence, bins=np.linspace(0, 1, 41), color=ACCENT, edgecolor="white", linewidth=0.4)
         bottom.set(xlabel="Confidence (largest probability; line: mean)")
         bottom.axvline(confidence.mean(), color=INK, linewidth=1)
-        described.append(f"{name}: mean confidence {confidence.mean():.2f}, accuracy {correct.mean():.2f}, ECE {text}")
+        alt.append(f"{name}: mean confidence {confidence.mean():.2f}, accuracy {correct.mean():.2f}, ECE {text}")
     axes[0, 0].set_ylabel("Accuracy (fraction correct)")
     axes[1, 0].set_ylabel("Images")
     figure.suptitle("Reliability of the probabilities")
-    return figure, f"Reliability diagram, accuracy against confidence. {'; '.join(described)}."
+    return figure, f"Reliability diagram, accuracy against confidence. {'; '.join(alt)}."
 
 
 @styled("Value and 95% interval in each row. Intervals that overlap strongly give no reason to prefer one row.")
@@ -207,8 +207,8 @@ def forest(
         axis.axvline(reference, color=INK, linewidth=1, linestyle="--", zorder=1)
     name_rows(axis, list(rows))
     axis.set(title=title, xlabel=xlabel)
-    described = "; ".join(f"{name} {describe(metric)}" for name, metric in rows.items())
-    return figure, f"{title}, value with 95% interval: {described}."
+    alt = "; ".join(f"{name} {describe(metric)}" for name, metric in rows.items())
+    return figure, f"{title}, value with 95% interval: {alt}."
 
 
 @styled("Value and 95% interval of each metric by class. Wide intervals belong to classes with few images.")
@@ -233,8 +233,8 @@ def metric_forest(
     for axis in axes[0]:
         name_rows(axis, ticks)
     figure.suptitle(title)
-    described = "; ".join(
+    alt = "; ".join(
         f"{code}: " + ", ".join(f"{NAMES[name]} {describe(by_class[code][name], 2)}" for name in names)
         for code in labels.codes
     )
-    return figure, f"{title}, value with 95% interval. {described}."
+    return figure, f"{title}, value with 95% interval. {alt}."

@@ -54,7 +54,7 @@ def subgroup_forest(
         label.set_fontweight("bold" if is_title else "normal")
     figure.suptitle("Performance by subgroup")
     figure.supxlabel("diamond: gap that neither chance nor the mix of diagnoses explains, p < 0.05", fontsize=9)
-    return figure, "Metrics by group with 95% interval. " + _described(table, names)
+    return figure, "Metrics by group with 95% interval. " + _alt(table, names)
 
 
 def _layout(table: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[tuple[int, tuple[str, str]]]]:
@@ -69,8 +69,8 @@ def _layout(table: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[tuple[int
     return ticks, rows
 
 
-def _described(table: pd.DataFrame, names: tuple[str, ...]) -> str:
-    described = []
+def _alt(table: pd.DataFrame, names: tuple[str, ...]) -> str:
+    alt = []
     for (attribute, group), lines in table.groupby(["attribute", "group"], sort=False):
         by_metric = lines.set_index("metric")
         values = [
@@ -78,8 +78,8 @@ def _described(table: pd.DataFrame, names: tuple[str, ...]) -> str:
             + (" (significant gap)" if by_metric["p"][name] < SIGNIFICANT else "")
             for name in names
         ]
-        described.append(f"{attribute} {group}: {', '.join(values)}")
-    return "; ".join(described) + "."
+        alt.append(f"{attribute} {group}: {', '.join(values)}")
+    return "; ".join(alt) + "."
 
 
 @styled(
@@ -117,8 +117,8 @@ def skin_tone_histogram(angles: np.ndarray, groups: dict[str, float], error: flo
         name: float(((known > low) & (known <= (high if high < 180 else np.inf))).mean()) if len(known) else 0.0
         for name, low, high in zip(groups, [*lowers[:-1], -np.inf], uppers, strict=True)
     }
-    described = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    alt = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     return figure, (
-        f"Histogram of the estimated typology angle of {counted(len(known), 'image')}: {described}; unknown for "
+        f"Histogram of the estimated typology angle of {counted(len(known), 'image')}: {alt}; unknown for "
         f"{len(angles) - len(known):,}."
     )

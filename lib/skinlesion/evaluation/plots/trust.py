@@ -54,10 +54,8 @@ def domain_detection(table: pd.DataFrame) -> tuple[Chart, str]:
     for axis in axes.flat:
         name_rows(axis, names)
     figure.suptitle(title)
-    described = "; ".join(
-        f"{row['set']}: AUROC {row['auroc']:.3f}, FPR95 {row['fpr95']:.3f}" for _, row in table.iterrows()
-    )
-    return figure, f"{title}, with 95% intervals. {described}."
+    alt = "; ".join(f"{row['set']}: AUROC {row['auroc']:.3f}, FPR95 {row['fpr95']:.3f}" for _, row in table.iterrows())
+    return figure, f"{title}, with 95% intervals. {alt}."
 
 
 @styled(
@@ -82,7 +80,7 @@ def domain_scores(
     low, high = np.quantile(everything, [0.01, 1.0])
     edges = np.linspace(low, high, 61)
     figure, axes = new_figure(8.5, 0.6 * len(sets) + 1.6, len(sets), 1, sharex=True)
-    described = []
+    alt = []
     for number, (axis, (name, scores)) in enumerate(zip(axes.flat, sets.items(), strict=True)):
         color = ACCENT if number == 0 else CATEGORIES[(number - 1) % len(CATEGORIES)]
         axis.hist(np.clip(scores, edges[0], edges[-1]), bins=edges, color=color, linewidth=0)
@@ -90,10 +88,10 @@ def domain_scores(
         axis.set_yticks([])
         passing = float((scores >= threshold).mean())
         axis.set_ylabel(f"{name}\n{passing:.1%} pass", rotation=0, ha="right", va="center", fontsize=8)
-        described.append(f"{name} {passing:.1%}")
+        alt.append(f"{name} {passing:.1%}")
     axes[-1, 0].set_xlabel("domain score (higher: more like the training images)")
     figure.suptitle(title)
-    return figure, f"{title}: share of images at or above the threshold {threshold:.2f}: {', '.join(described)}."
+    return figure, f"{title}: share of images at or above the threshold {threshold:.2f}: {', '.join(alt)}."
 
 
 @styled(
@@ -129,8 +127,8 @@ def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = No
     axis.set(xlim=(-0.02, 1.02), xlabel="fraction, 95% interval", title=title)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     every = table[table["class"] == ALL].set_index("map")[measure]
-    described = ", ".join(f"{name} {value:.2f}" for name, value in every.items())
-    return figure, f"{title}, all images: {described}."
+    alt = ", ".join(f"{name} {value:.2f}" for name, value in every.items())
+    return figure, f"{title}, all images: {alt}."
 
 
 def domain_figures(
