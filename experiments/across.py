@@ -30,7 +30,8 @@ from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import Run, atomic
 from skinlesion.core.taxonomy import label_set
 from skinlesion.data.sources import load_table
-from skinlesion.evaluation.compare import seven_labels
+from skinlesion.evaluation.bootstrap import in_columns
+from skinlesion.evaluation.compare import pick, seven_labels
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.training.inputs.augment import border_color, light_gain, plain
@@ -102,13 +103,12 @@ def table() -> pd.DataFrame:
             continue
         own = predictions(name)
         metrics = evaluate(own)
-        values = {key: metrics["per_class"][key[:3]][key[4:]] if "." in key else metrics[key] for key in METRICS}
+        values = {key: pick(metrics, key) for key in METRICS}
         base = recipe.base in recipes
         more = crossval.difference(own, predictions(recipe.base), METRICS) if base else {}
         for key in METRICS:
             ends = {end: values[key][end] for end in ("value", "low", "high", "n")}
-            ends |= {f"difference{mark}": more[key][end] if base else None
-                     for mark, end in (("", "value"), ("_low", "low"), ("_high", "high"))}  # fmt: skip
+            ends |= in_columns({"difference": more[key] if base else dict.fromkeys(("value", "low", "high"))})
             lines.append({"row": name, "about": recipe.about, "base": recipe.base, "metric": key} | ends)
     return pd.DataFrame(lines)
 

@@ -11,6 +11,8 @@ the other sources: the model before was trained on them. Intervals are over lesi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -18,7 +20,7 @@ from experiments import shipped, tested
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion import crossval
 from skinlesion.core.runs import atomic
-from skinlesion.evaluation.compare import seven_labels
+from skinlesion.evaluation.compare import pick, seven_labels
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 
@@ -38,19 +40,16 @@ def now() -> Predictions:
     merged = seven_labels(outputs.decided(decision))
     kept = outputs.images["in_seven"].to_numpy(bool)
     split = outputs.images["part"].to_numpy(object)
-    return Predictions(**{name: getattr(merged, name) for name in _FIELDS} | {"split": split}).take(kept)
+    return replace(merged, split=split).take(kept)
 
 
 def before() -> Predictions:
     """The model before on the images that it was not trained on."""
     outputs = crossval.read(OUTPUTS / "recipes" / "ham10000.parquet")
     parts = [outputs.decided(outputs.decision(0.9)), tested.read("ham10000")[0], tested.read("before")[0]]
-    labels = parts[0].labels
-    joined = {name: np.concatenate([getattr(one, name) for one in parts]) for name in _FIELDS if name != "labels"}
-    return Predictions(labels=labels, **joined)
-
-
-_FIELDS = ("image_ids", "lesions", "split", "fold", "labels", "y", "probabilities", "scores", "source", "dx_type")
+    by_row = ("image_ids", "lesions", "split", "fold", "y", "probabilities", "scores", "source", "dx_type")
+    joined = {name: np.concatenate([getattr(one, name) for one in parts]) for name in by_row}
+    return Predictions(labels=parts[0].labels, **joined)
 
 
 def aligned(wanted: Predictions, other: Predictions, group: pd.Series) -> tuple[Predictions, Predictions]:
@@ -61,7 +60,13 @@ def aligned(wanted: Predictions, other: Predictions, group: pd.Series) -> tuple[
     two = other.take(place[one.image_ids].to_numpy())
     shared = {"lesions": group[one.image_ids].to_numpy(object), "source": one.source, "dx_type": one.dx_type,
               "split": one.split}  # fmt: skip
-    return tuple(Predictions(**{name: getattr(each, name) for name in _FIELDS} | shared) for each in (one, two))  # type: ignore[return-value]
+    return replace(one, **shared), replace(two, **shared)
+
+
+def picked(predictions: Predictions) -> dict[str, dict]:
+    """The metrics of :data:`METRICS`."""
+    metrics = evaluate(predictions)
+    return {name: pick(metrics, name) for name in METRICS}
 
 
 def lines() -> pd.DataFrame:
@@ -80,17 +85,10 @@ def lines() -> pd.DataFrame:
                     continue
                 a, b = new.take(rows), old.take(rows)
                 more = crossval.difference(a, b, METRICS)
-                for model, metrics in (("shipped", _flat(a)), ("before", _flat(b)), ("difference", more)):
+                for model, metrics in (("shipped", picked(a)), ("before", picked(b)), ("difference", more)):
                     about = {"part": part, "source": source, "images": confirmed, "model": model}
                     found += [about | {"metric": name} | metrics[name] for name in METRICS]
     return pd.DataFrame(found)
-
-
-def _flat(predictions: Predictions) -> dict[str, dict]:
-    metrics = evaluate(predictions)
-    return {
-        name: metrics["per_class"][name[:3]][name[4:]] if name.startswith("mel.") else metrics[name] for name in METRICS
-    }
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ from skinlesion.crossval import Part
 from skinlesion.data import splits
 from skinlesion.data.cache import PixelCache
 from skinlesion.data.table import LesionTable
+from skinlesion.evaluation.bootstrap import in_columns
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.training.fit import fit
 
@@ -124,10 +125,12 @@ def write_table(given: argparse.Namespace) -> None:
         values = {key: metrics[key] for key in ("balanced_accuracy", "macro_auroc", "accuracy")}
         values["mel_sensitivity"] = metrics["per_class"]["mel"]["sensitivity"]
         values["inflation"] = crossval.difference(predictions[name], predictions[CAREFUL])["balanced_accuracy"]
-        for metric, value in values.items():
-            line |= {metric: value["value"], f"{metric}_low": value["low"], f"{metric}_high": value["high"]}
         commits = " ".join(sorted({fact["commit"] for fact in facts}))
-        lines.append(line | {"minutes": np.mean([fact["seconds"] for fact in facts]) / 60, "commit": commits})
+        lines.append(
+            line
+            | in_columns(values)
+            | {"minutes": np.mean([fact["seconds"] for fact in facts]) / 60, "commit": commits}
+        )
     with atomic(given.table) as temporary:
         pd.DataFrame(lines).round(4).to_csv(temporary, index=False)
     shown = ["split", "folds", "n_images", "leaked", "balanced_accuracy", "inflation"]

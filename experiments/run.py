@@ -39,6 +39,7 @@ from skinlesion.data.cache import PixelCache, build_cache
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
+from skinlesion.evaluation.bootstrap import in_columns
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.training.fit import fit
@@ -168,14 +169,16 @@ class Rows:
         values["difference"] = dict.fromkeys(("value", "low", "high"))
         if base in outputs and outputs[base].parts == own.parts:
             values["difference"] = crossval.difference(predictions[name], predictions[base])["balanced_accuracy"]
-        for metric, value in values.items():
-            line |= {metric: value["value"], f"{metric}_low": value["low"], f"{metric}_high": value["high"]}
         facts = [own.facts[part] for part in own.parts]
-        return line | {
-            "cpu_minutes": np.mean([one["cpu_minutes"] for one in facts if one.get("cpu_minutes")] or [np.nan]),
-            "parameters": facts[0]["parameters"],
-            "commit": " ".join(sorted({name for one in facts for name in one["commit"].split()})),
-        }
+        return (
+            line
+            | in_columns(values)
+            | {
+                "cpu_minutes": np.mean([one["cpu_minutes"] for one in facts if one.get("cpu_minutes")] or [np.nan]),
+                "parameters": facts[0]["parameters"],
+                "commit": " ".join(sorted({name for one in facts for name in one["commit"].split()})),
+            }
+        )
 
 
 def pixels(own: Config, table: LesionTable) -> PixelCache:

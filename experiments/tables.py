@@ -15,9 +15,8 @@ from benchmarks import page
 from experiments import tested
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion import crossval
-from skinlesion.evaluation.bootstrap import describe, proportion, resample, summarise
-from skinlesion.evaluation.metrics import confusion_metrics, evaluate
-from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.bootstrap import describe, proportion
+from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.published import PUBLISHED
 from skinlesion.export.card import headline_parts
 from skinlesion.serving.manifest import PRETRAINED
@@ -318,18 +317,11 @@ def accuracy_for_compute() -> str:
     outputs = crossval.read(OUTPUTS / "recipes" / "ham10000.parquet")
     whole = outputs.decided(outputs.decision(0.9))
     minutes = np.mean([outputs.facts[f"fold-{fold}"]["seconds"] for fold in (0, 1, 2)]) / 60
-    points.append((minutes, "`ham10000`", _balanced_accuracy(whole.take(whole.fold <= 2))))
+    points.append((minutes, "`ham10000`", evaluate(whole.take(whole.fold <= 2))["balanced_accuracy"]))
     base = lines.loc["classic", "cpu_minutes"]
     rows = [[name, f"{cost:.1f}", f"{cost / base:.1f}", describe(figure)]
             for cost, name, figure in sorted(points, key=lambda point: point[0])]  # fmt: skip
     return table(["recipe", "core minutes a fold", "times classic's", "balanced accuracy"], rows)
-
-
-def _balanced_accuracy(predictions: Predictions) -> dict:
-    k = len(predictions.labels)
-    resamples = resample(predictions.lesions)
-    confusion = resamples.totals(np.eye(k * k)[predictions.y * k + predictions.predicted]).reshape(-1, k, k)
-    return summarise(confusion_metrics(confusion)["balanced_accuracy"], len(predictions))
 
 
 def ph2() -> str:

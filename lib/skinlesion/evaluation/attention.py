@@ -17,7 +17,7 @@ from PIL import Image
 
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError
-from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.bootstrap import Resamples, in_columns, resample, summarise
 from skinlesion.evaluation.metrics import ratio
 
 SIDE = 64  # pixels of the square that maps and masks are compared on
@@ -184,10 +184,9 @@ def _row(name: str, scores: dict, rows: np.ndarray, resamples: Resamples) -> dic
     for measure in ("energy", "pointing"):
         gain = np.full(len(rows), np.nan) if name == MODEL else scores[MODEL][measure] - values[measure]
         values[f"{measure}_gain"] = gain
-    row = {"n_energy": int((rows & np.isfinite(values["energy"])).sum())}
+    metrics = {}
     for measure, per_image in values.items():
         defined = rows & np.isfinite(per_image)
         sums = resamples.totals(np.where(defined, per_image, 0.0))
-        found = summarise(ratio(sums, resamples.totals(defined)), int(defined.sum()))
-        row |= {measure: found["value"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}
-    return row
+        metrics[measure] = summarise(ratio(sums, resamples.totals(defined)), int(defined.sum()))
+    return {"n_energy": int((rows & np.isfinite(values["energy"])).sum())} | in_columns(metrics)

@@ -102,6 +102,12 @@ def describe(metric: dict, digits: int = 3) -> str:
     return f"{value} ({metric['low']:.{digits}f} to {metric['high']:.{digits}f})"
 
 
+def in_columns(metrics: dict[str, dict]) -> dict:
+    """``{name: value, name_low: …, name_high: …}`` of several metrics: their columns in a table."""
+    ends = (("", "value"), ("_low", "low"), ("_high", "high"))
+    return {f"{name}{mark}": metric[end] for name, metric in metrics.items() for mark, end in ends}
+
+
 def p_value(p: float) -> str:
     """``= 0.012``, or ``< 0.001``."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"

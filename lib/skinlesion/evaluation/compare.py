@@ -95,7 +95,7 @@ def compare(runs: dict[str, Predictions], replicates: int = 2000, seed: int = 0)
     for name, predictions in everything.items():
         arrays = replicate_values(predictions, resamples)
         result = summarised(replace(predictions, lesions=lesions), arrays, resamples)
-        metrics[name] = {m: _pick(result, m) for m in COMPARED}
+        metrics[name] = {m: pick(result, m) for m in COMPARED}
         values[name] = flat_values(arrays, predictions.labels.codes)
     differences = {
         name: {m: _difference(values[name][m], values[first][m], len(start)) for m in COMPARED} for name in others
@@ -104,7 +104,8 @@ def compare(runs: dict[str, Predictions], replicates: int = 2000, seed: int = 0)
     return Comparison(metrics, differences, len(start), resamples.counts.shape[1], notes)
 
 
-def _pick(metrics: dict, name: str) -> dict:
+def pick(metrics: dict, name: str) -> dict:
+    """A metric of :func:`skinlesion.evaluation.metrics.evaluate`'s result: of the whole, or ``<code>.<metric>``."""
     code, mark, metric = name.partition(".")
     return metrics["per_class"][code][metric] if mark else metrics[name]
 

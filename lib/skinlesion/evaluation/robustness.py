@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.bootstrap import Resamples, proportion, resample, summarise
+from skinlesion.evaluation.bootstrap import Resamples, in_columns, proportion, resample, summarise
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
 from skinlesion.evaluation.metrics import balanced_accuracy, ratio
 
@@ -159,11 +159,8 @@ def _compare(changed: Predicted, clean: Predicted, y: np.ndarray, resamples: Res
     metrics["same_label"] = proportion(changed.predicted == clean.predicted, resamples.lesion)
     metrics["in_domain"] = proportion(changed.in_domain, resamples.lesion)
     metrics["ece"] |= {"low": None, "high": None}  # its replicates lie above it, see calibration.by_chance
-    row = {"n_images": len(y), "n_lesions": resamples.counts.shape[1]}
-    for name in MEASURES:
-        found = metrics[name]
-        row |= {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
-    return row
+    columns = in_columns({name: metrics[name] for name in MEASURES})
+    return {"n_images": len(y), "n_lesions": resamples.counts.shape[1]} | columns
 
 
 def in_words(table: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.evaluation.bootstrap import proportions, resample, summarise
+from skinlesion.evaluation.bootstrap import in_columns, proportions, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics
 from skinlesion.evaluation.predictions import Predictions
 
@@ -73,13 +73,11 @@ def coverage_curve(
         }
         metrics = {"balanced_accuracy": summarise(found["balanced_accuracy"], int(retained.sum()))}
         metrics |= proportions(shares, resamples.lesion)
-        row: dict[str, Any] = {
+        counts: dict[str, Any] = {
             "coverage": float(retained.mean()),
             "threshold": float(threshold),
             "n_images": int(retained.sum()),
             "classes": len(np.unique(y[retained])),
         }
-        for name, metric in metrics.items():
-            row |= {name: metric["value"], f"{name}_low": metric["low"], f"{name}_high": metric["high"]}
-        rows.append(row)
+        rows.append(counts | in_columns(metrics))
     return pd.DataFrame(rows)
