@@ -65,54 +65,59 @@ def tabulate(
     **more
         Further fields of :class:`LesionTable`.
     """
-    rows = rows.reset_index(drop=True)
-    rows["image_id"] = rows["image_id"].str.strip()
-    for name in ("lesion_id", "age", "sex", "site", "dx_type"):
-        rows[name] = known(rows[name]) if name in rows else ""
-    rows["word"] = known(rows["word"])
+    rows = _in_words(rows)
     resolved = index.notes if index else {}
     problem, detail = _find_problems(rows, labels, resolved)
+    used = problem == ""
     unnamed = rows["lesion_id"] == ""
-    if has_lesions and unnamed[problem == ""].all():
+    if has_lesions and unnamed[used].all():
         has_lesions, notes = False, (*notes, NO_LESIONS)
-    elif has_lesions and unnamed[problem == ""].any():
-        count = int(unnamed[problem == ""].sum())
+    elif has_lesions and unnamed[used].any():
+        count = int(unnamed[used].sum())
         notes += (f"{counted(count, 'image')} without a lesion id; each counts as a lesion of its own.",)
     rows["lesion_id"] = rows["lesion_id"].where(~unnamed & has_lesions, rows["image_id"])
     written, rows["age"] = rows["age"], rows["age"].map(number).astype(float)
-    for name in ("sex", "site", "dx_type"):
-        rows[name] = rows[name].str.lower().replace("", "unknown")
-    rows["dx_type"] = rows["dx_type"].replace(CONFIRMED_BY)
-    rows["sex"] = rows["sex"].replace(_SEXES)
-    used = problem == ""
-    asides = pd.DataFrame({"image_id": rows["image_id"], "problem": problem, "detail": detail})[~used]
-    rows["source"] = source
+    listed = pd.DataFrame({"image_id": rows["image_id"], "problem": problem, "detail": detail})
     strange = used & rows["age"].isna() & (written != "")
-    ages = pd.DataFrame(
-        {"image_id": rows["image_id"], "problem": BAD_AGE, "detail": written + " is not a number; left empty"}
-    )[strange]
-    others = [(image_name(name), *note) for name, note in resolved.items() if note[0] == SEVERAL_SIZES]
-    if index and spare:
-        others += [(image_name(file_name(path)), NO_ROW, path) for path in index.unused(rows["path"])]
-    if index:
-        others += [(index.files.inner(path), kind, text) for path, kind, text in index.files.left_out]
+    ages = listed.assign(problem=BAD_AGE, detail=written + " is not a number; left empty")
+    files = pd.DataFrame(_of_files(rows, index, spare), columns=["image_id", "problem", "detail"], dtype=str)
+    problems = pd.concat([no_problems(), listed[~used], ages[strange], files], ignore_index=True)
+    columns = [*COLUMNS, *(name for name in OPTIONAL if name in rows)]
     return LesionTable(
-        frame=rows.loc[used, [*COLUMNS, *(name for name in OPTIONAL if name in rows)]].reset_index(drop=True),
+        frame=rows.assign(source=source).loc[used, columns].reset_index(drop=True),
         labels=labels,
         source=source,
         location=str(location),
         has_lesions=has_lesions,
         notes=notes + _unknown_words(rows["word"][problem == UNKNOWN_LABEL]),
-        problems=pd.concat([no_problems(), asides, ages, _listed(others)], ignore_index=True).assign(source=source)[
-            list(PROBLEM_COLUMNS)
-        ],
+        problems=problems.assign(source=source)[list(PROBLEM_COLUMNS)],
         passed_over=_passed_over(index),
         **more,
     )
 
 
-def _listed(problems: list[tuple[str, str, str]]) -> pd.DataFrame:
-    return pd.DataFrame(problems, columns=["image_id", "problem", "detail"], dtype=str)
+def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the columns of a table as one writes them here; ``""`` where an id, age or word is missing."""
+    rows = rows.reset_index(drop=True)
+    rows["image_id"] = rows["image_id"].str.strip()
+    for name in ("lesion_id", "age", "sex", "site", "dx_type"):
+        rows[name] = known(rows[name]) if name in rows else ""
+    rows["word"] = known(rows["word"])
+    for name in ("sex", "site", "dx_type"):
+        rows[name] = rows[name].str.lower().replace("", "unknown")
+    rows["dx_type"] = rows["dx_type"].replace(CONFIRMED_BY)
+    rows["sex"] = rows["sex"].replace(_SEXES)
+    return rows
+
+
+def _of_files(rows: pd.DataFrame, index: ImageIndex | None, spare: bool) -> list[tuple[str, str, str]]:
+    """The problems with files: (name, problem, detail) each."""
+    if index is None:
+        return []
+    found = [(image_name(name), *note) for name, note in index.notes.items() if note[0] == SEVERAL_SIZES]
+    if spare:
+        found += [(image_name(file_name(path)), NO_ROW, path) for path in index.unused(rows["path"])]
+    return found + [(index.files.inner(path), kind, text) for path, kind, text in index.files.left_out]
 
 
 def _passed_over(index: ImageIndex | None) -> dict[str, int]:
