@@ -260,8 +260,8 @@ def export_model(
     place : Path, of the folder; the run's ``model`` by default
     """
     if domain is None:
-        domain, *training = fit_domain(model, run, config)
-        write_features(*training, run)
+        domain, image_ids, features = fit_domain(model, run, config)
+        write_features(image_ids, features, run)
     with new_folder(place or run.model) as folder:
         file = folder / "model.onnx"
         exported = write_onnx(

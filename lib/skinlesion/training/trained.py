@@ -126,6 +126,6 @@ def write_features(image_ids: np.ndarray, features: np.ndarray, run: Run) -> Non
 def _savez(path: Path, **arrays: np.ndarray) -> None:
     """Write arrays to an ``.npz`` file, whole or not at all."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     with atomic(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
