@@ -85,45 +85,26 @@ class Outcomes:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What is chosen on validation and turns logits into a prediction; arrays are in the order of ``labels``.
-
-    Attributes
-    ----------
-    labels : LabelSet
-    temperature : float
-        Divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599).
-    prior : float64 [K]
-        The class mix that the probabilities are calibrated for; sums to 1.
-    prior_shift : float64 [K]
-        Added to the tempered logits, in nats: from the class mix of training to ``prior``.
-    weights : float64 [K]
-        Multiply the probabilities in the decision rule; positive.
-    tau : float
-        The strength with which ``weights`` correct for the prior: they go with ``prior ** -tau``.
-    referral_threshold : float
-        The lowest malignant probability that is referred; an image with a malignant label is referred anyway.
-    borderline : float
-        The lower end of the grey zone below the referral threshold.
-    melanoma_level : float or None
-        The lowest probability of melanoma that gets the notice ``melanoma_not_excluded`` where another class is the
-        likeliest; None where there was no melanoma to choose it by.
-    set_level : float or None
-        The share of images whose prediction set is to hold the true class; None for a decision without sets.
-    set_thresholds : float64 [K] or None
-        The lowest probability with which each class is in the set; 0 (null in the manifest) for one that always is,
-        since there were too few lesions of it to choose by.
-    """
+    """What is chosen on validation and turns logits into a prediction; arrays are in the order of ``labels``."""
 
     labels: LabelSet
-    temperature: float
-    prior: np.ndarray
+    temperature: float  # Divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599).
+    prior: np.ndarray  # float64 [K]: the class mix that the probabilities are calibrated for; sums to 1
+    #: float64 [K]: added to the tempered logits, in nats: from the class mix of training to ``prior``
     prior_shift: np.ndarray
-    weights: np.ndarray
-    tau: float
+    weights: np.ndarray  # float64 [K]: multiply the probabilities in the decision rule; positive
+    tau: float  # The strength with which ``weights`` correct for the prior: they go with ``prior ** -tau``
+    #: The lowest malignant probability that is referred; an image with a malignant label is referred anyway
     referral_threshold: float
-    borderline: float
+    borderline: float  # The lower end of the grey zone below the referral threshold
+    #: float or None: the lowest probability of melanoma that gets the notice ``melanoma_not_excluded`` where another
+    #: class is the likeliest; None where there was no melanoma to choose it by
     melanoma_level: float | None = None
+    #: float or None: the share of images whose prediction set is to hold the true class; None for a decision without
+    #: sets
     set_level: float | None = None
+    #: float64 [K] or None: the lowest probability with which each class is in the set; 0 (null in the manifest) for one
+    #: that always is, since there were too few lesions of it to choose by
     set_thresholds: np.ndarray | None = None
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
@@ -206,8 +187,7 @@ class Decision:
             Of ``refer``, label included, for malignant lesions.
         by_label : dict of value, low, high, n
             Share of images that the label alone refers.
-        evidence : list of dict
-            As :func:`skinlesion.evaluation.operating.evidence` returns it.
+        evidence : list of dict, as :func:`skinlesion.evaluation.operating.evidence` returns it
         """
 
         def by_code(values: np.ndarray) -> dict[str, float]:

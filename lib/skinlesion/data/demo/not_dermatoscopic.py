@@ -94,10 +94,10 @@ def _crop(rng: np.random.Generator, frame: np.ndarray, least: float) -> np.ndarr
     return np.ascontiguousarray(piece[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))])
 
 
-def _cropped(sources: tuple, least: float = 0.4) -> Callable:
+def _cropped(sources: tuple) -> Callable:
     def make(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
         kind, name = sources[number % len(sources)]
-        return name, _crop(rng, _installed(kind, name), least)
+        return name, _crop(rng, _installed(kind, name), 0.4)
 
     return make
 
