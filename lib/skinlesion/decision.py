@@ -88,19 +88,19 @@ class Decision:
     """What is chosen on validation and turns logits into a prediction; arrays are in the order of ``labels``."""
 
     labels: LabelSet
-    temperature: float  # Divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599).
+    temperature: float  # divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599)
     prior: np.ndarray  # float64 [K]: the class mix that the probabilities are calibrated for; sums to 1
     #: float64 [K]: added to the tempered logits, in nats: from the class mix of training to ``prior``
     prior_shift: np.ndarray
     weights: np.ndarray  # float64 [K]: multiply the probabilities in the decision rule; positive
-    tau: float  # The strength with which ``weights`` correct for the prior: they go with ``prior ** -tau``
-    #: The lowest malignant probability that is referred; an image with a malignant label is referred anyway
+    tau: float  # the strength with which ``weights`` correct for the prior: they go with ``prior ** -tau``
+    #: the lowest malignant probability that is referred; an image with a malignant label is referred anyway
     referral_threshold: float
-    borderline: float  # The lower end of the grey zone below the referral threshold
-    #: float or None: the lowest probability of melanoma that gets the notice ``melanoma_not_excluded`` where another
+    borderline: float  # the lower end of the grey zone below the referral threshold
+    #: the lowest probability of melanoma that gets the notice ``melanoma_not_excluded`` where another
     #: class is the likeliest; None where there was no melanoma to choose it by
     melanoma_level: float | None = None
-    #: float or None: the share of images whose prediction set is to hold the true class; None for a decision without
+    #: the share of images whose prediction set is to hold the true class; None for a decision without
     #: sets
     set_level: float | None = None
     #: float64 [K] or None: the lowest probability with which each class is in the set; 0 (null in the manifest) for one
