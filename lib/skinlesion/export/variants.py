@@ -26,7 +26,8 @@ from skinlesion.evaluation.metrics import confusion_metrics
 from skinlesion.serving.manifest import FILE, Manifest
 from skinlesion.serving.predictor import Predictor
 
-LOSS = 0.005  # of balanced accuracy, that a smaller file may lose; one that loses more is deleted
+#: What a smaller file may lose in balanced accuracy, and the share of labels that it must keep, or it is deleted.
+LOSS, SAME_LABEL = 0.005, 0.99
 LARGE = 256  # smaller tensors stay as they are: they weigh nothing and some carry exact arithmetic
 
 
@@ -127,7 +128,7 @@ def add_variants(
     replicates: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Make the smaller files of a model folder, evaluate them, and store those that lose less than :data:`LOSS`.
+    """Make the smaller files of a model folder, evaluate them, and store those that are good enough (:data:`LOSS`).
 
     Parameters
     ----------
@@ -186,15 +187,16 @@ def _evaluate(manifest: Manifest, folder: Path, frames: Sequence[np.ndarray], y:
 
 def _row(found: dict, whole: dict, n: int, path: Path) -> dict:
     loss = summarise(whole["accuracy"] - found["accuracy"], n)
+    same_label = float((found["predicted"] == whole["predicted"]).mean())
     return {
         "megabytes": path.stat().st_size / 1e6,
         "milliseconds": found["milliseconds"],
         "largest_change": float(np.abs(found["probabilities"] - whole["probabilities"]).max()),
-        "same_label": float((found["predicted"] == whole["predicted"]).mean()),
+        "same_label": same_label,
         "balanced_accuracy": float(found["accuracy"][0]),
         "loss": loss["value"],
         "loss_low": loss["low"],
         "loss_high": loss["high"],
         "n": n,
-        "kept": bool(loss["value"] < LOSS),
+        "kept": bool(loss["value"] < LOSS and same_label >= SAME_LABEL),
     }
