@@ -102,12 +102,12 @@ def test_a_probe_flags_pictures_like_those_it_was_shown_and_few_others():
     fitted = domain.bounded(domain.fit_gaussian(inside, np.zeros(3000, int)), inside, inside)
     probed, scores = domain.probed(fitted, inside, outside)
     threshold = probed.thresholds["not_dermatoscopic"]
-    assert (scores >= threshold).mean() == pytest.approx(0.995, abs=0.001)
+    assert (scores >= threshold).mean() == pytest.approx(0.98, abs=0.001)
     assert probed.thresholds["other_camera"] == fitted.thresholds["other_camera"]
     new, other = rng.normal(0, 1, (3000, 40)), rng.normal(0, 1, (3000, 40)) + away
     found = [probed.scores(x)["not_dermatoscopic"] for x in (new, other)]
     assert roc_auc_score(np.repeat([1, 0], 3000), np.concatenate(found)) > 0.97
-    assert (found[0] < threshold).mean() < 0.015
+    assert (found[0] < threshold).mean() < 0.03
     assert probed.to_dict()["not_dermatoscopic"]["method"] == "linear probe"
 
 

@@ -35,7 +35,8 @@ from skinlesion.training.trained import predict
 
 #: Fraction of validation images that each score's threshold accepts.
 ACCEPTED = {OTHER_CAMERA: 0.95, NOT_DERMATOSCOPIC: 0.995}
-PROBE_STRENGTH = 0.03  # inverse of the probe's L2 penalty, for features of unit variance
+PROBE_ACCEPTED = 0.98  # the same for the probe: it then flags five in six close-ups; at 0.995 it would two in three
+PROBE_STRENGTH = 1.0  # inverse of the probe's L2 penalty, for features of unit variance
 MOST_COMPONENTS = 160  # of 1,280 features: 0.8 MB in the model file
 IMAGES_A_COMPONENT = 8  # fewer would fit the sample, not the distribution
 MOST_OF_A_CLASS = 700  # training images whose features are used; more change no figure and cost time
@@ -76,14 +77,11 @@ class Domain:
         """The manifest's part of it."""
         strong = "energy along the components" if self.probe is None else "linear probe"
         methods = {OTHER_CAMERA: "mahalanobis", NOT_DERMATOSCOPIC: strong}
+        accepted = ACCEPTED if self.probe is None else ACCEPTED | {NOT_DERMATOSCOPIC: PROBE_ACCEPTED}
+        values = {"threshold": self.thresholds, "kept": accepted, "kept_in_training": self.accepted_in_training}
         return {
-            name: {
-                "method": methods[name],
-                "threshold": self.thresholds[name],
-                "kept": accepted,
-                "kept_in_training": self.accepted_in_training[name],
-            }
-            for name, accepted in ACCEPTED.items()
+            name: {"method": method} | {key: shares[name] for key, shares in values.items() if name in shares}
+            for name, method in methods.items()
         }
 
 
@@ -116,7 +114,7 @@ def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Dom
     """The domain with a linear probe for ``not_dermatoscopic``, and the scores that chose its threshold.
 
     A logistic regression, both kinds with the same weight, on features of unit variance. Its threshold accepts
-    :data:`ACCEPTED` of ``inside``, by scores of probes that were fitted on the other four fifths (float64 [N]).
+    :data:`PROBE_ACCEPTED` of ``inside``, by scores of probes that were fitted on the other four fifths (float64 [N]).
     ``inside``, ``outside``: float [N, D], [M, D]; features of dermatoscopic images that the network was not trained on,
     and of photographs that are none.
     """
@@ -127,9 +125,14 @@ def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Dom
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     scores = cross_val_predict(model, features, kind, cv=folds, method="decision_function")[: len(inside)]
     model.fit(features, kind)
-    threshold = float(np.quantile(scores, 1 - ACCEPTED[NOT_DERMATOSCOPIC]))
+    threshold = float(np.quantile(scores, 1 - PROBE_ACCEPTED))
     probe = np.r_[model.coef_[0] / scale, model.intercept_]
-    return replace(domain, probe=probe, thresholds={**domain.thresholds, NOT_DERMATOSCOPIC: threshold}), scores
+    return replace(
+        domain,
+        probe=probe,
+        thresholds={**domain.thresholds, NOT_DERMATOSCOPIC: threshold},
+        accepted_in_training={OTHER_CAMERA: domain.accepted_in_training[OTHER_CAMERA]},
+    ), scores
 
 
 def bounded(domain: Domain, training: np.ndarray, validation: np.ndarray) -> Domain:
