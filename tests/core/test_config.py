@@ -14,7 +14,7 @@ def test_the_defaults_are_the_classic_recipe():
 
 
 def test_recipes_by_name_and_by_path(tmp_path):
-    assert recipe_names() == ["classic", "full", "quick", "shipped"]
+    assert recipe_names() == ["classic", "full", "quick", "shipped", "sources"]
     assert (load_recipe("shipped").labels, load_recipe("shipped").recolor) == (8, 0.5)
     (tmp_path / "mine.json").write_text('{"epochs": 2}')
     assert load_recipe(str(tmp_path / "mine.json")) == Config(epochs=2)

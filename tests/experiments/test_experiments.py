@@ -347,8 +347,9 @@ def test_the_shipped_models_recipe_and_figures_are_its_manifests(tmp_path):
     recipes, figures = read_shipped()
     manifest = Predictor.load().manifest.content
     network = manifest["architecture"]
-    assert recipes.columns.to_list() == ["classic", "shipped"]
-    assert recipes.loc["model"].to_list() == ["classic", network]
+    started = ["before"] if manifest["started_from"] else []
+    assert recipes.columns.to_list() == ["classic", *started, "shipped"]
+    assert recipes.loc["model"].to_list() == ["classic", *(network for _ in started), network]
     assert recipes.loc["image_size" if manifest["image_size"] != 128 else "views", "shipped"] in (
         manifest["image_size"],
         manifest["views"],
