@@ -88,6 +88,7 @@ docs: $(STAMP)  ## docs/ as a site, with the API reference, in build/docs
 	@echo "== docs: open build/docs/index.html"
 
 soak: $(STAMP)  ## the long fault runs at full counts
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[soak]'
 	@$(BIN)/python -m pytest -m soak -n 0 --timeout 7200
 
 bench: $(STAMP)  ## how fast we are, against what runs beside it (20 minutes, idle machine): [ARGS=...]
