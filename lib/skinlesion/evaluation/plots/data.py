@@ -223,11 +223,13 @@ def image_grid(
     width : float, inches
     """
     rows = -(-len(images) // columns)
-    shape = max(image.shape[0] / image.shape[1] for image in images)
-    lines = max(text.count("\n") + 1 if text else 0 for text in titles)
-    figure, axes = new_figure(
-        width, rows * ((width / columns - 0.1) * shape + 0.16 * lines + 0.08) + 0.4, rows, columns
-    )
+    wide = width / columns - 0.1  # inches, of a picture
+    high = wide * max(image.shape[0] / image.shape[1] for image in images)
+    above = 0.08 + 0.16 * max(text.count("\n") + 1 if text else 0 for text in titles)
+    height = rows * (high + above) + 0.4
+    edges = {"left": 0.05 / width, "right": 1 - 0.05 / width, "bottom": 0.04 / height}
+    places = edges | {"top": 1 - (0.36 + above) / height, "wspace": 0.1 / wide, "hspace": above / high}
+    figure, axes = new_figure(width, height, rows, columns, layout="none", gridspec_kw=places)
     for i, axis in enumerate(axes.flat):
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
@@ -239,7 +241,7 @@ def image_grid(
         axis.spines[:].set(visible=colors is not None, linewidth=2.5)
         if colors is not None:
             axis.spines[:].set_color(colors[i])
-    figure.suptitle(title)
+    figure.suptitle(title, y=1 - 0.08 / height)
     return figure, alt
 
 
