@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from skimage.color import rgb2lab
+from threadpoolctl import threadpool_limits
 
 from skinlesion.core import images
 from skinlesion.data.files import list_files, stem
@@ -143,5 +144,6 @@ def skin_tones(table: LesionTable) -> np.ndarray:
         return typology_angle(frame, mask if mask is not None and mask.shape == frame.shape[:2] else None)
 
     rows = list(zip(table.frame["image_id"], table.frame["path"], strict=True))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and NumPy let go of Python's lock
+    # Pillow and NumPy let go of Python's lock; BLAS threads inside ours would wait for each other
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.array(list(pool.map(one, rows)))

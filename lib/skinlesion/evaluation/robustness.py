@@ -6,12 +6,15 @@ replicate draws the same lesions for both.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from skinlesion.core.errors import DataError
@@ -29,7 +32,7 @@ _CHUNK = 32  # frames corrupted and predicted at once
 
 
 class Model(Protocol):
-    """What is evaluated: :class:`skinlesion.serving.predictor.Predictor` is one."""
+    """What is evaluated, by several threads: :class:`skinlesion.serving.predictor.Predictor` is one."""
 
     def predict(self, images: Sequence[np.ndarray]) -> list: ...
 
@@ -105,12 +108,18 @@ def measure(
     weight = np.ones(len(y)) if prior is None else _weights(y, np.asarray(prior))
     clean = _predict(model, frames)
     rows = [{"kind": CLEAN, "severity": 0, "level": 0.0} | _compare(clean, clean, y, resamples, weight)]
-    todo = [(kind, severity) for kind in kinds for severity in severities]
-    for kind, severity in tqdm(todo, desc="corrupt", disable=not progress):
+
+    def one(version: tuple[str, int]) -> dict:
+        kind, severity = version
         changed = _predict(model, frames, image_ids, kind, severity, seed)
         level = (CORRUPTIONS | MOVEMENTS)[kind].levels[severity - 1]
         found = _compare(changed, clean, y, resamples, weight)
-        rows.append({"kind": kind, "severity": severity, "level": float(level)} | found)
+        return {"kind": kind, "severity": severity, "level": float(level)} | found
+
+    todo = [(kind, severity) for kind in kinds for severity in severities]
+    # one corrupts while another predicts; BLAS threads inside ours would wait for each other
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows += tqdm(pool.map(one, todo), total=len(todo), desc="corrupt", disable=not progress)
     return pd.DataFrame(rows)
 
 
