@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import atomic
@@ -94,6 +93,8 @@ def _parts(table: LesionTable, name: str, seed: int, fold: int) -> np.ndarray:
     if table.official_split:
         part = _official(table)["fold"].to_numpy()
         return part if fold < 0 else np.where(part == 0, fold, np.where(part == 1, (fold + 1) % FOLDS, part))
+    from sklearn.model_selection import StratifiedGroupKFold  # two seconds, which those who read a split do not need
+
     groups, labels = lesion_groups(table, twins=not table.has_lesions), table.frame["label"]
     if len(table) and labels.value_counts().max() <= FOLDS:
         raise DataError(f"the source {name} has too few images for {FOLDS + 1} parts; add images or leave it out")
@@ -268,6 +269,8 @@ def per_image_leak(table: LesionTable, *, seed: int = 0) -> dict[str, float]:
     Returns a dict: ``test_images``: images in the test part; ``leaked``: those whose lesion also has a training image;
     ``share``: their ratio.
     """
+    from sklearn.model_selection import StratifiedKFold
+
     groups = lesion_groups(table)
     assigner = StratifiedKFold(n_splits=FOLDS + 1, shuffle=True, random_state=seed)
     folds = [chosen for _, chosen in assigner.split(groups, table.frame["label"])]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import shutil
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +21,8 @@ from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run, new_folder, write_json, write_text
 from skinlesion.core.taxonomy import TOGETHER, LabelSet
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
-from skinlesion.export.card import attach, model_card
+from skinlesion.export.card import model_card
+from skinlesion.export.release import TOLERANCE
 from skinlesion.serving.manifest import FORMAT, PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.domain import Domain, fit_domain
@@ -32,7 +31,6 @@ from skinlesion.training.networks.views import mean_outputs
 from skinlesion.training.parent_runs import recipe_of, start_run
 from skinlesion.training.trained import write_features
 
-TOLERANCE = 1e-3  # largest difference between torch and ONNX Runtime in a logit, relative to 1 + its size
 LICENCES = {
     "demo": "Apache-2.0 (trained on synthetic images only)",
     "ham10000": "CC BY-NC 4.0: trained on HAM10000, for non-commercial use",
@@ -347,15 +345,3 @@ def shuffled(folder: str | Path | None = None, seed: int = 0) -> Predictor:
         raise ModelError("the model holds no weights to shuffle: it was not exported here; run notebook 05 again")
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return Predictor(manifest, session)
-
-
-def release(run: Run) -> dict:
-    """Make the evaluated ``candidate`` the run's ``model``, with its evaluation in manifest and card.
-
-    Raises DataError where 04_evaluation has not been run.
-    """
-    candidate = run.need(run.candidate, "04_evaluation")
-    found = json.loads(run.need(run.evaluation, "04_evaluation").read_text())
-    with new_folder(run.model) as folder:
-        shutil.copytree(candidate, folder, dirs_exist_ok=True)
-        return attach(folder, **found)

@@ -75,7 +75,7 @@ SERIES = (
     ),
     Step(
         "05_export",
-        ("data", "decision.py", "evaluation", "export", "serving", "training"),
+        ("data", "decision.py", "evaluation", "export", "serving"),
         ("model",),
     ),
 )  # fmt: skip
