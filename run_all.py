@@ -23,7 +23,8 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", metavar="PATH", nargs="+",
         help="'demo' (built in, the default) or the places of data sets; KIND:PATH forces a kind")  # fmt: skip
-    add("--preset", nargs="+", default=["quick"], choices=tuple(pipeline.PRESETS), help="default: quick")
+    add("--preset", nargs="+", default=["quick"], choices=tuple(pipeline.PRESETS),
+        help="how much to compute; default: quick, which takes a few minutes on the demo")  # fmt: skip
     add("--run", metavar="NAME", help="folder under reports/; default: demo, or made from data and recipe")
     add("--config", metavar="RECIPE", nargs="+", default=[None],
         help="name of a recipe, or a JSON file, instead of the preset's")  # fmt: skip

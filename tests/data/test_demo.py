@@ -60,7 +60,7 @@ def images(folder):
 @pytest.fixture(scope="module")
 def plan():
     """What the default set will hold; drawing it would take a while."""
-    return demo._plan(1500, 0)
+    return demo._plan(demo.IMAGES, 0)
 
 
 # -- layout
@@ -133,10 +133,10 @@ def test_classes_are_as_imbalanced_as_in_ham10000(plan):
     counts = Counter()
     for lesion in plan:
         counts[lesion.dx] += len(lesion.image_ids)
-    assert sum(counts.values()) == 1500
+    assert sum(counts.values()) == demo.IMAGES
     for dx, real in HAM10000.items():
-        assert counts[dx] == pytest.approx(1500 * real / 10015, rel=0.02, abs=1), dx
-        assert counts[dx] >= 12
+        assert counts[dx] == pytest.approx(demo.IMAGES * real / 10015, rel=0.02, abs=1), dx
+        assert counts[dx] >= 11
 
 
 @pytest.mark.parametrize("n", [60, 61, 240, 1000])
@@ -150,7 +150,7 @@ def test_small_sets_hold_every_label_in_six_lesions_or_more(n):
 
 def test_lesions_have_one_to_several_images_in_ham10000s_proportion(plan):
     sizes = Counter(len(lesion.image_ids) for lesion in plan)
-    assert len(plan) / 1500 == pytest.approx(7470 / 10015, rel=0.03)
+    assert len(plan) / demo.IMAGES == pytest.approx(7470 / 10015, rel=0.03)
     assert sizes[1] / len(plan) == pytest.approx(5514 / 7470, abs=0.06)
     assert sizes[3] > 0 and max(sizes) <= 6
 
@@ -184,7 +184,7 @@ def test_ids_cannot_be_real_ones(folder, plan):
 
 def test_ids_do_not_tell_the_class(plan):
     melanomas = [int(i[5:]) - demo.FIRST_ID for lesion in plan if lesion.label == "mel" for i in lesion.image_ids]
-    assert np.mean(melanomas) == pytest.approx(750, abs=4 * 433 / len(melanomas) ** 0.5)
+    assert np.mean(melanomas) == pytest.approx(demo.IMAGES / 2, abs=4 * 0.29 * demo.IMAGES / len(melanomas) ** 0.5)
 
 
 def test_patients_are_as_in_ham10000(plan, folder):
@@ -229,7 +229,7 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch, error, sho
     calls = count_calls(monkeypatch, 5, error)
     with pytest.raises(shown):
         demo.make_demo(tmp_path / "set", 60)
-    assert len(calls) == 6 and list(tmp_path.iterdir()) == []
+    assert 6 <= len(calls) <= demo.BLOCK and list(tmp_path.iterdir()) == []
 
 
 def test_a_set_that_is_there_is_not_drawn_again(folder, monkeypatch):

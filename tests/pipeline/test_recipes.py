@@ -13,12 +13,24 @@ from skinlesion.pipeline.stamps import data_fingerprint
 
 def test_later_layers_win(tmp_path):
     quick = load_recipe("quick")
-    assert pipeline.resolve() == quick
+    assert pipeline.resolve(data=str(tmp_path)) == quick.but(data=str(tmp_path))
     smoke = pipeline.resolve(preset="smoke", data=str(tmp_path), labels=8, settings=["image_size=32", "seed=7"])
     assert (smoke.model, smoke.epochs, smoke.max_images, smoke.batch_size) == (quick.model, 1, 240, 32)
     assert (smoke.image_size, smoke.seed, smoke.labels, smoke.data) == (32, 7, 8, (str(tmp_path),))
     assert pipeline.resolve(recipe="classic") == Config()
     assert pipeline.resolve(data="demo", settings=[f"data={tmp_path}"]).data == (str(tmp_path),)
+
+
+def test_the_demo_alone_is_trained_in_less_time(tmp_path):
+    quick = load_recipe("quick")
+    for data in (None, "demo", "demo:600"):
+        demo = pipeline.resolve(data=data, settings=["seed=7"])
+        assert demo.image_size < quick.image_size and demo.epochs < quick.epochs and demo.seed == 7
+        assert demo.but(image_size=quick.image_size, epochs=quick.epochs, data=quick.data, seed=0) == quick
+    assert pipeline.resolve(settings=["epochs=9"]).epochs == 9
+    full = [{"recipe": "quick"}, {"data": ["demo", str(tmp_path)]}, {"settings": [f"data={tmp_path}"]}]
+    assert {pipeline.resolve(**asked).epochs for asked in full} == {quick.epochs}
+    assert pipeline.resolve(preset="full") == load_recipe("full")
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -40,7 +40,7 @@ def add_parser(subparsers) -> None:
 
     demo = commands.add_parser("demo", help="draw the synthetic demo set")
     demo.add_argument("--to", required=True, help="a new folder")
-    demo.add_argument("--images", type=int, default=1500, help="how many (%(default)s)")
+    demo.add_argument("--images", type=int, help="how many; by default as many as --data demo has")
     demo.set_defaults(run=run_demo)
 
 
@@ -94,10 +94,11 @@ def run_download_dermamnist(arguments: argparse.Namespace) -> int:
 def run_demo(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from skinlesion.data.demo.dataset import make_demo
+    from skinlesion.data.demo.dataset import IMAGES, make_demo
 
-    folder = make_demo(Path(arguments.to).expanduser(), arguments.images, progress=sys.stderr.isatty())
-    print(f"{folder}: {arguments.images:,} synthetic images")
+    number = IMAGES if arguments.images is None else arguments.images
+    folder = make_demo(Path(arguments.to).expanduser(), number, progress=sys.stderr.isatty())
+    print(f"{folder}: {number:,} synthetic images")
     return _done(str(folder))
 
 

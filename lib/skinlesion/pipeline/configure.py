@@ -28,6 +28,9 @@ PRESETS = {
     "quick": ("quick", {}),
     "full": ("full", {}),
 }
+#: On the drawn demo set alone, so that a first look takes three minutes; of its 200 x 150 pixels, these are enough.
+DEMO_LIMITS = {"quick": {"image_size": 96, "epochs": 4}}
+_DEMO = re.compile(r"demo(:\d+)?")
 
 
 def resolve(
@@ -40,6 +43,8 @@ def resolve(
     settings: Sequence[str] = (),
 ) -> Config:
     """The configuration of a run: recipe, then the preset's limits, then data and labels, then single settings.
+
+    Of the demo set alone, :data:`DEMO_LIMITS` hold, too, where no recipe is named.
 
     Parameters
     ----------
@@ -66,7 +71,10 @@ def resolve(
     given = {"data": data, "labels": labels, "label_words": list(words) or None}
     named = {name: value for name, value in given.items() if value is not None}
     config = load_recipe(recipe or default).but(**limits).but(**named)
-    config = config.but(**dict(parse_setting(setting) for setting in settings))
+    chosen = dict(parse_setting(setting) for setting in settings)
+    if recipe is None and all(map(_DEMO.fullmatch, config.but(**chosen).data)):
+        chosen = DEMO_LIMITS.get(preset, {}) | chosen
+    config = config.but(**chosen)
     places: dict = {name: _place(name, getattr(config, name)) for name in ("split_file", "external_data")}
     places["data"] = [_place("data", place) for place in config.data]
     start = config.start if config.start in recipe_names() else _runs(config, "start")
@@ -75,7 +83,7 @@ def resolve(
 
 def _place(name: str, value: str) -> str:
     """A path as notebooks, which run in another folder, can use it."""
-    if (name == "data" and re.fullmatch(r"demo(:\d+)?", value)) or (name != "data" and not value):
+    if (name == "data" and _DEMO.fullmatch(value)) or (name != "data" and not value):
         return value
     kind, path = split_kind(value)
     if not value or not path.exists():

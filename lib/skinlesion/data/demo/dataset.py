@@ -13,6 +13,9 @@ import os
 import shutil
 import tempfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +26,12 @@ from skinlesion.core import runs
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.data.demo.camera import Sitting
 from skinlesion.data.demo.classes import draw_lesion
+from skinlesion.data.demo.drawing import tiles
 
 VERSION = 1  # of the drawings; a change that alters any image raises it
+IMAGES = 1000  # unless asked for more or fewer: enough for prediction sets of nevi, melanomas and keratoses
 SMALLEST = 60  # images; fewer leave too few lesions a class to split
+BLOCK = 16  # lesions drawn at once: after an interruption, no more than these
 FIRST_ID = 9_000_000  # beyond every id of the ISIC Archive's HAM10000 images and official test set
 JPEG_QUALITY = 80
 MASKS = "HAM10000_segmentations_lesion_tschandl"
@@ -95,12 +101,12 @@ class _Lesion(NamedTuple):
         return "akiec" if self.label in ("ak", "scc") else self.label
 
 
-def demo_folder(n: int = 1500, seed: int = 0) -> Path:
+def demo_folder(n: int = IMAGES, seed: int = 0) -> Path:
     """The cached demo set of ``n`` images, drawn first where there is none yet. See :func:`make_demo`."""
     return make_demo(runs.cache_folder() / f"demo-v{VERSION}-{n}-{seed}", n, seed)
 
 
-def make_demo(folder: str | Path, n: int = 1500, seed: int = 0, progress: bool = False) -> Path:
+def make_demo(folder: str | Path, n: int = IMAGES, seed: int = 0, progress: bool = False) -> Path:
     """Draw a demo set into ``folder``: whole, or not at all.
 
     The files are those of the HAM10000 download, with lesion masks, ``isic2019_labels.csv`` for eight labels, and
@@ -211,14 +217,15 @@ def _write(folder: Path, n: int, seed: int, progress: bool) -> None:
     files = [folder / f"{name}.zip" for name in names]
     halfway = f"ISIC_{FIRST_ID + n // 2:07d}"
     first, second, masks = (zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) for file in files)
-    with first, second, masks, tqdm(total=n, desc="drawing demo images", unit="image", disable=not progress) as bar:
-        for lesion in lesions:
-            rng = np.random.default_rng((seed, lesion.number))
-            sitting = Sitting(draw_lesion(lesion.label, rng))
-            for image_id in lesion.image_ids:
-                picture, mask = sitting.photograph()
-                _add(first if image_id < halfway else second, f"{image_id}.jpg", picture, quality=JPEG_QUALITY)
-                _add(masks, f"{MASKS}/{image_id}_segmentation.png", mask * np.uint8(255), compress_level=1)
+    bar = tqdm(total=n, desc="drawing demo images", unit="image", disable=not progress)
+    tiles()  # else every thread would compute them
+    with first, second, masks, bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        blocks = (lesions[start : start + BLOCK] for start in range(0, len(lesions), BLOCK))
+        drawings = (zip(block, pool.map(partial(_draw, seed=seed), block), strict=True) for block in blocks)
+        for lesion, drawn in chain.from_iterable(drawings):
+            for image_id, (picture, mask) in zip(lesion.image_ids, drawn, strict=True):
+                _add(first if image_id < halfway else second, f"{image_id}.jpg", picture)
+                _add(masks, f"{MASKS}/{image_id}_segmentation.png", mask)
                 about = (lesion.dx, lesion.dx_type, lesion.age, lesion.sex, lesion.site)
                 rows.append((f"DEMO_{lesion.number:07d}", image_id, *about))
                 labels.append((image_id, lesion.label.upper()))
@@ -230,13 +237,27 @@ def _write(folder: Path, n: int, seed: int, progress: bool) -> None:
             os.fsync(written.fileno())
 
 
-def _add(archive: zipfile.ZipFile, name: str, pixels: np.ndarray, **options) -> None:
-    """Store an image under a fixed date, so that the archive's bytes depend on the pixels alone."""
-    encoded = io.BytesIO()
-    Image.fromarray(pixels).save(encoded, "JPEG" if name.endswith(".jpg") else "PNG", **options)
+def _draw(lesion: _Lesion, seed: int) -> list[tuple[bytes, bytes]]:
+    """Picture (JPEG) and mask (PNG) of every image of a lesion."""
+    sitting = Sitting(draw_lesion(lesion.label, np.random.default_rng((seed, lesion.number))))
+    drawn = (sitting.photograph() for _ in lesion.image_ids)
+    return [
+        (_encoded(picture, "JPEG", quality=JPEG_QUALITY), _encoded(mask * np.uint8(255), "PNG", compress_level=1))
+        for picture, mask in drawn
+    ]
+
+
+def _encoded(pixels: np.ndarray, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, encoded: bytes) -> None:
+    """Store a file under a fixed date, so that the archive's bytes depend on the pixels alone."""
     entry = zipfile.ZipInfo(name, date_time=(2018, 8, 14, 0, 0, 0))
     entry.external_attr = 0o644 << 16
-    archive.writestr(entry, encoded.getvalue())
+    archive.writestr(entry, encoded)
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:

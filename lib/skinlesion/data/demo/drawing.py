@@ -37,15 +37,15 @@ class Cells:
 
     def border(self) -> np.ndarray:
         """Distance to the nearest border between cells, in pixels."""
-        return _tiles()["cells"][0].take(self._index) * self._period
+        return tiles()["cells"][0].take(self._index) * self._period
 
     def centre(self) -> np.ndarray:
         """Distance to the centre of the cell, in pixels."""
-        return _tiles()["cells"][1].take(self._index) * self._period
+        return tiles()["cells"][1].take(self._index) * self._period
 
     def value(self) -> np.ndarray:
         """A random number in [0, 1), the same all over a cell."""
-        return _tiles()["cells"][2].take(self._index)
+        return tiles()["cells"][2].take(self._index)
 
 
 def _noise(rng: np.random.Generator, shortest: float, longest: float, slope: float) -> np.ndarray:
@@ -98,7 +98,8 @@ def _nearest_two(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=1)
-def _tiles() -> dict[str, Any]:
+def tiles() -> dict[str, Any]:
+    """Noise and cells, which every drawing takes pieces of; computed in a second, once a process."""
     rng = np.random.default_rng(20180814)
     wrap = ((0, SIDE), (0, SIDE))  # so that a piece may start anywhere
     return {
@@ -112,7 +113,7 @@ def _tiles() -> dict[str, Any]:
 def noise(rng: np.random.Generator, kind: str, height: int = SIDE, width: int = SIDE) -> np.ndarray:
     """A random piece of ``clouds``, ``mottle`` or ``grain``, from coarse to fine; unit variance, read-only view."""
     top, left, turn = (int(number) for number in rng.integers(0, (_TILE, _TILE, 4)))
-    piece = _tiles()[kind][top : top + height, left : left + width]
+    piece = tiles()[kind][top : top + height, left : left + width]
     return piece[:: 1 - (turn & 2), :: 1 - 2 * (turn & 1)]
 
 
