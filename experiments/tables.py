@@ -13,13 +13,14 @@ import pandas as pd
 
 from benchmarks import page
 from experiments import tested
+from experiments.cases import SOURCES, counted
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion import crossval
 from skinlesion.evaluation.bootstrap import describe, proportion
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.published import PUBLISHED
 from skinlesion.export.card import headline_parts
-from skinlesion.serving.manifest import PRETRAINED
+from skinlesion.serving.manifest import PRETRAINED, Manifest
 
 HERE = ROOT / "experiments"
 SPEED = ROOT / "benchmarks" / "results"
@@ -32,7 +33,6 @@ CANDIDATES = {
     "mobilenet_squares": "MobileNetV2, left and right crop; folds 3 and 4 alone",
     "labels_8": "Lite0 with eight labels, left and right crop; merged into seven",
 }
-SOURCES = {"ham10000": "HAM10000", "milk10k": "MILK10k", "isic2017_msk": "MSK"}
 ARCHITECTURES = {"tf_efficientnet_lite0": "EfficientNet-Lite0", "mobilenetv2_100": "MobileNetV2"}
 #: The cost model of docs/scale.md beside the measured rates: bytes an image, side in pixels, epochs, prices.
 COSTS = {"b": 0.27e6, "s": 128, "e": 15, "p": 0.04, "g": 0.0004, "x": 0.09}
@@ -178,6 +178,12 @@ def notices() -> str:
                                 ("BCN20000", "BCN20000 at 84 x 84 px"))
             for of in [frame[(frame["set"] == name) & ~frame["fitted"]]]]  # fmt: skip
     return table(["images that the probe was not fitted on", "not dermatoscopic", "other camera"], rows)
+
+
+def cases() -> str:
+    """What people are shown for every stored output of the shipped model, counted."""
+    found = counted(Manifest.read())
+    return table([*found], found.astype(str).to_numpy().tolist())
 
 
 def recolored() -> str:
@@ -454,7 +460,7 @@ def rate(letter: str) -> Callable[[], str]:
 FIGURES: dict[str, Callable[[], str]] = {
     one.__name__.replace("_", "-"): one
     for one in (
-        results, recipes, shipped, before_and_now, across, recolored, notices, same_at_any_size, chosen_against,
+        results, recipes, shipped, before_and_now, across, cases, recolored, notices, same_at_any_size, chosen_against,
         differences, eight_labels, smaller_files, accuracy_for_compute, coverage, ph2, classic_twice, bench, steps,
         steps_accuracy, device, similar_cases, processes, costs,
     )

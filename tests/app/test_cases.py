@@ -1,0 +1,119 @@
+"""Every stored output as people read it: advice, bar, classes and notices of no image contradict each other."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app import pictures, present
+from app.words import in_words, text
+from experiments.cases import stored
+from experiments.recipes import OUTPUTS
+from skinlesion import crossval
+from skinlesion.decision import REFERRALS, Outcomes
+from skinlesion.serving.manifest import Manifest
+from skinlesion.serving.predictor import Prediction
+
+SHIPPED = Manifest.read()
+SHARE = re.compile(r"(?:under |over )?\d+\.\d+%")
+FRAME = np.zeros((1, 1, 3), np.uint8)
+
+
+def predictions(outcomes: Outcomes, manifest: Manifest):
+    """Each row as the predictor hands it to the pages."""
+    codes = manifest.labels.codes
+    for row, label in enumerate(outcomes.label):
+        p, scores = (
+            dict(zip(codes, values[row].tolist(), strict=True)) for values in (outcomes.probabilities, outcomes.scores)
+        )
+        yield Prediction(
+            codes[label], manifest.labels.names[label], p[codes[label]], p, scores,
+            float(outcomes.malignant_probability[row]), outcomes.referral[row], outcomes.referral[row] != "none", 0.0,
+            outcomes.notices[row], outcomes.prediction_set[row],
+        )  # fmt: skip
+
+
+def number(share: str) -> float:
+    return float(re.sub("[^0-9.]", "", share))
+
+
+def contradictions(shown: present.Result, prediction: Prediction, manifest: Manifest) -> list[str]:
+    """What a reader would stumble over, by what is written; of the prediction, only its probabilities are looked at."""
+    p, names = prediction.probabilities, [in_words(one).name for one in manifest.labels]
+    notices, advice = " ".join(shown.notices), {text(f"advice.{name}"): name for name in REFERRALS}[shown.advice]
+    if advice == "none":
+        quiet = not shown.likeliest and "%" not in shown.reason + notices and "not look like a dermatoscopic" in notices
+        return [] if quiet else ["a figure or a class without advice"]
+    top, label = max(shown.rows, key=lambda row: row.probability), next(row for row in shown.rows if row.chosen)
+    risk, threshold, borderline = map(number, shown.told)
+    explained = label.diagnosis.malignant and f"predicts {label.diagnosis.name} (" in shown.reason
+    reads_right = {
+        "refer": risk >= threshold or explained,
+        "borderline": borderline <= risk < threshold,
+        "below": risk < borderline,
+    }
+    leads = top.diagnosis.malignant and (
+        advice == "below" or top.probability >= 0.5
+    )  # else a notice says how unsure it is
+    found = {
+        "likelier classes than those shown": [row.probability for row in shown.likeliest] != sorted(p.values())[:-4:-1],
+        "another probability in the reason than beside the bar": not {*shown.told[:2]}
+        <= {*SHARE.findall(shown.reason)},
+        "an advice that is not the one of its figures": not reads_right[advice],
+        "a malignant class beside less than an assessment": advice != "refer" and (leads or label.diagnosis.malignant),
+        "melanoma not excluded, and yet below": "Melanoma is not excluded" in notices and advice == "below",
+        "melanoma not excluded, and yet likeliest": "Melanoma is not excluded" in notices
+        and top.diagnosis.code == "mel",
+        "an unsure class called sure, or a sure one unsure": (top.probability < 0.5)
+        != ("even the likeliest" in notices),
+        "a label that is not the likeliest class, not explained": bool(shown.label_differs) != (top is not label),
+        "a class without its probability": any(
+            name in sentence and not SHARE.search(sentence)
+            for sentence in (shown.reason, shown.label_differs, *shown.notices)
+            for name in names
+        ),
+    }
+    return [name for name, wrong in found.items() if wrong]
+
+
+@pytest.fixture(autouse=True)
+def same_for_all(monkeypatch):
+    """What does not depend on the prediction, once."""
+    monkeypatch.setattr(pictures, "preview", lambda frame: "")
+    monkeypatch.setattr(present, "evidence", lambda manifest: ())
+    monkeypatch.setattr(present, "measured", lambda manifest: "")
+
+
+def assert_coherent(outcomes: Outcomes, manifest: Manifest) -> None:
+    wrong = Counter()
+    for one in predictions(outcomes, manifest):
+        wrong.update(contradictions(present.result("", FRAME, one, manifest), one, manifest))
+    assert not wrong
+
+
+def test_no_card_of_the_shipped_model_contradicts_itself():
+    """Validation and test part of its sources, other clinics' images, and close-ups that are not dermatoscopic."""
+    advice = Counter()
+    for _, outcomes in stored(SHIPPED).values():
+        assert_coherent(outcomes, SHIPPED)
+        advice.update(outcomes.referral)
+    assert len(advice) == 4 and min(advice.values()) > 50, advice
+
+
+OUT_OF_FOLD = [*sorted((OUTPUTS / "recipes").glob("*.parquet")), OUTPUTS / "across" / "base.parquet"]
+ROWS = sorted((OUTPUTS / "rows").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("path", [*OUT_OF_FOLD, *(pytest.param(path, marks=pytest.mark.soak) for path in ROWS)],
+                         ids=lambda path: path.stem)  # fmt: skip
+def test_no_card_of_another_model_contradicts_itself(path):
+    """By networks that were not trained on these images, with the decision that was chosen for them."""
+    outputs = crossval.read(path)
+    decision = outputs.decision(0.9)
+    foreign = np.random.default_rng(0).random((2, len(outputs.logits))) < 0.1
+    outcomes = decision.decide(
+        decision.probabilities(outputs.logits), not_dermatoscopic=foreign[0], other_camera=foreign[1]
+    )
+    assert_coherent(outcomes, replace(SHIPPED, labels=outputs.labels, decision=decision))
