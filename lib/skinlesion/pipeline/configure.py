@@ -28,7 +28,7 @@ PRESETS = {
     "quick": ("quick", {}),
     "full": ("full", {}),
 }
-#: On the drawn demo set alone, so that a first look takes three minutes; of its 200 x 150 pixels, these are enough.
+#: On the drawn demo set alone, so that a first look takes a few minutes; easy drawings of 200 x 150 pixels.
 DEMO_LIMITS = {"quick": {"image_size": 96, "epochs": 4}}
 _DEMO = re.compile(r"demo(:\d+)?")
 
