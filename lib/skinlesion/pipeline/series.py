@@ -63,7 +63,15 @@ SERIES = (
     ),
     Step(
         "03_training",
-        ("data/cache.py", "data/splits.py", "data/table.py", "evaluation/experiments.py", "recipes", "training"),
+        (
+            "data/cache.py",
+            "data/splits.py",
+            "data/table.py",
+            "evaluation/bootstrap.py",
+            "evaluation/experiments.py",
+            "recipes",
+            "training",
+        ),
         ("checkpoints", "training.json", "outputs.npz", "history.csv"),
         ("experiments/table.csv",),
     ),

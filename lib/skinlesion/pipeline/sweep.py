@@ -26,7 +26,8 @@ from skinlesion.data.cache import build_cache
 from skinlesion.data.table import LesionTable
 from skinlesion.data.twin_search import Features
 from skinlesion.training.fit import fit
-from skinlesion.training.standalone import prepare, start_recipe, train_start
+from skinlesion.training.standalone import prepare
+from skinlesion.training.start import start_recipe, train_start
 
 try:
     import optuna
