@@ -142,11 +142,12 @@ def choose(outputs: Outputs, sensitivity: float) -> Decision:
 
 def figures(outputs: Outputs, decision: Decision) -> tuple[dict, dict]:
     """The manifest's figures of the validation and the test part: metrics, and how the advice does."""
-    parts = {part: outputs.take([part]).decided(decision, part) for part in ("validation", "test")}
-    metrics = {}
-    for part, one in parts.items():
-        metrics[part] = evaluate(one, referred=one.referred(decision.referral_threshold))
-    advice = operating.as_shown(parts["test"], decision, parts["test"].source, "test")
+    metrics, least = {}, outputs.facts["validation"]["domain"][NOT_DERMATOSCOPIC]["threshold"]
+    for part in ("validation", "test"):
+        known = outputs.take([part])
+        one, seen = known.decided(decision, part), (known.images[NOT_DERMATOSCOPIC] >= least).to_numpy()
+        metrics[part] = evaluate(one, referred=one.referred(decision.referral_threshold) & seen)
+    advice = operating.as_shown(one, decision, one.source, "test", seen)
     written = decision.to_dict(**advice) | {"metrics": metrics["test"], "validation": metrics["validation"]}
     return written, metrics
 

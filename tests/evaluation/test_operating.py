@@ -183,10 +183,11 @@ def test_evidence_counts_every_image_once_by_source():
             assert row[kind] == sum(counts.values()) == mine.sum()
             alone = mine & inside & test.malignant_label & (test.malignant_probability < 0.4)
             assert row[f"{kind}_by_label"] == alone.sum()
-    facts = decision.to_dict(**operating.as_shown(test, decision, sources, "test"))
-    found = referred(test.malignant_probability, test.malignant_label, 0.4)
+    facts = decision.to_dict(**operating.as_shown(test, decision, sources, "test", inside))
+    assert facts["evidence"] == rows
+    found = np.array(outcomes.referral) == "refer"
     assert facts["referral"]["sensitivity"]["value"] == pytest.approx(found[test.is_malignant].mean())
     assert facts["referral"]["specificity"]["value"] == pytest.approx(1 - found[~test.is_malignant].mean())
-    shown = test.malignant_label & (test.malignant_probability < 0.4)
+    shown = inside & test.malignant_label & (test.malignant_probability < 0.4)
     assert facts["referral"]["by_label"]["value"] == pytest.approx(shown.mean())
     assert (facts["referral"]["threshold"], facts["referral"]["borderline"]) == (0.4, 0.2)

@@ -139,7 +139,13 @@ def referral_point(predictions: Predictions, threshold: float) -> OperatingPoint
     return operating_point(predictions.referred(threshold), predictions.is_malignant, threshold, predictions.lesions)
 
 
-def as_shown(predictions: Predictions, decision: Decision, sources: np.ndarray, part: str) -> dict:
+def as_shown(
+    predictions: Predictions,
+    decision: Decision,
+    sources: np.ndarray,
+    part: str,
+    dermatoscopic: np.ndarray | bool = True,
+) -> dict:
     """What :meth:`skinlesion.decision.Decision.to_dict` takes: how the advice does on these images.
 
     Parameters
@@ -147,15 +153,18 @@ def as_shown(predictions: Predictions, decision: Decision, sources: np.ndarray, 
     predictions : Predictions, by ``decision``, none of whose choices was made on them unless ``part`` says so
     sources : str [N], where each image is from
     part : str, what the images are, such as ``test`` or ``out of fold``
+    dermatoscopic : bool [N], whether an image counts as such; the others get no advice, so none of them is referred
     """
-    point = referral_point(predictions, decision.referral_threshold)
-    alone = predictions.malignant_label & (predictions.malignant_probability < decision.referral_threshold)
+    threshold = decision.referral_threshold
+    shown = predictions.referred(threshold) & dermatoscopic
+    point = operating_point(shown, predictions.is_malignant, threshold, predictions.lesions)
+    alone = shown & (predictions.malignant_probability < threshold)
     lesion = resample(predictions.lesions, 0).lesion
     return {
         "sensitivity": point.sensitivity,
         "specificity": point.specificity,
         "by_label": proportion(alone, lesion),
-        "evidence": evidence(predictions, decision, sources, part),
+        "evidence": evidence(predictions, decision, sources, part, dermatoscopic),
     }
 
 
@@ -170,8 +179,7 @@ def evidence(
 
     Parameters
     ----------
-    predictions, decision, sources, part : see :func:`as_shown`
-    dermatoscopic : bool [N], whether an image counts as such; the others get no advice
+    predictions, decision, sources, part, dermatoscopic : see :func:`as_shown`
 
     Returns
     -------
