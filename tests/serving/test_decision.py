@@ -37,7 +37,9 @@ def test_by_hand():
     outcomes = decision.decide(p)
     assert HAM7.codes[outcomes.label[0]] == "df" and HAM7.codes[p.argmax()] == "nv"
     np.testing.assert_allclose(outcomes.scores[0], shares * weights / 18, atol=1e-15)
-    assert outcomes.malignant_probability == pytest.approx([0.4]) and outcomes.referral == ("borderline",)
+    assert outcomes.malignant_probability == pytest.approx([0.4])
+    assert (outcomes.referral, outcomes.notices) == (("borderline",), ((),))
+    assert decision.malignant_probability(np.array([[0.5, 0.3, 0, 0, 0.2 + 1e-9, 0, 0]])) == [1.0]
     np.testing.assert_array_equal(decision.scores(2 * np.log(shares[None])), outcomes.scores)
 
 
@@ -160,7 +162,9 @@ def test_several_images_are_decided_by_their_mean_probabilities():
     mean = (p[0] + p[1] + p[2]) / 3
     np.testing.assert_allclose(one.probabilities, mean[None], rtol=1e-14)
     assert one.label == np.argmax(mean * decision.weights)
-    np.testing.assert_array_equal(decision.decide_mean(p[:1]).scores, decision.decide(p[:1]).scores)
+    alone, same = decision.decide_mean(p[:1]), decision.decide(p[:1])
+    np.testing.assert_array_equal(alone.scores, same.scores)
+    assert (alone.referral, alone.notices) == (same.referral, same.notices)
 
 
 def test_the_vectors_shared_with_javascript_are_this_module_s():
