@@ -25,8 +25,8 @@ MODULES = {
 }
 
 
-class NoAnnotations(ast.NodeTransformer):
-    """Without annotations and docstrings, in which a change changes nothing."""
+class Behaviour(ast.NodeTransformer):
+    """Without annotations, docstrings and guards against mistakes in the module itself: what a test can notice."""
 
     def visit_FunctionDef(self, node):
         node.returns = None
@@ -40,6 +40,10 @@ class NoAnnotations(ast.NodeTransformer):
         node.annotation = ast.Constant(None)
         return self.generic_visit(node)
 
+    def visit_Call(self, node):
+        node.keywords = [one for one in node.keywords if one.arg not in ("strict", "frozen", "eq")]
+        return self.generic_visit(node)
+
     def visit_Expr(self, node):
         return ast.Pass() if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
@@ -47,7 +51,7 @@ class NoAnnotations(ast.NodeTransformer):
 def meaning(code: str) -> str | None:
     """What Python reads, None where it cannot."""
     try:
-        return ast.dump(NoAnnotations().visit(ast.parse(code)))
+        return ast.dump(Behaviour().visit(ast.parse(code)))
     except SyntaxError:
         return None
 
