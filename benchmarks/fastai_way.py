@@ -18,7 +18,7 @@ from fastai.optimizer import Adam
 from fastai.vision.augment import Resize, ResizeMethod, aug_transforms
 from fastai.vision.data import ImageDataLoaders
 
-from benchmarks.training import CONFIG, plain_network
+from benchmarks.training import CONFIG, config, plain_network
 
 
 class Clock(Callback):
@@ -41,7 +41,7 @@ def main() -> None:
     )  # fmt: skip
     loaders = ImageDataLoaders.from_folder(
         folder, valid_pct=0.01, seed=0, bs=CONFIG.batch_size, num_workers=workers,
-        item_tfms=Resize(CONFIG.image_size, method=ResizeMethod.Squish), batch_tfms=augmentation,
+        item_tfms=Resize(config(name).image_size, method=ResizeMethod.Squish), batch_tfms=augmentation,
     )  # fmt: skip
     clock = Clock(steps)
     learner = Learner(loaders, plain_network(name), loss_func=CrossEntropyLossFlat(), opt_func=Adam, cbs=[clock])

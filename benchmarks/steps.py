@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--brief", action="store_true")
     brief = parser.parse_args().brief
     names = list(MODELS)[:1] if brief else list(MODELS)
-    found = {MODELS[name]: compare(name, *((2, 1) if brief else (10, 3))) for name in names}
+    found = {MODELS[name][0]: compare(name, *((2, 1) if brief else (10, 3))) for name in names}
     for name, ways in found.items():
         print(name, {way: {key: round(value, 2) for key, value in facts.items()} for way, facts in ways.items()})
     if not brief:

@@ -35,8 +35,18 @@ from skinlesion.data.sources import load_table
 from skinlesion.training.fit import fit, keep_freed_memory
 from skinlesion.training.networks.models import create_model
 
-MODELS = {"classic": "classic", "tf_efficientnet_lite0": "EfficientNet-Lite0", "mobilenetv2_100": "MobileNetV2"}
+#: Title and side of the input in pixels, by network; MobileNetV2's is that of the shipped model.
+MODELS = {
+    "classic": ("classic", 128),
+    "tf_efficientnet_lite0": ("EfficientNet-Lite0", 128),
+    "mobilenetv2_100": ("MobileNetV2", 160),
+}
 CONFIG = Config(balance="none", epochs=1, batch_size=32, image_size=128, rotation=180.0, scale=0.2, color=0.15)
+
+
+def config(name: str) -> Config:
+    """The configuration of one network's steps."""
+    return CONFIG.but(model=name, image_size=MODELS[name][1])
 
 
 def stepper(network: torch.nn.Module):
@@ -56,7 +66,7 @@ def stepper(network: torch.nn.Module):
 def ceiling(name: str, folder: Path, steps: int) -> float:
     """Images a second on a constant batch."""
     keep_freed_memory()
-    size, batch = CONFIG.image_size, CONFIG.batch_size
+    size, batch = config(name).image_size, CONFIG.batch_size
     step = stepper(create_model(name, classes=7, image_size=size).to(memory_format=torch.channels_last))
     x = torch.rand(batch, 3, size, size).to(memory_format=torch.channels_last)
     y = torch.arange(batch) % 7
@@ -71,13 +81,14 @@ def ours(name: str, folder: Path, steps: int) -> float:
     """Images a second of ``fit``, from the end of its first step on."""
     table = load_table(f"folder:{folder}")
     os.environ["SKINLESION_CACHE"] = str(folder.with_name("cache"))
-    cache = build_cache(table, size=CONFIG.image_size, fit=CONFIG.fit)
+    own = config(name)
+    cache = build_cache(table, size=own.image_size, fit=own.fit)
     rows, trained = np.arange(len(table)), (steps + 1) * CONFIG.batch_size
     split = np.where(rows < trained, "train", np.where(rows < trained + 8, "validation", "test"))
     marks: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
         fit(
-            CONFIG.but(model=name), cache, table.targets, split, Run(scratch), classes=7,
+            own, cache, table.targets, split, Run(scratch), classes=7,
             watch=lambda progress: marks.append(time.perf_counter()) if not progress.history else None,
         )  # fmt: skip
     return (len(marks) - 1) * CONFIG.batch_size / (marks[-1] - marks[0])
@@ -86,15 +97,16 @@ def ours(name: str, folder: Path, steps: int) -> float:
 def plain_network(name: str) -> torch.nn.Module:
     """The network as a user of timm has it; the classic CNN is ours alone."""
     if name == "classic":
-        return create_model(name, classes=7, image_size=CONFIG.image_size)
+        return create_model(name, classes=7, image_size=config(name).image_size)
     return timm.create_model(name, num_classes=7)
 
 
 def standard(name: str, folder: Path, steps: int, workers: int) -> float:
     """Images a second of the standard recipe, from the end of its first step on: what is loaded by then is its gain."""
+    size = config(name).image_size
     transform = transforms.Compose(
         [
-            transforms.Resize((CONFIG.image_size, CONFIG.image_size)),
+            transforms.Resize((size, size)),
             transforms.RandomAffine(CONFIG.rotation, scale=(1 - CONFIG.scale, 1 + CONFIG.scale)),
             transforms.RandomHorizontalFlip(),
             transforms.RandomVerticalFlip(),
@@ -137,7 +149,10 @@ def compare(name: str, folder: Path, steps: int, rounds: int) -> dict:
         "ours": lambda: apart(ours, name, folder, steps),
         "the standard recipe": lambda: apart(standard, name, folder, steps, workers),
     }
-    note = f"128 px, batches of {CONFIG.batch_size}, {steps} steps; {workers} workers serve the standard recipe best."
+    title, size = MODELS[name]
+    note = (
+        f"{size} px, batches of {CONFIG.batch_size}, {steps} steps; {workers} workers serve the standard recipe best."
+    )
     if rival("fastai"):
         ways["fastai"] = lambda: fastai(name, folder, steps, workers)
     else:
@@ -146,8 +161,14 @@ def compare(name: str, folder: Path, steps: int, rounds: int) -> dict:
     others = [way for way in measured[0] if way not in ("ours", "the compute ceiling")]
     times = ", ".join(f"{statistics.median(r['ours'] / r[way] for r in measured):.2f} x {way}" for way in others)
     found = bars(measured, "the compute ceiling", "images/s")
-    title = f"Training {MODELS.get(name, name)}, images/s"
-    return chart(title, found, "the compute ceiling", note=f"Ours is {times}. {note}", rounds=measured, workers=workers)
+    return chart(
+        f"Training {title}, images/s",
+        found,
+        "the compute ceiling",
+        note=f"Ours is {times}. {note}",
+        rounds=measured,
+        workers=workers,
+    )
 
 
 def measure(*, brief: bool = False) -> list[dict]:

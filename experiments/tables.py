@@ -387,6 +387,15 @@ def device() -> str:
     ])  # fmt: skip
 
 
+def photographs() -> str:
+    """What a photograph of 12 megapixels takes on every way."""
+    found = result("benchmarks/results/photographs.json")
+    rows = [[name, f"{seconds:.2f} s", f"{found['of the first'][name]:.2f}"]
+            for name, seconds in found["seconds, median"].items()]  # fmt: skip
+    return table([f"4000 x 3000 px, medians of {found['rounds']}, {found['machine'].partition(' ')[0]} cores", "takes",
+                  "of the first"], rows)  # fmt: skip
+
+
 def similar_cases() -> str:
     """What a query of an index of similar cases costs."""
     found = result("benchmarks/results/neighbours.json")
@@ -462,6 +471,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     for one in (
         results, recipes, shipped, before_and_now, across, cases, recolored, notices, same_at_any_size, chosen_against,
         differences, eight_labels, smaller_files, accuracy_for_compute, coverage, ph2, classic_twice, bench, steps,
-        steps_accuracy, device, similar_cases, processes, costs,
+        steps_accuracy, device, photographs, similar_cases, processes, costs,
     )
 } | {"rate-scoring": rate("r"), "rate-training": rate("t"), "rate-decoding": rate("d")}  # fmt: skip
