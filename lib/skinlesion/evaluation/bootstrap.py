@@ -54,10 +54,7 @@ class Resamples:
 def resample(lesions: np.ndarray, replicates: int = 2000, seed: int = 0) -> Resamples:
     """Draw lesions with replacement; the same lesions and seed give the same replicates, however the rows are ordered.
 
-    Parameters
-    ----------
-    lesions : [N], lesion id of every image
-    replicates : int, 0 for no intervals
+    ``lesions``: [N], lesion id of every image; ``replicates``: 0 for no intervals.
     """
     names, lesion = np.unique(np.asarray(lesions).astype(str), return_inverse=True)
     random = np.random.default_rng(seed)
@@ -72,11 +69,7 @@ def summarise(values: np.ndarray, n: int) -> dict:
 
     Replicates in which the metric is undefined (NaN: a class was not drawn) don't count. Where the metric of the sample
     itself is undefined, all three numbers are None. Returns a dict with value, low, high (float or None) and n (int).
-
-    Parameters
-    ----------
-    values : float [1 + R], the value, then that of every replicate
-    n : int, number of images that the metric rests on
+    ``values``: float [1 + R], the value, then that of every replicate; ``n``: images that the metric rests on.
     """
     value, replicates = values[0], values[1:][np.isfinite(values[1:])]
     if not np.isfinite(value):
@@ -117,11 +110,8 @@ def proportion(hit: np.ndarray, lesion: np.ndarray) -> dict:
     """A share of images with its 95% interval, which always has a width.
 
     Returns a dict with value, low, high (float, 0 to 1; None where N is 0) and n (N).
-
-    Parameters
-    ----------
-    hit : bool [N], the images that count as a success, among all that the share is of
-    lesion : int [N], lesion index of every image, 0 or above
+    ``hit``: bool [N], the images that count as a success, among all that the share is of; ``lesion``: int [N], lesion
+    index of every image, 0 or above.
     """
     images = np.bincount(lesion)
     hits = np.bincount(lesion, np.asarray(hit, np.float64))[images > 0]
@@ -152,11 +142,8 @@ def design_effect(lesions, n, hits, hits2, hits_images, images2) -> np.ndarray:
     1998, Survey Methodology 24:193-201). It is at least 1, since few lesions estimate it badly, and 1 where every
     lesion has one image; where all images agree, or there is one lesion, nothing estimates it, and the images of a
     lesion count as copies (Kish's effect at a correlation of 1). Returns float64 [...], 1 or more.
-
-    Parameters
-    ----------
-    lesions, n : int or int [...], number of lesions and of images
-    hits, hits2, hits_images, images2 : float [...], see :func:`moments`
+    ``lesions``, ``n``: int or int [...], number of lesions and of images; ``hits``, ``hits2``, ``hits_images``,
+    ``images2``: float [...], see :func:`moments`.
     """
     lesions, share = np.asarray(lesions), hits / n
     between = hits2 - 2 * share * hits_images + share**2 * images2  # squared residuals of lesions

@@ -24,13 +24,8 @@ def fit_temperature(logits: np.ndarray, y: np.ndarray, shift: np.ndarray | float
 
     That is convex in 1 / temperature, so the bounded search over its logarithm finds the one minimum. Raises DataError
     if there is nothing to fit on, or a logit is not finite.
-
-    Parameters
-    ----------
-    logits : float [N, K]
-    y : int [N], true class
-    shift : float [K]
-        Added after the division and kept fixed, e.g. the log ratio between the target prior and the training prior.
+    ``logits``: float [N, K]; ``y``: int [N], true class; ``shift``: float [K], added after the division and kept fixed,
+    e.g. the log ratio between the target prior and the training prior.
     """
     logits = np.asarray(logits, np.float64)
     if not len(logits) or not np.isfinite(logits).all():
@@ -54,11 +49,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
     """What was claimed against what came true, in bins of equal mass.
 
     Returns a DataFrame with confidence (mean), accuracy (fraction) and count, one row a bin that isn't empty.
-
-    Parameters
-    ----------
-    confidence : float [N], claimed probability
-    correct : bool [N], whether it came true
+    ``confidence``: float [N], claimed probability; ``correct``: bool [N], whether it came true.
     """
     frame = pd.DataFrame({"bin": equal_mass_bins(confidence, bins), "confidence": confidence, "accuracy": correct})
     table = (
@@ -89,11 +80,7 @@ def expected_calibration_error(probabilities: np.ndarray, y: np.ndarray) -> floa
 
     Naeini et al. 2015 with the equal-mass bins of Nixon et al. 2019 (arXiv:1904.01685). Chance alone keeps it above
     zero: see :func:`by_chance`. Returns float, 0 to 1.
-
-    Parameters
-    ----------
-    probabilities : float [N, K]
-    y : int [N], true class
+    ``probabilities``: float [N, K]; ``y``: int [N], true class.
     """
     return float(np.abs(gaps(*top_label(probabilities, y), BINS).sum(axis=0)).sum() / len(y))
 

@@ -34,15 +34,10 @@ class Corruption:
 
 
 def corrupt(frame: np.ndarray, name: str, severity: int, *, image_id: str, seed: int = 0) -> np.ndarray:
-    """One corruption of one image. Returns ndarray, uint8 [H, W, 3].
+    """One corruption of one image, uint8 [H, W, 3] before and after.
 
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    name : a key of :data:`CORRUPTIONS` or :data:`MOVEMENTS`
-    severity : 1 (mild) to 5
-    image_id, seed
-        Decide what is drawn at random.
+    ``name``: a key of :data:`CORRUPTIONS` or :data:`MOVEMENTS`; ``severity``: 1 (mild) to 5; ``image_id`` and ``seed``
+    decide what is drawn at random.
     """
     kind = (CORRUPTIONS | MOVEMENTS)[name]
     rng = np.random.default_rng([seed, zlib.crc32(f"{name}/{image_id}".encode())])

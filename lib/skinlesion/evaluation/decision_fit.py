@@ -85,15 +85,9 @@ def choose(
 def choose_melanoma_level(probabilities: np.ndarray, y: np.ndarray, melanoma: int, lowest: float) -> float | None:
     """The highest level that 90% of the melanomas reach in whose probabilities another class leads.
 
-    Returns float, or None where no melanoma is led by another class.
-
-    Parameters
-    ----------
-    probabilities : float [N, K], on validation
-    y : int [N]
-    melanoma : int, its column
-    lowest : float
-        The lower end of the grey zone. A level below it would put the notice beside the advice ``below``.
+    None where no melanoma is led by another class; at least ``lowest``, the lower end of the grey zone, below which the
+    notice would stand beside the advice ``below``.
+    ``probabilities``: float [N, K], on validation; ``y``: int [N]; ``melanoma``: its column.
     """
     missed = (y == melanoma) & (probabilities.argmax(axis=1) != melanoma)
     if not missed.any():
@@ -145,12 +139,7 @@ def choose_threshold(malignant_probability: np.ndarray, is_malignant: np.ndarray
     """The highest threshold at which "refer where probability >= threshold" finds this fraction of malignant images.
 
     Raises DataError if there is no malignant image to choose by.
-
-    Parameters
-    ----------
-    malignant_probability : float [N], on validation
-    is_malignant : bool [N]
-    sensitivity : float in (0, 1]
+    ``malignant_probability``: float [N], on validation; ``is_malignant``: bool [N]; ``sensitivity``: float in (0, 1].
     """
     malignant = np.sort(np.asarray(malignant_probability, np.float64)[np.asarray(is_malignant, bool)])[::-1]
     if not len(malignant):
@@ -170,14 +159,9 @@ def choose_referral(
 
     An image is referred where its malignant probability reaches the threshold or its label is malignant. Raises
     DataError if there is no malignant image to choose by.
-
-    Parameters
-    ----------
-    malignant_probability : float [N], on validation
-    is_malignant, malignant_label : bool [N], the truth and the decision rule's prediction
-    sensitivity : float in (0, 1]
-    sources : [N], optional
-        The fraction is then found in each source with :data:`ENOUGH` malignant images, and in all images together.
+    ``malignant_probability``: float [N], on validation; ``is_malignant``, ``malignant_label``: bool [N], the truth and
+    the decision rule's prediction; ``sensitivity``: float in (0, 1]; ``sources``: [N], the fraction is then found in
+    each source with :data:`ENOUGH` malignant images, and in all images together.
     """
     truth, found = np.asarray(is_malignant, bool), np.asarray(malignant_label, bool)
     referred = np.where(found, 1.0, malignant_probability)  # a malignant label is referred at any threshold
@@ -194,11 +178,8 @@ def choose_borderline(
 ) -> float:
     """The highest lower end of the grey zone with at most :data:`MISSED` of the malignant images below it.
 
-    Parameters
-    ----------
-    malignant_probability : float [N], on validation
-    is_malignant, malignant_label : bool [N], the truth and the decision rule's prediction
-    threshold : float, the referral threshold, which the result does not exceed
+    ``malignant_probability``: float [N], on validation; ``is_malignant``, ``malignant_label``: bool [N], the truth and
+    the decision rule's prediction; ``threshold``: the referral threshold, which the result does not exceed.
     """
     truth = np.asarray(is_malignant, bool)
     unlabelled = np.sort(np.asarray(malignant_probability)[truth & ~np.asarray(malignant_label, bool)])
@@ -210,12 +191,7 @@ def choose_threshold_by_specificity(score: np.ndarray, positive: np.ndarray, spe
     """The lowest threshold at which "refer where score >= threshold" spares this fraction of the negative images.
 
     Raises DataError if there is no negative image to choose by.
-
-    Parameters
-    ----------
-    score : float [N], on validation
-    positive : bool [N]
-    specificity : float in (0, 1]
+    ``score``: float [N], on validation; ``positive``: bool [N]; ``specificity``: float in (0, 1].
     """
     negative = np.sort(np.asarray(score, np.float64)[~np.asarray(positive, bool)])
     if not len(negative):

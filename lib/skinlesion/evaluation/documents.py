@@ -39,13 +39,9 @@ def write_evaluation(
 
     Returns the exit status. Raises DataError if there are splits, but not this one, and ConfigError if the prevalence
     is no fraction.
-
-    Parameters
-    ----------
-    output : folder for ``metrics.json``, ``report.html`` and ``figures/``
-    name : what the report calls the predictions
-    referral_threshold : see :func:`skinlesion.evaluation.assessment.assess`
-    prevalence : fraction of malignant lesions in the population that plain words and decision curve speak of
+    ``output``: folder for ``metrics.json``, ``report.html`` and ``figures/``; ``name``: what the report calls the
+    predictions; ``referral_threshold``: see :func:`skinlesion.evaluation.assessment.assess`; ``prevalence``: fraction
+    of malignant lesions in the population that plain words and decision curve speak of.
     """
     if not 0 < prevalence < 1:
         raise ConfigError(f"the prevalence must be a fraction between 0 and 1, not {prevalence:g}")

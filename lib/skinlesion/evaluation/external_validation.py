@@ -83,10 +83,7 @@ def _melanoma_auroc(predictions: Predictions, replicates: int) -> np.ndarray:
 def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:
     """The figures on external images beside those in the model's manifest, as text, a row a figure.
 
-    Parameters
-    ----------
-    found : dict of :func:`external_metrics`
-    home : dict of some of the same names -> metric
+    ``found``: of :func:`external_metrics`; ``home``: some of the same names -> metric.
     """
     rows = {
         words: {"external": describe(found[name]), "own test": describe(home[name]) if name in home else ""}

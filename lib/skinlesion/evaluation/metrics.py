@@ -211,12 +211,9 @@ def confusion_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Metrics of confusion matrices.
 
     ``confusion``: float [R, K, K], images by true class (rows) and predicted class (columns).
-
-    Returns
-    -------
-    dict: balanced_accuracy (mean sensitivity over the classes that occur), accuracy, macro_f1 (mean over the classes
-    that occur or are predicted), kappa (Cohen 1960), mcc (Gorodkin 2004), each [R]; sensitivity, specificity, ppv,
-    npv, f1, each [R, K]
+    Returns balanced_accuracy (mean sensitivity over the classes that occur), accuracy, macro_f1 (mean over the classes
+    that occur or are predicted), kappa (Cohen 1960), mcc (Gorodkin 2004), each [R]; sensitivity, specificity, ppv, npv,
+    f1, each [R, K].
     """
     n = confusion.sum(axis=(1, 2))
     true, called = confusion.sum(axis=2), confusion.sum(axis=1)
@@ -253,11 +250,7 @@ def ranking(score: np.ndarray, positive: np.ndarray, resamples: Resamples) -> tu
     One sort serves all replicates: with the images in ascending order and cumulated counts, every positive image needs
     just the counts below and up to its tie group. Returns two float64 [1 + R]; NaN where a replicate has no positive or
     (AUROC) no negative image.
-
-    Parameters
-    ----------
-    score : float [N], higher for positives
-    positive : bool [N]
+    ``score``: float [N], higher for positives; ``positive``: bool [N].
     """
     order = np.argsort(score, kind="stable")
     ordered, hits = score[order], np.flatnonzero(positive[order])
@@ -289,10 +282,7 @@ def _cumulated(counts: np.ndarray) -> np.ndarray:
 def calibration_values(p: np.ndarray, y: np.ndarray, resamples: Resamples) -> dict[str, np.ndarray]:
     """The metrics of :data:`CALIBRATION`, each [1 + R]; the bins are those of the whole sample.
 
-    Parameters
-    ----------
-    p : float [N, K], probabilities
-    y : int [N], true class
+    ``p``: float [N, K], probabilities; ``y``: int [N], true class.
     """
     n = resamples.totals(np.ones(len(y)))
 

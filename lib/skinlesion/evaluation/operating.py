@@ -71,13 +71,8 @@ def points_on_the_curve(
     A description of the ranking, not a prediction: the threshold is found on the images that it is evaluated on, anew
     in every replicate. Where there is a validation split, use :func:`operating_points`. Returns a dict aim -> metric:
     ``"specificity 0.90"`` -> the sensitivity there, ``"sensitivity 0.90"`` -> the specificity there.
-
-    Parameters
-    ----------
-    score : float [N], higher for positives
-    positive : bool [N]
-    lesions : [N], lesion id of every image
-    replicates : int, bootstrap replicates over lesions
+    ``score``: float [N], higher for positives; ``positive``: bool [N]; ``lesions``: [N], lesion id of every image;
+    ``replicates``: bootstrap replicates over lesions.
     """
     score, positive = np.asarray(score, np.float64), np.asarray(positive, bool)
     resamples = resample(lesions, replicates, seed)
@@ -119,10 +114,7 @@ def operating_point(
 ) -> OperatingPoint:
     """Sensitivity, specificity, PPV and NPV, with 95% intervals, of referring some images (bool [N] each).
 
-    Parameters
-    ----------
-    threshold : float, by which they are referred
-    lesions : [N], lesion ids
+    ``threshold``: by which they are referred; ``lesions``: [N], lesion ids.
     """
     truth, referred = np.asarray(positive, bool), np.asarray(referred, bool)
     rates = {
@@ -148,12 +140,9 @@ def as_shown(
 ) -> dict:
     """What :meth:`skinlesion.decision.Decision.to_dict` takes: how the advice does on these images.
 
-    Parameters
-    ----------
-    predictions : Predictions, by ``decision``, none of whose choices was made on them unless ``part`` says so
-    sources : str [N], where each image is from
-    part : str, what the images are, such as ``test`` or ``out of fold``
-    dermatoscopic : bool [N], whether an image counts as such; the others get no advice, so none of them is referred
+    ``predictions``: by ``decision``, none of whose choices was made on them unless ``part`` says so; ``sources``: str
+    [N], where each image is from; ``part``: what the images are, such as ``test`` or ``out of fold``;
+    ``dermatoscopic``: bool [N], whether an image counts as such; the others get no advice, so none of them is referred.
     """
     threshold = decision.referral_threshold
     shown = predictions.referred(threshold) & dermatoscopic
@@ -177,16 +166,10 @@ def evidence(
 ) -> list[dict]:
     """How many malignant and benign images are in each zone of the advice, by source.
 
-    Parameters
-    ----------
-    predictions, decision, sources, part, dermatoscopic : see :func:`as_shown`
-
-    Returns
-    -------
-    list of dict, one a source
-        ``source``, ``part``; ``malignant``, ``benign``: images; ``malignant_refer``, ``malignant_borderline``,
-        ``malignant_below``, ``malignant_none`` and the same for ``benign_``: how many of them get that advice;
-        ``malignant_by_label`` and ``benign_by_label``: how many the label alone refers.
+    One row a source: ``source``, ``part``; ``malignant``, ``benign``: images; ``malignant_refer``,
+    ``malignant_borderline``, ``malignant_below``, ``malignant_none`` and the same for ``benign_``: how many of them get
+    that advice; ``malignant_by_label`` and ``benign_by_label``: how many the label alone refers.
+    Parameters as of :func:`as_shown`.
     """
     score, labelled = predictions.malignant_probability, predictions.malignant_label
     zone = referral_zones(score, labelled, decision.referral_threshold, decision.borderline)

@@ -32,12 +32,8 @@ def measure(
     """Score images of the domain and out-of-distribution images with a Predictor, and compare the scores.
 
     Returns a table of :func:`detection`; scores of the domain, float64 [N]; scores of every set, {set: float64 [M]}.
-
-    Parameters
-    ----------
-    frames : uint8 [H, W, 3] each, of the domain
-    lesions : [N], lesion ids of ``frames``
-    others : {set: object with ``frames`` and ``sources``}, as ``not_dermatoscopic.picture_sets`` returns them
+    ``frames``: uint8 [H, W, 3] each, of the domain; ``lesions``: [N], lesion ids of ``frames``; ``others``: {set:
+    object with ``frames`` and ``sources``}, as ``not_dermatoscopic.picture_sets`` returns them.
     """
     inside = _domain_scores(model, frames)
     outside = {name: _domain_scores(model, one.frames) for name, one in others.items()}

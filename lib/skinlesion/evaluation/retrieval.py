@@ -26,11 +26,7 @@ class Cases:
 
         A lesion counts once, with its nearest image. Of classes with as many, the one with the nearest image. Raises
         DataError if all cases are of an image's own lesion.
-
-        Parameters
-        ----------
-        features : float [M, D]
-        lesions : str [M], each image's own, whose cases do not vote
+        ``features``: float [M, D]; ``lesions``: str [M], each image's own, whose cases do not vote.
         """
         similarity = unit(features) @ unit(self.features).T
         called = np.empty(len(features), np.int64)
@@ -51,11 +47,7 @@ def measure(
 
     Returns a dict: ``balanced_accuracy`` and ``difference`` as value, low, high and n; ``neighbours`` and ``cases``,
     their numbers. Raises DataError if there are not as many features as predictions.
-
-    Parameters
-    ----------
-    predictions : Predictions, of images that are not among the cases
-    features : float [N, D], of the same images, in their order
+    ``predictions``: of images that are not among the cases; ``features``: float [N, D], in their order.
     """
     if len(features) != len(predictions):
         raise DataError(f"there are {len(features):,} rows of features for {len(predictions):,} predictions")

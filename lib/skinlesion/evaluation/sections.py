@@ -144,11 +144,8 @@ def curves_in_words(assessment: Assessment) -> str:
 def summary(assessment: Assessment, by_group: pd.DataFrame, covered: pd.DataFrame, prevalence: float) -> str:
     """The evaluation in a few points, as a Markdown list.
 
-    Parameters
-    ----------
-    by_group : DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`
-    covered : DataFrame of :func:`skinlesion.evaluation.selective.coverage_curve`
-    prevalence : float, see :func:`words`
+    ``by_group``: DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`; ``covered``: DataFrame of
+    :func:`skinlesion.evaluation.selective.coverage_curve`; ``prevalence``: see :func:`words`.
     """
     metrics, labels = assessment.metrics, assessment.evaluated.labels
     recall = {code: metrics["per_class"][code]["sensitivity"] for code in labels.codes}
@@ -236,10 +233,8 @@ def figures(assessment: Assessment) -> dict[str, tuple]:
 def sections(assessment: Assessment, pictures: dict[str, tuple[bytes, str, str]], prevalence: float) -> list[Section]:
     """The report's sections.
 
-    Parameters
-    ----------
-    pictures : {name: (PNG, text alternative, caption)} of :func:`figures`
-    prevalence : float, of malignant lesions, for the plain words
+    ``pictures``: {name: (PNG, text alternative, caption)} of :func:`figures`; ``prevalence``: of malignant lesions, for
+    the plain words.
     """
     metrics, show = assessment.metrics, lambda *names: tuple(pictures[n] for n in names if n in pictures)
     overall, by_class = (overall_table(metrics), "Metrics of all images"), (class_table(metrics), "Metrics by class")

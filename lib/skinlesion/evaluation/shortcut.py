@@ -54,11 +54,7 @@ def read_border(frames: Sequence[np.ndarray], images: Predictions, *, replicates
     The small model is a logistic regression on :func:`border_features`, their squares and products, cross-validated by
     lesion on these images. Returns a dict of metrics: ``border``, ``network``, and ``difference``, network less border,
     paired by lesion. Raises DataError where there are fewer than two malignant or benign lesions.
-
-    Parameters
-    ----------
-    frames : uint8 [H, W, 3] each, of the images that were predicted
-    replicates, seed : of the bootstrap over lesions
+    ``frames``: uint8 [H, W, 3] each, of the images that were predicted.
     """
     malignant = images.is_malignant
     folds = min(FOLDS, *(len(np.unique(images.lesions[malignant == value])) for value in (True, False)))
@@ -83,12 +79,8 @@ def read_border(frames: Sequence[np.ndarray], images: Predictions, *, replicates
 def recolor(frame: np.ndarray, own: np.ndarray, color: np.ndarray) -> np.ndarray:
     """The frame as under another light (von Kries): one gain a channel, which turns one colour into another.
 
-    Returns ndarray, uint8 [H, W, 3].
-
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    own, color : float [3], its border's colour before and after, grey levels
+    ``frame``: uint8 [H, W, 3], as is the result; ``own``, ``color``: float [3], grey
+    levels, its border's colour before and after.
     """
     gain = np.clip(np.asarray(color) / np.maximum(own, 0.25), 1 / GAIN, GAIN)
     return np.clip(np.round(frame * gain), 0, 255).astype(np.uint8)
@@ -106,13 +98,8 @@ def camera_groups(frame: pd.DataFrame) -> np.ndarray:
 def border_colors(frames: Sequence[np.ndarray], benign: np.ndarray, groups: np.ndarray) -> dict[str, np.ndarray]:
     """Mean border colour of the benign images of each group of at least :data:`LEAST`; of all where there is none.
 
+    ``frames``: uint8 [H, W, 3] each, N of them; ``benign``: bool [N]; ``groups``: str [N], of :func:`camera_groups`.
     Returns {group: float64 [3]}.
-
-    Parameters
-    ----------
-    frames : uint8 [H, W, 3] each, N of them
-    benign : bool [N]
-    groups : str [N], sources, or whatever goes with a camera, such as how a diagnosis was confirmed
     """
     rows = np.flatnonzero(benign)
     colors = pd.DataFrame([border_color(frames[row]) for row in rows.tolist()], columns=range(3), dtype=float)

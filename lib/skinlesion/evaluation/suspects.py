@@ -21,13 +21,9 @@ def suspects(images: Predictions) -> pd.DataFrame:
     """Images whose label is contradicted with confidence, the most suspect first.
 
     ``images``: Predictions, by a network that was not trained on these images: out of fold, validation or test. Raises
-    DataError for decision scores, which are no probabilities.
-
-    Returns
-    -------
-    DataFrame
-        ``image_id, lesion_id, split, label, predicted``, the probabilities of both classes, ``p_label`` and
-        ``p_predicted``, and ``margin``, the second less the first.
+    DataError for decision scores, which are no probabilities. Columns: ``image_id, lesion_id, split, label,
+    predicted``, the probabilities of both classes, ``p_label`` and ``p_predicted``, and ``margin``, the second less the
+    first.
     """
     if not images.are_probabilities:
         raise DataError("suspect labels are ranked by probabilities, and these are decision scores")
@@ -51,12 +47,9 @@ def excess(images: Predictions, *, replicates: int = 2000, seed: int = 0) -> pd.
     """Contradicted labels, beside the number of errors that calibrated probabilities lead one to expect.
 
     Of images predicted with probability p, calibration leaves a share of 1 - p that is something else. More
-    contradicted labels than that are a sign of wrong labels, or of probabilities that are too high.
-
-    Returns
-    -------
-    DataFrame, a row a level of :data:`LEVELS`: ``level``, ``images`` predicted with at least this probability,
-    ``contradicted``, ``expected``, and ``excess``, the first less the second, as a metric with its interval
+    contradicted labels than that are a sign of wrong labels, or of probabilities that are too high. A row
+    a level of :data:`LEVELS`: ``level``, ``images`` predicted with at least this probability, ``contradicted``,
+    ``expected``, and ``excess``, the first less the second, as a metric with its interval.
     """
     top, wrong = images.probabilities.max(axis=1), images.probabilities.argmax(axis=1) != images.y
     draws = resample(images.lesions, replicates, seed)

@@ -45,10 +45,7 @@ def optional(frame: pd.DataFrame, name: str) -> np.ndarray:
 def numbers(frame: pd.DataFrame, columns: list[str], ids: np.ndarray) -> np.ndarray:
     """These columns as float64 [N, len(columns)], with a decimal point or comma; NaN where a value says so.
 
-    Raises
-    ------
-    DataError
-        Which names the columns that are missing, or the column and the images that hold no number.
+    Raises a DataError that names the columns that are missing, or the column and the images that hold no number.
     """
     missing = [name for name in columns if name not in frame.columns]
     if missing:
@@ -68,12 +65,8 @@ def class_columns(frame: pd.DataFrame) -> tuple[LabelSet, list[str], str]:
 
     Known are ``p_<code>`` (probabilities), the columns of a challenge submission (scores), and a column a class under
     any name of that class, in any case and with an affix such as ``prob_``, ``logit_`` or ``_score``. Raises DataError
-    if the columns are neither the 7 nor the 8 classes.
-
-    Returns
-    -------
-    LabelSet, list of str, and :data:`PROBABILITIES`, :data:`SCORES`, :data:`LOGITS`, or :data:`UNSAID` where only the
-    values can tell (:func:`what_they_hold`)
+    if the columns are neither the 7 nor the 8 classes. The last is one of :data:`PROBABILITIES`, :data:`SCORES`,
+    :data:`LOGITS`, or :data:`UNSAID` where only the values can tell (:func:`what_they_hold`).
     """
     found = {name.removeprefix("p_") for name in frame.columns if name.startswith("p_")}
     for labels in (HAM7, ISIC8):

@@ -62,11 +62,8 @@ def read_training(path: str | Path) -> pd.DataFrame:
     """A list of training images: columns ``image_id`` and ``lesion_id`` (``""`` where unknown), str.
 
     Raises DataError if it cannot be read or has no column of image ids.
-
-    Parameters
-    ----------
-    path : CSV with image ids, perhaps ``lesion_id``; where it has a column ``split``, the rows for training and for
-        validation count, since validation chooses thresholds and epochs
+    ``path``: CSV with image ids, perhaps ``lesion_id``; where it has a column ``split``, the rows for training and for
+    validation count, since validation chooses thresholds and epochs.
     """
     frame = read_table(path)
     try:
@@ -119,12 +116,8 @@ def find_overlap(
     """Compare evaluated images with a training list; :func:`skinlesion.core.tables.match_ids` says who is who.
 
     Raises DataError where an id could be several of the others.
-
-    Parameters
-    ----------
-    training : DataFrame of :func:`read_training`, None where there is no list
-    lesions : tables of :func:`lesions_of`
-    groups : see :func:`read_groups`
+    ``training``: DataFrame of :func:`read_training`, None where there is no list; ``lesions``: tables of
+    :func:`lesions_of`; ``groups``: see :func:`read_groups`.
     """
     none = np.zeros(len(evaluated), bool)
     if training is None:
@@ -179,11 +172,8 @@ def training_overlaps(
 ) -> dict[str, Overlap]:
     """:func:`find_overlap` of every run; which images are of one lesion is taken from all lists, runs and ``labels``.
 
-    Parameters
-    ----------
-    lists : a training list (:func:`read_training`) or None a run, in their order
-    labels : CSV with lesion ids, see :func:`skinlesion.evaluation.tables.read_truth`
-    twins : CSV, see :func:`read_groups`
+    ``lists``: a training list (:func:`read_training`) or None a run, in their order; ``labels``: CSV with lesion ids,
+    see :func:`skinlesion.evaluation.tables.read_truth`; ``twins``: CSV, see :func:`read_groups`.
     """
     training = [read_training(path) if path else None for path in lists]
     tables = [pd.DataFrame({"image_id": one.image_ids, "lesion_id": one.lesions}) for one in runs.values()]

@@ -57,12 +57,8 @@ def without_framing(source: Path, target: Path, crops: int = 1) -> None:
 
     For runtimes that lack the 64-bit arithmetic of the framing. Framed here or there, a pixel is the same to the byte.
     Raises ModelError if the model does not frame images as :mod:`skinlesion.export.onnx` writes it.
-
-    Parameters
-    ----------
-    source, target : ONNX files
-        The target's only input is ``levels``, float32 [crops N, S, S, 3]: whole grey levels, 0 to 255.
-    crops : int, crops of a frame that an output is the mean of
+    ``source``, ``target``: ONNX files; the target's only input is ``levels``, float32 [crops N, S, S, 3], whole grey
+    levels, 0 to 255. ``crops``: how many of a frame an output is the mean of.
     """
     model = onnx.load(source)
     graph = model.graph
@@ -93,10 +89,7 @@ def without_framing(source: Path, target: Path, crops: int = 1) -> None:
 def integer_convolutions(source: Path, target: Path, frames: Iterable[np.ndarray]) -> None:
     """Quantise the convolutions to 8 bits, their ranges measured on ``frames``; preprocessing and classifier stay.
 
-    Parameters
-    ----------
-    source, target : ONNX files
-    frames : uint8 [H, W, 3] each, a few hundred training images, of any sizes
+    ``source``, ``target``: ONNX files; ``frames``: uint8 [H, W, 3] each, a few hundred training images, of any sizes.
     """
     with tempfile.TemporaryDirectory() as scratch:
         prepared, written = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"

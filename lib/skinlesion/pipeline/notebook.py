@@ -29,10 +29,7 @@ KERNEL_ENVIRONMENT = {"MPLBACKEND": "module://matplotlib_inline.backend_inline",
 def read(path: Path):
     """The notebook at ``path`` as a NotebookNode.
 
-    Raises
-    ------
-    SkinLesionError
-        If there is none or it is damaged.
+    Raises SkinLesionError if there is none or it is damaged.
     """
     import nbformat
 
@@ -48,13 +45,8 @@ def parameters(path: Path) -> dict[str, str]:
     """Names and annotations in a notebook's ``parameters`` cell, ``{"epochs": "int", …}``.
 
     The cell is read as Python: papermill's own inspection goes line by line with a pattern and drops every line whose
-    comment holds an equals sign ("0 = all").
-
-    Raises
-    ------
-    ConfigError
-        If there isn't exactly one such cell, it has a single line, or a line in it is anything but
-        ``name: type = literal``.
+    comment holds an equals sign ("0 = all"). Raises ConfigError if there isn't exactly one such cell, it has a single
+    line, or a line in it is anything but ``name: type = literal``.
     """
     cells = [cell for cell in read(path).cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:

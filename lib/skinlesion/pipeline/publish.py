@@ -20,12 +20,8 @@ def need_place(place: str) -> None:
 def publish(folder: Path, place: str) -> int:
     """Copy a finished run, or a group of them, to ``place/<its name>``. Returns the number of files.
 
-    Files are whole wherever they appear, and the pages by which readers come in are copied last.
-
-    Raises
-    ------
-    SkinLesionError
-        If the place cannot be reached or written to.
+    Files are whole wherever they appear, and the pages by which readers come in are copied last. Raises SkinLesionError
+    if the place cannot be reached or written to.
     """
     target = Folder(f"{place.rstrip('/')}/{folder.name}")
     found = [path for path in folder.rglob("*") if path.is_file() and _shared(path.relative_to(folder))]

@@ -151,11 +151,8 @@ def run_series(
 def check_parameters(config: Config, notebooks: Path, steps: tuple[Step, ...] = SERIES) -> dict[str, list[str]]:
     """The names of the configuration's values that each notebook takes, ``{"03_training": ["epochs", …], …}``.
 
-    Raises
-    ------
-    ConfigError
-        If a notebook has a parameter that is neither ``run`` nor a configuration's, or of another type; if it has no
-        ``run``; if a value that was changed reaches no notebook; or if no fold validates.
+    Raises ConfigError if a notebook has a parameter that is neither ``run`` nor a configuration's, or of another type;
+    if it has no ``run``; if a value that was changed reaches no notebook; or if no fold validates.
     """
     default = Config().to_dict()
     types = {name: type(value).__name__ for name, value in default.items()} | {"run": "str"}

@@ -13,12 +13,8 @@ from skinlesion.core.errors import DataError
 def data_fingerprint(config: Config) -> str:
     """SHA-256 over the names, sizes and times of all sources' files, and the content of a given split file.
 
-    Cheap by design: no image is read. The demo set is made by the library, whose code is hashed elsewhere.
-
-    Raises
-    ------
-    DataError
-        If the system refuses to read one of them.
+    Cheap by design: no image is read. The demo set is made by the library, whose code is hashed elsewhere. Raises
+    DataError if the system refuses to read one of them.
     """
     digest = hashlib.sha256()
     try:

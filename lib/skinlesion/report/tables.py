@@ -14,11 +14,8 @@ if TYPE_CHECKING:  # the series starts without it
 def table_html(frame: pd.DataFrame, caption: str, digits: int = 3) -> str:
     """The table as HTML, its index as row headers.
 
-    Parameters
-    ----------
-    frame : DataFrame, with a plain index; its name becomes the first column's header
-    caption : str, what the table lists
-    digits : int, decimal places of fractions; whole numbers get thousands separators, a missing value is a dash
+    ``frame``: with a plain index; its name becomes the first column's header; ``caption``: what the table lists;
+    ``digits``: decimal places of fractions; whole numbers get thousands separators, a missing value is a dash.
     """
     first = f'<th scope="col">{escape(str(frame.index.name))}</th>' if frame.index.name else "<td></td>"
     header = first + "".join(f'<th scope="col">{escape(str(name))}</th>' for name in frame.columns)

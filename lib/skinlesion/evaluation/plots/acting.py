@@ -140,10 +140,7 @@ def class_reliability(
 ) -> tuple[Chart, str]:
     """Predicted probability of every class against its observed fraction, in bins of equal size, one panel a class.
 
-    Parameters
-    ----------
-    probabilities : float [N, K]
-    y : int [N]
+    ``probabilities``: float [N, K]; ``y``: int [N].
     """
     heading = "Reliability of the probabilities by class"
     columns = 4
@@ -174,10 +171,7 @@ BINS = 10
 def external_figure(predictions: Predictions, metrics: dict[str, dict], threshold: float) -> tuple[Chart, str]:
     """ROC curve of malignant against benign with the referral threshold, and reliability of the malignant probability.
 
-    Parameters
-    ----------
-    metrics : of ``external.external_metrics``
-    threshold : on the malignant probability
+    ``metrics``: of ``external.external_metrics``; ``threshold``: on the malignant probability.
     """
     score, malignant = predictions.malignant_probability, predictions.is_malignant
     figure, (axes,) = new_figure(9.0, 4.4, 1, 2)

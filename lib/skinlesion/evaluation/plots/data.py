@@ -33,11 +33,8 @@ def class_counts(
     """Bars of counts by class, numbers written on them; up to three groups side by side.
 
     Raises DataError for no group, or more than three.
-
-    Parameters
-    ----------
-    counts : {group: int [K]}, e.g. ``{"images": …, "lesions": …}``; one group alone takes the colours of the classes
-    log : bool, logarithmic axis
+    ``counts``: {group: int [K]}, e.g. ``{"images": …, "lesions": …}``; one group alone takes the colours of the
+    classes. ``log``: logarithmic axis.
     """
     if not 1 <= len(counts) <= len(_GROUPS):
         raise DataError(f"bars can be grouped by 1 to {len(_GROUPS)}, not {len(counts)}")
@@ -72,10 +69,7 @@ def balancing(
 ) -> tuple[Chart, str]:
     """Class counts before balancing (outline) and after (bar), one panel a strategy.
 
-    Parameters
-    ----------
-    before : int [K]
-    after : {strategy: float [K]}
+    ``before``: int [K]; ``after``: {strategy: float [K]}.
     """
     columns = min(3, len(after))
     rows = -(-len(after) // columns)
@@ -110,13 +104,8 @@ def histograms(
 ) -> tuple[Chart, str]:
     """Distribution of one number by class: a histogram a class on a common axis, and boxes side by side.
 
-    Parameters
-    ----------
-    values : float [N], NaN where unknown
-    y : int [N]
-    xlabel : str, with the unit
-    step : float
-        Width of a bar, each around a multiple of it: values are often given in such steps, as ages are in fives.
+    ``values``: float [N], NaN where unknown; ``y``: int [N]; ``xlabel``: with the unit; ``step``: width of a bar, each
+    around a multiple of it: values are often given in such steps, as ages are in fives.
     """
     known = np.isfinite(values)
     edges = step * (np.arange(np.round(values[known].min() / step), np.round(values[known].max() / step) + 2) - 0.5)
@@ -166,10 +155,8 @@ def _boxes(axis, groups: list[np.ndarray], labels: LabelSet) -> None:
 def stacked_bars(table: pd.DataFrame, labels: LabelSet, title: str, legend: str) -> tuple[Chart, str]:
     """Composition of every class; beyond nine categories the rarest are put together as "other", unknown comes last.
 
-    Parameters
-    ----------
-    table : DataFrame of counts, one row a class (in the label set's order), one column a category
-    legend : str, what the categories are
+    ``table``: DataFrame of counts, one row a class (in the label set's order), one column a category; ``legend``: what
+    the categories are.
     """
     xlabel = "Fraction of the class's images"
     named = table.drop(columns=list(REMAINDER), errors="ignore").sum().sort_values(ascending=False, kind="stable").index
@@ -286,11 +273,7 @@ def color_scatter(
 ) -> tuple[Chart, str]:
     """Two numbers of every image as a cloud, the mean of every class on top.
 
-    Parameters
-    ----------
-    x, values : float [N], horizontal and vertical
-    y : int [N]
-    xlabel, ylabel : str, with units
+    ``x``, ``values``: float [N], horizontal and vertical; ``y``: int [N]; ``xlabel``, ``ylabel``: with units.
     """
     figure, axes = new_figure(9.2, 5.0)
     axis = axes[0, 0]
@@ -326,11 +309,8 @@ def _count_text(counts: dict[str, np.ndarray], labels: LabelSet) -> str:
 def frame_fitting(frames: list[np.ndarray], codes: list[str], size: int, fit: str, crops: int = 1) -> tuple[Chart, str]:
     """The ways to make a square of a frame, side by side, an image a row.
 
-    Parameters
-    ----------
-    frames : uint8 [H, W, 3] each
-    codes : class of each
-    size, fit, crops : of the run, as in its configuration
+    ``frames``: uint8 [H, W, 3] each; ``codes``: class of each; ``size``, ``fit``, ``crops``: of the run, as in its
+    configuration.
     """
     shown, titles = [], []
     for frame, code in zip(frames, codes, strict=True):

@@ -61,10 +61,7 @@ def confusion_matrix(predictions: Predictions, title: str = "Confusion matrix") 
 def labelled_images(images: list[np.ndarray], predictions: Predictions) -> tuple[Chart, str]:
     """Images with true and predicted class above each, four in a row.
 
-    Parameters
-    ----------
-    images : uint8 [H, W, 3] each
-    predictions : Predictions of these images, in their order
+    ``images``: uint8 [H, W, 3] each; ``predictions``: Predictions of these images, in their order.
     """
     title = "Most confident errors"
     codes = predictions.labels.codes
@@ -144,11 +141,8 @@ def reliability_diagram(
 ) -> tuple[Chart, str]:
     """Accuracy against confidence in bins of equal size, one panel a set of probabilities, confidences below.
 
-    Parameters
-    ----------
-    probabilities : {name: float [N, K]}, e.g. before and after temperature scaling
-    y : int [N]
-    ece : {name: metric}, the calibration error with its interval; without it the bare value is shown
+    ``probabilities``: {name: float [N, K]}, e.g. before and after temperature scaling. ``y``: int [N]; ``ece``: {name:
+    metric}, the calibration error with its interval; without it the bare value is shown.
     """
     names = list(probabilities)
     figure, axes = new_figure(4.6 * len(names), 5.2, 2, len(names), sharex=True, sharey="row", height_ratios=(4, 1))
@@ -191,11 +185,7 @@ def forest(
 ) -> tuple[Chart, str]:
     """Point and 95% interval of one metric a row, e.g. paired differences with ``reference=0``.
 
-    Parameters
-    ----------
-    rows : {name: metric}
-    colors : one a row
-    reference : where to draw a line to compare with
+    ``rows``: {name: metric}; ``colors``: one a row; ``reference``: where to draw a line to compare with.
     """
     figure, axes = new_figure(8.2, 0.42 * len(rows) + 1.5)
     axis = axes[0, 0]

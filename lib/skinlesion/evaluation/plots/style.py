@@ -128,11 +128,8 @@ def write(figure: Figure, alt: str, path: str | Path) -> bytes:
 def show(figure: Chart, alt: str, save: str | Path | None = None, caption: str = "") -> None:
     """Show a figure in a notebook with its text alternative and caption.
 
-    Parameters
-    ----------
-    save : a ``.png``, optional
-        Where the picture goes, too, and its text alternative beside it.
-    caption : str, instead of the figure's own
+    ``save``: a ``.png``, where the picture goes, too, and its text alternative beside it; ``caption``: instead of the
+    figure's own.
     """
     from IPython.display import display
 

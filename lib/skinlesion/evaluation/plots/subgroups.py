@@ -32,11 +32,7 @@ def subgroup_forest(
 
     A gap that neither chance nor the mix of diagnoses explains (p < 0.05, corrected for all gaps) is drawn as a diamond
     in another colour; a group that is too small is marked so.
-
-    Parameters
-    ----------
-    table : DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`
-    names : metrics of the table
+    ``table``: DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`; ``names``: metrics of the table.
     """
     names = tuple(name for name in names if (table["metric"] == name).any())
     ticks, rows = _layout(table)
@@ -89,12 +85,9 @@ def _alt(table: pd.DataFrame, names: tuple[str, ...]) -> str:
 def skin_tone_histogram(angles: np.ndarray, groups: dict[str, float], error: float | None = None) -> tuple[Chart, str]:
     """Distribution of the typology angles, with the limits of the groups and the error of one estimate.
 
-    Parameters
-    ----------
-    angles : float [N], degrees, NaN where unknown
-    groups : {name: lowest angle}, lightest first, as ``skin_tone.GROUPS``
-    error : float, optional
-        Standard deviation between images of one lesion, degrees (``skin_tone.repeatability``).
+    ``angles``: float [N], degrees, NaN where unknown; ``groups``: {name: lowest angle}, lightest first, as
+    ``skin_tone.GROUPS``; ``error``: standard deviation between images of one lesion, degrees
+    (``skin_tone.repeatability``).
     """
     known = np.asarray(angles, float)[np.isfinite(angles)]
     figure, axes = new_figure(8.2, 3.4)

@@ -18,11 +18,8 @@ _PANELS = (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy"), ("balance
 def training_curves(history: pd.DataFrame, chosen_epoch: int) -> tuple[Chart, str]:
     """Loss, accuracy, balanced accuracy and learning rate by epoch.
 
-    Parameters
-    ----------
-    history : DataFrame with epoch, train_loss, val_loss, train_accuracy, val_accuracy, val_balanced_accuracy,
-        learning_rate; train_balanced_accuracy may be absent
-    chosen_epoch : int, the epoch whose weights are used
+    ``history``: DataFrame with epoch, train_loss, val_loss, train_accuracy, val_accuracy, val_balanced_accuracy,
+    learning_rate; train_balanced_accuracy may be absent; ``chosen_epoch``: the epoch whose weights are used.
     """
     title = "Training curves"
     figure, axes = new_figure(9.4, 6.2, 2, 2, sharex=True)

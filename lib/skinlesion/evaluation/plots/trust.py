@@ -69,10 +69,7 @@ def domain_scores(
 ) -> tuple[Chart, str]:
     """Distributions of the score for images of the domain and for every out-of-distribution set, with the threshold.
 
-    Parameters
-    ----------
-    inside : float [N]
-    outside : {set: float [M]}
+    ``inside``: float [N]; ``outside``: {set: float [M]}.
     """
     title = "Domain scores"
     sets = {"in domain": inside, **outside}
@@ -101,10 +98,8 @@ def domain_scores(
 def map_aim(table: pd.DataFrame, measure: str = "energy", title: str | None = None) -> tuple[Chart, str]:
     """A map's energy (or pointing) inside the lesion by class, for the model and the baselines.
 
-    Parameters
-    ----------
-    table : DataFrame of :func:`skinlesion.evaluation.attention.compare_with_masks`
-    measure : "energy" or "pointing"
+    ``table``: DataFrame of :func:`skinlesion.evaluation.attention.compare_with_masks`; ``measure``: "energy" or
+    "pointing".
     """
     words = {
         "energy": "Activation map energy inside the lesion",
@@ -158,11 +153,8 @@ def map_gallery(
 ) -> tuple[Chart, str]:
     """Images on the network's square with the map's positive part over them and the lesion's outline.
 
-    Parameters
-    ----------
-    frames : uint8 [S, S, 3] each, fitted as the network fits them
-    maps : float [N, h, w]
-    masks : bool [N, SIDE, SIDE]
+    ``frames``: uint8 [S, S, 3] each, fitted as the network fits them; ``maps``: float [N, h, w]; ``masks``: bool [N,
+    SIDE, SIDE].
     """
     title = "Class activation maps"
     columns = min(6, len(frames))
