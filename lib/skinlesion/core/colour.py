@@ -28,13 +28,7 @@ SRGB, CONVERTED, IGNORED = "sRGB", "converted to sRGB", "unusable profile ignore
 
 
 def to_srgb(frame: np.ndarray, profile: bytes | None) -> np.ndarray:
-    """The frame in sRGB. Returns ndarray, uint8 [H, W, 3]; ``frame`` itself where nothing is to be converted.
-
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    profile : bytes or None, the ICC profile that its pixels are in; None for sRGB
-    """
+    """A frame, uint8 [H, W, 3], of the ICC ``profile`` in sRGB; itself where nothing is to be converted."""
     transform = _transform(profile)[0] if profile and len(profile) <= container.PROFILE_BYTES else None
     if transform is None:
         return frame
@@ -43,7 +37,7 @@ def to_srgb(frame: np.ndarray, profile: bytes | None) -> np.ndarray:
 
 def profile_use(data: bytes) -> str:
     """What becomes of the profile of an encoded JPEG or PNG: ``SRGB`` (or none), ``CONVERTED`` or ``IGNORED``."""
-    profile = container.colour_profile(data)
+    profile = container.picture(data).profile
     return _transform(profile)[1] if profile else SRGB
 
 

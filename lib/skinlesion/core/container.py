@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from typing import NamedTuple
 
 from skinlesion.core.errors import ImageError
 
@@ -27,8 +28,16 @@ _ICC = b"ICC_PROFILE\0"
 _CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
-def picture(data: bytes) -> tuple[bytes, int]:
-    """The file without its metadata, and its orientation (EXIF, 1 to 8); other formats come back as they are.
+class Picture(NamedTuple):
+    """What of an image file the decoder gets, and what was read from its metadata."""
+
+    data: bytes  # the file without its metadata
+    turn: int = 1  # its orientation (EXIF), 1 to 8
+    profile: bytes | None = None  # its ICC profile; None where it has none, or one of more than PROFILE_BYTES
+
+
+def picture(data: bytes) -> Picture:
+    """A JPEG or PNG file apart from its metadata; other formats come back as they are.
 
     A file that is cut short stays so, for the decoder to find out. Raises ImageError if the file is an animation, or
     made of more pieces than any picture needs.
@@ -37,10 +46,11 @@ def picture(data: bytes) -> tuple[bytes, int]:
         return _jpeg(data)
     if data.startswith(_PNG):
         return _png(data)
-    return data, 1
+    return Picture(data)
 
 
-def _jpeg(data: bytes) -> tuple[bytes, int]:
+def _jpeg(data: bytes) -> Picture:
+    pieces: dict[int, bytes] = {}  # of the profile
     kept, turn, scans, segments, position = [data[:2]], None, 0, 0, 2
     while match := _MARKER.search(data, position):
         start, position, marker = match.start(), match.end(), match[1][0]
@@ -59,29 +69,46 @@ def _jpeg(data: bytes) -> tuple[bytes, int]:
             raise _overfull()
         if marker == _APP1 and turn is None and data.startswith(b"Exif\0\0", start + 4):
             turn = orientation(data[start + 4 : position])
+        if marker == _APP2 and not scans and data.startswith(_ICC, start + 4):
+            number = start + 4 + len(_ICC)  # of this piece; the number of all follows
+            pieces[int.from_bytes(data[number : number + 1])] = data[number + 2 : position]
         if marker in (_APP0, _APP14) or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
             kept.append(data[start:position])
-    return b"".join(kept), turn or 1
+    profile = b"".join(pieces[number] for number in sorted(pieces))
+    usable = set(pieces) == set(range(1, len(pieces) + 1)) and 0 < len(profile) <= PROFILE_BYTES
+    return Picture(b"".join(kept), turn or 1, profile if usable else None)
 
 
-def _png(data: bytes) -> tuple[bytes, int]:
-    kept, turn, chunks, position = [data[:8]], 1, 0, 8
+def _png(data: bytes) -> Picture:
+    kept, turn, profile, chunks, position = [data[:8]], 1, None, 0, 8
     while position + 8 <= len(data):
         start = position
         length, kind = struct.unpack_from(">I4s", data, start)
         position += 12 + length
+        content = slice(start + 8, position - 4)
         chunks += 1
         if chunks > PNG_CHUNKS:
             raise _overfull()
-        if kind == b"acTL" and data[start + 8 : start + 12] > b"\0\0\0\1":
+        if kind == b"acTL" and data[content][:4] > b"\0\0\0\1":
             raise animated()
         if kind == b"eXIf":
-            turn = orientation(data[start + 8 : position - 4])
+            turn = orientation(data[content])
+        if kind == b"iCCP" and profile is None:
+            profile = _inflated(data[content])
         if kind in _CHUNKS:
             kept.append(data[start:position])
         if kind == b"IEND":
             break
-    return b"".join(kept), turn
+    return Picture(b"".join(kept), turn, profile or None)
+
+
+def _inflated(chunk: bytes) -> bytes:
+    """The profile in a PNG's iCCP chunk; empty where it is damaged, or has more than PROFILE_BYTES."""
+    try:
+        profile = zlib.decompressobj().decompress(chunk.partition(b"\0")[2][1:], PROFILE_BYTES + 1)
+    except zlib.error:
+        return b""
+    return profile if len(profile) <= PROFILE_BYTES else b""
 
 
 def orientation(exif: bytes) -> int:
@@ -100,52 +127,6 @@ def orientation(exif: bytes) -> int:
     except struct.error:  # it points outside itself
         pass
     return 1
-
-
-def colour_profile(data: bytes) -> bytes | None:
-    """The ICC profile that a JPEG or PNG file embeds, None where it has none or one of more than PROFILE_BYTES.
-
-    Only what precedes the pixels is looked at, and no more than a picture's usual number of pieces.
-    """
-    try:
-        if data.startswith(_JPEG):
-            return _jpeg_profile(data)
-        if data.startswith(_PNG):
-            return _png_profile(data)
-    except (struct.error, zlib.error, IndexError):
-        pass
-    return None
-
-
-def _jpeg_profile(data: bytes) -> bytes | None:
-    pieces, position = {}, 2
-    for _ in range(JPEG_SEGMENTS):
-        match = _MARKER.search(data, position)
-        if not match or match[1][0] in (_SCAN, _END):
-            break
-        start, position = match.end(), match.end()
-        if match[1][0] in (_START, _TEMPORARY):
-            continue
-        position += max(2, int.from_bytes(data[start : start + 2], "big"))
-        if match[1][0] == _APP2 and data.startswith(_ICC, start + 2):
-            pieces[data[start + 2 + len(_ICC)]] = data[start + 4 + len(_ICC) : position]
-    if not pieces or sum(map(len, pieces.values())) > PROFILE_BYTES or set(pieces) != set(range(1, len(pieces) + 1)):
-        return None
-    return b"".join(pieces[number] for number in sorted(pieces))
-
-
-def _png_profile(data: bytes) -> bytes | None:
-    position = 8
-    for _ in range(PNG_CHUNKS):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"IDAT":
-            break
-        if kind == b"iCCP":
-            packed = data[position + 8 : position + 8 + length].partition(b"\0")[2][1:]
-            profile = zlib.decompressobj().decompress(packed, PROFILE_BYTES + 1)
-            return profile if len(profile) <= PROFILE_BYTES else None
-        position += 12 + length
-    return None
 
 
 def unsupported_format(data: bytes) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.Image import Transpose
 
 from skinlesion.core import container
 from skinlesion.core.colour import to_srgb
@@ -40,7 +41,7 @@ def decode(
     formats: tuple[str, ...] = FORMATS,
     enough: int = 0,
 ) -> np.ndarray:
-    """Decode an encoded image into RGB, upright and without its metadata.
+    """Decode an encoded image into RGB, upright and without its metadata: uint8 [H, W, 3].
 
     The content decides the format, sizes are checked before anything is decoded, the EXIF orientation is applied,
     transparency is laid over white, 16-bit and CMYK are converted, and colours of an embedded RGB profile (Display P3,
@@ -48,42 +49,34 @@ def decode(
 
     Parameters
     ----------
-    data : bytes
-        The whole file.
-    max_bytes, max_pixels : int
-        Refuse files with more bytes, or pictures with more pixels (width x height), than this.
-    formats : tuple of str
-        What is accepted, by Pillow's names.
+    data : bytes, the whole file
+    max_bytes, max_pixels : int, the largest file, and picture (width x height), that are accepted
+    formats : tuple of str, what is accepted, by Pillow's names
     enough : int
         Pixels of the shorter side that are enough, 0 for all there are. A JPEG is decoded at a half, a quarter or an
         eighth of its size where that leaves so many; any other image, and smaller ones, at their own.
-
-    Returns
-    -------
-    ndarray, uint8 [H, W, 3]
 
     Raises
     ------
     ImageError
         With a ``code`` that names the limit that the file breaks.
     """
-    if len(data) > max_bytes:
-        raise ImageError("too-large", f"the file has {len(data):,} bytes; at most {max_bytes:,} are accepted")
+    check_size(len(data), max_bytes)
     if not data:
         raise ImageError("unreadable", "the file is empty; choose another one")
     if other := container.unsupported_format(data):
         raise _unsupported(f"this is {other}, which is not read")
     try:
-        picture, turn = container.picture(data)
+        picture, turn, profile = container.picture(data)
         with Image.open(io.BytesIO(picture), formats=formats) as image:
             _check_header(image, len(picture), max_pixels)
+            profile = profile or image.info.get("icc_profile")
             if image.format == "WEBP":
                 turn = container.orientation(image.info.get("exif", b""))
             if enough and image.format == "JPEG":
                 side = min(image.size) // enough  # draft() takes the largest of 1, 2, 4 and 8 that leaves this size
                 width, height = (length // max(1, side) for length in image.size)
                 image.draft(image.mode, (width, height))
-            profile = container.colour_profile(data) or image.info.get("icc_profile")
             image.load()
             return _upright(to_srgb(_to_rgb(image), profile), turn)
     except ImageError:
@@ -132,23 +125,15 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-#: What to do to rows and columns, and whether to swap them, for each EXIF orientation.
-_TURNS = {
-    1: (slice(None), slice(None), False),
-    2: (slice(None), slice(None, None, -1), False),
-    3: (slice(None, None, -1), slice(None, None, -1), False),
-    4: (slice(None, None, -1), slice(None), False),
-    5: (slice(None), slice(None), True),
-    6: (slice(None, None, -1), slice(None), True),
-    7: (slice(None, None, -1), slice(None, None, -1), True),
-    8: (slice(None), slice(None, None, -1), True),
-}
+#: What Pillow does to make the pictures of EXIF orientations 2 to 8 upright.
+_TURNS = dict(enumerate(
+    (Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM, Transpose.TRANSPOSE,
+     Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90), 2,
+))  # fmt: skip
 
 
 def _upright(frame: np.ndarray, turn: int) -> np.ndarray:
-    rows, columns, swap = _TURNS[turn]
-    frame = frame[rows, columns]
-    return np.ascontiguousarray(frame.swapaxes(0, 1) if swap else frame)
+    return np.asarray(Image.fromarray(frame).transpose(_TURNS[turn])) if turn in _TURNS else frame
 
 
 # A zip stays open per process: opening one means reading its whole directory.
@@ -178,22 +163,19 @@ def split_member(path: str | Path) -> tuple[str, str]:
 def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
     """The encoded bytes behind a table's ``path``: a file, or ``archive.zip!member``.
 
-    Raises
-    ------
-    ImageError
-        Code ``missing`` where there is nothing at that path, ``too-large`` where it has more than ``max_bytes``,
-        ``unreadable`` where it is damaged or no file.
+    Raises ImageError with code ``missing`` where there is nothing at that path, ``too-large`` where it has more than
+    ``max_bytes``, ``unreadable`` where it is damaged or no file.
     """
     try:
         archive, member = split_member(path)
         if archive:
             opened = _open_zip(archive, Path(archive).stat().st_mtime_ns)
-            _check_size(opened.getinfo(member).file_size, max_bytes)
+            check_size(opened.getinfo(member).file_size, max_bytes)
             return opened.read(member)
         file = Path(path)
         if not file.is_file():  # reading a pipe or a device would never end
             raise FileNotFoundError if not file.exists() or file.is_dir() else OSError("it is no regular file")
-        _check_size(file.stat().st_size, max_bytes)
+        check_size(file.stat().st_size, max_bytes)
         return file.read_bytes()
     except (FileNotFoundError, KeyError, IsADirectoryError):
         raise ImageError("missing", f"there is no image at {path}") from None
@@ -203,7 +185,8 @@ def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
         raise ImageError("unreadable", f"{path} cannot be read ({error})") from None
 
 
-def _check_size(size: int, max_bytes: int) -> None:
+def check_size(size: int, max_bytes: int = MAX_BYTES) -> None:
+    """Raise ImageError where an encoded image has more bytes than are accepted."""
     if size > max_bytes:
         raise ImageError("too-large", f"the file has {size:,} bytes; at most {max_bytes:,} are accepted")
 
@@ -233,19 +216,20 @@ def is_image(path: str) -> bool:
 def read(path: str | Path, enough: int = 0) -> np.ndarray:
     """Read and decode a table's ``path``, uint8 [H, W, 3]; BMP and TIFF are accepted too.
 
-    ``set.npz!split/3`` takes image 3 of a MedMNIST array. ``enough`` as for :func:`decode`.
+        ``set.npz!split/3`` takes image 3 of a MedMNIST array. ``enough`` as for :func:`decode`.
 
-    Raises
-    ------
-    ImageError
-        Code ``missing`` where nothing is there; else as :func:`decode`.
+        Raises
+        ------
+        ImageError
+            Code ``missing`` where nothing is there; else as :func:`decode`.
 
-    Examples
-    --------
-    >>> from PIL import Image
-    >>> Image.new("RGB", (640, 480)).save("lesion.png")
-    >>> read("lesion.png").shape
-    (480, 640, 3)
+        Examples
+        --------
+        >>> from PIL import Image
+    from PIL.Image import Transpose
+        >>> Image.new("RGB", (640, 480)).save("lesion.png")
+        >>> read("lesion.png").shape
+        (480, 640, 3)
     """
     archive, member = split_member(path)
     if not archive.lower().endswith(".npz"):
@@ -276,12 +260,8 @@ def _open_npz(path: str, _stamp: int, split: str) -> np.ndarray:
 def stamp(path: str | Path) -> str:
     """A short text that changes when the image behind a table's ``path`` does, found without reading it.
 
-    A zip member's size and CRC-32; a file's size and modification time; a MedMNIST array's likewise.
-
-    Raises
-    ------
-    ImageError
-        Code ``missing`` where there is no such image.
+    A zip member's size and CRC-32; a file's size and modification time; a MedMNIST array's likewise. Raises ImageError
+    with code ``missing`` where there is no such image.
     """
     try:
         archive, member = split_member(path)

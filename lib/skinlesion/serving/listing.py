@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from skinlesion.core.errors import DataError, ImageError, SkinLesionError
-from skinlesion.core.images import MAX_BYTES, SUFFIXES, is_image
+from skinlesion.core.images import MAX_BYTES, SUFFIXES, check_size, is_image
 from skinlesion.core.storage import is_local, is_url, resolve
 
 FETCHED_FILES = 32  # read ahead together, and from a store at once
@@ -79,15 +79,10 @@ class Survey:
 def listing(sources: Sequence[str]) -> Iterator[Item]:
     """The images of all sources, in a fixed order.
 
-    Raises DataError if there is nothing at a source, or no image in it, or an archive is damaged. Raises
-    SkinLesionError if it is a URL that cannot be reached.
-
-    Parameters
-    ----------
-    sources : sequence of str
-        Folders (looked through to the bottom, archives in them too), ``.zip`` files, single images, patterns with
-        ``*``, ``?`` and ``[…]``, each as a path or a URL. In folders and archives, files that are not named as images
-        are passed over, and so are hidden ones.
+    A source is a folder (looked through to the bottom, archives in it too), a ``.zip`` file, a single image, or a
+    pattern with ``*``, ``?`` and ``[…]``; each as a path or a URL. In folders and archives, files that are not named as
+    images are passed over, and so are hidden ones. Raises DataError if there is nothing at a source, or no image in it,
+    or an archive is damaged; SkinLesionError if it is a URL that cannot be reached.
     """
     for source in sources:
         files, path = resolve(source)
@@ -233,9 +228,11 @@ def _member(item: Item) -> bytes | ImageError:
 
 def _too_large(item: Item) -> ImageError | None:
     """Refuse by the listed size what ``decode`` would refuse once it is in memory."""
-    if item.size is None or item.size <= MAX_BYTES:
-        return None
-    return ImageError("too-large", f"the file has {item.size:,} bytes; at most {MAX_BYTES:,} are accepted")
+    try:
+        check_size(item.size or 0)
+    except ImageError as error:
+        return error
+    return None
 
 
 def _checked(item: Item, found: bytes | Exception) -> bytes | ImageError:
