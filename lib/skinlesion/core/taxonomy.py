@@ -1,17 +1,18 @@
-"""The diagnoses: codes, names, malignancy, colours and the two label sets.
+"""The diagnoses of ``diagnoses.toml``, the two label sets, and what a data set's own words stand for.
 
 Seven codes are those of HAM10000 (Tschandl et al. 2018, doi:10.1038/sdata.2018.161, table 2). Eight are those of the
 ISIC Archive, where ``akiec`` splits into actinic keratosis (``ak``) and squamous cell carcinoma (``scc``).
-Colours are the Okabe-Ito set, which colour-blind readers can tell apart; a class has one colour everywhere.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from pathlib import Path
 
 from skinlesion.core.errors import ConfigError, DataError
 
@@ -20,7 +21,7 @@ TOGETHER = " + "  # between the kinds of data of a table of several sources
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One class. ``malignant`` includes pre-malignant keratoses, which dermatologists treat as cancer in situ."""
+    """One class; ``malignant`` includes pre-malignant keratoses."""
 
     code: str
     name: str
@@ -29,47 +30,9 @@ class Diagnosis:
     description: str
 
 
-_ALL = {
-    d.code: d
-    for d in (
-        Diagnosis(
-            "akiec", "Actinic keratosis / intraepithelial carcinoma", True, "#D55E00",
-            "Sun-induced precursor or in-situ form of squamous cell carcinoma; rough, scaly, often on the face.",
-        ),
-        Diagnosis(
-            "ak", "Actinic keratosis", True, "#D55E00",
-            "Sun-induced precursor of squamous cell carcinoma; rough and scaly, often on the face.",
-        ),
-        Diagnosis(
-            "scc", "Squamous cell carcinoma", True, "#767676",
-            "Cancer of the keratinocytes, in situ (Bowen's disease) or invasive; scaly, may ulcerate.",
-        ),
-        Diagnosis(
-            "bcc", "Basal cell carcinoma", True, "#E69F00",
-            "The most common skin cancer; rarely spreads but grows locally; arborising vessels, blue-grey nests.",
-        ),
-        Diagnosis(
-            "bkl", "Benign keratosis", False, "#F0E442",
-            "Seborrhoeic keratosis, solar lentigo or lichen-planus-like keratosis; usually benign.",
-        ),
-        Diagnosis(
-            "df", "Dermatofibroma", False, "#009E73",
-            "Usually benign firm nodule, often on the legs; central white patch with a fine network around it.",
-        ),
-        Diagnosis(
-            "mel", "Melanoma", True, "#CC79A7",
-            "Cancer of the pigment cells; may spread early; asymmetric, irregular in colour and border.",
-        ),
-        Diagnosis(
-            "nv", "Melanocytic nevus", False, "#0072B2",
-            "Common mole; usually benign; symmetric, regular network or globules.",
-        ),
-        Diagnosis(
-            "vasc", "Vascular lesion", False, "#56B4E9",
-            "Angioma, angiokeratoma, pyogenic granuloma or haemorrhage; usually benign; red to purple lacunae.",
-        ),
-    )
-}  # fmt: skip
+_TABLE = tomllib.loads(Path(__file__).with_name("diagnoses.toml").read_text(encoding="utf-8"))
+_CODES = {word: code for code, entry in _TABLE.items() for word in entry.pop("words")}
+_ALL = {code: Diagnosis(code, **entry) for code, entry in _TABLE.items() if entry}
 
 
 @dataclass(frozen=True)
@@ -137,49 +100,6 @@ def label_set(which: int | str | tuple[str, ...] | list[str]) -> LabelSet:
 #: Invasive squamous cell carcinoma and keratoacanthoma: ``scc`` of the eight labels, none of the seven codes.
 INVASIVE = "invasive scc"
 
-# In the form that _plain gives them: lower case, singular, American spelling, no hyphens, brackets or apostrophes.
-_ALIASES = {
-    "akiec": (
-        "akiec", "bowen disease", "bowen", "actinic keratosis bowen disease",
-        "actinic keratosis and intraepithelial carcinoma", "actinic keratosis intraepithelial carcinoma",
-        "actinic keratosis and intraepithelial carcinoma bowen disease", "intraepithelial carcinoma",
-        "actinic keratosis and bowen disease", "actinic keratosis or bowen disease",
-    ),
-    "ak": ("ak", "ack", "actinic keratosis", "solar keratosis", "solar or actinic keratosis"),
-    "scc": (
-        "scc", "squamous cell carcinoma", "squamous cell carcinoma in situ", "scc in situ", "sccis",
-        "squamous cell carcinoma in situ bowen disease", "in situ squamous cell carcinoma",
-    ),
-    INVASIVE: (
-        "sccka", "keratoacanthoma", "invasive squamous cell carcinoma", "squamous cell carcinoma invasive",
-        "squamous cell carcinoma keratoacanthoma", "squamous cell carcinoma and keratoacanthoma", "invasive scc",
-        "scc invasive",
-    ),
-    "bcc": ("bcc", "basal cell carcinoma", "basalioma"),
-    "bkl": (
-        "bkl", "sek", "sk", "seborrheic keratosis", "benign keratosis", "benign keratosis like lesion",
-        "pigmented benign keratosis", "solar lentigo", "lichen planus like keratosis", "lichenoid keratosis", "lplk",
-        "benign keratosis solar lentigo seborrheic keratosis lichen planus like keratosis",
-    ),
-    "df": ("df", "dermatofibroma", "fibrous histiocytoma"),
-    "mel": (
-        "mel", "melanoma", "melanoma in situ", "in situ melanoma", "melanoma invasive", "invasive melanoma",
-        "malignant melanoma", "lentigo maligna", "lentigo maligna melanoma", "nodular melanoma", "melanoma metastasis",
-        "superficial spreading melanoma", "metastatic melanoma", "acral lentiginous melanoma",
-        "malignant melanocytic proliferation melanoma",
-    ),
-    "nv": (
-        "nv", "nev", "nevus", "melanocytic nevus", "common nevus", "atypical nevus", "dysplastic nevus", "blue nevus",
-        "clark nevus", "combined nevus", "congenital nevus", "dermal nevus", "recurrent nevus", "spitz nevus",
-        "reed nevus", "reed or spitz nevus", "compound nevus", "junctional nevus", "mole", "benign nevus",
-    ),
-    "vasc": (
-        "vasc", "vascular lesion", "vascular", "hemangioma", "angioma", "angiokeratoma", "pyogenic granuloma",
-        "hemorrhage", "hemorrhagic lesion", "cherry angioma", "benign soft tissue proliferation vascular",
-        "vascular lesion angioma angiokeratoma pyogenic granuloma and hemorrhage",
-    ),
-}  # fmt: skip
-_CODES = {word: code for code, words in _ALIASES.items() for word in words}
 _SINGULAR = (
     (re.compile(r"\bn(?:a)?ev(?:us|i|uses)\b"), "nevus"),
     (re.compile(r"\bkeratoses\b"), "keratosis"),
@@ -198,7 +118,7 @@ _ACTINIC_KERATOSES = re.compile(r"actinic[\s_-]*keratoses", re.IGNORECASE)
 
 
 def _plain(text: object) -> str:
-    """A diagnosis in the form of :data:`_ALIASES`."""
+    """A diagnosis in the form that the words of ``diagnoses.toml`` have."""
     word = re.sub(r"['’`´]", "", str(text).lower())
     word = re.sub(r"[^a-z0-9]+", " ", word).strip()
     for pattern, singular in _SINGULAR:
