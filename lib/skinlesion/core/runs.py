@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,30 +15,35 @@ from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 
 
 @contextmanager
+def writing(place: str | Path, fix: str = "free some space or choose another folder"):
+    """Around what writes to ``place``: raise SkinLesionError, with the fix, if the disk is full or read-only."""
+    try:
+        yield
+    except OSError as error:
+        raise SkinLesionError(f"{place} cannot be written ({error.strerror or error}); {fix}") from error
+
+
+@contextmanager
 def atomic(path: str | Path):
     """Yield a temporary path beside ``path``; on success sync it and move it into place, else remove it.
 
     Raises SkinLesionError if the disk is full or the folder cannot be written to; what was at ``path`` is untouched.
     """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise SkinLesionError(
-            f"{path} cannot be written ({error.strerror or error}); free some space or choose another folder"
-        ) from error
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
+    path, temporary = Path(path), None
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            if temporary:
+                temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -62,25 +68,22 @@ def replace_folder(new: Path, place: Path) -> None:
 
 
 @contextmanager
-def new_folder(place: str | Path):
-    """Yield a temporary folder beside ``place``; on success move it there, over an older one, else remove it.
+def new_folder(place: str | Path, move: Callable[[Path, Path], object] = replace_folder):
+    """Yield a temporary folder beside ``place``; on success ``move`` it there, over an older one, else remove it.
 
     Raises SkinLesionError if the disk is full or the place cannot be written to.
     """
     place, temporary = Path(place), None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".partial"))
-        yield temporary
-        temporary.chmod(0o755)
-        replace_folder(temporary, place)
-    except OSError as error:
-        raise SkinLesionError(
-            f"{place} cannot be written ({error.strerror or error}); free some space or choose another folder"
-        ) from error
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with writing(place):
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".partial"))
+            yield temporary
+            temporary.chmod(0o755)
+            move(temporary, place)
+        finally:
+            if temporary:
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
 def cache_folder() -> Path:
@@ -97,13 +100,9 @@ def lock(folder: Path, *, wait: bool = False):
     """
     import fcntl  # there is none on Windows, where the rest of this module is needed to predict
 
-    try:
+    with writing(folder, "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "a+")  # noqa: SIM115, closed below
-    except OSError as error:
-        raise SkinLesionError(
-            f"{folder} cannot be written ({error.strerror or error}); choose another folder"
-        ) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -6,6 +6,7 @@ Credentials and endpoints are those that each store's own tools take from the en
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 
 from skinlesion.core.errors import SkinLesionError
@@ -51,7 +52,7 @@ def is_local(files) -> bool:
 
 
 class Folder:
-    """A folder to write to. Files appear whole or not at all.
+    """A folder to write to. Files appear whole or not at all; SkinLesionError where the place refuses.
 
     Locally they are written aside and moved into place; object stores show an object only once all of it has arrived.
     """
@@ -67,46 +68,44 @@ class Folder:
         return f"{self.root.rstrip('/')}/{name}"
 
     def names(self) -> set[str]:
-        """Names of what lies in it; empty where there is no such folder. Raises SkinLesionError if it refuses."""
-        try:
-            return {path.rstrip("/").rpartition("/")[2] for path in self.files.ls(self.root, detail=False)}
-        except FileNotFoundError:
-            return set()
-        except Exception as error:  # stores have their own kinds
-            raise self._refused("listed", error) from error
+        """Names of what lies in it; empty where there is no such folder."""
+        with self._refusing("listed"):
+            try:
+                return {path.rstrip("/").rpartition("/")[2] for path in self.files.ls(self.root, detail=False)}
+            except FileNotFoundError:
+                return set()
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, None where there is none. Raises SkinLesionError if the place refuses."""
-        try:
-            return self.files.cat_file(self.path(name))
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            raise self._refused("read", error) from error
+        """The content of a file, None where there is none."""
+        with self._refusing("read"):
+            try:
+                return self.files.cat_file(self.path(name))
+            except FileNotFoundError:
+                return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, replacing it. Raises SkinLesionError if the place refuses."""
+        """Write a file, replacing it."""
         if self.local:
             with atomic(self.path(name)) as temporary:
                 temporary.write_bytes(data)
             return
-        try:
+        with self._refusing("written to"):
             self.files.pipe_file(self.path(name), data)
-        except Exception as error:
-            raise self._refused("written to", error) from error
 
     def put(self, name: str, path: Path) -> None:
         """Copy a file of this machine there, as :meth:`write` would; object stores derive its type from its suffix."""
         if self.local:
             self.write(name, path.read_bytes())
             return
-        try:
+        with self._refusing("written to"):
             self.files.put_file(str(path), self.path(name))
-        except Exception as error:
-            raise self._refused("written to", error) from error
 
-    def _refused(self, what: str, error: Exception) -> SkinLesionError:
-        reason = str(error) or type(error).__name__
-        return SkinLesionError(
-            f"{self} cannot be {what} ({reason}); check that the place exists, its permissions and your credentials"
-        )
+    @contextmanager
+    def _refusing(self, what: str):
+        try:
+            yield
+        except Exception as error:  # stores have their own kinds
+            raise SkinLesionError(
+                f"{self} cannot be {what} ({str(error) or type(error).__name__}); check that the place exists, its "
+                "permissions and your credentials"
+            ) from error

@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from skinlesion.core import framing, images
-from skinlesion.core.errors import DataError, ImageError, SkinLesionError
-from skinlesion.core.runs import Run, cache_folder, lock, write_json
+from skinlesion.core.errors import DataError, ImageError
+from skinlesion.core.runs import Run, cache_folder, lock, write_json, writing
 from skinlesion.data.table import LesionTable
 
 VERSION = 2
@@ -59,14 +59,9 @@ def frame_shape(size: int, fit: str) -> tuple[int, int]:
 def fit_frame(frame: np.ndarray, size: int, fit: str) -> np.ndarray:
     """The frame that training crops from: landscape, cut or mirrored to 4:3, for ``random_crop``.
 
-    Dermatoscopic images have no up or down, so a portrait one is turned. Returns ndarray, uint8 [height, width, 3] of
-    :func:`frame_shape`.
-
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    size : int, side of the network's input in pixels
-    fit : str, one of :data:`skinlesion.core.framing.FITS`
+    Dermatoscopic images have no up or down, so a portrait one is turned. From uint8 [H, W, 3] to uint8 of
+    :func:`frame_shape`; ``size`` is the side of the network's input in pixels, ``fit`` one of
+    :data:`skinlesion.core.framing.FITS`.
     """
     if fit != "random_crop":
         return framing.fit(frame, size, fit)
@@ -95,29 +90,18 @@ def build_cache(
 ) -> PixelCache:
     """The pixels of a table, decoding only what is not there yet.
 
-    Raises DataError where an image cannot be read: the data check should have set it aside. Raises SkinLesionError
-    where the disk is full or read-only; finished blocks stay.
-
-    Parameters
-    ----------
-    size : int, side of the network's input in pixels
-    fit : str, one of :data:`skinlesion.core.framing.FITS`
-    crops : int, crops of a frame that a prediction is the mean of, one of :data:`skinlesion.core.framing.CROPS`
-    workers : int, threads that decode; as many as there are cores by default
-    progress : bool, show a bar
+    ``size`` is the side of the network's input in pixels, ``fit`` and ``crops`` are those of
+    :mod:`skinlesion.core.framing`, ``workers`` the threads that decode (as many as there are cores by default). Raises
+    DataError where an image cannot be read: the data check should have set it aside. Raises SkinLesionError where the
+    disk is full or read-only; finished blocks stay.
     """
     folder = cache_folder() / "pixels" / cache_key(table, size, fit, crops)
-    try:
+    with writing(f"the pixel cache {folder}", "free some space, or name another folder in SKINLESION_CACHE"):
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder, wait=True):  # a second process waits, then finds the work done
             if not (folder / "cache.json").exists():
                 _fill(table, folder, size, fit, crops, workers or os.cpu_count() or 1, progress)
         return open_cache(folder)
-    except OSError as error:
-        raise SkinLesionError(
-            f"the pixel cache {folder} cannot be written ({error.strerror or error}); free some space, "
-            "or name another folder in SKINLESION_CACHE"
-        ) from None
 
 
 def open_cache(folder: str | Path) -> PixelCache:

@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from skinlesion.core.errors import ModelError, SkinLesionError
-from skinlesion.core.runs import atomic
+from skinlesion.core.errors import ModelError
+from skinlesion.core.runs import atomic, writing
 
 STORED = 2  # the newest, and the one before in case the newest is damaged
 
@@ -28,13 +28,8 @@ def remove_partial(folder: Path, *files: Path) -> None:
     """
     for place, name in [(folder, "*"), *((file.parent, file.name) for file in files)]:
         for left in place.glob(f".{name}.*.partial"):
-            try:
+            with writing(place, "make it writable, or choose another folder"):
                 left.unlink()
-            except OSError as error:
-                raise SkinLesionError(
-                    f"{left.parent} cannot be written ({error.strerror or error}); make it writable, or choose another "
-                    "folder"
-                ) from None
 
 
 def _crc(tensors: dict[str, torch.Tensor]) -> int:

@@ -10,8 +10,6 @@ import csv
 import io
 import json
 import os
-import shutil
-import tempfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from skinlesion.core import runs
-from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
+from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.data.demo.camera import Sitting
 from skinlesion.data.demo.classes import draw_lesion
 from skinlesion.data.demo.drawing import tiles
@@ -107,21 +105,15 @@ def demo_folder(n: int = IMAGES, seed: int = 0) -> Path:
 
 
 def make_demo(folder: str | Path, n: int = IMAGES, seed: int = 0, progress: bool = False) -> Path:
-    """Draw a demo set into ``folder``: whole, or not at all.
+    """Draw a demo set of ``n`` images, 60 or more, into ``folder``: whole, or not at all. Returns it as an absolute
+    path.
 
     The files are those of the HAM10000 download, with lesion masks, ``isic2019_labels.csv`` for eight labels, and
-    ``demo.json``, by which a reader tells drawn data from real. The same ``n`` and ``seed`` give the same images
-    on the same machine.
+    ``demo.json``, by which a reader tells drawn data from real. The same ``n`` and ``seed`` give the same images on the
+    same machine: every lesion draws from a generator of its own, seeded by ``seed`` and the lesion's number.
 
-    Returns Path: ``folder``, absolute. Raises ConfigError if ``n`` or ``seed`` is out of range. Raises DataError if
-    ``folder`` holds anything else. Raises SkinLesionError if it cannot be written.
-
-    Parameters
-    ----------
-    folder : path, where to; it must not exist yet, be empty, or hold this very demo set, which is then left alone
-    n : int, images, 60 or more
-    seed : int, zero or more; every lesion draws from a generator of its own, seeded by this and the lesion's number
-    progress : bool, show a bar on standard error
+    ``folder`` must not exist yet, be empty, or hold this very demo set, which is then left alone: DataError if it holds
+    anything else. Raises ConfigError if ``n`` or ``seed`` is out of range, SkinLesionError if it cannot be written.
     """
     if n < SMALLEST:
         raise ConfigError(f"the demo set needs {SMALLEST} images or more to have every class in every split, not {n}")
@@ -131,23 +123,10 @@ def make_demo(folder: str | Path, n: int = IMAGES, seed: int = 0, progress: bool
     identity = {"version": VERSION, "n": n, "seed": seed}
     if _is_there(folder, identity):
         return folder
-    temporary = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
+    about = "Synthetic demo data drawn by Skin Lesion Lab; no image shows a real lesion."
+    with runs.new_folder(folder, move=partial(_move, identity=identity)) as temporary:
         _write(temporary, n, seed, progress)
-        about = "Synthetic demo data drawn by Skin Lesion Lab; no image shows a real lesion."
         runs.write_json(temporary / "demo.json", {"about": about, **identity})
-        temporary.chmod(0o755)
-        _move(temporary, folder, identity)
-    except OSError as error:
-        raise SkinLesionError(
-            f"the demo set cannot be written to {folder} ({error.strerror or error}); "
-            "free some space or choose another folder"
-        ) from error
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
