@@ -190,6 +190,8 @@ def test_a_missing_network_file_is_named(tmp_path):
 
 
 CODES = HAM7.codes
+UNKNOWN = {"value": None, "low": None, "high": None, "n": 0}
+MEASURED = dict.fromkeys(("sensitivity", "specificity", "by_label"), UNKNOWN)
 BROKEN = {
     "other format": ({"format": 1}, r"format 1, not 2.*run_all.py --run NAME --from 04"),
     "labels in another order": ({"labels": list(reversed(CODES))}, "labels must be 7"),
@@ -204,8 +206,11 @@ BROKEN = {
     "prior that does not sum to 1": ({"prior": dict.fromkeys(CODES, 0.5)}, "sum to 1"),
     "negative weight": ({"decision_weights": dict.fromkeys(CODES, -1.0)}, "decision_weights must be positive"),
     "not finite": ({"prior_shift": {code: float("nan") for code in CODES}}, "must be finite"),
-    "threshold above 1": ({"referral": {"threshold": 2, "borderline": 0}}, "borderline <= threshold <= 1"),
-    "grey zone above the threshold": ({"referral": {"threshold": 0.2, "borderline": 0.3}}, "borderline <= threshold"),
+    "threshold above 1": ({"referral": {"threshold": 2, "borderline": 0} | MEASURED}, "borderline <= threshold <= 1"),
+    "grey zone above the threshold": (
+        {"referral": {"threshold": 0.2, "borderline": 0.3} | MEASURED},
+        "borderline <= threshold",
+    ),
     "no sensitivity": ({"referral": {"threshold": 0.2, "borderline": 0.1}}, "referral.sensitivity is missing"),
     "one domain score": ({"domain": {"other_camera": {"threshold": 1.0}}}, "domain.not_dermatoscopic is missing"),
     "no level": ({"prediction_set": {"thresholds": dict.fromkeys(CODES, 0.1)}}, "prediction_set.level is missing"),
@@ -245,10 +250,7 @@ def test_a_graph_that_contradicts_its_manifest_is_refused(tmp_path):
 
 
 def test_measures_may_be_unknown(tmp_path):
-    unknown = {"value": None, "low": None, "high": None, "n": 0}
-    referral = {"threshold": 0.2, "borderline": 0.1} | dict.fromkeys(
-        ("sensitivity", "specificity", "by_label"), unknown
-    )
+    referral = {"threshold": 0.2, "borderline": 0.1} | MEASURED
     assert Predictor.load(tiny_model.write(tmp_path, referral=referral)).manifest.referral == referral
 
 

@@ -7,6 +7,8 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import numpy as np
 
@@ -92,44 +94,38 @@ class Manifest:
             ) from None
 
     @classmethod
-    def _from_content(cls, content: object) -> Manifest:
-        entry = _Entry(content)
-        entry.require(
-            entry.whole("format") == FORMAT,
-            f"the model is of format {entry.values['format']}, not {FORMAT}, which has two domain scores",
+    def _from_content(cls, content: Any) -> Manifest:
+        _check(content, {"format": "a whole number"})
+        _need(
+            content["format"] == FORMAT,
+            f"the model is of format {content['format']}, not {FORMAT}, which has two domain scores",
         )
-        labels = label_set(entry.texts("labels"))
-        outputs = entry.texts("outputs")
-        entry.require(
-            set(NEEDED) <= set(outputs) <= set(OUTPUTS), f"outputs must be {', '.join(NEEDED)} and perhaps map"
-        )
-        file, sha256 = entry.text("file"), entry.text("sha256")
-        entry.require(Path(file).name == file, "file must be a plain file name")
-        entry.require(re.fullmatch("[0-9a-f]{64}", sha256), "sha256 must be 64 hexadecimal digits")
-        fit, crops = entry.text("fit"), entry.whole("crops")
-        entry.require(fit in FITS, f"fit must be one of {FITS}")
-        entry.require(crops in CROPS and (crops == 1 or fit != "squash"), f"crops must be one of {CROPS}, 1 for squash")
-        decision = _decision(entry, labels)
-        referral, domain, data = entry.entry("referral"), entry.entry("domain"), entry.entry("data")
-        for measure in ("sensitivity", "specificity", "by_label"):
-            referral.entry(measure).figure()
-        external = _Entry({"evidence": external_evidence(entry.values)})
+        _check(content, _FORM)
+        labels, outputs = label_set(content["labels"]), content["outputs"]
+        _need(set(NEEDED) <= set(outputs) <= set(OUTPUTS), f"outputs must be {', '.join(NEEDED)} and perhaps map")
+        _need(Path(content["file"]).name == content["file"], "file must be a plain file name")
+        _need(re.fullmatch("[0-9a-f]{64}", content["sha256"]), "sha256 must be 64 hexadecimal digits")
+        fit, crops = content["fit"], content["crops"]
+        _need(fit in FITS, f"fit must be one of {FITS}")
+        _need(crops in CROPS and (crops == 1 or fit != "squash"), f"crops must be one of {CROPS}, 1 for squash")
+        external = external_evidence(content)
+        _check(external, _FORM["evidence"], "evidence")
         return cls(
-            name=entry.text("name"),
-            version=entry.text("version"),
-            file=file,
-            sha256=sha256,
+            name=content["name"],
+            version=content["version"],
+            file=content["file"],
+            sha256=content["sha256"],
             labels=labels,
-            image_size=entry.whole("image_size"),
+            image_size=content["image_size"],
             fit=fit,
             crops=crops,
-            outputs=outputs,
-            decision=decision,
-            referral=referral.values,
-            domain_thresholds={name: domain.entry(name).number("threshold") for name in DOMAIN_SCORES},
-            evidence=entry.rows("evidence", EVIDENCE) + external.rows("evidence", EVIDENCE),
-            synthetic=data.flag("synthetic"),
-            content=entry.values,
+            outputs=tuple(outputs),
+            decision=_decision(content, labels),
+            referral=content["referral"],
+            domain_thresholds={name: float(content["domain"][name]["threshold"]) for name in DOMAIN_SCORES},
+            evidence=content["evidence"] + external,
+            synthetic=content["data"]["synthetic"],
+            content=content,
         )
 
 
@@ -151,113 +147,91 @@ class _Invalid(Exception):
     """One thing wrong with a manifest; becomes a ModelError that also names the file."""
 
 
-class _Entry:
-    """Typed reading of one JSON object; ``where`` prefixes the names in messages."""
-
-    def __init__(self, values: object, where: str = ""):
-        if not isinstance(values, dict):
-            raise _Invalid(f"{where or 'the manifest'} must be a JSON object")
-        self.values = values
-        self.where = f"{where}." if where else ""
-
-    @staticmethod
-    def require(holds: object, message: str) -> None:
-        if not holds:
-            raise _Invalid(message)
-
-    def _get(self, name: str, kind: type | tuple, wanted: str):
-        self.require(name in self.values, f"{self.where}{name} is missing")
-        value = self.values[name]
-        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-        self.require(fits, f"{self.where}{name} must be {wanted}, not {value!r}")
-        return value
-
-    def text(self, name: str) -> str:
-        return self._get(name, str, "text")
-
-    def whole(self, name: str) -> int:
-        return self._get(name, int, "a whole number")
-
-    def flag(self, name: str) -> bool:
-        return self._get(name, bool, "true or false")
-
-    def number(self, name: str) -> float:
-        value = float(self._get(name, (int, float), "a number"))
-        self.require(math.isfinite(value), f"{self.where}{name} must be finite")
-        return value
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        values = self._get(name, list, "a list of texts")
-        self.require(all(isinstance(value, str) for value in values), f"{self.where}{name} must be a list of texts")
-        return tuple(values)
-
-    def entry(self, name: str) -> _Entry:
-        return _Entry(self._get(name, dict, "a JSON object"), f"{self.where}{name}")
-
-    def optional(self, name: str) -> float | None:
-        """A number, or None where the entry is null."""
-        self.require(name in self.values, f"{self.where}{name} is missing")
-        return None if self.values[name] is None else self.number(name)
-
-    def rows(self, name: str, counts: tuple[str, ...]) -> list[dict]:
-        """A list of objects with ``source``, ``part`` and these counts each."""
-        rows = self._get(name, list, "a list")
-        for values in rows:
-            row = _Entry(values, f"{self.where}{name}")
-            for key in ("source", "part"):
-                row.text(key)
-            for key in counts:
-                row.whole(key)
-        return rows
-
-    def vector(self, name: str, labels: LabelSet) -> np.ndarray:
-        entry = self.entry(name)
-        self.require(set(entry.values) == set(labels.codes), f"{self.where}{name} must have one value a label")
-        return np.array([entry.number(code) for code in labels.codes])
-
-    def figure(self) -> None:
-        """Check ``{"value", "low", "high", "n"}``; the first three are null where nothing could be measured."""
-        self.whole("n")
-        for name in ("value", "low", "high"):
-            if self.values.get(name, math.nan) is not None:
-                self.number(name)
+#: What a value must be, in words, and its type.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "a whole number": (int,),
+    "a number": (int, float),
+    "a number or null": (int, float, NoneType),
+    "true or false": (bool,),
+    "a JSON object or null": (dict, NoneType),
+}
+_VECTORS = ("prior", "prior_shift", "decision_weights")  # one value a label
+_FIGURE = {"n": "a whole number"} | dict.fromkeys(("value", "low", "high"), "a number or null")
+#: What must be in a manifest besides its format: {name: what}, [what], or one of :data:`_KINDS`.
+_FORM: dict[str, Any] = {
+    **dict.fromkeys(("name", "version", "file", "sha256", "fit"), "text"),
+    "labels": ["text"],
+    "outputs": ["text"],
+    **dict.fromkeys(("image_size", "crops"), "a whole number"),
+    **dict.fromkeys(("temperature", "decision_tau"), "a number"),
+    "melanoma_level": "a number or null",
+    "prediction_set": "a JSON object or null",
+    **{name: {} for name in _VECTORS},
+    "referral": {
+        **dict.fromkeys(("threshold", "borderline"), "a number"),
+        **dict.fromkeys(("sensitivity", "specificity", "by_label"), _FIGURE),
+    },
+    "domain": {name: {"threshold": "a number"} for name in DOMAIN_SCORES},
+    "data": {"synthetic": "true or false"},
+    "evidence": [{"source": "text", "part": "text"} | dict.fromkeys(EVIDENCE, "a whole number")],
+}
 
 
-def _decision(entry: _Entry, labels: LabelSet) -> Decision:
-    referral = entry.entry("referral")
-    temperature, threshold, borderline = (
-        entry.number("temperature"), referral.number("threshold"), referral.number("borderline"),
-    )  # fmt: skip
-    entry.require(temperature > 0, "temperature must be above 0")
-    entry.require(0 <= borderline <= threshold <= 1, "referral: 0 <= borderline <= threshold <= 1 must hold")
-    prior, weights = entry.vector("prior", labels), entry.vector("decision_weights", labels)
-    entry.require(prior.min() >= 0 and abs(prior.sum() - 1) < 1e-3, "prior must be no less than 0 and sum to 1")
-    entry.require(weights.min() > 0, "decision_weights must be positive")
-    level, thresholds = _prediction_set(entry, labels)
+def _need(holds: object, message: str) -> None:
+    if not holds:
+        raise _Invalid(message)
+
+
+def _check(value: Any, wanted: Any, where: str = "") -> None:
+    """Raise _Invalid, with its name, unless a value of the manifest has the form ``wanted`` (:data:`_FORM`)."""
+    if isinstance(wanted, dict):
+        _need(isinstance(value, dict), f"{where or 'the manifest'} must be a JSON object")
+        for name, inner in wanted.items():
+            path = f"{where}.{name}" if where else name
+            _need(name in value, f"{path} is missing")
+            _check(value[name], inner, path)
+    elif isinstance(wanted, list):
+        _need(isinstance(value, list), f"{where} must be a list")
+        for one in value:
+            _check(one, wanted[0], where)
+    else:
+        fits = isinstance(value, _KINDS[wanted]) and isinstance(value, bool) == (wanted == "true or false")
+        _need(fits, f"{where} must be {wanted}, not {value!r}")
+        _need(not isinstance(value, float) or math.isfinite(value), f"{where} must be finite")
+
+
+def _vector(values: Any, name: str, labels: LabelSet, wanted: str = "a number") -> np.ndarray:
+    """One number a label, in the labels' order; 0 for null."""
+    _need(isinstance(values, dict) and set(values) == set(labels.codes), f"{name} must have one value a label")
+    _check(values, dict.fromkeys(labels.codes, wanted), name)
+    return np.array([float(values[code] or 0) for code in labels.codes])
+
+
+def _decision(content: dict, labels: LabelSet) -> Decision:
+    temperature, level, sets = content["temperature"], content["melanoma_level"], content["prediction_set"]
+    threshold, borderline = content["referral"]["threshold"], content["referral"]["borderline"]
+    _need(temperature > 0, "temperature must be above 0")
+    _need(0 <= borderline <= threshold <= 1, "referral: 0 <= borderline <= threshold <= 1 must hold")
+    prior, shift, weights = (_vector(content[name], name, labels) for name in _VECTORS)
+    _need(prior.min() >= 0 and abs(prior.sum() - 1) < 1e-3, "prior must be no less than 0 and sum to 1")
+    _need(weights.min() > 0, "decision_weights must be positive")
+    if sets is not None:
+        _check(sets, {"level": "a number", "thresholds": {}}, "prediction_set")
     return Decision(
         labels=labels,
-        temperature=temperature,
+        temperature=float(temperature),
         prior=prior,
-        prior_shift=entry.vector("prior_shift", labels),
+        prior_shift=shift,
         weights=weights,
-        tau=entry.number("decision_tau"),
-        referral_threshold=threshold,
-        borderline=borderline,
-        melanoma_level=entry.optional("melanoma_level"),
-        set_level=level,
-        set_thresholds=thresholds,
+        tau=float(content["decision_tau"]),
+        referral_threshold=float(threshold),
+        borderline=float(borderline),
+        melanoma_level=None if level is None else float(level),
+        set_level=sets and float(sets["level"]),
+        # a class without a threshold (null) is always in the set
+        set_thresholds=sets and _vector(sets["thresholds"], "prediction_set.thresholds", labels, "a number or null"),
     )
-
-
-def _prediction_set(entry: _Entry, labels: LabelSet) -> tuple[float | None, np.ndarray | None]:
-    """Level and thresholds; a class without a threshold (null) is always in the set."""
-    entry.require("prediction_set" in entry.values, "prediction_set is missing")
-    if entry.values["prediction_set"] is None:
-        return None, None
-    sets = entry.entry("prediction_set")
-    thresholds = sets.entry("thresholds")
-    entry.require(set(thresholds.values) == set(labels.codes), "prediction_set.thresholds must have one value a label")
-    return sets.number("level"), np.array([thresholds.optional(code) or 0.0 for code in labels.codes])
 
 
 def _missing(folder: Path, *, shipped: bool) -> str:
