@@ -54,17 +54,11 @@ class Part:
 def parts_of(
     groups: np.ndarray, names: Iterable, *, kind: str = "fold", left_out: np.ndarray | None = None
 ) -> list[Part]:
-    """A part for each of ``names``: its group is tested, all others train.
+    """A part for each group in ``names``, in this order: the group is tested, all others train.
 
-    Raises DataError if a group has no image, or is all there is.
-
-    Parameters
-    ----------
-    groups : [N], fold number or source of every image
-    names : iterable, the groups to test, in this order
-    kind : str, ``fold`` or ``source``: the parts are called ``<kind>-<name>``
-    left_out : bool [N], optional
-        Images that neither train nor are tested, such as those of the test split.
+    ``groups`` holds fold number or source of every image, [N]; parts are called ``<kind>-<name>``, where ``kind`` is
+    ``fold`` or ``source``. Images that are ``left_out``, bool [N], such as those of the test split, neither train nor
+    are tested. Raises DataError if a group has no image, or is all there is.
     """
     aside = np.zeros(len(groups), bool) if left_out is None else left_out
     parts = []
@@ -163,13 +157,7 @@ def outputs_of(
     part: Part, trained: Trained, config: Config, table: LesionTable, cache: PixelCache, *, columns: Sequence[str] = (),
     **facts,
 ) -> Outputs:  # fmt: skip
-    """What a network outputs on its part.
-
-    Parameters
-    ----------
-    columns : names of further columns of the table to store
-    facts : what else to store of the training
-    """
+    """What a network outputs on its part, with further ``columns`` of the table, and ``facts`` of the training."""
     logits, _ = predict(trained.model, cache, part.tested, views=config.views)
     images = table.frame.iloc[part.tested][[*IMAGE_COLUMNS, *columns]].reset_index(drop=True)
     stored = {"prior": np.asarray(trained.prior).tolist(), **facts}

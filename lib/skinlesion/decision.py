@@ -45,13 +45,9 @@ def referral_zones(
 ) -> np.ndarray:
     """The advice for dermatoscopic images: ``refer``, ``borderline`` or ``below``, str [N].
 
-    Parameters
-    ----------
-    malignant_probability : float [N]
-    malignant_label : bool [N]
-        Whether the decision rule predicts a malignant class: such an image is referred whatever its probability.
-    threshold, borderline : float
-        The referral threshold, and the lower end of the grey zone below it; who equals one has reached it.
+    ``threshold`` and ``borderline``, the lower end of the grey zone below it, are probabilities; who equals one has
+    reached it. Where ``malignant_label``, bool [N], says that the decision rule predicts a malignant class, the image
+    is referred whatever its ``malignant_probability``, float [N].
     """
     p = np.asarray(malignant_probability)
     return np.where(malignant_label | (p >= threshold), REFER, np.where(p >= borderline, BORDERLINE, BELOW))
@@ -181,13 +177,9 @@ class Decision:
     def to_dict(self, *, sensitivity: dict, specificity: dict, by_label: dict, evidence: list[dict]) -> dict:
         """The manifest's part of it, with what was measured of the advice as it is shown.
 
-        Parameters
-        ----------
-        sensitivity, specificity : dict of value, low, high, n
-            Of ``refer``, label included, for malignant lesions.
-        by_label : dict of value, low, high, n
-            Share of images that the label alone refers.
-        evidence : list of dict, as :func:`skinlesion.evaluation.operating.evidence` returns it
+        ``sensitivity`` and ``specificity`` ({value, low, high, n}) are those of ``refer``, label included, for
+        malignant lesions; ``by_label`` is the share of images that the label alone refers; ``evidence`` is what
+        :func:`skinlesion.evaluation.operating.evidence` returns.
         """
 
         def by_code(values: np.ndarray) -> dict[str, float]:

@@ -36,14 +36,10 @@ def evaluate_official(
 ) -> int:
     """Predict and evaluate the official test set; write ``predictions.csv``, ``submission.csv`` and the report.
 
-    Returns the exit status. Raises DataError if ground truth or images are missing or unreadable. Raises
-    ModelError if the model cannot be loaded.
-
-    Parameters
-    ----------
-    place : the folder that ``skinlesion data download ham10000 --parts test`` made
-    model : a model folder; the shipped model where None
-    output : see :func:`skinlesion.evaluation.documents.write_evaluation`
+    ``place`` is the folder that ``skinlesion data download ham10000 --parts test`` made, ``model`` a model folder (the
+    shipped model where None), ``output`` as for :func:`skinlesion.evaluation.documents.write_evaluation`. Returns the
+    exit status. Raises DataError if ground truth or images are missing or unreadable, ModelError if the model cannot be
+    loaded.
     """
     predictor = Predictor.load(model)
     manifest = predictor.manifest

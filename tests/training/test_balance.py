@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from skinlesion.core.errors import ConfigError
 from skinlesion.core.random_streams import generator, uniform
 from skinlesion.training import balance
 
@@ -87,11 +86,6 @@ def test_prior_seen_in_training():
     assert np.allclose(balance.training_prior(COUNTS, "none"), COUNTS / COUNTS.sum())
     assert np.allclose(balance.training_prior(COUNTS, "classic"), [0.2] * 5 + [0])
     assert np.allclose(balance.training_prior(COUNTS, "loss"), [0.2] * 5 + [0])
-
-
-def test_unknown_strategy():
-    with pytest.raises(ConfigError, match="balance must be one of"):
-        drawn("smote")
 
 
 def test_chance_is_uniform_independent_and_its_own_function():

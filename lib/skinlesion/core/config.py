@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import re
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from functools import partial
@@ -26,6 +27,7 @@ KEEPS = ("best", "last")
 VIEWS = (1, 2, 4, 8)
 CONSTANCIES = ("none", "grey_world", "shades_of_grey")
 STAGES = ("data", "preprocessing", "augmentation", "training", "evaluation")
+_HOLDS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
 _SEVERAL = "tuple[str, ...]"  # the type of a field with several values, which files and notebooks write as a list
 
 
@@ -42,25 +44,19 @@ def parameter(
     one_of: tuple = (),
     in_training_key: bool | None = None,
 ) -> Any:
-    """Declare a field of :class:`Config`.
+    """Declare a field of :class:`Config`: its default, what it is in a few words, and the ``stage`` whose notebook
+    takes it.
 
-    Parameters
-    ----------
-    default : str, int, float, bool or tuple of str
-    help : str, what it is, in a few words
-    stage : str, one of :data:`STAGES`: the part of the series whose notebook takes it
-    unit : str, of the value, as in ``pixels``
-    at_least, above, at_most, below : float, optional
-        The range of a number.
-    one_of : tuple, the only values that there are
-    in_training_key : bool, optional
-        Whether another value makes another training, whose checkpoints must not be mixed with these. Every parameter
-        of every stage before evaluation does, unless it says here that it does not.
+    ``unit`` is that of the value, as in ``pixels``; ``at_least``, ``above``, ``at_most`` and ``below`` are a number's
+    range, ``one_of`` the only values that there are. ``in_training_key`` says whether another value makes another
+    training, whose checkpoints must not be mixed with these: by default every parameter before evaluation does.
     """
     if in_training_key is None:
         in_training_key = stage != "evaluation"
-    rule = {"at_least": at_least, "above": above, "at_most": at_most, "below": below, "one_of": one_of}
-    return field(default=default, metadata={"help": help, "unit": unit, "stage": stage, "key": in_training_key} | rule)
+    limits = {"at least": at_least, "above": above, "at most": at_most, "below": below}
+    range_ = {words: limit for words, limit in limits.items() if limit is not None}
+    facts = {"help": help, "unit": unit, "stage": stage, "key": in_training_key, "range": range_, "one_of": one_of}
+    return field(default=default, metadata=facts)
 
 
 _data, _preprocessing, _augmentation, _training, _evaluation = (partial(parameter, stage=stage) for stage in STAGES)
@@ -238,12 +234,8 @@ class Config:
         """Read a JSON file; names it leaves out keep their defaults.
 
         ``about`` says in words what the recipe is for; ``base`` names another recipe, relative to this file, whose
-        values hold where this one says nothing.
-
-        Raises
-        ------
-        ConfigError
-            If it is missing, not a JSON object, or holds an unknown name or a wrong type.
+        values hold where this one says nothing. Raises ConfigError if the file is missing, not a JSON object, or holds
+        an unknown name or a wrong type.
         """
         values = _read_object(path)
         values.pop("about", None)
@@ -293,14 +285,8 @@ def _check(declared: Field, value: Any) -> None:
         raise ConfigError(f"{name} must be {_kind(declared)}, not {value!r}")
     if kind == "float" and not math.isfinite(value):
         raise ConfigError(f"{name}={value!r} is out of range; it must be a finite number")
-    holds = (
-        (not rule["one_of"] or value in rule["one_of"])
-        and (rule["at_least"] is None or value >= rule["at_least"])
-        and (rule["above"] is None or value > rule["above"])
-        and (rule["at_most"] is None or value <= rule["at_most"])
-        and (rule["below"] is None or value < rule["below"])
-    )
-    if not holds:
+    within = all(_HOLDS[words](value, limit) for words, limit in rule["range"].items())
+    if not within or (rule["one_of"] and value not in rule["one_of"]):
         raise ConfigError(f"{name}={value!r} is out of range; it must be {_allowed(declared)}")
 
 
@@ -321,8 +307,7 @@ def _allowed(declared: Field) -> str:
     rule = declared.metadata
     if rule["one_of"]:
         return f"one of {', '.join(map(str, rule['one_of']))}"
-    words = {"at_least": "at least", "above": "above", "at_most": "at most", "below": "below"}
-    return " and ".join(f"{text} {rule[name]}" for name, text in words.items() if rule[name] is not None)
+    return " and ".join(f"{words} {limit}" for words, limit in rule["range"].items())
 
 
 def _read_object(path: str | Path) -> dict:

@@ -25,16 +25,12 @@ WIDEST = 4 / 3  # long side to short side of what two crops cover of a frame: HA
 
 @lru_cache(maxsize=256)
 def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | None = None) -> np.ndarray:
-    """Weights of the antialiased linear (triangle) filter that maps ``source`` pixels onto ``target``.
+    """Weights of the antialiased linear (triangle) filter from ``source`` to ``target`` pixels, float32 [target,
+    source].
 
     As Pillow's ``BILINEAR`` with ``reducing_gap=None``: the triangle is as wide as the reduction factor and is cut at
     the image's border. The weights are then rounded to multiples of 1/4096 such that every row sums to exactly one.
-    Returns ndarray, float32 [target, source].
-
-    Parameters
-    ----------
-    source, target : int, pixels along this side before and after
-    start, stop : float, the part of the side to take, in source pixels; the whole of it by default
+    ``start`` and ``stop`` are the part of the side to take, in source pixels; the whole of it by default.
     """
     stop = float(source) if stop is None else stop
     scale = (stop - start) / target
@@ -49,15 +45,9 @@ def resize_matrix(source: int, target: int, start: float = 0.0, stop: float | No
 def resize(
     frame: np.ndarray, shape: tuple[int, int], box: tuple[float, float, float, float] | None = None
 ) -> np.ndarray:
-    """Resize ``box`` of a frame to ``shape``, antialiased, as two matrix products.
+    """Resize a frame, uint8 [H, W, 3], to ``shape`` (height, width), antialiased, as two matrix products: uint8 too.
 
-    Returns ndarray, uint8 [height, width, 3].
-
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    shape : (height, width) of the result, in pixels
-    box : (top, left, bottom, right) in source pixels; the whole frame by default
+    ``box`` is the part to take, (top, left, bottom, right) in source pixels; the whole frame by default.
     """
     h, w, _ = frame.shape
     top, left, bottom, right = box or (0.0, 0.0, float(h), float(w))
@@ -115,18 +105,5 @@ def fit_squares(frame: np.ndarray, size: int, how: str, crops: int) -> np.ndarra
 
 
 def fit(frame: np.ndarray, size: int, how: str) -> np.ndarray:
-    """Fit a frame into the network's square: ``squash`` all of it, or cut out the centre square (the other two).
-
-    Returns ndarray, uint8 [size, size, 3]. Raises ValueError for another ``how``: configurations and manifests are
-    checked long before.
-
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    size : int, side in pixels
-    how : str, one of :data:`FITS`
-    """
-    if how not in FITS:
-        raise ValueError(f"fit must be one of {', '.join(FITS)}, not {how!r}")
-    box = None if how == "squash" else center_square(*frame.shape[:2])
-    return resize(frame, (size, size), box)
+    """Fit a frame, uint8 [H, W, 3], into the network's square, uint8 [size, size, 3], as one of :data:`FITS` says."""
+    return resize(frame, (size, size), region(*frame.shape[:2], how))

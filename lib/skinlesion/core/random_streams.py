@@ -20,15 +20,9 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def uniform(seed: int, epoch: int, index: np.ndarray, draws: int, *, stream: str = "") -> np.ndarray:
-    """Independent uniform numbers for each sample, whichever batch or process it is in.
+    """Independent uniform numbers for each sample, whichever batch or process it is in: float32 [N, draws] in [0, 1).
 
-    Returns float32 [N, draws] in [0, 1).
-
-    Parameters
-    ----------
-    index : int [N], the sample's position in the epoch
-    draws : int, numbers a sample
-    stream : str, keeps purposes independent of each other
+    ``index``, int [N], is the sample's position in the epoch; ``stream`` keeps purposes independent of each other.
     """
     golden = np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over="ignore"):  # 64-bit arithmetic wraps on purpose

@@ -106,19 +106,13 @@ class Check:
 
 
 def check_table(table: LesionTable, decode: bool = True, workers: int | None = None, progress: bool = False) -> Check:
-    """Check a table and, unless ``decode`` is False, every image in it.
+    """Check a table and, unless ``decode`` is False, every image in it, by ``workers`` threads (one a processor).
 
     Rows that the reader of the data set could not use are in ``table.problems`` already; this adds ages out of range,
     lesions with two labels, near-duplicate pairs that name unknown images, images that cannot be decoded, and identical
-    ones. Those that have one label become near-duplicate pairs, so that a split keeps them together. Raises DataError
-    if fewer than two classes are left; the message counts what was wrong.
-
-    Parameters
-    ----------
-    decode : bool, decode all images, which also measures their sizes and mean colours
-    workers : int, optional
-        Threads that decode; one a processor by default.
-    progress : bool, show a progress bar on stderr
+    ones. Those that have one label become near-duplicate pairs, so that a split keeps them together. Decoding also
+    measures sizes and mean colours. Raises DataError if fewer than two classes are left; the message counts what was
+    wrong.
     """
     known = set(table.frame["image_id"]) | set(table.problems["image_id"])
     checked = _check_pairs(_check_lesions(_check_ages(table)), known)

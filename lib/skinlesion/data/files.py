@@ -143,11 +143,6 @@ def _not_read(path: str) -> tuple[str, str] | None:
     return None
 
 
-def list_files(place: Path) -> list[str]:
-    """The paths of :func:`find_files`."""
-    return find_files(place).paths
-
-
 def _walk(place: Path) -> Iterator[tuple[str, tuple[str, str] | None]]:
     """Every file below a folder, or why something there is left out. Links are followed, but not in a circle."""
     if place.is_file():

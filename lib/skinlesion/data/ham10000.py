@@ -33,13 +33,9 @@ SYNTHETIC = (
 def load(place: Path, labels: LabelSet = HAM7, words: Mapping[str, str] | None = None) -> LesionTable:
     """Read the training set: metadata and images, in zip archives or unpacked, in one folder (or Kaggle's one zip).
 
-    Raises DataError where metadata, all images, or the labels asked for are missing.
-
-    Parameters
-    ----------
-    labels : LabelSet, eight labels need ``isic2019_labels.csv`` or ISIC 2019's own ground truth beside the metadata
-    words : mapping, optional
-        The data's own words and the codes they stand for, beside those that are known.
+    Eight labels need ``isic2019_labels.csv`` or ISIC 2019's own ground truth beside the metadata. ``words`` are the
+    data's own words and the codes they stand for, beside those that are known. Raises DataError where metadata, all
+    images, or the labels asked for are missing.
     """
     files = find_files(place)
     path = files.table(METADATA)

@@ -38,8 +38,7 @@ def load_folder(place: Path, labels: LabelSet, words: Mapping[str, str] | None =
 
     A class's images may lie in zip archives and folders below its own. Images in subfolders of any other name are set
     aside as unknown labels. An image's id is its file name without suffix, or its path in the folder where two files
-    use the same name. ``words``: mapping, optional; the data's own words and the codes they stand for, beside those
-    that are known. Raises DataError where there is no subfolder with images.
+    use the same name. Raises DataError where there is no subfolder with images.
     """
     files = find_files(place)
     code_of = label_finder(labels, words, class_maps.own_label)
@@ -96,15 +95,9 @@ def _below_wrapper(inner: list[str], code_of: Callable[[object], str | None]) ->
 def load_csv(path: Path, labels: LabelSet, words: Mapping[str, str] | None = None) -> LesionTable:
     """Read a CSV file with an image path (relative to the file) and a label a row; :data:`ALIASES` names its columns.
 
-    :func:`skinlesion.data.plain.locate` says which file a path or an id means. The label may also stand in the ISIC
-    Archive's columns ``diagnosis_1`` to ``diagnosis_5``, of which the most specific known one decides. Raises DataError
-    where the table or a column is missing, or two could be meant.
-
-    Parameters
-    ----------
-    path : Path, the file, or a folder with :data:`LABELS`
-    words : mapping, optional
-        The data's own words and the codes they stand for, beside those that are known.
+    ``path`` is the file, or a folder with :data:`LABELS`; :func:`locate` says which file a path or an id in it means.
+    The label may also stand in the ISIC Archive's columns ``diagnosis_1`` to ``diagnosis_5``, of which the most
+    specific known one decides. Raises DataError where the table or a column is missing, or two could be meant.
     """
     path = path.resolve()
     if path.is_dir():
@@ -176,19 +169,14 @@ def _column(given: pd.DataFrame, meaning: str, path: Path) -> str | None:
 
 
 def locate(given: Sequence[str], folder: Path, index: ImageIndex) -> list[str]:
-    """The file of every path in a table, ``""`` where it is not there.
+    """The file of every path in a table, ``""`` where it is not there; ``\\`` counts as ``/``.
 
-    A path is taken as it is written, relative to ``folder``. Where none of the table's paths can be read so, for the
-    table was written at another place, they are sought below ``folder`` (archives count as folders), leading folders
-    left out until most are found: as many for every row. The folder right above an image is never left out, unless it
-    is ``folder`` itself: a file of the same name in another folder is another image. Names without a folder and
-    without an ending are ids, found wherever they are.
-
-    Parameters
-    ----------
-    given : sequence of str, as the table has them; ``\\`` counts as ``/``
-    folder : Path, of the table
-    index : ImageIndex, of the images in the folder and below
+    A path is taken as it is written, relative to the table's ``folder``. Where none of the table's paths can be read
+    so, for the table was written at another place, they are sought below ``folder`` (archives count as folders),
+    leading folders left out until most are found: as many for every row. The folder right above an image is never left
+    out, unless it is ``folder`` itself: a file of the same name in another folder is another image. Names without a
+    folder and without an ending are ids, found wherever they are in the ``index`` of the images in the folder and
+    below.
     """
     paths = [slashes(text) for text in given]
     ids = [bool(path) and "/" not in path and not is_image(path) for path in paths]

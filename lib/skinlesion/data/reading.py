@@ -59,11 +59,9 @@ def tabulate(
         code it stands for, or None); perhaps ``sought`` (what ``index`` was asked for, if not the id),
         ``lesion_id, age, sex, site, dx_type``, and ``problem`` and ``detail`` (a reader's own reason to set a row
         aside, or ``""``).
-    index : ImageIndex, optional
-        The images that were found; what had to be left out is listed.
+    index : ImageIndex, optional; the images that were found: what had to be left out is listed
     spare : bool, list the images that are not in ``rows`` as :data:`NO_ROW`
-    **more
-        Further fields of :class:`LesionTable`.
+    **more : further fields of :class:`LesionTable`
     """
     rows = _in_words(rows)
     resolved = index.notes if index else {}

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import maximum_filter
 from skimage.color import rgb2lab
 from threadpoolctl import threadpool_limits
 
 from skinlesion.core import images
-from skinlesion.data.files import list_files, stem
+from skinlesion.data.files import find_files, stem
 from skinlesion.data.table import LesionTable
 
 #: Lower ends of the groups in degrees (Del Bino et al. 2006, doi:10.1111/j.1600-0749.2006.00338.x), lightest first.
@@ -44,23 +45,18 @@ SUFFIX = "_segmentation"
 def typology_angle(frame: np.ndarray, mask: np.ndarray | None = None) -> float:
     """The individual typology angle of the lesion-free border, degrees; NaN where too little skin is seen.
 
-    Of the outer :data:`BORDER` of the frame, what lies in the corners (outside the inscribed ellipse), is much darker
-    than the border's light pixels (:data:`SHADE`; vignette, black frame, hair), glares, or belongs to the lesion is
-    left out. The angle is ``arctan((L* - 50) / b*)`` of the medians of what remains. A colour cast can make b*
-    negative: for light skin the angle then goes on past 90 degrees (its tangent alone would call pale skin dark), for
-    L* below 50 there is no angle.
-
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    mask : bool [H, W], optional
-        The lesion.
+    Of the outer :data:`BORDER` of the frame, uint8 [H, W, 3], what lies in the corners (outside the inscribed ellipse),
+    is much darker than the border's light pixels (:data:`SHADE`; vignette, black frame, hair), glares, or belongs to
+    the lesion (``mask``, bool [H, W]) is left out. The angle is ``arctan((L* - 50) / b*)`` of the medians of what
+    remains. A colour cast can make b* negative: for light skin the angle then goes on past 90 degrees (its tangent
+    alone would call pale skin dark), for L* below 50 there is no angle.
     """
     step = max(1, int(np.ceil(max(frame.shape[:2]) / SIDE)))
     frame = frame[::step, ::step]
     chosen = _border(*frame.shape[:2])
     if mask is not None:
-        chosen &= ~_widen(np.asarray(mask, bool)[::step, ::step], max(1, round(MARGIN * max(frame.shape[:2]))))
+        margin = max(1, round(MARGIN * max(frame.shape[:2])))
+        chosen &= ~maximum_filter(np.asarray(mask, bool)[::step, ::step], 2 * margin + 1)
     colors = rgb2lab(frame[chosen])
     if not len(colors):
         return float("nan")
@@ -80,15 +76,6 @@ def _border(height: int, width: int) -> np.ndarray:
     return (np.maximum(x, y) > 0.5 - BORDER) & (x**2 + y**2 <= 0.25)
 
 
-def _widen(mask: np.ndarray, by: int) -> np.ndarray:
-    """The mask and all pixels up to ``by`` to its sides, above and below."""
-    for axis in (0, 1):
-        padding = [(by, by) if a == axis else (0, 0) for a in (0, 1)]
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(mask, padding), 2 * by + 1, axis=axis)
-        mask = np.asarray(windows.any(axis=-1))
-    return mask
-
-
 def tone_groups(angles: np.ndarray) -> pd.Categorical:
     """The name of the group of :data:`GROUPS` that each angle (float [N], degrees) belongs to, ``unknown`` for NaN."""
     names = [next((name for name, lowest in GROUPS.items() if angle > lowest), UNKNOWN) for angle in angles]
@@ -96,14 +83,10 @@ def tone_groups(angles: np.ndarray) -> pd.Categorical:
 
 
 def repeatability(angles: np.ndarray, lesions: np.ndarray) -> float:
-    """Standard deviation of the angle between images of one lesion, degrees: the same skin, so this is the error.
+    """Standard deviation of the angle (float [N], NaN where unknown) between images of one lesion, degrees.
 
-    Pooled over all lesions with several images (root of the mean within-lesion variance); NaN where there are none.
-
-    Parameters
-    ----------
-    angles : float [N], degrees, NaN where unknown
-    lesions : [N], lesion id of every image
+    The same skin, so this is the error. Pooled over all lesions (ids [N]) with several images (root of the mean
+    within-lesion variance); NaN where there are none.
     """
     _, lesion = np.unique(np.asarray(lesions, str)[np.isfinite(angles)], return_inverse=True)
     known = np.asarray(angles)[np.isfinite(angles)]
@@ -125,7 +108,7 @@ def lesion_masks(place: str | Path) -> dict[str, str]:
         return {}
     return {
         stem(path).removesuffix(SUFFIX): path
-        for path in list_files(place)
+        for path in find_files(place).paths
         if stem(path).endswith(SUFFIX) and path.lower().endswith(".png")
     }
 

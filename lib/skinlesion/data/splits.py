@@ -54,16 +54,13 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0, holdout_sour
     """Assign whole lesions to six stratified parts: a test set and five folds, one of which validates.
 
     Of several sources each is split as it is alone, so that its test lesions stay the ones they are whatever else is
-    read. With ``holdout_source`` that source is the test set, and the others' sixth parts (``fold`` 5) train, too.
-    Twins don't change who is tested where a table has lesion ids: :func:`keep_twins_together` comes afterwards. Returns
-    DataFrame with ``image_id, lesion_id, group, label, source, dx_type, fold, split``; ``fold`` is -1 in the test set.
-    Raises DataError where a class has too few lesions to appear in every split, or a source too few for six parts.
+    read. ``fold`` (0 to 4) validates, the other four train; -1: none validates, all five train. With ``holdout_source``
+    that source is the test set, and the others' sixth parts (``fold`` 5) train, too. Twins don't change who is tested
+    where a table has lesion ids: :func:`keep_twins_together` comes afterwards.
 
-    Parameters
-    ----------
-    fold : int
-        The fold (0 to 4) that validates; the other four train. -1: none validates, all five train.
-    holdout_source : str, name of a source, or empty
+    Returns DataFrame with ``image_id, lesion_id, group, label, source, dx_type, fold, split``; ``fold`` is -1 in the
+    test set. Raises DataError where a class has too few lesions to appear in every split, or a source too few for six
+    parts.
     """
     if holdout_source and (holdout_source not in table.origins or len(table.origins) == 1):
         raise DataError(

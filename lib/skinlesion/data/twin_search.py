@@ -67,16 +67,10 @@ def decode_all(
 def search(rows: pd.DataFrame, features: Features, *, inner: bool = True, progress: bool = False) -> pd.DataFrame:
     """All pairs of images that show one lesion, the most similar first.
 
-    Parameters
-    ----------
-    rows : DataFrame of N images, ``path``, ``lesion`` (an id unique over all sources), ``label`` and ``source``
-    inner : bool, compare the inner part of every image, too: finds cropped twins, at twice the time
-
-    Returns
-    -------
-    DataFrame
-        Rows ``a`` < ``b``, ``cosine``, ``similarity`` and ``overlap`` of :func:`find_twins`; ``kind``: ``copy`` for
-        files that are the same to the byte, else ``twin``; ``contradiction``: one picture under two labels.
+    ``rows`` has N images' ``path``, ``lesion`` (an id unique over all sources), ``label`` and ``source``. With
+    ``inner`` the inner part of every image is compared, too: that finds cropped twins, at twice the time. Returns the
+    columns of :func:`find_twins`; ``kind``: ``copy`` for files that are the same to the byte, else ``twin``;
+    ``contradiction``: one picture under two labels.
     """
     squares, values, digests = decode_all(rows["path"], features, inner=inner, progress=progress)
     pairs = find_twins(squares, values, sources=rows["source"], lesions=rows["lesion"])
@@ -98,17 +92,11 @@ def named(pairs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 def with_twins(
     table: LesionTable, features: Features | None, *, progress: bool = False
 ) -> tuple[LesionTable, pd.DataFrame | None]:
-    """The table with its twins, found quickly, and what was found.
+    """The table with its ``twins``, found quickly, and the pairs as :func:`named` gives them, with their ``group`` in
+    splits.
 
-    Only centre squares are compared. Pairs are stored in the cache under what they were found in and by. ``features``:
-    Features or None, none: twins are not looked for.
-
-    Returns
-    -------
-    LesionTable
-        With pairs of image ids as its ``twins``.
-    DataFrame or None
-        The pairs as :func:`named` gives them, and their ``group`` in splits.
+    Only centre squares are compared. Pairs are stored in the cache under what they were found in and by. Without
+    ``features`` twins are not looked for: the table as it is, and None.
     """
     if features is None:
         return table, None
@@ -159,12 +147,9 @@ def gallery(found: pd.DataFrame, table: LesionTable, *, side: int = 120) -> tupl
 
 
 def count_pairs(found: pd.DataFrame, table: LesionTable) -> pd.DataFrame:
-    """How many pairs of each kind were found: one column, ``pairs``, a row a kind.
+    """How many pairs of each kind :func:`with_twins` found: one column, ``pairs``, a row a kind.
 
-    Parameters
-    ----------
-    found : DataFrame of :func:`with_twins`
-    table : LesionTable, its ``near_duplicates`` are what the source lists, and copies that the data check found
+    The table's ``near_duplicates`` are what the source lists, and copies that the data check found.
     """
     listed = {frozenset(pair) for pair in table.near_duplicates}
     known = np.array([frozenset(pair) in listed for pair in table.twins], bool)

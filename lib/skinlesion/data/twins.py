@@ -45,23 +45,19 @@ PAIR_COLUMNS = ("a", "b", "cosine", "similarity", "overlap")
 
 
 def grey_square(frame: np.ndarray, view: Box | None = None) -> np.ndarray:
-    """What pairs are confirmed on, uint8 [SIDE, SIDE]: the frame's :func:`field_of_view` in grey.
+    """What pairs are confirmed on, uint8 [SIDE, SIDE]: the :func:`field_of_view` of a frame, uint8 [H, W, 3], in grey.
 
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    view : (top, left, bottom, right), optional
-        Its field of view, where it is known.
+    ``view`` is that field, where it is known.
     """
     square = framing.resize(frame, (SIDE, SIDE), view or field_of_view(frame))
     return np.round(square.astype(np.float32) @ _GREY).astype(np.uint8)
 
 
 def field_of_view(frame: np.ndarray) -> Box:
-    """The centre square of a frame, or what lies inside the black frame round it: top, left, bottom, right in pixels.
+    """The centre square of a frame, uint8 [H, W, 3], or what lies inside the black frame round it, in pixels.
 
     The frame is found as black rings round the centre, from the outermost one inwards. What is left has little of it in
-    its corners alone. ``frame``: uint8 [H, W, 3].
+    its corners alone.
     """
     top, left, bottom, right = framing.center_square(*frame.shape[:2])
     small = framing.resize(frame, (SIDE, SIDE), (top, left, bottom, right)).astype(np.float32) @ _GREY
@@ -78,15 +74,9 @@ def field_of_view(frame: np.ndarray) -> Box:
 def feature_squares(frame: np.ndarray, view: Box | None = None, *, inner: bool = True) -> np.ndarray:
     """What the network should see for its features, uint8 [1 or 2, FEATURE_SIDE, FEATURE_SIDE, 3].
 
-    The :func:`field_of_view` and the inner part of it, as a cropped twin would show it; both in standard colours: each
-    channel gets the mean and the spread that it has in HAM10000, so that another camera's colours do not part twins.
-
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    view : (top, left, bottom, right), optional
-        Its field of view, where it is known.
-    inner : bool, whether the inner part is wanted
+    The :func:`field_of_view` of a frame, uint8 [H, W, 3] (``view``, where it is known) and, where ``inner`` is wanted,
+    the inner part of it, as a cropped twin would show it; both in standard colours: each channel gets the mean and the
+    spread that it has in HAM10000, so that another camera's colours do not part twins.
     """
     top, left, bottom, right = view or field_of_view(frame)
     rim = (bottom - top) * (1 - INNER) / 2
@@ -108,7 +98,10 @@ def find_twins(
     sources: Sequence[str] | np.ndarray | None = None,
     lesions: Sequence[str] | np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Pairs of images that show one lesion.
+    """Pairs of images that show one lesion, the most similar first: a DataFrame with :data:`PAIR_COLUMNS`.
+
+    Rows ``a`` < ``b``; cosine of their features; correlation of their fine structure; the share of the square that both
+    show.
 
     Parameters
     ----------
@@ -117,16 +110,8 @@ def find_twins(
         Of any network, of :func:`feature_squares`: of the first, or of both, which also finds cropped twins. Take the
         mean over the eight symmetries of a square, so that they do not change where an image is turned or mirrored.
         Layers in the middle of a network tell pictures apart better than its last one, which is made for diagnoses.
-    sources : str [N], optional
-        Where each image is from: every source is searched for an image's neighbours, however small it is.
-    lesions : str [N], optional
-        Lesion ids, unique over all sources. Images that share one are known to be of one lesion and are not compared.
-
-    Returns
-    -------
-    DataFrame with the columns :data:`PAIR_COLUMNS`, the most similar pair first
-        Rows ``a`` < ``b``; cosine of their features; correlation of their fine structure; the share of the square that
-        both show.
+    sources : str [N], optional; every source is searched for an image's neighbours, however small it is
+    lesions : str [N], optional; ids, unique over all sources: images that share one are not compared
     """
     pairs = shortlist(features, sources=sources, lesions=lesions)
     pairs[["similarity", "overlap"]] = confirm(squares, pairs[["a", "b"]].to_numpy())
@@ -212,17 +197,11 @@ def _whiten(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, first if features.ndim == 2 or features.shape[1] == 1 else unit((inner - mean) @ axes)
 
 
-def confirm(squares: np.ndarray, pairs: np.ndarray, *, workers: int | None = None) -> np.ndarray:
-    """How alike the pairs are at their best common framing.
+def confirm(squares: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """How alike pairs of ``squares`` (uint8 [N, SIDE, SIDE]; rows, int [M, 2]) are at their best common framing.
 
     Returns float32 [M, 2]: correlation of fine structure (-1 where already the coarse one is too small) and the share
     of the square that both show.
-
-    Parameters
-    ----------
-    squares : uint8 [N, SIDE, SIDE]
-    pairs : int [M, 2], rows of ``squares``
-    workers : int, optional, threads
     """
     blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
 
@@ -235,7 +214,7 @@ def confirm(squares: np.ndarray, pairs: np.ndarray, *, workers: int | None = Non
             found[unsure] = np.where(again[:, :1] > found[unsure, :1], again, found[unsure])
         return found
 
-    with threadpool_limits(1), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.concatenate([*pool.map(one, blocks), np.zeros((0, 2), np.float32)])
 
 
@@ -246,13 +225,7 @@ def copies(digests: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def contradictions(pairs: pd.DataFrame, labels: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Which pairs are one picture (not only one lesion) under two labels, bool [M].
-
-    Parameters
-    ----------
-    pairs : DataFrame of :func:`find_twins` with M rows
-    labels : str [N]
-    """
+    """Which ``pairs`` of :func:`find_twins` are one picture (not only one lesion) under two ``labels``, bool [M]."""
     label = np.asarray(labels, object)
     differ = label[pairs["a"].to_numpy(int)] != label[pairs["b"].to_numpy(int)]
     return differ & (pairs["similarity"].to_numpy() >= SAME_PICTURE)

@@ -18,20 +18,10 @@ SYMMETRIES = 8  # of a square: four turns, mirrored or not
 class Features:
     """Features of square pictures: ``Features()(squares)``, uint8 [N, S, S, 3] -> float32 [N, D].
 
-    The model's network is cut out of its exported file, after the third last of its residual sums (the last convolution
-    of a network without them), and its pooled values are averaged over views.
-
-    Parameters
-    ----------
-    model : str or None, a model folder; the shipped one where None
-    views : int
-        Turned and mirrored views that are averaged; with all :data:`SYMMETRIES`, features do not change where a picture
-        is turned or mirrored.
-
-    Raises
-    ------
-    ModelError
-        Where the file holds no such network.
+    The network of a model folder (the shipped one where ``model`` is None) is cut out of its exported file, after the
+    third last of its residual sums (the last convolution of a network without them), and its pooled values are averaged
+    over turned and mirrored ``views``; with all :data:`SYMMETRIES`, features do not change where a picture is turned or
+    mirrored. Raises ModelError where the file holds no such network.
     """
 
     def __init__(self, model: str | None = None, *, views: int = SYMMETRIES):

@@ -12,16 +12,10 @@ from skinlesion.core.framing import WIDEST, region, squares
 def whole(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     """Join the maps of a frame's crops over what they cover; where they overlap, they are averaged.
 
-    Parameters
-    ----------
-    maps : float32 [crops, h, w], of :func:`skinlesion.core.framing.squares`, in that order
-    height, width : int, of the frame, in pixels
-
-    Returns
-    -------
-    ndarray, float32 [h', w']
-        Over :func:`skinlesion.core.framing.region`: the one crop's map as it is, two crops' interpolated linearly,
-        with as many cells for the region's sides as keep the crops' finer ones.
+    ``maps`` are float32 [crops, h, w], of :func:`skinlesion.core.framing.squares`, in that order; ``height`` and
+    ``width`` are the frame's, in pixels. Returns float32 [h', w'] over :func:`skinlesion.core.framing.region`: the one
+    crop's map as it is, two crops' interpolated linearly, with as many cells for the region's sides as keep the crops'
+    finer ones.
     """
     if len(maps) == 1:
         return maps[0]

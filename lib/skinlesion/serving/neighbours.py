@@ -55,12 +55,8 @@ class Case:
 class Neighbours:
     """An index in memory: less than 1 KB an image; features and pictures stay on disk until they are needed.
 
-    Safe to share between threads.
-
-    Attributes
-    ----------
-    facts : dict
-        What ``index.json`` says: ``model``, ``labels``, ``data`` with its ``sources``, ``images``, ``lesions``.
+    ``facts`` is what ``index.json`` says: ``model``, ``labels``, ``data`` with its ``sources``, ``images``,
+    ``lesions``. Safe to share between threads.
     """
 
     def __init__(self, folder: Path, facts: dict):
@@ -106,14 +102,9 @@ class Neighbours:
     ) -> list[Case]:
         """The most similar images of other lesions, at most one a lesion, the nearest first.
 
-        Parameters
-        ----------
-        features : float [D], as :meth:`skinlesion.serving.predictor.Predictor.features` returns them
-        frame : uint8 [H, W, 3]
-            Of the same image. The lesions of images that are copies of it are left out.
-        own : collection of str
-            What the image or its lesion is called: images and lesions of these names are left out, too, with whatever
-            folder, ending and case they are written.
+        ``features``, float [D], are those of :meth:`skinlesion.serving.predictor.Predictor.features` for ``frame``,
+        uint8 [H, W, 3]. Lesions of images that are copies of the frame are left out, and so are images and lesions with
+        a name in ``own``, with whatever folder, ending and case they are written.
         """
         query = unit(np.asarray(features)[None])[0]
         rough = self._sketch @ (query @ self._directions)
@@ -173,20 +164,18 @@ def write(
     images: Iterable[tuple[np.ndarray, np.ndarray, bytes]],
     facts: dict,
 ) -> dict:
-    """Write an index, whole or not at all; an older one in that folder is replaced.
-
-    Returns a dict, what ``index.json`` says. Raises SkinLesionError if the folder holds something else, or cannot be
-    written.
+    """Write an index, whole or not at all; an older one in that folder is replaced. Returns what ``index.json`` says.
 
     Parameters
     ----------
-    folder : path
     rows : {column of :data:`COLUMNS`: N texts}
     group : int [N], rows of one lesion share theirs
     images : iterable of (features float [D], :func:`thumbnail`, JPEG), N of them, in the rows' order
         Taken one by one while the index is written.
     facts : dict
         ``model``, its SHA-256; ``labels``, the codes of the classes; ``data`` with the kind of each of its ``sources``.
+
+    Raises SkinLesionError if the folder holds something else, or cannot be written.
     """
     place = Path(folder).expanduser().resolve()
     if place.exists() and not (place.is_dir() and (_facts(place) or not any(place.iterdir()))):

@@ -56,14 +56,10 @@ def score(
     model: str | None = None,
     progress: bool = True,
 ) -> int:
-    """Score all images of the sources that are not scored yet.
-
-    Returns int: 0, or 1 where an image could not be scored; its row has the reason. Raises SkinLesionError if sources,
-    output or model cannot be used, or the output holds scores of others.
+    """Score all images of the sources (:func:`skinlesion.serving.listing.listing`) that are not scored yet.
 
     Parameters
     ----------
-    sources : see :func:`skinlesion.serving.listing.listing`
     output : str
         A folder or fsspec URL for ``part-000000.parquet``, … (columns: :func:`skinlesion.serving.parts.table`) and
         ``_score.json``, which records what they were made from.
@@ -72,6 +68,9 @@ def score(
     shard : str, ``i/N``: of N calls with i from 1 to N each takes its share of the parts
     model : str or None, a model folder; the shipped model where None
     progress : bool, show a bar with the time left on standard error
+
+    Returns 0, or 1 where an image could not be scored; its row has the reason. Raises SkinLesionError if sources,
+    output or model cannot be used, or the output holds scores of others.
     """
     index, count = _shard(shard)
     predictor = Predictor.load(model, threads=1)  # one a worker: many images keep the cores busy, not one
@@ -175,14 +174,9 @@ def on_threads(job: Job, todo: Iterator[Part], report: Report) -> dict[int, int]
 
 
 def score_part(items: Sequence[Item], predictor: Predictor, report: Report) -> tuple[bytes, int]:
-    """Score the images of one part: what every engine's workers do.
+    """Score the images of one part, what every engine's workers do: the Parquet file, and how many images failed.
 
-    Returns a tuple: the Parquet file, and how many images failed.
-
-    Parameters
-    ----------
-    items : the part's images
-    report : called with the number of images after each batch
+    ``report`` is called with the number of images after each batch.
     """
     predictions: list[Prediction | ImageError] = []
     waiting: list[np.ndarray | ImageError] = []

@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from skinlesion.core.config import BALANCES
-from skinlesion.core.errors import ConfigError
 from skinlesion.core.random_streams import generator
 
 
 def class_targets(counts: np.ndarray, strategy: str, target_count: int = 0) -> np.ndarray:
-    """Images a class that one epoch draws. Returns int64 [K]. Raises ConfigError for an unknown strategy.
+    """Images a class that one epoch draws, int64 [K], of ``counts``, int [K], training images a class.
 
-    Parameters
-    ----------
-    counts : int [K], training images a class
-    strategy : str
-        ``none`` and ``loss`` leave the counts; ``classic`` gives every class ``target_count`` (0: the mean count),
-        undersampling the larger and oversampling the smaller; ``sqrt`` shares the same total in proportion to the
-        square root of the counts; ``weighted`` shares it evenly, in expectation.
-    target_count : int, of an epoch, the mean over the classes present; 0: as many images as there are
+    ``none`` and ``loss`` leave the counts; ``classic`` gives every class ``target_count`` (0: the mean count),
+    undersampling the larger and oversampling the smaller; ``sqrt`` shares the same total in proportion to the square
+    root of the counts; ``weighted`` shares it evenly, in expectation. ``target_count`` is the mean over the classes
+    present; 0: as many images as there are.
     """
-    if strategy not in BALANCES:
-        raise ConfigError(f"balance must be one of {', '.join(BALANCES)}, not {strategy!r}")
     counts = np.asarray(counts, dtype=np.int64)
     present = counts > 0
     total = target_count * present.sum() or counts.sum()

@@ -114,10 +114,7 @@ class World:
     def average_gradients(self, model: nn.Module, share: float) -> None:
         """Replace gradients, and the running statistics of batch normalisation, by their mean over all processes.
 
-        Parameters
-        ----------
-        model : nn.Module, after backward
-        share : float, the weight of this process: its part of the batch over the whole
+        ``share`` is the weight of this process: its part of the batch over the whole.
         """
         if self.size == 1:
             return

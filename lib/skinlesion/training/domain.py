@@ -86,14 +86,9 @@ class Domain:
 
 
 def fit_gaussian(features: np.ndarray, y: np.ndarray) -> Domain:
-    """Mean and covariance of features in which every class has the same weight; no threshold yet.
+    """Mean and covariance of features, float [N, D], in which every class of ``y``, int [N], weighs the same.
 
-    Raises DataError where there are fewer than two images.
-
-    Parameters
-    ----------
-    features : float [N, D]
-    y : int [N]
+    There is no threshold yet. Raises DataError where there are fewer than two images.
     """
     if len(features) < 2:
         raise DataError("the domain of a model needs two training images or more")
@@ -136,10 +131,7 @@ def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Dom
 
 
 def bounded(domain: Domain, training: np.ndarray, validation: np.ndarray) -> Domain:
-    """The domain with its thresholds: the scores that :data:`ACCEPTED` of the validation images reach.
-
-    ``training``, ``validation``: float [N, D], [M, D]; features.
-    """
+    """The domain with its thresholds, which :data:`ACCEPTED` of the validation images reach; features are [N, D]."""
     training_scores, scores = domain.scores(training), domain.scores(validation)
     thresholds = {name: float(np.quantile(scores[name], 1 - accepted)) for name, accepted in ACCEPTED.items()}
     passed = {name: float((training_scores[name] >= threshold).mean()) for name, threshold in thresholds.items()}

@@ -19,20 +19,12 @@ DEFERRED = 0.8  # fraction of the epochs after which LDAM-DRW begins to weight t
 def make_loss(config: Config, counts: np.ndarray, device: torch.device) -> Callable:
     """The loss that ``config.loss`` names, as a function of (logits [N, K], targets [N, K], fraction of training done).
 
-    Where ``balance`` is ``loss``, every one of them weights the classes.
-
-    ``cross_entropy``
-        With label smoothing.
-    ``focal``
-        Lin et al., ICCV 2017, arXiv:1708.02002, gamma 2.
-    ``balanced_softmax``
-        Cross-entropy of logits shifted by the log prior, so that the logits themselves fit a uniform prior.
-        Ren et al., NeurIPS 2020, arXiv:2007.10740; as logit adjustment: Menon et al., ICLR 2021, arXiv:2007.07314.
-    ``ldam_drw``
-        Margins in proportion to count^(-1/4), and in the last fifth of the training class weights that even out what
-        is drawn. Cao et al., NeurIPS 2019, arXiv:1906.07413; here on plain logits, without the paper's normalised
-        classifier.
-
+    ``cross_entropy`` is with label smoothing; ``focal``: Lin et al., ICCV 2017, arXiv:1708.02002, gamma 2.
+    ``balanced_softmax`` is the cross-entropy of logits shifted by the log prior, so that the logits themselves fit a
+    uniform prior (Ren et al., NeurIPS 2020, arXiv:2007.10740; as logit adjustment: Menon et al., ICLR 2021,
+    arXiv:2007.07314). ``ldam_drw`` has margins in proportion to count^(-1/4), and in the last fifth of the training
+    class weights that even out what is drawn (Cao et al., NeurIPS 2019, arXiv:1906.07413; here on plain logits, without
+    the paper's normalised classifier). Where ``balance`` is ``loss``, every one of them weights the classes.
     ``counts``: int [K], training images a class.
     """
     even = torch.from_numpy(loss_weights(class_targets(counts, config.balance, config.target_count))).to(device)

@@ -56,14 +56,10 @@ def recipe_of(run: Run) -> Config:
 def check_parents(config: Config, run: Run, split: pd.DataFrame) -> None:
     """Refuse parent runs that were trained on a lesion which this run evaluates, or of which that cannot be known.
 
-    A training of all five folds (``fold`` -1) may use runs of any one fold: it evaluates the test split alone. Raises
-    ConfigError where a parent may not be used, or its folder was split anew since it was trained. Raises DataError
-    where a parent is not trained yet.
-
-    Parameters
-    ----------
-    run : Run, the one that is to be trained: it cannot be its own parent
-    split : DataFrame, its ``image_id``, ``lesion_id`` and ``split``
+    A training of all five folds (``fold`` -1) may use runs of any one fold: it evaluates the test split alone.
+    ``split`` has ``image_id``, ``lesion_id`` and ``split`` of ``run``, which is to be trained and cannot be its own
+    parent. Raises ConfigError where a parent may not be used, or its folder was split anew since it was trained;
+    DataError where it is not trained yet.
     """
     evaluated = split[split["split"] != "train"]  # dropped images are twins of test images
     for parent in parent_runs(config, run):
@@ -115,18 +111,10 @@ def load_start(model: Classifier, config: Config, start: Run) -> None:
 
 
 class Teachers(nn.Module):
-    """Softened mean probabilities of an ensemble, for the class prior that the student learns.
+    """Softened mean probabilities of the ensemble in ``config.teachers``, for the ``prior`` [K] that the student
+    learns.
 
-    Parameters
-    ----------
-    config : Config, the student's; ``teachers`` names the runs
-    classes : int
-    prior : float [K], the student's learned prior
-
-    Raises
-    ------
-    DataError
-        Where a teacher is not trained yet.
+    Raises DataError where a teacher is not trained yet.
     """
 
     shifts: torch.Tensor

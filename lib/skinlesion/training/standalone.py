@@ -32,15 +32,10 @@ def train(config: Config, run: Run, *, features: Callable[[], Features] | None =
     """Check the data, split it by lesion, decode it, train, and write every file that 04_evaluation reads.
 
     Calling it again goes on where an interrupted call was. Under torchrun the first process does all but the training
-    alone, and is the only one that prints. Returns the exit status. Raises SkinLesionError for data, parameters or
-    a folder that cannot be used, or an interruption; checkpoints are stored.
-
-    Parameters
-    ----------
-    features : callable, optional
-        Makes the features by which twins are found that the split keeps together, in the first process alone. Without
-        it, twins are not looked for.
-    progress : bool, show bars, as on a terminal, instead of a line an epoch
+    alone, and is the only one that prints, and that makes the ``features`` by which twins are found that the split
+    keeps together; without them, twins are not looked for. ``progress`` shows bars, as on a terminal, instead of a line
+    an epoch. Returns the exit status. Raises SkinLesionError for data, parameters or a folder that cannot be used, or
+    an interruption; checkpoints are stored.
     """
     try:
         with _stoppable(), distributed.join() as world, lock(run.folder) if world.first else nullcontext():

@@ -38,16 +38,9 @@ def train_start(
 ) -> None:
     """Train the recipe that ``config.start`` names, if it names one, on the data and the split of ``run``.
 
-    Like :func:`skinlesion.training.fit.fit`, it goes on where an interrupted call was, does nothing where the training
-    is finished, and is called alike in every process under torchrun. Raises SkinLesionError as
-    :func:`skinlesion.training.fit.fit`.
-
-    Parameters
-    ----------
-    config : Config, that of ``run``, which has its table and its split
-    watch : callable, optional
-        As :func:`skinlesion.training.fit.fit` takes it.
-    progress : bool, show a bar while images are decoded
+    Like :func:`skinlesion.training.fit.fit`, whose ``watch`` it takes, it goes on where an interrupted call was, does
+    nothing where the training is finished, is called alike in every process under torchrun, and raises SkinLesionError.
+    ``config`` is that of ``run``, which has its table and its split; ``progress`` shows a bar while images are decoded.
     """
     recipe, start = start_recipe(config), start_run(config, run)
     if recipe is None or start is None:

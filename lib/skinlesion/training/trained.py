@@ -97,14 +97,8 @@ def write_outputs(
 ) -> None:
     """Write logits and features of the validation and test rows to ``outputs.npz``; no label is used.
 
-    Raises ModelError where a logit is infinite or no number.
-
-    Parameters
-    ----------
-    cache : PixelCache, pixels of all N rows
-    image_ids : str [N]
-    split : str [N]
-    views : int, mirror images whose outputs are averaged
+    ``cache`` has the pixels of all N rows, ``image_ids`` and ``split`` are str [N], and ``views`` counts the mirror
+    images whose outputs are averaged. Raises ModelError where a logit is infinite or no number.
     """
     rows = np.flatnonzero(np.isin(split, ("validation", "test")))
     # a training of all folds on a split without test images leaves none to predict

@@ -26,18 +26,11 @@ ALPHA = {"mixup": 0.2, "cutmix": 1.0}  # a pair's mixing weight is drawn from Be
 
 
 def augment(frames: torch.Tensor, config: Config, epoch: int, index: np.ndarray) -> torch.Tensor:
-    """Augment a batch of frames into network inputs.
+    """Augment frames, uint8 [N, height, width, 3], into inputs, float32 [N, 3, image_size, image_size] in 0-1.
 
-    Returns float32 [N, 3, image_size, image_size] in 0-1, channels last in memory.
-
-    Parameters
-    ----------
-    frames : uint8 [N, height, width, 3]
-    config : Config
-        The amounts ``rotation``, ``flip``, ``scale``, ``shift``, ``shear``, ``color``, ``recolor``, ``rand_augment``,
-        ``degrade`` and ``erase``, applied in this order; ``seed`` and ``image_size``.
-    index : int [N]
-        Each sample's position in the epoch. Random numbers derive from seed, epoch and index alone.
+    The amounts ``rotation``, ``flip``, ``scale``, ``shift``, ``shear``, ``color``, ``recolor``, ``rand_augment``,
+    ``degrade`` and ``erase`` of ``config`` are applied in this order. Random numbers derive from its seed, epoch and
+    each sample's position in the epoch (``index``, int [N]) alone. The result lies channels last in memory.
     """
     chance = torch.from_numpy(uniform(config.seed, epoch, index, DRAWS)).to(frames.device)
     x = frames.permute(0, 3, 1, 2).float().div_(255.0)  # channels last in memory, as it came
@@ -126,15 +119,9 @@ def mix(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mix the first sample of a batch with the last, the second with the last but one, and so on.
 
-    Mixup: Zhang et al., ICLR 2018, arXiv:1710.09412. CutMix: Yun et al., ICCV 2019, arXiv:1905.04899. Returns
-    float32 [N, 3, S, S] and float32 [N, K].
-
-    Parameters
-    ----------
-    x : float32 [N, 3, S, S]
-    targets : float32 [N, K]
-    config : Config, ``mix`` is none, mixup, cutmix, or both: mixup or CutMix with equal probability for each sample
-    index : int [N], each sample's position in the epoch
+    From and to float32 [N, 3, S, S] and targets, float32 [N, K]. ``config.mix`` is none, mixup (Zhang et al., ICLR
+    2018, arXiv:1710.09412), cutmix (Yun et al., ICCV 2019, arXiv:1905.04899), or both: either with equal probability
+    for each sample, by its position in the epoch (``index``, int [N]).
     """
     if config.mix == "none":
         return x, targets

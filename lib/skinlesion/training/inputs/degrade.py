@@ -37,18 +37,8 @@ _LUMA = torch.tensor(
         [72, 92, 95, 98, 112, 100, 103, 99],
     ]
 )
-_CHROMA = torch.tensor(
-    [
-        [17, 18, 24, 47, 99, 99, 99, 99],
-        [18, 21, 26, 66, 99, 99, 99, 99],
-        [24, 26, 56, 99, 99, 99, 99, 99],
-        [47, 66, 99, 99, 99, 99, 99, 99],
-        [99, 99, 99, 99, 99, 99, 99, 99],
-        [99, 99, 99, 99, 99, 99, 99, 99],
-        [99, 99, 99, 99, 99, 99, 99, 99],
-        [99, 99, 99, 99, 99, 99, 99, 99],
-    ]
-)
+_CHROMA = torch.full((8, 8), 99)
+_CHROMA[:4, :4] = torch.tensor([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]])
 
 
 # --- a poorer camera: each takes and gives one image, float32 [3, S, S] in 0-1 (its caller clips what overshoots) -----
@@ -152,14 +142,11 @@ DEGRADE_DRAWS = sum(1 + len(ranges) for _, _, ranges in _CAMERA)
 
 
 def degrade(x: torch.Tensor, probability: float, chance: torch.Tensor) -> torch.Tensor:
-    """Images as a poorer camera would have given them. Returns float32 [N, 3, S, S] in 0-1, channels last in memory.
+    """Images, float32 [N, 3, S, S] in 0-1, as a poorer camera would have given them; the same, channels last in memory.
 
-    Parameters
-    ----------
-    x : float32 [N, 3, S, S] in 0-1
-    probability : float, of each operation for each sample, 0-1; a dark rim around the field of view has 0.3 of it
-    chance : float32 [N, DEGRADE_DRAWS] in [0, 1)
-        Each sample's uniform numbers, which alone decide what happens to it.
+    ``probability`` is that of each operation for each sample, 0-1; a dark rim around the field of view has 0.3 of it.
+    ``chance``, float32 [N, DEGRADE_DRAWS] in [0, 1), holds each sample's uniform numbers, which alone decide what
+    happens to it.
     """
 
     def change(image: torch.Tensor, draws: Sequence[float]) -> torch.Tensor:
@@ -213,14 +200,9 @@ RAND_AUGMENT_DRAWS = 4
 def rand_augment(x: torch.Tensor, strength: float, chance: torch.Tensor) -> torch.Tensor:
     """RandAugment (Cubuk et al., 2020, arXiv:1909.13719) in colour only: two operations for each sample.
 
-    Each operation's magnitude is drawn uniformly up to ``strength``, its direction by the same number. Returns float32
-    [N, 3, S, S] in 0-1, channels last in memory.
-
-    Parameters
-    ----------
-    x : float32 [N, 3, S, S] in 0-1
-    strength : float, 0 (nothing) to 1 (the paper's magnitude 30; its usual 9 is 0.3)
-    chance : float32 [N, RAND_AUGMENT_DRAWS] in [0, 1)
+    Each operation's magnitude is drawn uniformly up to ``strength``, from 0 (nothing) to 1 (the paper's magnitude 30;
+    its usual 9 is 0.3), its direction by the same number. Arrays as for :func:`degrade`, but ``chance`` [N,
+    RAND_AUGMENT_DRAWS].
     """
 
     def change(image: torch.Tensor, draws: Sequence[float]) -> torch.Tensor:
@@ -241,14 +223,8 @@ ERASE_DRAWS = 8
 def erase(x: torch.Tensor, probability: float, chance: torch.Tensor) -> torch.Tensor:
     """Random erasing (Zhong et al., 2020, arXiv:1708.04896): a patch of noise or of the image's mean colour.
 
-    Returns float32 [N, 3, S, S] in 0-1, channels last in memory.
-
-    Parameters
-    ----------
-    x : float32 [N, 3, S, S] in 0-1
-    probability : float
-        Of a patch in each sample, 0-1. Patches cover 2 to 20 % of the image.
-    chance : float32 [N, ERASE_DRAWS] in [0, 1)
+    ``probability`` is that of a patch in each sample, which covers 2 to 20 % of it. Arrays as for :func:`degrade`, but
+    ``chance`` [N, ERASE_DRAWS].
     """
 
     def change(image: torch.Tensor, draws: Sequence[float]) -> torch.Tensor:

@@ -22,19 +22,14 @@ def unview(x: torch.Tensor, number: int) -> torch.Tensor:
 
 
 def mean_outputs(model, x: torch.Tensor, views: int, crops: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """``model.outputs`` averaged over the first ``views`` symmetries, its maps turned back; float32 each.
+    """``model.outputs`` averaged over the first ``views`` symmetries (1, 2, 4 or 8), its maps turned back; float32
+    each.
 
-    Two crops of a frame take turns: symmetry ``v`` is of crop ``v % 2``. Two symmetries in a row differ by mirroring
-    left and right, which also swaps the left and the right crop: a frame's mirror image gets the same output. A linear
+    ``x``, float32 [crops N, 3, S, S] in 0-1, holds the first crops of all N frames, then their second ones. Two crops
+    of a frame take turns: symmetry ``v`` is of crop ``v % 2``. Two symmetries in a row differ by mirroring left and
+    right, which also swaps the left and the right crop: a frame's mirror image gets the same output. A linear
     classifier of pooled features stays one: the mean logits are its output for the mean features and maps. Returns
-    tuple of logits [N, K], features [N, D] and each crop's maps [crops, N, C, h, w].
-
-    Parameters
-    ----------
-    model : skinlesion.training.networks.models.Classifier
-    x : float32 [crops N, 3, S, S] in 0-1, the first crops of all N frames, then their second ones
-    views : 1, 2, 4 or 8
-    crops : 1 or 2; each is used at least once
+    logits [N, K], features [N, D] and each crop's maps [crops, N, C, h, w].
     """
     views = max(views, crops)
     if views == 1:
