@@ -106,4 +106,4 @@ def fit_squares(frame: np.ndarray, size: int, how: str, crops: int) -> np.ndarra
 
 def fit(frame: np.ndarray, size: int, how: str) -> np.ndarray:
     """Fit a frame, uint8 [H, W, 3], into the network's square, uint8 [size, size, 3], as one of :data:`FITS` says."""
-    return resize(frame, (size, size), region(*frame.shape[:2], how))
+    return resize(frame, (size, size), region(frame.shape[0], frame.shape[1], how))
