@@ -5,10 +5,10 @@
     python -m experiments.across table
 
 ``train`` trains the rows of ``[across]`` in recipes.toml that are not stored yet (resumable, under --output), without
-the lesions that have a twin in MILK10k, and stores what each network outputs on MILK10k in outputs/across/. ``recolor``
-stores there what the networks make of melanomas with another camera's border colour. ``table`` writes across.csv:
-metrics of seven classes with 95% intervals over lesions, and the paired difference to the row's base. Nothing is
-fitted: the prediction is that of the logits less the log of the class mix seen in training.
+the lesions that have a twin in MILK10k, and stores what each network outputs on MILK10k in outputs/across.parquet.
+``recolor`` stores in outputs/recolored.parquet what the networks make of melanomas with another camera's border colour.
+``table`` writes across.csv: metrics of seven classes with 95% intervals over lesions, and the paired difference to the
+row's base. Nothing is fitted: the prediction is that of the logits less the log of the class mix seen in training.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from experiments import storage
 from experiments.recipes import OUTPUTS, ROOT, config, load
 from experiments.run import checked_table, commit
 from skinlesion import crossval
@@ -40,8 +41,8 @@ from skinlesion.training.standalone import train
 from skinlesion.training.trained import load_trained
 
 HELD, HOME = "milk10k", "ham10000"
-STORED = OUTPUTS / "across"
-RECOLORED = STORED / "recolored.parquet"
+STORED = OUTPUTS / "across.parquet"
+RECOLORED = OUTPUTS / "recolored.parquet"
 TABLE = ROOT / "experiments" / "across.csv"
 METRICS = ("balanced_accuracy", "macro_auroc", "malignant_auroc", "mel.sensitivity", "mel.auroc")
 
@@ -50,13 +51,13 @@ def store(name: str, data: list[str], output: Path) -> None:
     """Train a row without MILK10k, unless that is done, and store its outputs there."""
     own = config(name, load("across")).but(data=data, holdout_source=HELD, fold=-1)
     run, fingerprint = Run(output / name), checked_table(own).fingerprint()
-    if crossval.is_stored(STORED / f"{name}.parquet", f"source-{HELD}", own, fingerprint):
+    if storage.is_stored(STORED, name, f"source-{HELD}", own, fingerprint):
         return
     train(own, run)
     outputs = crossval.outputs_of_run(run, "test", f"source-{HELD}", own, fingerprint, commit=commit())
     seven = set(load_table(own.data, 7, own.exclude_official_test).frame["image_id"])
     outputs.images["in_seven"] = outputs.images["image_id"].isin(seven)
-    crossval.store(STORED / f"{name}.parquet", outputs)
+    storage.store(STORED, name, outputs)
 
 
 def recolored(model: Classifier, own: Config, paths: list[str], light: torch.Tensor) -> pd.DataFrame:
@@ -91,15 +92,15 @@ def recolor(name: str, output: Path, count: int = 200) -> pd.DataFrame:
 
 def predictions(name: str) -> Predictions:
     """A row's predictions of the seven classes."""
-    outputs = crossval.read(STORED / f"{name}.parquet")
+    outputs = storage.read(STORED, name)
     return seven_labels(outputs.predictions()).take(outputs.images["in_seven"].to_numpy(bool))
 
 
 def table() -> pd.DataFrame:
     """A line a row and metric, with the difference to the row's base."""
-    recipes, lines = load("across"), []
+    recipes, stored, lines = load("across"), storage.read_facts(STORED), []
     for name, recipe in recipes.items():
-        if not (STORED / f"{name}.parquet").exists():
+        if name not in stored:
             continue
         own = predictions(name)
         metrics = evaluate(own)
@@ -126,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
                 store(name, given.data, given.output)
         elif given.what == "recolor":
             found = [recolor(name, given.output) for name in given.rows or load("across")]
-            crossval.write_parquet(RECOLORED, pd.concat(found, ignore_index=True), {"commit": commit()})
+            storage.write_parquet(RECOLORED, pd.concat(found, ignore_index=True), {"commit": commit()})
         else:
             with atomic(TABLE) as temporary:
                 table().round(5).to_csv(temporary, index=False)

@@ -3,8 +3,8 @@
     python -m experiments.by_source
 
 Reads outputs/shipped.parquet, and of the model before (EfficientNet-Lite0, HAM10000 alone): its networks' outputs out
-of fold (outputs/recipes/ham10000.parquet), its predictions on the test split of HAM10000 (outputs/test/) and on the
-other sources (outputs/test/before.parquet). Writes by_source.csv. Eight labels are merged into seven; images that the
+of fold (outputs/recipes.parquet), its predictions on the test split of HAM10000 and on the other sources
+(outputs/test.parquet). Writes by_source.csv. Eight labels are merged into seven; images that the
 seven codes set aside (invasive squamous cell carcinoma) are left out. Lesions with a twin in HAM10000 are left out of
 the other sources: the model before was trained on them. Intervals are over lesions, twins as one.
 """
@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from experiments import shipped, tested
+from experiments import shipped, storage, tested
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion import crossval
 from skinlesion.core.runs import atomic
@@ -35,7 +35,7 @@ def parts() -> pd.DataFrame:
 
 def now() -> Predictions:
     """The shipped model on its validation and test parts, merged into seven labels."""
-    outputs = crossval.read(shipped.STORED)
+    outputs = storage.read(shipped.STORED, shipped.NAME)
     decision = shipped.choose(outputs, 0.9)
     merged = seven_labels(outputs.decided(decision))
     kept = outputs.images["in_seven"].to_numpy(bool)
@@ -45,7 +45,7 @@ def now() -> Predictions:
 
 def before() -> Predictions:
     """The model before on the images that it was not trained on."""
-    outputs = crossval.read(OUTPUTS / "recipes" / "ham10000.parquet")
+    outputs = storage.read(OUTPUTS / "recipes.parquet", "ham10000")
     parts = [outputs.decided(outputs.decision(0.9)), tested.read("ham10000")[0], tested.read("before")[0]]
     by_row = ("image_ids", "lesions", "split", "fold", "y", "probabilities", "scores", "source", "dx_type")
     joined = {name: np.concatenate([getattr(one, name) for one in parts]) for name in by_row}

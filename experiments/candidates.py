@@ -4,7 +4,7 @@
 
 Five folds are trained by a recipe of ``[recipes]`` in recipes.toml, each evaluated on the fold that it was not trained
 on. Each starts from the same part's network of the recipe that ``start`` names, which is trained where it is missing.
-The outputs of each fold's network are stored in experiments/outputs/recipes/ and committed, so that the folds can be
+The outputs of each fold's network are stored in outputs/recipes.parquet and committed, so that the folds can be
 trained over several sittings and machines. They count for the recipe and the data that they were made with; ``--again``
 makes all of them anew. ``--only fold-2`` trains one part and stops. At the end experiments/candidates.csv is written:
 the out-of-fold figures of every stored recipe, and its paired differences to ``ham10000``.
@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from experiments import storage
 from experiments.recipes import OUTPUTS, ROOT, Recipe, config, load
 from experiments.run import checked_table
 from skinlesion import crossval
@@ -33,7 +34,7 @@ from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.training.standalone import train
 
-STORED = OUTPUTS / "recipes"
+STORED = OUTPUTS / "recipes.parquet"
 CANDIDATES = ROOT / "experiments" / "candidates.csv"
 COMPARED = ("balanced_accuracy", "macro_auroc", "accuracy", "mel.sensitivity")
 
@@ -66,9 +67,9 @@ def seconds(run: Run) -> float:
     return json.loads(run.training.read_text())["seconds"] + (seconds(Run(start)) if start else 0)
 
 
-def store_fold(own: Config, run: Run, place: Path, fingerprint: str) -> None:
+def store_fold(name: str, own: Config, run: Run, fingerprint: str) -> None:
     """Store the outputs of a fold's network on its validation images."""
-    crossval.store(place, crossval.outputs_of_run(
+    storage.store(STORED, name, crossval.outputs_of_run(
         run, "validation", f"fold-{own.fold}", own, fingerprint,
         seconds=seconds(run), threads=torch.get_num_threads(),
     ))  # fmt: skip
@@ -76,7 +77,7 @@ def store_fold(own: Config, run: Run, place: Path, fingerprint: str) -> None:
 
 def out_of_fold(name: str, whole: Config) -> Predictions:
     """A recipe's pooled predictions, by a decision that was chosen on the same logits."""
-    outputs = crossval.read(STORED / f"{name}.parquet")
+    outputs = storage.read(STORED, name)
     return outputs.decided(outputs.decision(whole.referral_sensitivity))
 
 
@@ -86,7 +87,8 @@ def write_candidates(recipes: dict[str, Recipe]) -> pd.DataFrame:
     ``set`` is ``out_of_fold``, ``as_seven_labels`` (of eight), or ``minus_<recipe>``: the paired difference on the
     images that both have, eight labels as seven.
     """
-    names = [name for name in recipes if (STORED / f"{name}.parquet").exists()]
+    stored = storage.read_facts(STORED)
+    names = [name for name in recipes if name in stored]
     found = {name: out_of_fold(name, config(name, recipes)) for name in names}
     seven = {name: compare.seven_labels(one) for name, one in found.items()}
     lines = []
@@ -119,17 +121,17 @@ def make(given: argparse.Namespace) -> None:
     recipes, name = load("recipes"), given.recipe
     whole = config(name, recipes).but(data=given.data)
     fingerprint = checked_table(whole).fingerprint()
-    parts, place = given.parts or ROOT / "reports" / name, STORED / f"{name}.parquet"
+    parts = given.parts or ROOT / "reports" / name
     for part in [given.only] if given.only else [f"fold-{fold}" for fold in given.folds]:
         run, own = Run(parts / part), part_config(whole, part)
-        if not given.again and crossval.is_stored(place, part, own, fingerprint):
-            print(f"{part}: the outputs of its network are in {place} already")
+        if not given.again and storage.is_stored(STORED, name, part, own, fingerprint):
+            print(f"{part}: the outputs of its network are in {STORED} already")
             continue
         if own.start:
             train_start(own, recipes)
         if not (run.outputs.exists() and Config.from_file(run.config_file) == own):
             train(own, run)
-        store_fold(own, run, place, fingerprint)
+        store_fold(name, own, run, fingerprint)
     if not given.only:
         table = write_candidates(recipes)
         print(table[table["recipe"] == name].round(3).to_string(index=False))

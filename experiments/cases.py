@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from experiments import storage
 from experiments.recipes import OUTPUTS
-from skinlesion import crossval
 from skinlesion.core.errors import DataError
 from skinlesion.decision import BELOW, MELANOMA_NOT_EXCLUDED, NONE, REFER, REFERRALS, Outcomes
 from skinlesion.serving.manifest import Manifest
@@ -22,10 +22,10 @@ def stored(manifest: Manifest) -> dict[str, tuple[np.ndarray, Outcomes]]:
     DataError
         Where the images of other clinics were predicted by another model.
     """
-    decision, outputs = manifest.decision, crossval.read(OUTPUTS / "shipped.parquet")
+    decision, outputs = manifest.decision, storage.read(OUTPUTS / "shipped.parquet", "shipped")
     flags = {name: outputs.images[name] < limit for name, limit in manifest.domain_thresholds.items()}
     known = outputs.images.assign(set=outputs.images["source"].map(SOURCES) + ", " + outputs.images["part"], **flags)
-    others, facts = crossval.read_parquet(OUTPUTS / "domain.parquet")
+    others, facts = storage.read_parquet(OUTPUTS / "domain.parquet")
     if facts["model"] != manifest.identity:
         raise DataError("outputs/domain.parquet is of another model; run python -m experiments.domain anew")
     other = others[[f"p_{code}" for code in manifest.labels.codes]].to_numpy(np.float64)

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments import shipped
+from experiments import shipped, storage
 from experiments.recipes import OUTPUTS
-from skinlesion import crossval
 from skinlesion.core import images
 from skinlesion.data.sources import load_table
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
@@ -50,7 +49,7 @@ def main() -> None:
         "BCN20000": shipped.unseen(given.unseen),
         "PH2": ([], list(labelled[0]["path"])),
     }, labels=pd.concat(labelled).set_index("path")["label"].to_dict())  # fmt: skip
-    crossval.write_parquet(STORED, found, {"model": Predictor.load().manifest.identity})
+    storage.write_parquet(STORED, found, {"model": Predictor.load().manifest.identity})
     print(found[~found["fitted"]].groupby("set")[[NOT_DERMATOSCOPIC, OTHER_CAMERA]].agg(["mean", "size"]))
 
 

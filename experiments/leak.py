@@ -12,7 +12,7 @@ The project's own test split is set aside first and not used; the rest is assign
 
 Each fold is predicted by a network trained on the other four. Nothing is chosen on it: the last epoch's weights count,
 and the prediction is by the logits less the log of the class mix seen in training. ``train`` trains what is not stored
-yet (an interrupted training is resumed) and stores the outputs in experiments/outputs/leak/, to be committed; ``table``
+yet (an interrupted training is resumed) and stores the outputs in outputs/leak.parquet, to be committed; ``table``
 pools the folds and writes experiments/leak.csv. The more folds, the more images are predicted under all three, and the
 narrower the interval of the difference.
 """
@@ -28,13 +28,14 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 from tqdm import tqdm
 
+from experiments import storage
 from experiments.recipes import OUTPUTS, ROOT, config
 from experiments.run import checked_table, commit, pixels
 from skinlesion import crossval
 from skinlesion.core.config import Config, parse_setting
 from skinlesion.core.errors import DataError, SkinLesionError
 from skinlesion.core.runs import Run, atomic, write_json
-from skinlesion.crossval import Part
+from skinlesion.crossval import Outputs, Part
 from skinlesion.data import splits
 from skinlesion.data.cache import PixelCache
 from skinlesion.data.table import LesionTable
@@ -42,6 +43,7 @@ from skinlesion.evaluation.bootstrap import in_columns
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.training.fit import fit
 
+STORED = OUTPUTS / "leak.parquet"
 TABLE = ROOT / "experiments" / "leak.csv"
 TITLES = {
     "image": "By image: the usual shortcut",
@@ -86,33 +88,30 @@ def train(given: argparse.Namespace) -> None:
     for fold, name in tqdm([(fold, name) for fold in given.folds for name in given.splits], desc="leak", unit="run"):
         folds, own = assigned[name].to_numpy(), whole.but(fold=fold)
         (part,) = crossval.parts_of(folds, [fold], left_out=folds == splits.TEST_FOLD)
-        place = given.outputs / f"{name}.parquet"
-        if not crossval.is_stored(place, part.name, own, table.fingerprint()):
-            store(own, table, cache, part, leaked(table, folds, fold), Run(given.output / name / part.name), place)
+        if not storage.is_stored(given.outputs, name, part.name, own, table.fingerprint()):
+            outputs = trained_outputs(own, table, cache, part, Run(given.output / name / part.name))
+            outputs.images["leaked"] = leaked(table, folds, fold)
+            storage.store(given.outputs, name, outputs)
 
 
-def store(
-    own: Config, table: LesionTable, cache: PixelCache, part: Part, leaked: np.ndarray, run: Run, place: Path
-) -> None:
-    """Train on four folds, and store the logits of the fifth with what leaked into training."""
+def trained_outputs(own: Config, table: LesionTable, cache: PixelCache, part: Part, run: Run) -> Outputs:
+    """Train on four folds; the outputs on the fifth."""
     write_json(run.config_file, own.to_dict())
     trained = fit(own, cache, table.targets, part.split, run, classes=len(table.labels))
-    outputs = crossval.outputs_of(
+    return crossval.outputs_of(
         part, trained, own, table, cache, source=table.source, images=int((part.split == "train").sum()),
         seconds=trained.facts["seconds"], epochs=trained.facts["epochs"], threads=torch.get_num_threads(),
         commit=commit(),
     )  # fmt: skip
-    outputs.images["leaked"] = leaked
-    crossval.store(place, outputs)
 
 
 def write_table(given: argparse.Namespace) -> None:
     """Write the table of the splits, each on the folds that all of them have."""
-    done = {name: set(crossval.read_facts(given.outputs / f"{name}.parquet")) for name in TITLES}
-    folds = sorted(set.intersection(*done.values()))
+    done = storage.read_facts(given.outputs)
+    folds = sorted(set.intersection(*(set(done.get(name, {})) for name in TITLES)))
     if not folds:
         raise DataError(f"no fold in {given.outputs} is trained under all three splits; run `leak train` first")
-    outputs = {name: crossval.read(given.outputs / f"{name}.parquet").take(folds) for name in TITLES}
+    outputs = {name: storage.read(given.outputs, name).take(folds) for name in TITLES}
     predictions = {name: one.predictions() for name, one in outputs.items()}
     lines = []
     for name, own in outputs.items():
@@ -140,7 +139,7 @@ def write_table(given: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "reports" / "leak", help="place of the trainings")
-    parser.add_argument("--outputs", type=Path, default=OUTPUTS / "leak", help="place of the stored outputs")
+    parser.add_argument("--outputs", type=Path, default=STORED, help="file of the stored outputs")
     commands = parser.add_subparsers(required=True)
     training = commands.add_parser("train", help="train what is not stored yet")
     training.add_argument("--data", required=True)

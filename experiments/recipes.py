@@ -14,7 +14,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinlesion import crossval
+from experiments import storage
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.recipes import FOLDER
@@ -98,12 +98,13 @@ def packaged(name: str) -> Path:
 
 def stored() -> list[Path]:
     """Every committed Parquet file whose facts hold a recipe."""
-    return [path for path in sorted(OUTPUTS.rglob("*.parquet")) if _configs(crossval.read_facts(path))]
+    return [path for path in sorted(OUTPUTS.glob("*.parquet")) if _configs(storage.read_facts(path))]
 
 
 def _configs(facts: dict) -> list[dict]:
-    """The recipes in the facts of stored outputs: theirs, or one a part."""
-    return [one["config"] for one in (facts, *facts.values()) if isinstance(one, dict) and "config" in one]
+    """The configuration of every part in the facts of stored outputs."""
+    parts = [part for recipe in facts.values() if isinstance(recipe, dict) for part in recipe.values()]
+    return [part["config"] for part in parts if isinstance(part, dict) and "config" in part]
 
 
 def rename(old: str, new: str) -> list[Path]:
@@ -115,14 +116,14 @@ def rename(old: str, new: str) -> list[Path]:
     """
     found = []
     for path in stored():
-        frame, facts = crossval.read_parquet(path)
+        frame, facts = storage.read_parquet(path)
         configs = _configs(facts)
         if any(old in one for one in configs):
             for one in configs:
                 value = one.pop(old, None)
                 if new and value is not None:
                     one[new] = value
-            crossval.write_parquet(path, frame, facts)
+            storage.write_parquet(path, frame, facts)
             found.append(path)
     text = FILE.read_text(encoding="utf-8")
     changed = re.sub(rf"^{re.escape(old)} = (.*\n)", rf"{new} = \1" if new else "", text, flags=re.M)

@@ -4,8 +4,8 @@
     python -m experiments.run table
 
 ``train`` trains what is not stored yet (an interrupted training is resumed) under --output, and stores each network's
-outputs on its validation images, with its recipe and its cost, in experiments/outputs/rows/. These files are committed,
-so that the table can be made over several sittings and machines. A row that changes only ``views`` and ``crops`` uses
+outputs on its validation images, with its recipe and its cost, in outputs/rows.parquet. This file is committed, so
+that the table can be made over several sittings and machines. A row that changes only ``views`` and ``crops`` uses
 the network of its base; ``{fold}`` in ``start`` and ``teachers`` is the fold in training. ``table`` pools a row's folds
 and predicts by the logits less the log of the class mix seen in training (nothing is fitted), and writes
 experiments/table.csv: metrics with 95% intervals over lesions, and the paired difference to the row's base. The test
@@ -28,6 +28,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
+from experiments import storage
 from experiments.recipes import OUTPUTS, ROOT, Recipe, config, load
 from skinlesion import crossval
 from skinlesion.core.config import Config
@@ -62,15 +63,11 @@ def commit() -> str:
 
 
 class Rows:
-    """The rows of the experiment table: where their outputs are stored, and how they are trained."""
+    """The rows of the experiment table: which file their outputs are in, and how they are trained."""
 
-    def __init__(self, recipes: dict[str, Recipe] | None = None, outputs: Path = OUTPUTS / "rows"):
+    def __init__(self, recipes: dict[str, Recipe] | None = None, outputs: Path = OUTPUTS / "rows.parquet"):
         self.recipes = load("rows") if recipes is None else recipes
         self.outputs = outputs
-
-    def place(self, name: str) -> Path:
-        """The file of a row's outputs."""
-        return self.outputs / f"{name}.parquet"
 
     def trained_by(self, name: str) -> str:
         """The row whose networks a row uses: its own, or its base's where it changes nothing that training uses."""
@@ -90,7 +87,7 @@ class Rows:
             if key not in tables:
                 tables[key] = checked_table(own)
             part = self.part(own, tables[key])
-            if not crossval.is_stored(self.place(name), part.name, own, tables[key].fingerprint()):
+            if not storage.is_stored(self.outputs, name, part.name, own, tables[key].fingerprint()):
                 self.store(name, own, tables[key], part, output)
 
     def of_fold(self, name: str, data: str, fold: int) -> Config:
@@ -118,7 +115,7 @@ class Rows:
         else:
             trained = load_trained(Run(output / maker / part.name), own, classes=len(table.labels))
         minutes = None if resumed or maker != name else (time.process_time() - began) / 60
-        crossval.store(self.place(name), crossval.outputs_of(
+        storage.store(self.outputs, name, crossval.outputs_of(
             part, trained, own, table, cache, columns=METADATA,
             cpu_minutes=minutes, epochs=trained.facts["epochs"], parameters=trained.facts["parameters"],
             threads=torch.get_num_threads(), torch=torch.__version__,
@@ -135,17 +132,17 @@ class Rows:
 
     def ready(self, name: str) -> bool:
         """Whether a row can be evaluated: it is trained, or all that it combines are, on the same folds."""
-        recipe = self.recipes[name]
+        recipe, stored = self.recipes[name], storage.read_facts(self.outputs)
         if not recipe.rows:
-            return bool(crossval.read_facts(self.place(name)))
-        folds = [set(crossval.read_facts(self.place(row))) for row in recipe.rows]
+            return name in stored
+        folds = [set(stored.get(row, {})) for row in recipe.rows]
         return all(found == folds[0] for found in folds) and len(folds[0]) > (recipe.refit is not None)
 
     def read(self, name: str) -> Outputs:
         """A row's outputs; of one that combines others, the mean of theirs, perhaps through a regression."""
         recipe = self.recipes[name]
         if not recipe.rows:
-            return crossval.read(self.place(name))
+            return storage.read(self.outputs, name)
         combined = averaged([self.read(row) for row in recipe.rows])
         return combined if recipe.refit is None else refitted(combined, list(recipe.refit))
 

@@ -27,6 +27,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from experiments import storage
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion import crossval
 from skinlesion.core import framing, images
@@ -155,8 +156,8 @@ def figures(outputs: Outputs, decision: Decision) -> tuple[dict, dict]:
 def ship(run: Run, own: Config, outside: Path | None, other: Path | None) -> dict:
     """Choose, read the test part, export, and store what was measured; returns the metrics by part."""
     outputs, domain = compute_outputs(run, own, outside, other)
-    crossval.store(STORED, outputs)
-    outputs = crossval.read(STORED)
+    storage.store(STORED, NAME, outputs)
+    outputs = storage.read(STORED, NAME)
     written, metrics = figures(outputs, choose(outputs, own.referral_sensitivity))
     table = LesionTable.load(run)
     place = table.frame.set_index("image_id")["path"]
@@ -185,7 +186,7 @@ def name_msk(folder: Path) -> None:
 
 def rewrite(folder: Path) -> dict:
     """Choose and measure anew from the stored outputs, for a model that is there; returns the metrics by part."""
-    outputs, content = crossval.read(STORED), json.loads((folder / FILE).read_text())
+    outputs, content = storage.read(STORED, NAME), json.loads((folder / FILE).read_text())
     written, metrics = figures(outputs, choose(outputs, content["config"]["referral_sensitivity"]))
     write_json(folder / FILE, content | written | {"domain": outputs.facts["validation"]["domain"]})
     attach(folder, test_reads=note_reading(metrics["test"]))

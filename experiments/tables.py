@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import page
-from experiments import tested
+from experiments import storage, tested
 from experiments.cases import SOURCES, counted
 from experiments.recipes import OUTPUTS, ROOT
-from skinlesion import crossval
 from skinlesion.evaluation.bootstrap import describe, proportion
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.published import PUBLISHED
@@ -172,7 +171,7 @@ def _rate(hit: pd.Series) -> str:
 
 def notices() -> str:
     """How often the domain notices come on images that did not fit the probe."""
-    frame, _ = crossval.read_parquet(OUTPUTS / "domain.parquet")
+    frame, _ = storage.read_parquet(OUTPUTS / "domain.parquet")
     rows = [[f"{title} ({len(of):,})", _rate(of["not_dermatoscopic"]), _rate(of["other_camera"])]
             for name, title in (("close-ups", "clinical close-ups of MILK10k"), ("PH2", "PH2"),
                                 ("BCN20000", "BCN20000 at 84 x 84 px"))
@@ -188,7 +187,7 @@ def cases() -> str:
 
 def recolored() -> str:
     """Melanomas still referred with another camera's border colour, at a referral threshold of sensitivity 0.90."""
-    frame, _ = crossval.read_parquet(OUTPUTS / "across" / "recolored.parquet")
+    frame, _ = storage.read_parquet(OUTPUTS / "recolored.parquet")
     rows = []
     for (source, row), of in frame.groupby(["source", "row"]):
         threshold = of["before"].quantile(0.1)
@@ -320,7 +319,7 @@ def accuracy_for_compute() -> str:
     lines = pd.read_csv(HERE / "table.csv", index_col="row").loc[list(names)]
     points = [(line.cpu_minutes, names[row], {"value": line.balanced_accuracy, "low": line.balanced_accuracy_low,
                "high": line.balanced_accuracy_high}) for row, line in lines.iterrows()]  # fmt: skip
-    outputs = crossval.read(OUTPUTS / "recipes" / "ham10000.parquet")
+    outputs = storage.read(OUTPUTS / "recipes.parquet", "ham10000")
     whole = outputs.decided(outputs.decision(0.9))
     minutes = np.mean([outputs.facts[f"fold-{fold}"]["seconds"] for fold in (0, 1, 2)]) / 60
     points.append((minutes, "`ham10000`", evaluate(whole.take(whole.fold <= 2))["balanced_accuracy"]))

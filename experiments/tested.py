@@ -2,8 +2,8 @@
 
     python -m experiments.tested reports/NAME-quick      # store those of a finished run under its recipe's name
 
-``experiments/outputs/test/<recipe>.parquet`` holds a row an image, with the columns of ``predictions.csv``, and facts
-about the training in the schema's metadata. The shipped model's file is written by ``experiments.shipped``.
+``experiments/outputs/test.parquet`` holds a row an image and recipe, with the columns of ``predictions.csv``, and facts
+about the trainings in the schema's metadata. The shipped model's file is written by ``experiments.shipped``.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from experiments import storage
 from experiments.recipes import OUTPUTS
-from skinlesion import crossval
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import label_set
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.predictions import read as read_csv
 from skinlesion.training.trained import facts_of
 
-STORED = OUTPUTS / "test"
+STORED = OUTPUTS / "test.parquet"
 
 
 def write(recipe: str, test: Predictions, facts: dict) -> None:
     """Store a recipe's predictions; numbers read back as the same float64."""
     frame = pd.DataFrame({
         "image_id": test.image_ids, "lesion_id": test.lesions, "label": np.array(test.labels.codes)[test.y],
+        "part": "test",
     })  # fmt: skip
     for prefix, values in (("p_", test.probabilities), ("score_", test.scores)):
         frame = frame.join(pd.DataFrame(values, columns=[prefix + code for code in test.labels.codes]))
-    crossval.write_parquet(STORED / f"{recipe}.parquet", frame, facts)
+    storage.put(STORED, recipe, frame, {"test": facts})
 
 
 def read(recipe: str) -> tuple[Predictions, dict]:
     """A recipe's predictions on the test split, and the facts stored with them."""
-    frame, facts = crossval.read_parquet(STORED / f"{recipe}.parquet")
+    frame, facts = storage.read_parquet(STORED, recipe)
     codes = [name.removeprefix("p_") for name in frame if name.startswith("p_")]
     n = len(frame)
     test = Predictions(
@@ -49,7 +50,7 @@ def read(recipe: str) -> tuple[Predictions, dict]:
         probabilities=frame[[f"p_{code}" for code in codes]].to_numpy(),
         scores=frame[[f"score_{code}" for code in codes]].to_numpy(),
     )  # fmt: skip
-    return test, facts
+    return test, facts["test"]
 
 
 def store_run(folder: Path) -> str:

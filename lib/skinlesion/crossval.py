@@ -1,25 +1,22 @@
 """One cross-validation: parts -> outputs -> pooled predictions -> paired comparison.
 
 A *part* is what one network is tested on: a fold of the images, or a source of them. Each part is predicted by a
-network that was trained on the others (:func:`parts_of`, :func:`outputs_of`). The outputs of a recipe's parts are
-stored in one Parquet file (:func:`store`), small enough to commit, so that parts can be trained over several sittings
-and machines. Pooled, they are predictions of every image by a network that was not trained on it.
+network that was trained on the others (:func:`parts_of`, :func:`outputs_of`). The outputs of a recipe's parts, pooled,
+are predictions of every image by a network that was not trained on it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
 from skinlesion.core.config import Config
-from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.runs import Run, atomic, lock
+from skinlesion.core.errors import DataError
+from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import LabelSet, label_set
 from skinlesion.data.cache import PixelCache
 from skinlesion.data.splits import load_split
@@ -31,9 +28,7 @@ from skinlesion.evaluation.metrics import flat_values, replicate_values
 from skinlesion.evaluation.predictions import Predictions, origin
 from skinlesion.training.trained import Trained, predict
 
-DIGITS = 4  # decimals of a stored logit; the fifth changes no figure
 IMAGE_COLUMNS = ("image_id", "lesion_id", "label")
-FACTS = b"skinlesion"  # the key of the facts in a Parquet file's schema metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,92 +206,3 @@ def difference(
         resamples = Resamples(np.searchsorted(lesions, one.lesions.astype(str)), drawn.counts)
         both.append(flat_values(replicate_values(one, resamples), one.labels.codes))
     return {name: summarise(both[0][name] - both[1][name], len(a)) for name in names}
-
-
-# ---- files
-
-
-def write_parquet(path: Path, frame: pd.DataFrame, facts: dict) -> None:
-    """Write a table, and facts about it as JSON in the schema's metadata, whole or not at all."""
-    import pyarrow
-    from pyarrow import parquet
-
-    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    text = json.dumps(facts, ensure_ascii=False, allow_nan=False)
-    table = table.replace_schema_metadata({FACTS: text.encode()})
-    numbers = [field.name for field in table.schema if pyarrow.types.is_floating(field.type)]
-    ids = [name for name in ("image_id", "lesion_id") if name in table.column_names]
-    encoding = dict.fromkeys(numbers, "BYTE_STREAM_SPLIT") | dict.fromkeys(ids, "DELTA_BYTE_ARRAY")
-    others = [name for name in table.column_names if name not in encoding]
-    with atomic(path) as temporary:  # a third smaller than by the defaults
-        parquet.write_table(table, temporary, compression="zstd", compression_level=9, use_dictionary=others or False,
-                            column_encoding=encoding)  # fmt: skip
-
-
-def read_parquet(path: Path) -> tuple[pd.DataFrame, dict]:
-    """What :func:`write_parquet` wrote.
-
-    Raises DataError where the file is missing, damaged, or another kind of Parquet file.
-    """
-    from pyarrow import ArrowException, parquet
-
-    try:
-        table = parquet.read_table(path)
-        return table.to_pandas(), json.loads(table.schema.metadata[FACTS])
-    except (OSError, ArrowException, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read ({error!r}); restore it, or train its parts again") from None
-
-
-def read_facts(path: Path) -> dict[str, dict]:
-    """The facts of every part of a file of outputs; of a file that is not there, none."""
-    if not path.exists():
-        return {}
-    from pyarrow import ArrowException, parquet
-
-    try:
-        return json.loads(parquet.read_schema(path).metadata[FACTS])
-    except (OSError, ArrowException, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read ({error!r}); restore it, or train its parts again") from None
-
-
-def read(path: Path) -> Outputs:
-    """The outputs of a recipe. Raises DataError where the file is missing or damaged."""
-    frame, facts = read_parquet(path)
-    names = [name for name in frame if name.startswith("logit_")]
-    labels = label_set([name.removeprefix("logit_") for name in names])
-    logits = frame[names].to_numpy(np.float64).round(DIGITS)
-    return Outputs(frame.drop(columns=names), logits, labels, facts)
-
-
-def store(path: Path, outputs: Outputs) -> None:
-    """Add parts to a recipe's file, in place of parts of the same name; other processes may do the same meanwhile."""
-    with lock(path.parent, wait=True):
-        if others := sorted(set(read_facts(path)) - set(outputs.facts)):
-            outputs = pool([read(path).take(others), outputs])
-        order = np.argsort(outputs.images["part"].to_numpy(str), kind="stable")
-        names = [f"logit_{code}" for code in outputs.labels.codes]
-        logits = pd.DataFrame(outputs.logits[order].round(DIGITS).astype(np.float32), columns=names)
-        frame = outputs.images.iloc[order].reset_index(drop=True).join(logits)
-        write_parquet(path, frame, {part: outputs.facts[part] for part in outputs.parts})
-
-
-def is_stored(path: Path, part: str, config: Config, fingerprint: str) -> bool:
-    """Whether ``path`` holds a part's outputs by this recipe on these data, on whichever machine it was trained.
-
-    Raises ConfigError where a stored recipe has a parameter that this version of :class:`Config` lacks.
-    """
-    facts = read_facts(path).get(part)
-    if facts is None or facts["fingerprint"] != fingerprint:
-        return False
-    return stored_config(facts, path, data=config.data) == config
-
-
-def stored_config(facts: dict, path: Path, *, data: tuple[str, ...] = ("demo",)) -> Config:
-    """The configuration that a part was trained by; ConfigError names ``path`` where it no longer loads."""
-    try:
-        return Config(data=data).but(**facts["config"])
-    except ConfigError as error:
-        raise ConfigError(
-            f"the recipe stored in {path} does not load: {error}; if a parameter was renamed, run "
-            "`python -m experiments.recipes OLD NEW`"
-        ) from None

@@ -9,9 +9,9 @@ import pytest
 
 from app import pictures, present
 from app.words import in_words, text
+from experiments import storage
 from experiments.cases import stored
 from experiments.recipes import OUTPUTS
-from skinlesion import crossval
 from skinlesion.decision import REFERRALS, Outcomes
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Prediction
@@ -102,15 +102,14 @@ def test_no_card_of_the_shipped_model_contradicts_itself():
     assert len(advice) == 4 and min(advice.values()) > 50, advice
 
 
-OUT_OF_FOLD = [*sorted((OUTPUTS / "recipes").glob("*.parquet")), OUTPUTS / "across" / "base.parquet"]
-ROWS = sorted((OUTPUTS / "rows").glob("*.parquet"))
+OUT_OF_FOLD = [*(("recipes", name) for name in storage.read_facts(OUTPUTS / "recipes.parquet")), ("across", "base")]
+ROWS = [pytest.param("rows", name, marks=pytest.mark.soak) for name in storage.read_facts(OUTPUTS / "rows.parquet")]
 
 
-@pytest.mark.parametrize("path", [*OUT_OF_FOLD, *(pytest.param(path, marks=pytest.mark.soak) for path in ROWS)],
-                         ids=lambda path: path.stem)  # fmt: skip
-def test_no_card_of_another_model_contradicts_itself(path):
+@pytest.mark.parametrize(("file", "recipe"), [*OUT_OF_FOLD, *ROWS])
+def test_no_card_of_another_model_contradicts_itself(file, recipe):
     """By networks that were not trained on these images, with the decision that was chosen for them."""
-    outputs = crossval.read(path)
+    outputs = storage.read(OUTPUTS / f"{file}.parquet", recipe)
     decision = outputs.decision(0.9)
     foreign = np.random.default_rng(0).random((2, len(outputs.logits))) < 0.1
     outcomes = decision.decide(

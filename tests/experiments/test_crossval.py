@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
 
+from experiments import storage
 from skinlesion import crossval
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
@@ -49,25 +51,40 @@ def test_a_part_trains_on_all_other_groups_whether_folds_or_sources():
 
 def test_what_is_stored_comes_back_but_for_digits_that_change_nothing(tmp_path):
     path, whole = tmp_path / "one.parquet", outputs()
-    crossval.store(path, whole)
-    back = crossval.read(path)
-    assert np.abs(back.logits - whole.logits).max() <= 0.5 * 10**-crossval.DIGITS + 1e-12
-    np.testing.assert_array_equal(back.logits, whole.logits.round(crossval.DIGITS))
+    storage.store(path, "one", whole)
+    back = storage.read(path, "one")
+    assert np.abs(back.logits - whole.logits).max() <= 0.5 * 10**-storage.DIGITS + 1e-12
+    np.testing.assert_array_equal(back.logits, whole.logits.round(storage.DIGITS))
     pd.testing.assert_frame_equal(back.images, whole.images, check_dtype=False)
     assert back.labels == HAM7 and back.facts == whole.facts
     assert "data" not in back.facts["fold-0"]["config"], "it lies in another place on every machine"
     before = path.read_bytes()
-    crossval.store(path, whole)
+    storage.store(path, "one", whole)
     assert path.read_bytes() == before, "the same outputs, the same file"
+
+
+def test_recipes_of_other_labels_share_a_file(tmp_path):
+    path, seven, eight = tmp_path / "both.parquet", outputs(), outputs(labels=ISIC8, n=16)
+    eight.images["leaked"] = True
+    storage.store(path, "seven", seven)
+    storage.store(path, "eight", eight)
+    storage.store(path, "seven", outputs("fold-1", seed=1))
+    for name, whole in (("seven", crossval.pool([seven, outputs("fold-1", seed=1)])), ("eight", eight)):
+        back = storage.read(path, name)
+        np.testing.assert_array_equal(back.logits, whole.logits.round(4))
+        pd.testing.assert_frame_equal(back.images, whole.images, check_dtype=False)
+        assert back.labels == whole.labels and back.facts == whole.facts
+    with pytest.raises(DataError, match=r"no outputs of nine; train it first \(stored: eight, seven\)"):
+        storage.read(path, "nine")
 
 
 def test_parts_are_added_and_replaced_also_by_processes_at_once(tmp_path):
     path = tmp_path / "one.parquet"
     parts = [outputs(f"fold-{k}", seed=k) for k in range(5)]
     with ThreadPoolExecutor(5) as pool:
-        list(pool.map(lambda part: crossval.store(path, part), parts))
-    crossval.store(path, outputs("fold-3", seed=9, n=14))
-    back = crossval.read(path)
+        list(pool.map(lambda part: storage.store(path, "one", part), parts))
+    storage.store(path, "one", outputs("fold-3", seed=9, n=14))
+    back = storage.read(path, "one")
     assert back.parts == [f"fold-{k}" for k in range(5)] and len(back.images) == 4 * 70 + 14
     np.testing.assert_array_equal(back.take(["fold-3"]).logits, outputs("", seed=9, n=14).logits.round(4))
     np.testing.assert_array_equal(back.take(["fold-4"]).logits, parts[4].logits.round(4))
@@ -76,36 +93,36 @@ def test_parts_are_added_and_replaced_also_by_processes_at_once(tmp_path):
 
 
 def test_a_recipe_is_the_same_wherever_its_data_lie(tmp_path):
-    path, stored = tmp_path / "one.parquet", crossval.is_stored
-    assert not stored(path, "fold-0", Config(), "abc")
-    crossval.store(path, outputs(config=Config(data="here", epochs=3)))
-    assert stored(path, "fold-0", Config(data="there", epochs=3), "abc")
-    assert not stored(path, "fold-1", Config(data="there", epochs=3), "abc")
-    assert not stored(path, "fold-0", Config(data="here", epochs=4), "abc")
-    assert not stored(path, "fold-0", Config(data="here", epochs=3), "other data")
+    path, stored = tmp_path / "one.parquet", partial(storage.is_stored, tmp_path / "one.parquet", "one")
+    assert not stored("fold-0", Config(), "abc")
+    storage.store(path, "one", outputs(config=Config(data="here", epochs=3)))
+    assert stored("fold-0", Config(data="there", epochs=3), "abc")
+    assert not stored("fold-1", Config(data="there", epochs=3), "abc")
+    assert not stored("fold-0", Config(data="here", epochs=4), "abc")
+    assert not stored("fold-0", Config(data="here", epochs=3), "other data")
 
 
 def test_a_recipe_that_no_longer_loads_names_the_command(tmp_path):
     path, old = tmp_path / "one.parquet", outputs()
     old.facts["fold-0"]["config"]["epochz"] = 3
-    crossval.store(path, old)
+    storage.store(path, "one", old)
     with pytest.raises(ConfigError, match=r"epochz.*experiments\.recipes OLD NEW"):
-        crossval.is_stored(path, "fold-0", Config(), "abc")
+        storage.is_stored(path, "one", "fold-0", Config(), "abc")
 
 
 def test_a_damaged_file_names_the_fix(tmp_path):
     path = tmp_path / "one.parquet"
-    crossval.store(path, outputs())
+    storage.store(path, "one", outputs())
     path.write_bytes(path.read_bytes()[:-20])
-    for call in (crossval.read, crossval.read_facts):
+    for call in (storage.read_parquet, storage.read_facts):
         with pytest.raises(DataError, match="train its parts again"):
             call(path)
     pd.DataFrame({"a": [1]}).to_parquet(path)
     with pytest.raises(DataError, match="train its parts again"):
-        crossval.read(path)
+        storage.read(path, "one")
     path.unlink()
     with pytest.raises(DataError, match="train its parts again"):
-        crossval.read(path)
+        storage.read(path, "one")
 
 
 def test_pooled_predictions_take_each_networks_own_class_mix_away():
@@ -130,8 +147,8 @@ def test_a_class_without_images_is_never_probable():
 
 
 def test_eight_labels_are_stored_by_their_codes(tmp_path):
-    crossval.store(tmp_path / "eight.parquet", outputs(labels=ISIC8, n=16))
-    assert crossval.read(tmp_path / "eight.parquet").labels == ISIC8
+    storage.store(tmp_path / "eight.parquet", "one", outputs(labels=ISIC8, n=16))
+    assert storage.read(tmp_path / "eight.parquet", "one").labels == ISIC8
 
 
 def predictions(seed, lesions):
@@ -164,6 +181,7 @@ def test_the_difference_of_other_images_takes_both_as_they_are():
 def test_facts_are_plain_json_that_other_programs_can_read(tmp_path):
     from pyarrow import parquet
 
-    crossval.store(tmp_path / "one.parquet", outputs(commit="abc1234"))
+    storage.store(tmp_path / "one.parquet", "one", outputs(commit="abc1234"))
     facts = json.loads(parquet.read_schema(tmp_path / "one.parquet").metadata[b"skinlesion"])
-    assert facts["fold-0"]["commit"] == "abc1234" and facts["fold-0"]["config"]["epochs"] == Config().epochs
+    part = facts["one"]["fold-0"]
+    assert part["commit"] == "abc1234" and part["config"]["epochs"] == Config().epochs

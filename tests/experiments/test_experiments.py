@@ -13,8 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from conftest import REPOSITORY
-from experiments import candidates, recipes, run, shipped, tested
-from skinlesion import crossval
+from experiments import candidates, recipes, run, shipped, storage
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
@@ -86,12 +85,11 @@ def test_an_unknown_recipe_or_value_names_its_place(tmp_path, monkeypatch):
 
 def test_every_stored_recipe_loads():
     """Where this fails after a parameter was renamed: ``python -m experiments.recipes OLD NEW``."""
-    files = recipes.stored()
-    assert len(files) > 40
-    for path in files:
-        facts = crossval.read_parquet(path)[1]
-        for one in [facts] if path.parent == tested.STORED else facts.values():
-            crossval.stored_config(one, path)
+    parts = [(part, path) for path in recipes.stored()
+             for recipe in storage.read_facts(path).values() for part in recipe.values()]  # fmt: skip
+    assert len(parts) > 140
+    for part, path in parts:
+        storage.stored_config(part, path)
 
 
 def test_a_renamed_parameter_is_renamed_wherever_it_is_stored(tmp_path, monkeypatch):
@@ -99,23 +97,24 @@ def test_a_renamed_parameter_is_renamed_wherever_it_is_stored(tmp_path, monkeypa
     monkeypatch.setattr(recipes, "OUTPUTS", tmp_path)
     recipes.FILE.write_text(toml({"rows.a": {"about": "long epochs = 3", "epochz": 3}}))
     frame = pd.DataFrame({"image_id": ["a"], "logit_mel": np.float32([0.5])})
-    crossval.write_parquet(tmp_path / "rows.parquet", frame, {"fold-0": {"config": {"epochz": 3, "seed": 1}}})
-    crossval.write_parquet(tmp_path / "test" / "one.parquet", frame, {"config": {"epochz": 4}, "seconds": 1})
+    rows, other = tmp_path / "rows.parquet", tmp_path / "other.parquet"
+    storage.write_parquet(rows, frame, {"a": {"fold-0": {"config": {"epochz": 3, "seed": 1}}}})
+    storage.write_parquet(other, frame, {"b": {"test": {"config": {"epochz": 4}, "seconds": 1}}})
     recipes.main(["epochz", "epochs"])
-    assert crossval.read_parquet(tmp_path / "rows.parquet")[1] == {"fold-0": {"config": {"epochs": 3, "seed": 1}}}
-    back, facts = crossval.read_parquet(tmp_path / "test" / "one.parquet")
-    assert facts == {"config": {"epochs": 4}, "seconds": 1}
+    assert storage.read_facts(rows) == {"a": {"fold-0": {"config": {"epochs": 3, "seed": 1}}}}
+    back, facts = storage.read_parquet(other)
+    assert facts == {"b": {"test": {"config": {"epochs": 4}, "seconds": 1}}}
     pd.testing.assert_frame_equal(back, frame, check_dtype=False)
     assert recipes.config("a", recipes.load("rows")).epochs == 3
     recipes.main(["seed"])
-    assert crossval.read_parquet(tmp_path / "rows.parquet")[1] == {"fold-0": {"config": {"epochs": 3}}}
+    assert storage.read_facts(rows) == {"a": {"fold-0": {"config": {"epochs": 3}}}}
     assert recipes.rename("nothing", "else") == []
 
 
 @pytest.mark.parametrize("row", ["proxy", "mobilenetv2_160", "labels_8"])
 def test_a_line_of_the_committed_table_follows_from_its_outputs(row):
     line = read_experiments(TABLE).set_index("row").loc[row]
-    frame, facts = crossval.read_parquet(recipes.OUTPUTS / "rows" / f"{row}.parquet")
+    frame, facts = storage.read_parquet(recipes.OUTPUTS / "rows.parquet", row)
     codes = [name.removeprefix("logit_") for name in frame if name.startswith("logit_")]
     even = frame.filter(like="logit_").to_numpy(float).round(4)
     even -= np.log([facts[part]["prior"] for part in frame["part"]])
@@ -128,12 +127,12 @@ def test_a_line_of_the_committed_table_follows_from_its_outputs(row):
 def test_a_line_of_the_candidates_follows_from_its_outputs():
     line = pd.read_csv(candidates.CANDIDATES, index_col=["recipe", "set", "metric"])
     for name in ("ham10000", "mobilenet_squares"):
-        outputs = crossval.read(candidates.STORED / f"{name}.parquet")
+        outputs = storage.read(candidates.STORED, name)
         predicted = outputs.decided(outputs.decision(0.9)).predicted
         expected = balanced_accuracy_score(outputs.y, predicted)
         assert line.loc[(name, "out_of_fold", "balanced_accuracy"), "value"] == pytest.approx(expected, abs=1e-5)
     known = set(line.index.get_level_values("recipe"))
-    assert known == {path.stem for path in candidates.STORED.glob("*.parquet")}
+    assert known == set(storage.read_facts(candidates.STORED))
 
 
 def test_experiments_are_evaluated_out_of_fold(data, tmp_path, monkeypatch, capsys):
@@ -146,14 +145,14 @@ def test_experiments_are_evaluated_out_of_fold(data, tmp_path, monkeypatch, caps
         "rows.age": {"about": "with age", "base": "plain", "rows": ["plain"], "refit": ["age", "sex", "site"]},
         "rows.refit": {"about": "what to compare with", "base": "plain", "rows": ["plain"], "refit": []},
     }))  # fmt: skip
-    output, stored = tmp_path / "runs", tmp_path / "outputs"
+    output, stored = tmp_path / "runs", tmp_path / "outputs.parquet"
     rows = run.Rows(recipes.load("rows"), stored)
     rows.train([], data, [0, 1], output)
-    stamps = {path: path.stat().st_mtime_ns for path in stored.glob("*.parquet")}
-    assert {path.stem for path in stamps} == {"plain", "other", "views"}
+    stamp = stored.stat().st_mtime_ns
+    assert set(storage.read_facts(stored)) == {"plain", "other", "views"}
     assert not list((output / "views").glob("*/checkpoints")), "other views use the same network"
     rows.train([], data, [0, 1], output)
-    assert stamps == {path: path.stat().st_mtime_ns for path in stored.glob("*.parquet")}, "done is done"
+    assert stamp == stored.stat().st_mtime_ns, "done is done"
     with pytest.raises(ConfigError, match="no recipe nothing"):
         rows.train(["nothing"], data, [0], output)
     rows.table().to_csv(tmp_path / "table.csv", index=False)
@@ -163,7 +162,7 @@ def test_experiments_are_evaluated_out_of_fold(data, tmp_path, monkeypatch, caps
     codes = list(HAM7.codes)
 
     def even(row):
-        frame, facts = crossval.read_parquet(stored / f"{row}.parquet")
+        frame, facts = storage.read_parquet(stored, row)
         priors = np.log([facts[part]["prior"] for part in frame["part"]])
         return frame, frame[[f"logit_{code}" for code in codes]].to_numpy(float) - priors
 
@@ -205,7 +204,7 @@ def test_a_row_trains_what_it_starts_from_by_that_rows_recipe(data, tmp_path, mo
         "rows.then": {"about": "larger ones", "base": "first", "image_size": 32, "start": start},
     }))  # fmt: skip
     for output, row in (("by itself", "first"), ("needed", "then")):
-        rows = run.Rows(recipes.load("rows"), tmp_path / output / "outputs")
+        rows = run.Rows(recipes.load("rows"), tmp_path / output / "outputs.parquet")
         rows.train([row], data, [0], tmp_path / output)
     runs = [Run(tmp_path / output / "first" / "fold-0") for output in ("by itself", "needed")]
     one, other = (facts_of(run)["checkpoint"] for run in runs)
@@ -221,12 +220,12 @@ def test_candidates_are_evaluated_out_of_fold(data, tmp_path, monkeypatch, capsy
         "recipes.before": {"about": "what it starts from", **TINY},
         "recipes.tiny": {"about": "tiny", "base": "before", "start": str(tmp_path / "before" / "{part}"), "epochs": 1},
     }))  # fmt: skip
-    monkeypatch.setattr(candidates, "STORED", tmp_path / "outputs")
+    monkeypatch.setattr(candidates, "STORED", tmp_path / "outputs.parquet")
     monkeypatch.setattr(candidates, "CANDIDATES", tmp_path / "candidates.csv")
     command = ["--data", data, "--recipe", "tiny", "--parts", str(tmp_path / "parts"), "--folds", "0", "3"]
     candidates.main([*command, "--again"])
 
-    outputs = crossval.read(tmp_path / "outputs" / "tiny.parquet")
+    outputs = storage.read(candidates.STORED, "tiny")
     assert outputs.parts == ["fold-0", "fold-3"]
     written = pd.read_csv(tmp_path / "candidates.csv", index_col=["recipe", "set", "metric"])["value"]
     decided = outputs.decided(outputs.decision(0.9))
@@ -272,7 +271,7 @@ def test_the_shipped_model_follows_from_its_stored_outputs(data, tmp_path, monke
     more = ["--photographs", str(milk), "--unseen", str(other)]
     shipped.main(["--data", data, "--run", str(tmp_path / "run"), *more, "--install"])
 
-    outputs = crossval.read(shipped.STORED)
+    outputs = storage.read(shipped.STORED, shipped.NAME)
     split = pd.read_csv(shipped.SPLIT).set_index("image_id")["split"]
     assert outputs.parts == ["test", "validation"]
     assert (split[outputs.images["image_id"]].to_numpy() == outputs.images["part"]).all()

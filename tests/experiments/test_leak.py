@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from conftest import REPOSITORY
-from experiments import leak
-from skinlesion import crossval
+from experiments import leak, storage
 from skinlesion.core.errors import DataError
 from skinlesion.data import splits
 from skinlesion.evaluation import plots
@@ -58,25 +57,25 @@ def test_each_split_leaks_what_its_name_says(table):
 def test_the_script_trains_resumes_and_writes_its_table(table, tmp_path, capsys):
     place = tmp_path / "images.csv"
     table.frame[["path", "label", "image_id", "lesion_id"]].to_csv(place, index=False)
-    stored = tmp_path / "outputs"
+    stored = tmp_path / "outputs.parquet"
     where = ["--output", str(tmp_path / "runs"), "--outputs", str(stored)]
     recipe = ["model=classic", "pretrained=false", "image_size=16", "epochs=1", "batch_size=16", "balance=none"]
     command = [*where, "train", "--data", str(place), "--folds", "0", "--set", *recipe]
     leak.main(command)
-    results = {path: path.stat().st_mtime_ns for path in stored.glob("*.parquet")}
-    assert {path.stem for path in results} == set(leak.TITLES)
+    stamp = stored.stat().st_mtime_ns
+    assert set(storage.read_facts(stored)) == set(leak.TITLES)
     leak.main(command)
-    assert all(path.stat().st_mtime_ns == before for path, before in results.items()), "nothing is trained twice"
+    assert stored.stat().st_mtime_ns == stamp, "nothing is trained twice"
     leak.main([*where, "table", "--table", str(tmp_path / "table.csv")])
     written = read_leak(tmp_path / "table.csv").set_index("split")
     assert list(written.index) == ["image", "lesion", "near-duplicates"]
     assert written.leaked["image"] > 0.2 and written.leaked["near-duplicates"] == 0
     assert written.inflation["near-duplicates"] == 0
-    assert len(crossval.read(stored / "image.parquet").images) == written.n_images["image"]
+    assert len(storage.read(stored, "image").images) == written.n_images["image"]
     figure, alt = leakage_figure(written.reset_index())
     assert plots.png(figure) and "By image: the usual shortcut" in alt
     with pytest.raises(SystemExit, match="no fold"):
-        leak.main(["--outputs", str(tmp_path / "empty"), "table", "--table", str(tmp_path / "t.csv")])
+        leak.main(["--outputs", str(tmp_path / "none.parquet"), "table", "--table", str(tmp_path / "t.csv")])
 
 
 def test_inflation_is_described_with_its_interval_and_whether_it_is_significant():
@@ -93,7 +92,7 @@ def test_inflation_is_described_with_its_interval_and_whether_it_is_significant(
 def test_the_committed_table_follows_from_the_committed_outputs(tmp_path):
     written = read_leak(REPOSITORY / "experiments" / "leak.csv").set_index("split")
     for name, line in written.iterrows():
-        outputs = crossval.read(leak.OUTPUTS / "leak" / f"{name}.parquet")
+        outputs = storage.read(leak.STORED, str(name))
         priors = outputs.images["part"].map({part: facts["prior"] for part, facts in outputs.facts.items()})
         predicted = (outputs.logits - np.log(np.stack(priors))).argmax(axis=1)
         recall = [(predicted[outputs.y == c] == c).mean() for c in range(7)]

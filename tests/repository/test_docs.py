@@ -13,8 +13,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from conftest import REPOSITORY
-from experiments import figures, recipes, shipped, tables, tested
-from skinlesion import crossval
+from experiments import figures, recipes, shipped, storage, tables, tested
 from skinlesion.core.config import Config
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.export.card import model_card
@@ -143,7 +142,7 @@ def test_quantities_have_two_digits_and_a_fitting_unit(value, ladder, text):
 @pytest.mark.parametrize("name", ["quick", "classic", "ham10000"])
 def test_metrics_on_the_test_split_are_those_of_the_stored_predictions(name):
     metrics, _ = tables.on_test(name)
-    frame = pd.read_parquet(tested.STORED / f"{name}.parquet")
+    frame = pd.read_parquet(tested.STORED, filters=[("recipe", "==", name)])
     predicted = frame.filter(like="score_").rename(columns=lambda column: column[6:]).idxmax(axis=1)
     expected = balanced_accuracy_score(frame["label"], predicted)
     assert metrics["balanced_accuracy"]["value"] == pytest.approx(expected, abs=1e-9)
@@ -173,7 +172,7 @@ def test_every_reading_of_the_test_split_is_listed():
 )
 def test_figures_by_source_follow_from_the_stored_outputs(part, source):
     """By pandas and scikit-learn alone: eight labels summed to seven, what seven codes lack left out, no twins."""
-    frame, _ = crossval.read_parquet(shipped.STORED)
+    frame, _ = storage.read_parquet(shipped.STORED, shipped.NAME)
     group = pd.read_csv(shipped.SPLIT, dtype=str).set_index("image_id")
     home = set(group.loc[group["source"] == "ham10000", "group"])
     rows = frame[(frame["part"] == part) & (frame["source"] == source) & frame["in_seven"].astype(bool)]

@@ -3,14 +3,14 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 import decision_vectors
-from skinlesion import crossval
+from experiments import storage
+from experiments.recipes import OUTPUTS
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.decision import Decision, as_seven, calibrated
 
@@ -112,12 +112,12 @@ def coherent(outcomes, labels):
     assert (np.diff(rank[benign]) >= 0).all(), "of benign labels, more probability never lowers the advice"
 
 
-OUTPUTS = sorted((Path(__file__).resolve().parents[2] / "experiments" / "outputs" / "recipes").glob("*.parquet"))
+STORED = OUTPUTS / "recipes.parquet"
 
 
-@pytest.mark.parametrize("path", OUTPUTS, ids=lambda path: path.stem)
-def test_no_stored_output_makes_an_incoherent_answer(path):
-    outputs = crossval.read(path)
+@pytest.mark.parametrize("recipe", storage.read_facts(STORED))
+def test_no_stored_output_makes_an_incoherent_answer(recipe):
+    outputs = storage.read(STORED, recipe)
     decision = outputs.decision(0.9)
     p = decision.probabilities(outputs.logits)
     foreign = np.random.default_rng(0).random(len(p)) < 0.1
