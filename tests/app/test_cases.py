@@ -102,11 +102,14 @@ def test_no_card_of_the_shipped_model_contradicts_itself():
     assert len(advice) == 4 and min(advice.values()) > 50, advice
 
 
-OUT_OF_FOLD = [*(("recipes", name) for name in storage.read_facts(OUTPUTS / "recipes.parquet")), ("across", "base")]
-ROWS = [pytest.param("rows", name, marks=pytest.mark.soak) for name in storage.read_facts(OUTPUTS / "rows.parquet")]
+#: Seven labels, eight, and clinics that the network was not trained on.
+SOME = [("recipes", "ham10000"), ("recipes", "labels_8"), ("across", "base")]
+ALL = [(file, name) for file in ("recipes", "rows") for name in storage.read_facts(OUTPUTS / f"{file}.parquet")]
 
 
-@pytest.mark.parametrize(("file", "recipe"), [*OUT_OF_FOLD, *ROWS])
+@pytest.mark.parametrize(
+    ("file", "recipe"), [*SOME, *(pytest.param(*one, marks=pytest.mark.soak) for one in ALL if one not in SOME)]
+)
 def test_no_card_of_another_model_contradicts_itself(file, recipe):
     """By networks that were not trained on these images, with the decision that was chosen for them."""
     outputs = storage.read(OUTPUTS / f"{file}.parquet", recipe)
