@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 
 from app.device import build
+from shared import made_once
 from skinlesion.core import framing
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.taxonomy import HAM7
@@ -45,11 +46,9 @@ def install():
 
 @pytest.fixture(scope="module", name="site")
 def built(tmp_path_factory):
-    """The page, built anew for a module."""
+    """The page, built anew for a run of tests."""
     install()
-    folder = tmp_path_factory.mktemp("built") / "site"
-    build.build_site(output=folder)
-    return folder
+    return made_once(tmp_path_factory, "site", lambda folder: build.build_site(output=folder))
 
 
 def native(folder: Path, scratch: Path) -> Predictor:
