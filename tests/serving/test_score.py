@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import tiny_model
+import workers
 from batch import pictures, refused, score, table, zipped  # noqa: F401  (pictures is the fixture `folder`)
 from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError, ModelError
@@ -211,14 +212,16 @@ def test_sigkill_at_random_moments_loses_and_doubles_nothing(many, model, tmp_pa
     whole = score(many / "many.zip", output=tmp_path / "whole", model=model)
     seed = random.randrange(2**32)
     draw, output, killed, done = random.Random(seed), tmp_path / "out", 0, {}
+    command = ["score", str(many / "many.zip"), "--output", str(output), "--model", str(model)]
     for _ in range(5):
-        process = start(many / "many.zip", output, model)
+        process = workers.start(workers.exit_with, workers.command, command, tmp_path / "log")
         wanted = len(done) + draw.randrange(4)  # five kills end well before the last of the 40 parts
-        while process.poll() is None and len(list(output.glob("part-*"))) < wanted:
+        while process.is_alive() and len(list(output.glob("part-*"))) < wanted:
             time.sleep(0.002)
         time.sleep(draw.uniform(0, 0.02))
         process.kill()
-        killed += process.wait() == -signal.SIGKILL
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
         now = {path: path.stat().st_mtime_ns for path in output.glob("part-*")}
         assert done.items() <= now.items(), f"a finished part was touched again (seed {seed})"
         done = now
