@@ -4,6 +4,7 @@ import pytest
 from scipy.stats import binomtest
 
 from experiments import coverage
+from skinlesion.evaluation import bootstrap
 from skinlesion.evaluation.bootstrap import describe, proportion, resample, summarise
 
 LESIONS = np.array(["b", "a", "a", "c", "b", "d"], object)
@@ -139,3 +140,13 @@ def test_a_line_of_the_simulation_follows_from_the_code():
     table = pd.read_csv(coverage.FILE)
     row = table[(table["lesions"] == "melanoma") & (table["correlation"] == 0.6) & (table["images"] == 15)].iloc[0]
     assert coverage.line("melanoma", 0.6, 15) == pytest.approx(row.to_dict(), abs=1e-4)
+
+
+def test_draws_too_large_for_memory_are_the_same(monkeypatch):
+    here = resample(LESIONS, 30)
+    monkeypatch.setattr(bootstrap, "_IN_MEMORY", 0)
+    there = resample(LESIONS, 30)
+    assert isinstance(there.counts, np.memmap) and (here.counts == there.counts).all()
+    monkeypatch.setattr(bootstrap, "_AT_ONCE", 1)  # a replicate at a time
+    rows = np.arange(12.0).reshape(6, 2)
+    np.testing.assert_allclose(there.totals(rows), [counts[there.lesion] @ rows for counts in here.counts])

@@ -13,6 +13,7 @@ lesions as in HAM10000 stands in ``experiments/coverage.csv``.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +22,8 @@ from scipy.special import ndtri
 
 LEVEL = 0.95
 
-_CHUNK = 64  # replicates handled at once: 64 x 10,000 images fit the processor's cache
+_AT_ONCE = 640_000  # counts of images handled at once: 64 replicates of 10,000 images fit the processor's cache
+_IN_MEMORY = 64 * 1024**2  # bytes of counts; more are in a temporary file, whose pages the kernel may take back
 _Z = float(ndtri((1 + LEVEL) / 2))
 
 
@@ -40,15 +42,20 @@ class Resamples:
         flat = rows.reshape(len(rows), -1)
         lesions = self.counts.shape[1]
         sums = np.stack([np.bincount(self.lesion, column, minlength=lesions) for column in flat.T], axis=1)
-        chunks = [self.counts[i : i + _CHUNK].astype(np.float64) @ sums for i in range(0, len(self.counts), _CHUNK)]
+        chunks = [self.counts[chunk].astype(np.float64) @ sums for chunk in self._chunks(lesions)]
         return np.concatenate(chunks).reshape(len(self.counts), *rows.shape[1:])
 
     def image_counts(self, order: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """How often each image of ``order`` (int [M]) was drawn, a few replicates at a time: (slice, uint16 [r, M])."""
         lesion = self.lesion[order]
-        for start in range(0, len(self.counts), _CHUNK):
-            rows = slice(start, min(start + _CHUNK, len(self.counts)))
+        for rows in self._chunks(len(order)):
             yield rows, self.counts[rows].take(lesion, axis=1)
+
+    def _chunks(self, width: int) -> Iterator[slice]:
+        """Rows of the counts, as many at once as keep memory the same for any number of images."""
+        step = max(1, _AT_ONCE // max(1, width))
+        for start in range(0, len(self.counts), step):
+            yield slice(start, min(start + step, len(self.counts)))
 
 
 def resample(lesions: np.ndarray, replicates: int = 2000, seed: int = 0) -> Resamples:
@@ -58,7 +65,13 @@ def resample(lesions: np.ndarray, replicates: int = 2000, seed: int = 0) -> Resa
     """
     names, lesion = np.unique(np.asarray(lesions).astype(str), return_inverse=True)
     random = np.random.default_rng(seed)
-    counts = np.ones((1 + replicates, len(names)), np.uint16)
+    shape = (1 + replicates, len(names))
+    if 2 * shape[0] * shape[1] <= _IN_MEMORY:
+        counts = np.empty(shape, np.uint16)
+    else:
+        with tempfile.TemporaryFile() as file:  # stays while it is mapped
+            counts = np.memmap(file, np.uint16, "w+", shape=shape)
+    counts[0] = 1
     for row in counts[1:]:
         row[:] = np.bincount(random.integers(len(names), size=len(names)), minlength=len(names))
     return Resamples(lesion.reshape(-1), counts)
