@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -21,15 +21,12 @@ LIKELIEST = 3  # classes that are shown at first
 MOST_DIGITS = 6  # decimals of a percentage
 
 
-class Told(NamedTuple):
+class Percents(NamedTuple):
     """The malignant probability in per cent, and what it is compared with."""
 
-    risk: str
-    threshold: str
-    borderline: str
-
-
-UNTOLD = Told("", "", "")
+    risk: str = ""
+    threshold: str = ""
+    borderline: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Result:
         What the advice rests on, a sentence a source and kind of lesion.
     measured : str
         Sensitivity and specificity of the advice with intervals.
-    told : Told
+    percents : Percents
         The malignant probability and its thresholds.
     similar : tuple of Shown
         Similar proven cases, where the app has an index of them.
@@ -86,7 +83,7 @@ class Result:
     overlay: str | None = None
     evidence: tuple[str, ...] = ()
     measured: str = ""
-    told: Told = UNTOLD
+    percents: Percents = field(default_factory=Percents)
     similar: tuple[Shown, ...] = ()
 
     @property
@@ -124,7 +121,7 @@ def result(
         overlay=overlay,
         evidence=evidence(manifest),
         measured=measured(manifest),
-        told=told(prediction, manifest),
+        percents=percents(prediction, manifest),
         similar=similar,
     )
 
@@ -134,20 +131,20 @@ def advice(prediction: Prediction) -> str:
     return text(f"advice.{prediction.referral}")
 
 
-def told(prediction: Prediction, manifest: Manifest) -> Told:
+def percents(prediction: Prediction, manifest: Manifest) -> Percents:
     """With the decimals that it takes to read a probability apart from a threshold that it does not equal."""
     p, limits = prediction.malignant_probability, (manifest.decision.referral_threshold, manifest.decision.borderline)
     for digits in range(1, MOST_DIGITS + 1):
         risk, *others = (percent(share, digits) for share in (p, *limits))
         if all(other != risk or limit == p for other, limit in zip(others, limits, strict=True)):
             break
-    return Told(risk, *others)
+    return Percents(risk, *others)
 
 
 def reason(prediction: Prediction, manifest: Manifest) -> str:
     """Why the advice is what it is, in one sentence."""
     by_label = prediction.referral == REFER and prediction.malignant_probability < manifest.decision.referral_threshold
-    figures = told(prediction, manifest)
+    figures = percents(prediction, manifest)
     return text(
         "reason.label" if by_label else f"reason.{prediction.referral}",
         probability=figures.risk,

@@ -73,7 +73,7 @@ def main() -> None:
         found[title] = {"minutes": (time.perf_counter() - began) / 60, "charts": charts}
         for chart in charts:
             for bar in chart["bars"]:
-                print(f"   {chart['title']}: {bar['name']} {page.told(bar, chart)} [{bar['says']}]", flush=True)
+                print(f"   {chart['title']}: {bar['name']} {page.written(bar, chart)} [{bar['says']}]", flush=True)
         measured = {title: found[title] for title, _ in SECTIONS.values() if found.get(title, {}).get("charts")}
         minutes = sum(part["minutes"] for part in found.values())
         write_json(target, results | {"sections": measured, "minutes": minutes})  # --only goes on from a failure

@@ -1,4 +1,4 @@
-"""What every benchmark shares: fresh processes, pairs measured in turn, and how their ratios are told."""
+"""What every benchmark shares: fresh processes, pairs measured in turn, and how their ratios are written."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def number(value: float, chart: dict) -> str:
     return f"{value:.3g}"
 
 
-def told(bar: dict, chart: dict) -> str:
+def written(bar: dict, chart: dict) -> str:
     """A bar's value, and the least and the largest of its pairs or its interval where there is one."""
     low, high = (number(bar[key], chart) for key in ("low", "high"))
     return number(bar["value"], chart) + ("" if bar["low"] == bar["high"] else f" ({low} to {high})")
@@ -110,7 +110,7 @@ def tables(results: dict) -> str:
             for i, bar in enumerate(chart["bars"]):
                 title = f"{chart['title']}{', less is better' if chart['better'] == 'less' else ''}" if not i else ""
                 against = chart["against"] if not i else ""
-                cells = (title, bar["name"], told(bar, chart), bar["says"], against)
+                cells = (title, bar["name"], written(bar, chart), bar["says"], against)
                 parts.append(f"| {' | '.join(cells)} |")
         notes = dict.fromkeys(chart["note"] for chart in section["charts"] if chart["note"])
         parts += ["", *notes]

@@ -238,8 +238,8 @@ def note_reading(metrics: dict) -> int:
     interval = metrics["balanced_accuracy"]
     line |= {f"balanced_accuracy_{end}": round(interval[end], 6) for end in ("low", "high")}
     known = pd.read_csv(READS) if READS.exists() else pd.DataFrame()
-    told = ["recipe", *figures]
-    if len(known) and (known[told] == pd.Series(line)[told]).all(axis=1).any():
+    compared = ["recipe", *figures]
+    if len(known) and (known[compared] == pd.Series(line)[compared]).all(axis=1).any():
         return len(known)  # the same model, read again: nothing new is measured
     with atomic(READS) as temporary:
         pd.concat([known, pd.DataFrame([line])]).to_csv(temporary, index=False)

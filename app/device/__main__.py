@@ -30,9 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     more = parts.pop("graphics") / 1e6
-    told = ", ".join(f"{part} {size / 1e6:.1f}" for part, size in parts.items())
+    listed = ", ".join(f"{part} {size / 1e6:.1f}" for part, size in parts.items())
     total = sum(parts.values()) / 1e6
-    print(f"{output}: {total:.1f} MB to download ({told}), {more:.1f} more with the graphics processor")
+    print(f"{output}: {total:.1f} MB to download ({listed}), {more:.1f} more with the graphics processor")
     return 0
 
 

@@ -6,7 +6,7 @@ import { start } from "./engine.js";
 /** @import {Engine} from "./engine.js" */
 /** @import {Frame, Loaded, Model, Outputs} from "./types.js" */
 
-/** @typedef {[string, Record<string, string>]} Told  a key of app/words' device, and values */
+/** @typedef {[string, Record<string, string>]} Message  a key of app/words' device, and values */
 
 const TOLERANCE = 1e-3; // in a probability, and in shares of a domain score or an activation map
 
@@ -22,8 +22,8 @@ export async function offered() {
  * @param {Engine} plain
  * @param {Model} model
  * @param {Promise<Frame[]>} frames  to compare on
- * @param {(share: number) => void} report  told how much has arrived, from 0 to 1
- * @returns {Promise<{told: Told, faster: {engine: Engine, loaded: Loaded} | null}>}  what came of it
+ * @param {(share: number) => void} report  gets how much has arrived, from 0 to 1
+ * @returns {Promise<{message: Message, faster: {engine: Engine, loaded: Loaded} | null}>}  what came of it
  * @throws where it does not run
  */
 export async function attempt(plain, model, frames, report) {
@@ -33,9 +33,9 @@ export async function attempt(plain, model, frames, report) {
     /** @type {[Outputs, Outputs][]} */
     const pairs = [];
     for (const frame of await frames) pairs.push([await plain.run(frame), await engine.run(frame)]);
-    const { use, told } = verdict(model, pairs);
+    const { use, message } = verdict(model, pairs);
     if (!use) engine.stop();
-    return { told, faster: use ? { engine, loaded } : null };
+    return { message, faster: use ? { engine, loaded } : null };
   } catch (error) {
     engine.stop();
     throw error;
@@ -45,14 +45,14 @@ export async function attempt(plain, model, frames, report) {
 /**
  * @param {Model} model
  * @param {[Outputs, Outputs][]} pairs  of the same frames, by processor and graphics processor
- * @returns {{use: boolean, told: Told}}
+ * @returns {{use: boolean, message: Message}}
  */
 export function verdict(model, pairs) {
   if (!pairs.every(([one, other]) => difference(model, one, other) <= TOLERANCE)) {
-    return { use: false, told: ["other_predictions", {}] };
+    return { use: false, message: ["other_predictions", {}] };
   }
   const [before, after] = [0, 1].map(i => Math.min(...pairs.map(pair => pair[i].milliseconds)));
-  return { use: after < before, told: [after < before ? "in_use" : "slower", { after: after.toFixed(), before: before.toFixed() }] };
+  return { use: after < before, message: [after < before ? "in_use" : "slower", { after: after.toFixed(), before: before.toFixed() }] };
 }
 
 /**

@@ -17,7 +17,7 @@ import { advice, percent, ranking } from "./words.js";
 const element = id => /** @type {HTMLElement} */ (document.getElementById(id));
 
 const results = element("results"), status = element("status"), bar = element("bar");
-const graphics = /** @type {HTMLInputElement} */ (element("graphics")), told = element("told");
+const graphics = /** @type {HTMLInputElement} */ (element("graphics")), graphicsStatus = element("graphics-status");
 export const engine = start("wasm");
 /** @type {Promise<Loaded>} */
 export const loaded = engine.load("serviceWorker" in navigator && !navigator.serviceWorker.controller, progress);
@@ -114,15 +114,15 @@ function sound(outputs) {
 /** Try the graphics processor on the examples, and take it if it is as good. */
 async function accelerate() {
   graphics.disabled = true;
-  told.textContent = say("trying");
+  graphicsStatus.textContent = say("trying");
   const { model } = await loaded;
   const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-example]"));
   const frames = Promise.all(Array.from(buttons, async button => engine.decode(await exampleOf(button))));
   try {
     const found = await attempt(engine, model, frames, share => {
-      told.textContent = share < 1 ? say("downloading", { percent: Math.round(share * 100) }) : say("comparing");
+      graphicsStatus.textContent = share < 1 ? say("downloading", { percent: Math.round(share * 100) }) : say("comparing");
     });
-    leave(say(...found.told));
+    leave(say(...found.message));
     faster = found.faster;
   } catch (error) {
     leave(say("not_running", { reason: reason(error) }));
@@ -137,7 +137,7 @@ function leave(why) {
   faster?.engine.stop();
   faster = null;
   graphics.checked = false;
-  told.textContent = why;
+  graphicsStatus.textContent = why;
 }
 
 /** @param {HTMLButtonElement} button */

@@ -1,7 +1,7 @@
 // One card an image, from the page's template: what the Flask page shows for an upload.
 
 import { paint } from "./overlay.js";
-import { advice, labelDiffers, notices, percent, ranking, reason, text, told } from "./words.js";
+import { advice, labelDiffers, notices, percent, ranking, reason, text, percents } from "./words.js";
 
 /** @import {Decision, Loaded, Model, Outputs} from "./types.js" */
 
@@ -49,7 +49,7 @@ export function result(image, outputs, decision, loaded) {
   find("reason").textContent = reason(decision, model);
   find("usable").hidden = !decision.inDomain;
   if (decision.inDomain) {
-    const figures = told(decision, model);
+    const figures = percents(decision, model);
     find("risk").textContent = figures.risk;
     gauge(find, decision.malignantProbability, figures, model);
   }
@@ -119,7 +119,7 @@ function notice(content) {
 /**
  * @param {(part: string) => any} find
  * @param {number} level
- * @param {ReturnType<typeof told>} figures
+ * @param {ReturnType<typeof percents>} figures
  * @param {Model} model
  */
 function gauge(find, level, figures, model) {

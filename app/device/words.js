@@ -39,7 +39,7 @@ export function percent(model, share, digits = 1) {
  * @param {Model} model
  * @returns {{risk: string, threshold: string, borderline: string}}
  */
-export function told({ malignantProbability }, model) {
+export function percents({ malignantProbability }, model) {
   for (let digits = 1; ; digits++) {
     const written = (/** @type {number} */ share) => percent(model, share, digits), risk = written(malignantProbability);
     const apart = [model.threshold, model.borderline].every(limit => limit === malignantProbability || written(limit) !== risk);
@@ -62,7 +62,7 @@ export function advice({ referral }, model) {
  * @param {Model} model
  */
 export function reason(decision, model) {
-  const { best, probabilities, referral, malignantProbability } = decision, { risk, threshold, borderline } = told(decision, model);
+  const { best, probabilities, referral, malignantProbability } = decision, { risk, threshold, borderline } = percents(decision, model);
   const byLabel = referral === "refer" && malignantProbability < model.threshold;
   return text(model, byLabel ? "reason.label" : `reason.${referral}`, {
     probability: risk,

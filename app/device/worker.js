@@ -28,7 +28,7 @@ let tensor;
 
 /**
  * @param {boolean} lend  whether a service worker will want what is downloaded
- * @param {(share: number) => void} report  told how much has arrived, from 0 to 1
+ * @param {(share: number) => void} report  gets how much has arrived, from 0 to 1
  * @returns {Promise<Loaded>}
  */
 async function load(lend, report) {

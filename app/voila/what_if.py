@@ -121,8 +121,8 @@ class WhatIf:
         now = self._predictor.predict([frame])[0]
         self._now = now
         moved = {"before": self._unchanged, "now": now}
-        told = {name: present.result("", None, one, self._predictor.manifest) for name, one in moved.items()}
-        self.verdict.value = self._render("_verdict.html", **told, changed=values != NEUTRAL)
+        results = {name: present.result("", None, one, self._predictor.manifest) for name, one in moved.items()}
+        self.verdict.value = self._render("_verdict.html", **results, changed=values != NEUTRAL)
         self.pictures.value = self._render(
             "_pictures.html",
             original=pictures.preview(self._frame),

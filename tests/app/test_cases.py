@@ -47,7 +47,7 @@ def contradictions(shown: present.Result, prediction: Prediction, manifest: Mani
         quiet = not shown.likeliest and "%" not in shown.reason + notices and "not look like a dermatoscopic" in notices
         return [] if quiet else ["a figure or a class without advice"]
     top, label = max(shown.rows, key=lambda row: row.probability), next(row for row in shown.rows if row.chosen)
-    risk, threshold, borderline = map(number, shown.told)
+    risk, threshold, borderline = map(number, shown.percents)
     explained = label.diagnosis.malignant and f"predicts {label.diagnosis.name} (" in shown.reason
     reads_right = {
         "refer": risk >= threshold or explained,
@@ -59,7 +59,7 @@ def contradictions(shown: present.Result, prediction: Prediction, manifest: Mani
     )  # else a notice says how unsure it is
     found = {
         "likelier classes than those shown": [row.probability for row in shown.likeliest] != sorted(p.values())[:-4:-1],
-        "another probability in the reason than beside the bar": not {*shown.told[:2]}
+        "another probability in the reason than beside the bar": not {*shown.percents[:2]}
         <= {*SHARE.findall(shown.reason)},
         "an advice that is not the one of its figures": not reads_right[advice],
         "a malignant class beside less than an assessment": advice != "refer" and (leads or label.diagnosis.malignant),

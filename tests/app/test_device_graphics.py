@@ -102,9 +102,9 @@ def visit(graphics, place):
         context.close()
 
 
-def told(page):
+def status(page):
     """What came of it."""
-    text = page.locator("#told")
+    text = page.locator("#graphics-status")
     text.filter(has_text=re.compile("^(In use|Not used|No longer used)")).wait_for(timeout=300_000)
     return text.inner_text()
 
@@ -154,7 +154,7 @@ def test_the_shipped_network_too(graphics, tmp_path):
 def test_what_answers_otherwise_is_not_used(visit):
     page = visit("result.milliseconds = 0; result.logits[1] += 1")
     box = choose(page)
-    assert told(page) == "Not used: it gives other predictions here."
+    assert status(page) == "Not used: it gives other predictions here."
     assert not box.is_checked() and box.is_enabled()
     assert "on its graphics processor" not in example(page, "a melanoma").text_content()
     page.reload()
@@ -170,16 +170,16 @@ def test_what_is_as_good_is_downloaded_by_who_chooses_it_used_and_kept_and_left_
     large = sorted(f"/page/ort/{name}" for name in build.GRAPHICS)
     assert not [path for _, path, _ in place.asked if path in large]
     choose(page)
-    assert told(page).startswith("In use: the same predictions, 0 ms an image instead of ")
+    assert status(page).startswith("In use: the same predictions, 0 ms an image instead of ")
     assert sorted(path for _, path, _ in place.asked if path in large) == large
     assert {(method, length) for method, _, length in place.asked} == {("GET", 0)}
     assert "on its graphics processor" in example(page, "a melanoma").text_content()
     page.context.set_offline(True)
     page.reload()
-    assert told(page).startswith("In use: ")
+    assert status(page).startswith("In use: ")
     page.evaluate("() => { window.change = result => result.logits.fill(NaN); }")
     card = example(page, "a melanoma").text_content()
     assert "on its graphics processor" not in card and "thread" in card
-    assert told(page).startswith("No longer used: it failed")
+    assert status(page).startswith("No longer used: it failed")
     assert not page.get_by_label("Use the graphics processor").is_checked()
     assert page.complaints == []

@@ -7,11 +7,11 @@ const files = { one: [1, 2, 3], two: [4, 5, 6, 7, 8] };
 const sizes = { one: 3, two: 5 };
 globalThis.fetch = async name => new Response(files[name] && new Uint8Array(files[name]), { status: files[name] ? 200 : 404 });
 
-test("files arrive whole, and the share of both is told", async () => {
-  const told = [];
-  const found = await download(["one", "two"], sizes, share => told.push(share));
+test("files arrive whole, and the share of both is reported", async () => {
+  const shares = [];
+  const found = await download(["one", "two"], sizes, share => shares.push(share));
   assert.deepEqual(found.map(content => [...content]), [files.one, files.two]);
-  assert.equal(told.at(-1), 1);
+  assert.equal(shares.at(-1), 1);
 });
 
 test("what is missing, cut short or too long is named", async () => {
@@ -20,7 +20,7 @@ test("what is missing, cut short or too long is named", async () => {
   await assert.rejects(download(["one"], { one: 2 }, () => {}), { key: "other_file", values: { name: "one" } });
 });
 
-test("a lost connection is told from a missing file", async () => {
+test("a lost connection is not taken for a missing file", async () => {
   const before = globalThis.fetch;
   globalThis.fetch = () => Promise.reject(new TypeError("Failed to fetch"));
   await assert.rejects(download(["one"], sizes, () => {}), { key: "no_connection", values: { name: "one" } });

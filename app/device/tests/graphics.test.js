@@ -17,12 +17,12 @@ const outputs = { logits: [0.1, 0.2], domain: { other_camera: -0.5, not_dermatos
 const verdictOf = changes => verdict(model, [[outputs, { ...outputs, milliseconds: 5, ...changes }], [outputs, outputs]]);
 
 test("the same predictions in less time are taken", () => {
-  assert.deepEqual(verdictOf({}), { use: true, told: ["in_use", { after: "5", before: "9" }] });
+  assert.deepEqual(verdictOf({}), { use: true, message: ["in_use", { after: "5", before: "9" }] });
   assert.equal(verdictOf({ logits: [0.1001, 0.2] }).use, true);
 });
 
 test("the same predictions in more time are not, by the fastest of each", () => {
-  assert.deepEqual(verdictOf({ milliseconds: 12 }), { use: false, told: ["slower", { after: "9", before: "9" }] });
+  assert.deepEqual(verdictOf({ milliseconds: 12 }), { use: false, message: ["slower", { after: "9", before: "9" }] });
 });
 
 test("what differs in one thing only is not taken", () => {
@@ -30,5 +30,5 @@ test("what differs in one thing only is not taken", () => {
     { logits: [0.11, 0.2] }, { logits: [NaN, 0.2] }, { domain: { ...outputs.domain, other_camera: -0.51 } },
     { domain: { ...outputs.domain, not_dermatoscopic: NaN } },
     { maps: { data: Float32Array.of(-1, 0.01, 3) } }, { maps: { data: Float32Array.of(-1, NaN, 3) } },
-  ]) assert.deepEqual(verdictOf(changes), { use: false, told: ["other_predictions", {}] });
+  ]) assert.deepEqual(verdictOf(changes), { use: false, message: ["other_predictions", {}] });
 });

@@ -1,4 +1,4 @@
-// What ipywidgets' controls leave out for people who don't see them, told again whenever a control appears or changes.
+// What ipywidgets' controls leave out for people who don't see them, set again whenever a control appears or changes.
 "use strict";
 
 const name = control => control.querySelector(".widget-label")?.textContent.trim() ?? "";
