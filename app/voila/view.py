@@ -86,7 +86,7 @@ class View:
         self.clear = ipywidgets.Button(description=text("voila.clear"), tooltip=text("voila.clear_tip"))
         self.status, self.cards, self.comparison = (ipywidgets.HTML() for _ in range(3))
         self.together = ipywidgets.Checkbox(description=text("voila.together"), indent=False)
-        heading = ipywidgets.HTML(render("_comparison_head.html"))
+        heading = ipywidgets.HTML(render("_section.html", title=text("voila.compare"), id="comparison"))
         self.compare = ipywidgets.VBox([heading, self.together, self.comparison])
         self.whatif = WhatIf(predictor, render)
         self.page = self._assemble()
@@ -162,7 +162,8 @@ class View:
         self._results = [self._result(each) for each in outcomes]
         self.cards.value = render("_cards.html", results=self._results, manifest=self._predictor.manifest)
         usable = _usable(outcomes)
-        self.status.value = render("_status.html", outcomes=outcomes, usable=usable)
+        done = text("voila.done", usable=len(usable), total=len(outcomes))
+        self.status.value = f"<p>{escape(done)}</p>" if outcomes else ""
         self.clear.layout.display = None if outcomes else "none"
         self._show_comparison()
         self.whatif.offer([(f"{i}. {title}", frame) for i, (title, frame, _) in enumerate(usable, start=1)])

@@ -69,7 +69,7 @@ class WhatIf:
         self.offer([])
 
     def _assemble(self) -> ipywidgets.Widget:
-        head = ipywidgets.HTML(self._render("_whatif_head.html"))
+        head = ipywidgets.HTML(self._render("_section.html", title=text("what_if.title"), lead=text("what_if.lead")))
         seen = ipywidgets.VBox([self.pictures, self.verdict])
         controls = ipywidgets.VBox([self.image, *self.sliders.values(), self.reset])
         parts = {"seen": seen, "controls": controls, "curve": self.curve, "table": self.table}

@@ -145,7 +145,7 @@ def test_a_voila_view_in_another_language_has_no_english_left(pseudo, model):
         voila.render("_cards.html", results=results, manifest=predictor.manifest),
         voila.render("_comparison.html", columns=results, classes=[words.in_words(one) for one in HAM7]),
         voila.render("_verdict.html", before=results[0], now=results[1], changed=True),
-        voila.render("_whatif_head.html"), voila.render("_comparison_head.html"),
+        voila.render("_section.html", title=words.text("what_if.title"), lead=words.text("what_if.lead")),
         voila.render("_head.html", manifest=predictor.manifest, measured=present.measured(predictor.manifest),
                      formats="JPEG", most=3, most_bytes=2**20, style=""),
     ]  # fmt: skip
