@@ -8,13 +8,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from shared import folder_of_the_run
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
-    """Keep the tests out of the user's cache, unless CI shares one between the processes of a run."""
-    os.environ["SKINLESION_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    """Keep the tests out of the user's cache; the processes of a run share theirs, as a user's processes do."""
+    os.environ["SKINLESION_CACHE"] = str(folder_of_the_run(tmp_path_factory) / "cache")
 
 
 def _real(variable: str, table: str) -> Path:
@@ -34,6 +36,14 @@ def _real(variable: str, table: str) -> Path:
 def ham10000_dir() -> Path:
     """HAM10000."""
     return _real("HAM10000_DIR", "HAM10000_metadata")
+
+
+@pytest.fixture(scope="session")
+def ham10000(ham10000_dir):
+    """HAM10000 as a table."""
+    from skinlesion.data.sources import load_table
+
+    return load_table(str(ham10000_dir))
 
 
 @pytest.fixture(scope="session")

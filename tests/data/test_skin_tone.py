@@ -81,9 +81,8 @@ def test_the_demo_set_with_its_masks():
 
 
 @pytest.mark.real
-def test_real_images_show_light_skin_for_the_most_part(ham10000_dir):
-    table = load_table(str(ham10000_dir))
-    some = table.keep(np.arange(len(table)) % 100 == 0)
+def test_real_images_show_light_skin_for_the_most_part(ham10000):
+    some = ham10000.keep(np.arange(len(ham10000)) % 100 == 0)
     tones = skin_tone.tone_groups(skin_tone.skin_tones(some))
     assert (tones == "unknown").mean() < 0.1
     assert np.isin(tones, ["very light", "light"]).mean() > 0.75

@@ -283,8 +283,8 @@ def test_a_kind_can_be_forced(ham):
 
 
 @pytest.mark.real
-def test_real_ham10000(ham10000_dir):
-    table = load_table(str(ham10000_dir))
+def test_real_ham10000(ham10000):
+    table = ham10000
     assert len(table) == 10_015 and len(table.problems) == 0
     assert table.counts().to_dict() == {
         "akiec": 327, "bcc": 514, "bkl": 1099, "df": 115, "mel": 1113, "nv": 6705, "vasc": 142,
@@ -293,14 +293,6 @@ def test_real_ham10000(ham10000_dir):
     assert table.frame["age"].isna().sum() == 57
     assert len(table.near_duplicates) == 18
     assert not table.synthetic
-
-
-@pytest.mark.real
-def test_real_ham10000_with_eight_labels(ham10000_dir):
-    table = load_table(str(ham10000_dir), labels=8)
-    assert table.counts().to_dict() == {
-        "ak": 130, "bcc": 514, "bkl": 1099, "df": 115, "mel": 1113, "nv": 6705, "scc": 197, "vasc": 142,
-    }  # fmt: skip
 
 
 @pytest.mark.real

@@ -9,7 +9,6 @@ from skinlesion.core.errors import DataError
 from skinlesion.data import splits
 from skinlesion.data.check import check_table
 from skinlesion.data.merge import merge
-from skinlesion.data.sources import load_table
 from small import small_table
 
 
@@ -109,8 +108,8 @@ def test_a_subset_takes_whole_lesions_of_every_class(table):
 
 
 @pytest.mark.real
-def test_ham10000_by_lesion(ham10000_dir):
-    table = load_table(str(ham10000_dir))
+def test_ham10000_by_lesion(ham10000):
+    table = ham10000
     split = splits.make_split(table)
     splits.check_split(split)
     share = split["split"].value_counts(normalize=True)

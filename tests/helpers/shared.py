@@ -7,10 +7,15 @@ from pathlib import Path
 from skinlesion.core.runs import lock
 
 
+def folder_of_the_run(tmp_path_factory) -> Path:
+    """The temporary folder that the processes of a run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
     """The folder that ``make(folder)`` leaves; a second process waits for the first. Tests that change it copy it."""
-    root = tmp_path_factory.getbasetemp()
-    place = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "shared" / name
+    place = folder_of_the_run(tmp_path_factory) / "shared" / name
     with lock(place, wait=True):
         if not (place / "made").exists():
             make(place / "product")
