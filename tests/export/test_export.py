@@ -85,8 +85,9 @@ def test_two_squares_of_a_frame_take_turns(tmp_path, frames):
 
 
 def test_activation_maps_average_to_what_tells_the_logits_apart(tmp_path, frames):
-    network = model("resnet18")
-    probed = replace(domain(512), probe=np.linspace(-1, 1, 513))
+    network = model("test_resnet")
+    features = network.backbone.num_features
+    probed = replace(domain(features), probe=np.linspace(-1, 1, features + 1))
     exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit="squash", domain=probed)
     assert exported.has_map
     assert export.parity(exported, tmp_path / "m.onnx", frames[:3]) < 1e-3
@@ -198,8 +199,9 @@ def test_without_framing_it_takes_fitted_frames_and_gives_the_same_answers(full,
 
 def test_without_framing_it_takes_two_squares_a_frame(tmp_path):
     torch.manual_seed(0)
-    model = create_model("tf_efficientnet_lite0", classes=7, image_size=32).eval()
-    domain = fit_gaussian(np.random.default_rng(1).normal(size=(24, 1280)), np.arange(24) % 7)
+    model = create_model("test_efficientnet", classes=7, image_size=32).eval()
+    features = np.random.default_rng(1).normal(size=(24, model.backbone.num_features))
+    domain = fit_gaussian(features, np.arange(24) % 7)
     path = tmp_path / "model.onnx"
     write_onnx(model, path, image_size=32, fit="random_crop", domain=domain, views=4, crops=2)
     without_framing(path, tmp_path / "alone.onnx", crops=2)
