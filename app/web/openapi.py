@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 import skinlesion
@@ -34,30 +34,13 @@ def describe(labels: LabelSet, config: Mapping, prefix: str = "") -> dict:
         "servers": [{"url": prefix or "/"}],
         "paths": {
             "/api/v1/predict": {"post": _predict(config, guarded) | {"security": security}},
-            "/api/v1/model": {
-                "get": {
-                    "operationId": "model",
-                    "summary": text("openapi.model"),
-                    "security": security,
-                    "responses": {"200": _json(text("openapi.manifest"), _ref("ModelDetails")), **_refs(*guarded)},
-                }
-            },
-            "/api/v1/openapi.json": {
-                "get": {
-                    "operationId": "describe",
-                    "summary": text("openapi.document"),
-                    "security": [],
-                    "responses": {"200": _json(text("openapi.description"), {"type": "object"}), **_refs(*limited)},
-                }
-            },
-            "/healthz": {
-                "get": {
-                    "operationId": "health",
-                    "summary": text("openapi.health"),
-                    "security": [],
-                    "responses": {"200": _json(text("openapi.alive"), _ref("Health")), **_refs()},
-                }
-            },
+            "/api/v1/model": _get(
+                "model", text("openapi.model"), _json(text("openapi.manifest"), _ref("ModelDetails")), guarded, security
+            ),
+            "/api/v1/openapi.json": _get(
+                "describe", text("openapi.document"), _json(text("openapi.description"), {"type": "object"}), limited
+            ),
+            "/healthz": _get("health", text("openapi.health"), _json(text("openapi.alive"), _ref("Health"))),
         },
         "components": {
             "schemas": _schemas(labels),
@@ -71,6 +54,11 @@ def describe(labels: LabelSet, config: Mapping, prefix: str = "") -> dict:
             },
         },
     }
+
+
+def _get(name: str, summary: str, response: dict, statuses: tuple[int, ...] = (), security: Sequence = ()) -> dict:
+    responses = {"200": response, **_refs(*statuses)}
+    return {"get": {"operationId": name, "summary": summary, "security": list(security), "responses": responses}}
 
 
 def _predict(config: Mapping, guarded: tuple[int, ...]) -> dict:
