@@ -6,7 +6,7 @@ Five folds are trained by a recipe of ``[recipes]`` in recipes.toml, each evalua
 on. Each starts from the same part's network of the recipe that ``start`` names, which is trained where it is missing.
 The outputs of each fold's network are stored in outputs/recipes.parquet and committed, so that the folds can be
 trained over several sittings and machines. They count for the recipe and the data that they were made with; ``--again``
-makes all of them anew. ``--only fold-2`` trains one part and stops. At the end experiments/candidates.csv is written:
+makes all of them anew. ``--folds 2`` trains one fold. At the end experiments/candidates.csv is written:
 the out-of-fold figures of every stored recipe, and its paired differences to ``ham10000``.
 """
 
@@ -122,7 +122,7 @@ def make(given: argparse.Namespace) -> None:
     whole = config(name, recipes).but(data=given.data)
     fingerprint = checked_table(whole).fingerprint()
     parts = given.parts or ROOT / "reports" / name
-    for part in [given.only] if given.only else [f"fold-{fold}" for fold in given.folds]:
+    for part in (f"fold-{fold}" for fold in given.folds):
         run, own = Run(parts / part), part_config(whole, part)
         if not given.again and storage.is_stored(STORED, name, part, own, fingerprint):
             print(f"{part}: the outputs of its network are in {STORED} already")
@@ -132,9 +132,8 @@ def make(given: argparse.Namespace) -> None:
         if not (run.outputs.exists() and Config.from_file(run.config_file) == own):
             train(own, run)
         store_fold(name, own, run, fingerprint)
-    if not given.only:
-        table = write_candidates(recipes)
-        print(table[table["recipe"] == name].round(3).to_string(index=False))
+    table = write_candidates(recipes)
+    print(table[table["recipe"] == name].round(3).to_string(index=False))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -144,7 +143,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--parts", type=Path, help="place of the trainings (reports/<recipe>/)")
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), choices=range(FOLDS),
                         help="the folds that are trained (all five)")  # fmt: skip
-    parser.add_argument("--only", help="train this fold and stop", choices=[f"fold-{k}" for k in range(FOLDS)])
     parser.add_argument("--again", action="store_true", help="make every fold's outputs anew, stored or not")
     try:
         make(parser.parse_args(argv))

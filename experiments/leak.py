@@ -80,12 +80,12 @@ def train(given: argparse.Namespace) -> None:
     """Train every fold of every split, and store its outputs."""
     whole = config(given.recipe, {}).but(data=given.data, keep="last", patience=0)
     whole = whole.but(**dict(map(parse_setting, given.set)))
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(1)  # all folds alike, and as those that are stored
     table = checked_table(whole)
     if not table.has_lesions:
         raise DataError(f"{whole.data} has no lesion ids, so leakage cannot be measured; use a source that has them")
     cache, assigned = pixels(whole, table), assign(table, whole.seed)
-    for fold, name in tqdm([(fold, name) for fold in given.folds for name in given.splits], desc="leak", unit="run"):
+    for fold, name in tqdm([(fold, name) for fold in given.folds for name in TITLES], desc="leak", unit="run"):
         folds, own = assigned[name].to_numpy(), whole.but(fold=fold)
         (part,) = crossval.parts_of(folds, [fold], left_out=folds == splits.TEST_FOLD)
         if not storage.is_stored(given.outputs, name, part.name, own, table.fingerprint()):
@@ -147,8 +147,6 @@ def main(argv: list[str] | None = None) -> None:
     training.add_argument(
         "--folds", type=int, nargs="+", default=list(range(splits.FOLDS)), choices=range(splits.FOLDS)
     )
-    training.add_argument("--splits", nargs="+", default=list(TITLES), choices=tuple(TITLES), help="all three")
-    training.add_argument("--threads", type=int, default=1)
     training.add_argument("--set", metavar="NAME=VALUE", nargs="+", default=[], help="change the recipe")
     training.set_defaults(call=train)
     writing = commands.add_parser("table", help="write the table")

@@ -22,7 +22,6 @@ from skinlesion.export.card import headline_parts
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 
 HERE = ROOT / "experiments"
-SPEED = ROOT / "benchmarks" / "results"
 #: What a column of experiments/candidates.csv is called on the model's page.
 CANDIDATES = {
     "first": "Lite0, the frame squashed",
