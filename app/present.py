@@ -114,7 +114,7 @@ def result(
         prediction=prediction,
         diagnosis=next(row.diagnosis for row in rows if row.chosen),
         rows=tuple(rows),
-        advice=advice(prediction),
+        advice=text(f"advice.{prediction.referral}"),
         reason=reason(prediction, manifest),
         notices=tuple(_notices(prediction, rows, several=frame is None)),
         label_differs=_label_differs(rows),
@@ -124,11 +124,6 @@ def result(
         percents=percents(prediction, manifest),
         similar=similar,
     )
-
-
-def advice(prediction: Prediction) -> str:
-    """The advice in words."""
-    return text(f"advice.{prediction.referral}")
 
 
 def percents(prediction: Prediction, manifest: Manifest) -> Percents:
