@@ -58,4 +58,9 @@ def overlay(activation: np.ndarray, shape: tuple[int, ...], fit: str, crops: int
 def _url(picture: Image.Image, format: str, **options) -> str:
     data = io.BytesIO()
     picture.save(data, format, **options)
-    return f"data:image/{format.lower()};base64,{base64.b64encode(data.getvalue()).decode()}"
+    return data_url(f"image/{format.lower()}", data.getvalue())
+
+
+def data_url(media: str, content: bytes) -> str:
+    """A file inside the page that shows or offers it."""
+    return f"data:{media};base64,{base64.b64encode(content).decode()}"

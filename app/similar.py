@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from app import pictures
 from app.words import in_words, source_name, text
 from skinlesion.core.taxonomy import Diagnosis, label_set
 from skinlesion.decision import NONE
@@ -51,7 +51,7 @@ def shown(index: Neighbours | None, cases: Sequence[Case]) -> tuple[Shown, ...]:
             confirmed=text(f"similar.{case.confirmed}"),
             similarity=text("similar.similarity", value=f"{case.similarity:.2f}"),
             source=_source(index, case.source),
-            picture=f"data:image/jpeg;base64,{base64.b64encode(case.picture).decode()}",
+            picture=pictures.data_url("image/jpeg", case.picture),
         )
         for case in cases
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
 
+from app.pictures import data_url
 from app.web.uploads import Upload
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Prediction
@@ -21,8 +21,8 @@ Results = list[tuple[Upload, Prediction | None]]
 def links(results: Results, lesions: dict[str, Prediction], manifest: Manifest) -> dict[str, str]:
     """``json`` and ``csv`` as ``data:`` URLs; ``lesions`` are the averages by the lesion's name."""
     return {
-        "json": _url("application/json", _json(results, lesions, manifest)),
-        "csv": _url("text/csv", _csv(results, lesions, manifest)),
+        "json": data_url("application/json;charset=utf-8", _json(results, lesions, manifest).encode()),
+        "csv": data_url("text/csv;charset=utf-8", _csv(results, lesions, manifest).encode()),
     }
 
 
@@ -74,7 +74,3 @@ def _values(prediction: Prediction | None, manifest: Manifest) -> list:
 
 def _plain(name: str) -> str:
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
-
-
-def _url(media: str, text: str) -> str:
-    return f"data:{media};charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
