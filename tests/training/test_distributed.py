@@ -172,7 +172,7 @@ def test_metrics_are_those_of_one_process(together):
 
 def end(processes) -> list[int]:
     for process in processes:
-        process.join(60)
+        process.join(300)
     return [process.exitcode for process in processes]
 
 
@@ -264,7 +264,9 @@ def test_torchrun_killed_while_its_processes_are_starting(tmp_path):
         assert "another process of this training has ended" in (tmp_path / rank).read_text()
 
 
-def test_torchrun_killed_and_started_again(images, undisturbed, tmp_path):
+@pytest.mark.parametrize("launcher_again", [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_torchrun_killed_and_started_again(launcher_again, images, undisturbed, tmp_path):
+    """Again by torchrun, or as the processes that it would start, which costs no three interpreters."""
     run = tmp_path / "run"
     launcher = torchrun(images, run, tmp_path / "killed")
     wait_for(run, "checkpoints/*/best*", launcher)
@@ -279,7 +281,11 @@ def test_torchrun_killed_and_started_again(images, undisturbed, tmp_path):
     state = checkpoint.newest(next(run.glob("checkpoints/*")))[1]
     assert state["epoch"] < CONFIG.epochs and state["processes"] == 2
 
-    assert torchrun(images, run, tmp_path / "resumed").wait() == 0
-    said = (tmp_path / "resumed").read_text()
+    if launcher_again:
+        assert torchrun(images, run, tmp_path / "resumed").wait() == 0
+    else:
+        command = [(workers.command, arguments(images, run), tmp_path / f"resumed{rank}") for rank in range(2)]
+        assert end(workers.ranks(workers.exit_with, *command)) == [0, 0]
+    said = "".join(path.read_text() for path in tmp_path.glob("resumed*"))
     assert said.count(" images from ") == said.count("\nmade ") == 1, "the first process alone speaks"
     assert_ends_as(undisturbed, run)
