@@ -111,11 +111,11 @@ def _splits(manifest: dict) -> list[tuple[str, str, str]]:
     read += f" It has been read {reads} times so far, other recipes included." if reads else ""
     return _topic("data", {
         "how the data were split": f"{split[0].upper() + split[1:]} {read}",
-        "sizes of the parts": f"{number(data['images'])} images of {number(data['lesions'])} lesions in all; "
-        f"the figures are of {number(metrics['n_images'])} images of {number(metrics['n_lesions'])} lesions of "
-        f"the {where} part.",
+        "sizes of the parts": f"{size(data['images'], data['lesions'])} in all; "
+        f"the figures are of {size(metrics['n_images'], metrics['n_lesions'])} of the {where} part.",
         "external test set": "; ".join(
-            f"{record['name']}, {number(record['n_images'])} images, on which nothing was chosen" for record in external
+            f"{record['name']}, {counted(record['n_images'], 'image')}, on which nothing was chosen"
+            for record in external
         ) + "." if external else "None for this model.",
         "images of several makers' devices": about(manifest)["vendors"],
         "classes and their balance": f"{classes}. Balancing in training: {balance}.",
@@ -214,9 +214,13 @@ def described_split(manifest: dict) -> str:
     )
 
 
-def number(value: int | None) -> str:
-    """``1,234``, or words where it is not recorded."""
-    return "an unrecorded number of" if value is None else f"{value:,}"
+def size(images: int | None, lesions: int | None) -> str:
+    """``1,234 images of 1 lesion``, or words where a number is not recorded."""
+    numbers = {"image": images, "lesion": lesions}
+    return " of ".join(
+        f"an unrecorded number of {word}s" if number is None else counted(number, word)
+        for word, number in numbers.items()
+    )
 
 
 def figure(metric: dict | None, factor: int = 1) -> str:
