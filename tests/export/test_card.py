@@ -10,8 +10,7 @@ import pytest
 import tiny_model
 from skinlesion.core.errors import ModelError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.export.card import attach, clear_derm, model_card
-from skinlesion.export.checklist import mix
+from skinlesion.export.card import attach, clear_derm, mix, model_card
 from skinlesion.serving.manifest import Manifest
 
 METRIC = {"value": 0.812, "low": 0.75, "high": 0.875, "n": 40}

@@ -1,4 +1,8 @@
-"""The model card: ``card.md.j2`` filled in from the manifest, so that every figure is one that a run computed."""
+"""The model card: ``card.md.j2`` filled in from the manifest, so that every figure is one that a run computed.
+
+``checklist.j2`` in it is that of Daneshjou et al., Checklist for Evaluation of Image-Based Artificial Intelligence
+Reports in Dermatology, JAMA Dermatol. 158(1):90-96 (2022), doi:10.1001/jamadermatol.2021.4915.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,44 @@ from pathlib import Path
 from skinlesion.core.framing import seen
 from skinlesion.core.runs import write_json, write_text
 from skinlesion.core.tables import counted
-from skinlesion.core.taxonomy import label_set
+from skinlesion.core.taxonomy import TOGETHER, label_set
 from skinlesion.decision import REFERRALS
-from skinlesion.export.checklist import about, clear_derm, described_split, figure, mix, share, size
 from skinlesion.serving.manifest import FILE, Manifest, external_evidence
 
 CARD = "MODEL_CARD.md"
+_RECIPE = ("pretrained", "image_size", "balance", "loss", "optimizer", "learning_rate", "epochs", "batch_size", "seed")
+
+_HAM10000 = {
+    "place": "the Department of Dermatology of the Medical University of Vienna, Austria, and a skin cancer practice "
+    "in Queensland, Australia, over 20 years.",
+    "truth": "histopathology for all malignant lesions and about half of the images; the rest by follow-up, expert "
+    "consensus or confocal microscopy, which concern lesions that looked benign.",
+    "skin": "patients of two clinics with mostly light skin; no skin type is recorded. Performance on dark skin is "
+    "not known.",
+    "acquisition": "film slides that were scanned, and several digital dermatoscopes, with immersion or polarised "
+    "light; cropped around the lesion and partly corrected in contrast and colour by the publishers.",
+    "vendors": "Several: film cameras, MoleMax systems and hand-held dermatoscopes on digital cameras. Which one took "
+    "an image is not recorded.",
+    "meta": "Age, sex and body site, incomplete; no patient identifier, ethnicity, skin type or history. Images of one "
+    "lesion are linked, lesions of one patient are not.",
+}
+_OWN = {
+    "place": "the user's own data; nothing but their numbers is recorded.",
+    "truth": "not recorded.",
+    "skin": "not recorded. Performance on dark skin is not known.",
+    "acquisition": "not recorded.",
+    "vendors": "Not recorded.",
+    "meta": "The columns of the data set's table; see the data check of the run.",
+}
+_DEMO = {
+    "place": "a program: no image shows a lesion.",
+    "truth": "the class that the program drew.",
+    "skin": "drawn. Performance on real skin is not known.",
+    "acquisition": "drawn at 200 x 150 px with simulated lighting, hair, bubbles and compression.",
+    "vendors": "None: one simulated camera.",
+    "meta": "Drawn ages, sexes and sites.",
+}
+_SOURCES = {"ham10000": _HAM10000, "isic-archive": _HAM10000, "dermamnist": _HAM10000, "demo": _DEMO}
 
 
 def attach(folder: str | Path, **blocks: object) -> dict:
@@ -42,23 +78,33 @@ def model_card(manifest: dict) -> str:
 
     Evaluations that have not been run for the model, and figures without a value, are called not measured.
     """
-    import jinja2
-
     zones = [  # how many images of each kind and source get each advice
         (row, kind)
         for row in [*manifest["evidence"], *external_evidence(manifest)]
         for kind in ("malignant", "benign")
         if row[kind]
     ]
+    parts = headline_parts(manifest["metrics"], manifest.get("validation"), manifest["measured_on"])
+    return _render("card.md.j2", manifest, zones=zones, parts=parts, checklist=clear_derm(manifest))
+
+
+def clear_derm(manifest: dict) -> list[tuple[str, ...]]:
+    """(topic, item, answer) of each of the 25 items, in the checklist's order."""
+    return [tuple(line.split(" | ", 2)) for line in _render("checklist.j2", manifest).splitlines()]
+
+
+def _render(template: str, manifest: dict, **more: object) -> str:
+    import jinja2
+
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
         trim_blocks=True, keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    return pages.get_template("card.md.j2").render(
+    pages.filters["sentence"] = lambda text: text[0].upper() + text[1:]
+    return pages.get_template(template).render(
         m=manifest, labels=label_set(manifest["labels"]), evaluation=manifest.get("evaluation", {}),
-        facts=about(manifest), split=described_split(manifest), checklist=clear_derm(manifest), zones=zones,
-        parts=headline_parts(manifest["metrics"], manifest.get("validation"), manifest["measured_on"]),
-        REFERRALS=REFERRALS, counted=counted, figure=figure, mix=mix, seen=seen, share=share, size=size, start=_start,
+        facts=about(manifest), split=described_split(manifest), REFERRALS=REFERRALS, RECIPE=_RECIPE,
+        counted=counted, figure=figure, mix=mix, seen=seen, share=share, size=size, start=_start, **more,
     )  # fmt: skip
 
 
@@ -85,3 +131,66 @@ def headline_parts(metrics: dict, validation: dict | None, where: str) -> dict[s
         if len(sources) > 1:
             parts |= {f"{name}, {source}": part for source, part in sources.items()}
     return parts
+
+
+def about(manifest: dict) -> dict[str, str]:
+    """What is published about the data set that a model was trained on (HAM10000: doi:10.1038/sdata.2018.161)."""
+    kinds = manifest["data"]["source"].split(TOGETHER)
+    if len(kinds) == 1:
+        return _SOURCES.get(kinds[0], _OWN)
+    return {topic: " ".join(f"{kind}: {_SOURCES.get(kind, _OWN)[topic]}" for kind in kinds) for topic in _OWN}
+
+
+def described_split(manifest: dict) -> str:
+    """How images were assigned to training, validation and test: by lesion, by image, or by another file or source."""
+    data = manifest["data"]
+    if manifest["config"]["split_file"]:
+        return f"given in {manifest['config']['split_file']}."
+    if data["source"] == "dermamnist":
+        return "the source's own, by image: a lesion may have images in training and test, so figures may be too high."
+    if data["lesions"] == data["images"]:
+        return "by image. If the data have lesions with several images but no lesion ids, figures may be too high."
+    return (
+        "by lesion, near-duplicates counted as one lesion, stratified by diagnosis: a test part and five folds, one of "
+        "them for validation."
+    )
+
+
+def size(images: int | None, lesions: int | None) -> str:
+    """``1,234 images of 1 lesion``, or words where a number is not recorded."""
+    numbers = {"image": images, "lesion": lesions}
+    return " of ".join(
+        f"an unrecorded number of {word}s" if number is None else counted(number, word)
+        for word, number in numbers.items()
+    )
+
+
+def figure(metric: dict | None, factor: int = 1) -> str:
+    """``0.912 (0.900 to 0.930)``; with a factor of 100 in per cent; words where nothing was measured.
+
+    Of a calibration error, what a perfectly calibrated model would show stands in place of the interval.
+    """
+    if not metric or metric.get("value") is None:
+        return "not measured"
+    unit, digits = ("%", 1) if factor == 100 else ("", 3)
+    value, low, high = (metric[key] for key in ("value", "low", "high"))
+    if metric.get("by_chance") is not None:
+        return f"{value * factor:.{digits}f}{unit} (by chance {metric['by_chance'] * factor:.{digits}f})"
+    if low is None or high is None:
+        return f"{value * factor:.{digits}f}{unit}"
+    return f"{value * factor:.{digits}f}{unit} ({low * factor:.{digits}f} to {high * factor:.{digits}f})"
+
+
+def mix(groups: dict[str, int]) -> str:
+    """``male 54%, female 46%, unknown under 1%``: how many of all are of each group."""
+    total = sum(groups.values())
+    return ", ".join(
+        f"{name} {'under 1%' if 0 < count < 0.005 * total else f'{count / total:.0%}'}"
+        for name, count in groups.items()
+        if count or name != "unknown"
+    )
+
+
+def share(metric: dict | None) -> str:
+    """``12.3%``, or words where nothing was measured."""
+    return "not measured" if not metric or metric.get("value") is None else f"{metric['value']:.1%}"

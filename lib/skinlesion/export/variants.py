@@ -21,8 +21,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from skinlesion.core.errors import ModelError
 from skinlesion.core.runs import atomic, write_json
-from skinlesion.evaluation.bootstrap import resample, summarise
-from skinlesion.evaluation.metrics import confusion_metrics
+from skinlesion.evaluation.bootstrap import in_columns, resample, summarise
+from skinlesion.evaluation.metrics import balanced_accuracy
 from skinlesion.serving.manifest import FILE, Manifest
 from skinlesion.serving.predictor import Predictor
 
@@ -123,17 +123,10 @@ def add_variants(
 ) -> pd.DataFrame:
     """Make the smaller files of a model folder, evaluate them, and store those that are good enough (:data:`LOSS`).
 
-    Parameters
-    ----------
-    folder : a model folder; its manifest gets an entry ``variants``
-    frames : uint8 [H, W, 3] each, to evaluate on
-    y : int [N], their classes; lesions : [N], their lesion ids
-    ranges_from : uint8 [H, W, 3] each, training images that the integer ranges are measured on
-
-    Returns
-    -------
-    DataFrame, a row a file: megabytes, milliseconds (median of one image), largest_change (in a probability),
-    same_label (fraction), balanced_accuracy, loss (of it, paired) with loss_low and loss_high (95% interval), kept
+    The folder's manifest gets an entry ``variants``. Evaluated on ``frames`` (uint8 [H, W, 3] each) with their classes
+    ``y`` (int [N]) and ``lesions`` ([N]); ``ranges_from``: training images, that the integer ranges are measured on.
+    Returns a row a file: megabytes, milliseconds (median of one image), largest_change (in a probability), same_label
+    (fraction), balanced_accuracy, loss (of it, paired) with loss_low and loss_high (95% interval), kept.
     """
     manifest = Manifest.read(folder)
     makers = {
@@ -164,7 +157,6 @@ def _evaluate(manifest: Manifest, folder: Path, frames: Sequence[np.ndarray], y:
     predictions = predictor.predict(frames)
     codes = manifest.labels.codes
     predicted = np.array([codes.index(one.label) for one in predictions])
-    confusion = resamples.totals(np.eye(len(codes) ** 2)[y * len(codes) + predicted])
     times = []
     for frame in [*frames[:3], *frames[:20]]:  # the first three warm up
         start = time.perf_counter()
@@ -173,7 +165,7 @@ def _evaluate(manifest: Manifest, folder: Path, frames: Sequence[np.ndarray], y:
     return {
         "probabilities": np.array([list(one.probabilities.values()) for one in predictions]),
         "predicted": predicted,
-        "accuracy": confusion_metrics(confusion.reshape(-1, len(codes), len(codes)))["balanced_accuracy"],
+        "accuracy": balanced_accuracy(predicted, y, len(codes), resamples),
         "milliseconds": 1000 * statistics.median(times[3:]),
     }
 
@@ -187,9 +179,7 @@ def _row(found: dict, whole: dict, n: int, path: Path) -> dict:
         "largest_change": float(np.abs(found["probabilities"] - whole["probabilities"]).max()),
         "same_label": same_label,
         "balanced_accuracy": float(found["accuracy"][0]),
-        "loss": loss["value"],
-        "loss_low": loss["low"],
-        "loss_high": loss["high"],
+        **in_columns({"loss": loss}),
         "n": n,
         "kept": bool(loss["value"] < LOSS and same_label >= SAME_LABEL),
     }
