@@ -44,26 +44,17 @@ def resolve(
 ) -> Config:
     """The configuration of a run: recipe, then the preset's limits, then data and labels, then single settings.
 
-    Of the demo set alone, :data:`DEMO_LIMITS` hold, too, where no recipe is named.
+    Of the demo set alone, :data:`DEMO_LIMITS` hold, too, where no recipe is named. Raises ConfigError or DataError for
+    unknown names, wrong types, impossible values and files that aren't there.
 
     Parameters
     ----------
-    preset : str
-        One of :data:`PRESETS`.
-    recipe : str
-        Name of a recipe or path of a JSON file, instead of the preset's.
-    data : str or sequence of str
-        ``demo`` or a path; one or more.
-    labels : int
-        7 or 8.
-    words : sequence of ``WORD=CODE``
-        Own names of classes, in place of the recipe's.
-    settings : sequence of ``name=value``
-
-    Raises
-    ------
-    ConfigError, DataError
-        For unknown names, wrong types, impossible values and files that aren't there.
+    preset : one of :data:`PRESETS`
+    recipe : name of a recipe or path of a JSON file, instead of the preset's
+    data : ``demo`` or a path; one or more
+    labels : 7 or 8
+    words : ``WORD=CODE``, own names of classes, in place of the recipe's
+    settings : ``name=value``
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")

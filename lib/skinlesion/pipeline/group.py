@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -57,26 +57,15 @@ def run_group(
 ) -> int:
     """Bring all runs of a group up to date, ``jobs`` at a time, and compare those that succeeded.
 
-    Runs that hold out a source are put together in ``index.html`` (:mod:`skinlesion.pipeline.held_out`).
+    Runs that hold out a source are put together in ``index.html`` (:mod:`skinlesion.pipeline.held_out`). Returns 0 if
+    all runs and their comparison succeeded, 1 if not, 130 after Ctrl-C. Raises ConfigError if the folder is that of a
+    single run.
 
     Parameters
     ----------
-    runs : {name of the run: (Config, preset)}
-    folder : Path
-        Of the group; each run gets a folder in it.
-    jobs : int
-        Runs at a time; they share the cores.
+    runs : {name of the run, also of its folder in ``folder``: (Config, preset)}
+    jobs : runs at a time; they share the cores
     options : as :func:`skinlesion.pipeline.series.run_series` takes them
-
-    Returns
-    -------
-    int
-        0 if all runs and their comparison succeeded, 1 if not, 130 after Ctrl-C.
-
-    Raises
-    ------
-    ConfigError
-        If the folder is that of a single run.
     """
     if (folder / "run.json").exists():
         raise ConfigError(f"{folder} is that of a single run; choose another --run for this group")
@@ -111,12 +100,19 @@ def run_group(
             pool.shutdown()
             status.end("interrupted")
             return 130
+    from skinlesion.evaluation.documents import compare_files  # not before: they fill memory that the runs need
+    from skinlesion.pipeline.held_out import INDEX, summarise
+
     good = [name for name, code in zip(runs, codes, strict=True) if code == 0]
     held_out = {name: runs[name][0].holdout_source for name in good if runs[name][0].holdout_source}
+    compared = True
     if held_out:
-        compared = _put_together(held_out, folder, status)
-    else:
-        compared = len(good) < 2 or _compare([folder / name for name in good], folder / COMPARISON, status)
+        compared = status.conclude("table", INDEX, lambda: summarise(held_out, folder))
+    elif len(good) > 1:
+        places = [str(folder / name) for name in good]
+        compared = status.conclude(
+            "comparison", f"{COMPARISON}/report.html", lambda: compare_files(places, None, folder / COMPARISON)
+        )
     failed = any(codes) or not compared
     status.end("failed" if failed else "complete")
     return 1 if failed else 0
@@ -136,6 +132,17 @@ class _Status:
         self.runs[name] |= facts | {"report": f"{name}/index.html", "log": f"{name}/{LOG}"}
         self.save()
         self.say(f"{name}  {self.runs[name]['status']}")
+
+    def conclude(self, what: str, place: str, write: Callable[[], object]) -> bool:
+        """Write what shows all runs, at ``place``; False if there is none to make."""
+        try:
+            write()
+        except SkinLesionError as error:
+            self.facts["error"] = f"no {what}: {error}"
+            self.say(f"error: {self.facts['error']}")
+            return False
+        self.facts["comparison"] = place
+        return True
 
     def end(self, status: str) -> None:
         self.facts |= {"status": status, "finished": record.now()}
@@ -165,31 +172,3 @@ def _run(config: Config, folder: Path, notebooks: Path, threads: int, options: d
         except KeyboardInterrupt:
             code = 130
     sys.exit(code)
-
-
-def _put_together(runs: dict[str, str], folder: Path, status: _Status) -> bool:
-    """One table of what each run does on the source that it held out; False if there is none to make."""
-    from skinlesion.pipeline.held_out import INDEX, summarise
-
-    try:
-        summarise(runs, folder)
-    except SkinLesionError as error:
-        status.facts["error"] = f"no table: {error}"
-        status.say(f"error: {status.facts['error']}")
-        return False
-    status.facts["comparison"] = INDEX
-    return True
-
-
-def _compare(folders: list[Path], output: Path, status: _Status) -> bool:
-    """One report on all runs, the first one to compare with; False if they cannot be compared."""
-    from skinlesion.evaluation.documents import compare_files
-
-    try:
-        compare_files([str(folder) for folder in folders], None, output)
-    except SkinLesionError as error:
-        status.facts["error"] = f"no comparison: {error}"
-        status.say(f"error: {status.facts['error']}")
-        return False
-    status.facts["comparison"] = f"{output.name}/report.html"
-    return True

@@ -10,7 +10,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run, atomic
-from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.bootstrap import describe, in_columns
 from skinlesion.report.document import Section, write_document
 
 INDEX = "index.html"
@@ -25,28 +25,26 @@ _LEAD = (
 def summarise(runs: Mapping[str, str], folder: Path) -> None:
     """Write ``index.html`` and ``held_out.csv`` into the folder of a group of runs.
 
-    Parameters
-    ----------
-    runs : {name of a run: the source that it held out}
-        A name ends with that source; runs whose names are alike before it have one recipe.
-    folder : Path
-        Each run is a folder in it.
-
-    Raises
-    ------
-    DataError
-        Where a run has no readable ``metrics.json``.
+    ``runs``: {name of a run, a folder in ``folder``: the source that it held out}. A name ends with that source; runs
+    whose names are alike before it have one recipe. Raises DataError where a run has no readable ``metrics.json``.
     """
-    metrics = {name: _metrics(folder / name) for name in runs}
-    rows = [
-        {"run": name, "recipe": name.removesuffix(runs[name]).rstrip("-"), "held out": runs[name]}
-        | {"images counted": kind, "part": part}
-        for name, found in metrics.items()
-        for kind, part in (("all", found), ("histology only", found.get("histology_only")))
+    parts = [
+        (name, kind, part)
+        for name in runs
+        for metrics in [_metrics(folder / name)]
+        for kind, part in (("all", metrics), ("histology only", metrics.get("histology_only")))
         if part
     ]
-    shown = pd.DataFrame([_row(row) for row in rows]).set_index("held out")
-    values = pd.DataFrame([_numbers(row) for row in rows])
+    values = pd.DataFrame(
+        {"held_out": runs[name], "run": name, "recipe": name.removesuffix(runs[name]).rstrip("-")}
+        | {"images counted": kind, "n_images": part["n_images"], "n_lesions": part["n_lesions"]}
+        | in_columns({measure: part[measure] for measure in _MEASURES})
+        for name, kind, part in parts
+    )
+    words = {"held_out": "held out", "n_images": "images", "n_lesions": "lesions"}
+    shown = values[["held_out", "run", "images counted", "n_images", "n_lesions"]].rename(columns=words)
+    for measure, title in _MEASURES.items():
+        shown[title] = [describe(part[measure]) for _, _, part in parts]
     with atomic(folder / TABLE) as temporary:
         values.to_csv(temporary, index=False)
     by = ["images counted"] if values["recipe"].nunique() == 1 else ["recipe", "images counted"]
@@ -54,7 +52,10 @@ def summarise(runs: Mapping[str, str], folder: Path) -> None:
     means = grouped[list(_MEASURES)].mean().rename(columns=_MEASURES).assign(sources=grouped["held_out"].nunique())
     links = tuple((f"{name}/index.html", f"The run that holds out {runs[name]}: {name}") for name in runs)
     sections = [
-        Section("Figures of each source", ((shown, "Each source, tested by a model that was not trained on it"),)),
+        Section(
+            "Figures of each source",
+            ((shown.set_index("held out"), "Each source, tested by a model that was not trained on it"),),
+        ),
         Section("Mean over sources", ((means, "Mean of each recipe over the sources that its runs held out"),)),
         Section("Runs", links),
     ]
@@ -67,20 +68,3 @@ def _metrics(folder: Path) -> dict:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         raise DataError(f"{path} is missing or damaged; run 04_evaluation of that run again") from None
-
-
-def _row(row: dict) -> dict:
-    part = row["part"]
-    told = {"held out": row["held out"], "run": row["run"], "images counted": row["images counted"]}
-    told |= {"images": part["n_images"], "lesions": part["n_lesions"]}
-    return told | {words: describe(part[name]) for name, words in _MEASURES.items()}
-
-
-def _numbers(row: dict) -> dict:
-    part = row["part"]
-    told = {"held_out": row["held out"], "run": row["run"], "recipe": row["recipe"]}
-    told |= {"images counted": row["images counted"]}
-    told |= {"n_images": part["n_images"], "n_lesions": part["n_lesions"]}
-    for name in _MEASURES:
-        told |= {name: part[name]["value"], f"{name}_low": part[name]["low"], f"{name}_high": part[name]["high"]}
-    return told

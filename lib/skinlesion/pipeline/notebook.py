@@ -18,27 +18,13 @@ from pathlib import Path
 
 from skinlesion.core.errors import ConfigError, SkinLesionError
 from skinlesion.core.tables import counted
+from skinlesion.report.page import read_notebook
 
 STARTUP_SECONDS = 180  # for a kernel to come up on a cold, busy machine
 HEARTBEAT_SECONDS = 60  # between lines about one long cell where the output is no terminal
 
 #: Over the user's environment: figures go into the notebook whatever backend they set, and progress bars write rarely.
 KERNEL_ENVIRONMENT = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "TQDM_MININTERVAL": "1"}
-
-
-def read(path: Path):
-    """The notebook at ``path`` as a NotebookNode.
-
-    Raises SkinLesionError if there is none or it is damaged.
-    """
-    import nbformat
-
-    try:
-        return nbformat.read(path, as_version=4)
-    except FileNotFoundError:
-        raise SkinLesionError(f"there is no notebook at {path}") from None
-    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
-        raise SkinLesionError(f"{path} is not a readable notebook ({type(error).__name__})") from None
 
 
 def parameters(path: Path) -> dict[str, str]:
@@ -48,7 +34,7 @@ def parameters(path: Path) -> dict[str, str]:
     comment holds an equals sign ("0 = all"). Raises ConfigError if there isn't exactly one such cell, it has a single
     line, or a line in it is anything but ``name: type = literal``.
     """
-    cells = [cell for cell in read(path).cells if "parameters" in cell.metadata.get("tags", [])]
+    cells = [cell for cell in read_notebook(path).cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ConfigError(f"{path.name} must have one cell tagged 'parameters'; it has {len(cells)}")
     try:
@@ -81,7 +67,7 @@ def parameters(path: Path) -> dict[str, str]:
 
 def title(path: Path) -> tuple[str, str]:
     """The notebook's first heading and the paragraph below it, as words; the file's name where it has no heading."""
-    for cell in read(path).cells:
+    for cell in read_notebook(path).cells:
         heading, _, rest = cell.source.strip().partition("\n")
         if cell.cell_type == "markdown" and heading.startswith("# "):
             paragraph = rest.strip().partition("\n\n")[0]
@@ -91,7 +77,7 @@ def title(path: Path) -> tuple[str, str]:
 
 def digest(path: Path) -> str:
     """SHA-256 over the code and prose of a notebook; outputs and editors' metadata don't count."""
-    cells = [[cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))] for cell in read(path).cells]
+    cells = [[cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))] for cell in read_notebook(path).cells]
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
@@ -173,28 +159,14 @@ def execute(source: Path, target: Path, values: dict, *, cell_timeout: int, stre
     """Run ``source`` with parameters in a fresh kernel of this very interpreter and leave the result at ``target``.
 
     The result is written beside ``target`` while cells run and moved there at the end, whichever end it is: after an
-    error, a time-out, a dead kernel or Ctrl-C it holds the cells so far, the last with an error output.
-
-    Parameters
-    ----------
-    source, target : Path
-    values : dict
-        Parameters; their names and types are checked by the caller.
-    cell_timeout : int
-        Seconds that one cell may take.
-    stream : text file
-        Where progress goes, stdout by default.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        After the kernel is shut down and ``target`` is written.
-    SkinLesionError
-        If ``target`` cannot be written.
+    error, a time-out, a dead kernel or Ctrl-C it holds the cells so far, the last with an error output. Raises
+    KeyboardInterrupt after the kernel is shut down and ``target`` is written, SkinLesionError if it cannot be written.
+    ``values``: parameters, checked by the caller; ``cell_timeout``: seconds that one cell may take; ``stream``: text
+    file for progress, stdout by default.
     """
     partial = target.parent.resolve() / f".{target.stem}.partial.ipynb"  # papermill wants that ending
     partial.parent.mkdir(parents=True, exist_ok=True)
-    total = 1 + sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in read(source).cells)
+    total = 1 + sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in read_notebook(source).cells)
     try:
         with Progress(source.stem, total, stream or sys.stdout) as progress:
             error, interrupt = _run(source.resolve(), partial, values, cell_timeout, progress)
@@ -281,7 +253,7 @@ def _add_error(partial: Path, source: Path, cell: int, failure: BaseException, m
     """Write what stopped the notebook into its last started code cell, where readers look for it."""
     import nbformat
 
-    executed = read(partial if partial.exists() and partial.stat().st_size else source)
+    executed = read_notebook(partial if partial.exists() and partial.stat().st_size else source)
     code = [c for c in executed.cells if c.cell_type == "code" and c.source.strip()]
     if code:
         code[max(cell - 1, 0)].setdefault("outputs", []).append(

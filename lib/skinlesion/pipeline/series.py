@@ -104,34 +104,19 @@ def run_series(
 ) -> int:
     """Bring a run up to date: execute what is out of date, in order, and write every report.
 
+    Returns the exit status: 0 if every notebook that had to run did, 1 if one failed or the run could not go on, 130
+    after Ctrl-C. Raises SkinLesionError, before anything runs, for a parameter that doesn't fit, an unknown step, or
+    another process at work in the folder.
+
     Parameters
     ----------
-    config : Config
-    folder : Path
-        Of the run, ``reports/NAME``.
-    notebooks : Path
-        Holds ``<step>.ipynb`` for each of ``steps``.
-    start, only : str
-        A step's name or its beginning (``"03"``): run it and all after it, or it alone, up to date or not.
-    force : bool
-        Run all of them, up to date or not.
-    cell_timeout : int
-        Seconds that one cell may take.
-    preset : str
-        For the record.
-    stream : text file
-        For progress, stdout by default.
-
-    Returns
-    -------
-    int
-        Exit status: 0 if every notebook that had to run did, 1 if one failed or the run could not go on, 130 after
-        Ctrl-C.
-
-    Raises
-    ------
-    SkinLesionError
-        Before anything runs: a parameter that doesn't fit, an unknown step, another process at work in the folder.
+    folder : of the run, ``reports/NAME``
+    notebooks : folder with ``<step>.ipynb`` for each of ``steps``
+    start, only : a step's name or its beginning (``"03"``): run it and all after it, or it alone, up to date or not
+    force : run all of them, up to date or not
+    cell_timeout : seconds that one cell may take
+    preset : for the record
+    stream : text file for progress, stdout by default
     """
     names = check_parameters(config, notebooks, steps)
     run = Run(folder)

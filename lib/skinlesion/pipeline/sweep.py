@@ -57,27 +57,16 @@ def sweep(
 ) -> int:
     """Bring a sweep to ``trials`` trials, and write ``sweep.csv``: a row a trial, the best first.
 
+    Returns the exit status. Raises SkinLesionError if the space makes no sense, or another process is at work in the
+    folder.
+
     Parameters
     ----------
-    config : Config
-        The recipe that the space changes.
-    space : dict
-        {name of a parameter: a list to choose from, or ``{"low", "high"}`` with ``"log": true`` or ``"step"``}.
-    folder : Path
-        Each trial is a run in it, ``trial-0000``, …
-    trials : int
-        Finished ones of earlier calls count.
-    features : callable, optional
-        As :func:`skinlesion.training.standalone.train` takes them.
-
-    Returns
-    -------
-    int, the exit status
-
-    Raises
-    ------
-    SkinLesionError
-        If the space makes no sense, or another process is at work in the folder.
+    config : the recipe that the space changes
+    space : {parameter: a list to choose from, or ``{"low", "high"}`` with ``"log": true`` or ``"step"``}
+    folder : each trial is a run in it, ``trial-0000``, …
+    trials : finished ones of earlier calls count
+    features : as :func:`skinlesion.training.standalone.train` takes them
     """
     _check(config, space)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -19,31 +19,41 @@ TEMPLATE = Path(__file__).parent / "template"
 SIZE_LIMIT = 5 * 2**20  # bytes that a page should stay under
 SYNTHETIC = "Synthetic demo data: a program drew these images, so the numbers say nothing about real skin lesions."
 
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _HEADING = re.compile(r'<h([1-6]) id="([^"]*)">(.*?)<a class="anchor-link" href="[^"]*">¶</a></h\1>', re.DOTALL)
+
+
+def read_notebook(path: Path):
+    """The notebook at ``path`` as a NotebookNode.
+
+    Raises SkinLesionError if there is none or it is damaged.
+    """
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise SkinLesionError(f"there is no notebook at {path}") from None
+    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+        raise SkinLesionError(f"{path} is not a readable notebook ({type(error).__name__})") from None
 
 
 def render_notebook(
     source: Path, target: Path, *, run: str = "", links: dict | None = None, banner: str = "", notice: str = ""
 ) -> int:
-    """Write the HTML page of a notebook, whole or not at all.
+    """Write the HTML page of a notebook, whole or not at all. Returns the page's size in bytes.
 
-    Returns int: the page's size in bytes. Raises SkinLesionError if the notebook is missing or damaged, or the page
-    cannot be written.
+    Raises SkinLesionError if the notebook is missing or damaged, or the page cannot be written.
 
     Parameters
     ----------
-    source, target : Path, the notebook with its outputs, and the page
-    run : str, the run's name, for the page's head
-    links : dict, ``{"previous": (file, title), "next": (file, title)}``, either or none
-    banner : str, what every page of this run has to say, such as :data:`SYNTHETIC`
-    notice : str, what is wrong with this page: that its notebook failed, or is out of date
+    source, target : the notebook with its outputs, and the page
+    run : the run's name, for the page's head
+    links : ``{"previous": (file, title), "next": (file, title)}``, either or none
+    banner : what every page of this run has to say, such as :data:`SYNTHETIC`
+    notice : what is wrong with this page: that its notebook failed, or is out of date
     """
-    import nbformat
-
-    try:
-        notebook = nbformat.read(source, as_version=4)
-    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
-        raise SkinLesionError(f"{source} is not a readable notebook ({type(error).__name__})") from None
+    notebook = read_notebook(source)
     failed = _tidy(notebook)
     _summary_first(notebook)
     cells, _ = _exporter().from_notebook_node(notebook)
@@ -124,35 +134,24 @@ def _summary_first(notebook) -> None:
 
 def _tidy(notebook) -> bool:
     """Prepare outputs for reading: progress as it ended, no live widgets; mark the error that ended the run, if any."""
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
     notebook.cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
-    last = None
+    streams, last = CoalesceStreamsPreprocessor(), None
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            outputs = _merged(cell.outputs)
-            _join_captions(outputs)
-            cell.outputs = [one for one in outputs if one.output_type != "stream" or one.text.strip()]
+            cell.outputs = [one for one in cell.outputs if _WIDGET not in one.get("data", {})]
+            streams.preprocess_cell(cell, {}, 0)  # text that was printed piece by piece in one, as a terminal shows it
+            _join_captions(cell.outputs)
+            for one in cell.outputs:
+                if one.output_type == "stream":
+                    one.text = one.text.strip("\n")
+            cell.outputs = [one for one in cell.outputs if one.output_type != "stream" or one.text.strip()]
             if "raises-exception" not in cell.metadata.get("tags", []):
                 last = next((one for one in cell.outputs if one.output_type == "error"), last)
     if last is not None:
         last["ended_run"] = True
     return last is not None
-
-
-def _merged(outputs: list) -> list:
-    """The outputs with text that was printed piece by piece in one, as it ended, and without live widgets."""
-    merged: list = []
-    for output in outputs:
-        before = merged[-1] if merged else None
-        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
-            continue
-        if output.output_type == "stream" and before and before.get("name") == output.name:
-            before.text += output.text
-        else:
-            merged.append(output)
-    for output in merged:
-        if output.output_type == "stream":
-            output.text = _as_it_ended(output.text)
-    return merged
 
 
 def _join_captions(outputs: list) -> None:
@@ -163,12 +162,6 @@ def _join_captions(outputs: list) -> None:
         if caption and kind:
             before.metadata.setdefault(kind, {})["caption"] = caption
             outputs.remove(output)
-
-
-def _as_it_ended(text: str) -> str:
-    """Every line as a terminal shows it in the end: what stands behind its last carriage return."""
-    lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-    return "\n".join(lines).strip("\n")
 
 
 def _number_headings(cells: str) -> tuple[str, list[tuple[int, str, str]]]:
