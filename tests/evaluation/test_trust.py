@@ -114,12 +114,6 @@ def test_the_curve_is_that_of_the_surest_images(predictions):
     assert curve["risk"].iloc[0] > curve["risk"].iloc[-1], "a confidence that means something"
 
 
-def test_a_confidence_or_coverage_that_cannot_be_is_refused(predictions):
-    for confidence, coverages in ((np.ones(3), (1.0,)), (None, (0.0,)), (np.full(500, np.nan), (1.0,))):
-        with pytest.raises(DataError, match="coverage|finite confidence"):
-            selective.coverage_curve(predictions, confidence, coverages=coverages)
-
-
 # --- activation maps -------------------------------------------------------------------------------------------------
 
 
@@ -206,7 +200,7 @@ def test_figures_say_what_they_show(looked, scores, predictions):
         "first; second": trust.map_gallery(
             [np.full((64, 64, 3), 150, np.uint8)] * 2, maps[:2], masks[:2], ["first", "second"]
         ),
-        f"risk {curve['risk'].iloc[0]:.2f}": robustness_plots.coverage_curves({"score": curve}),
+        f"risk {curve['risk'].iloc[0]:.2f}": robustness_plots.coverage_curve(curve),
     }
     for said, (figure, alt) in drawn.items():
         assert plots.png(figure).startswith(b"\x89PNG")

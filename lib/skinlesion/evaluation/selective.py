@@ -11,65 +11,40 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinlesion.core.errors import DataError
 from skinlesion.evaluation.bootstrap import in_columns, proportions, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics
 from skinlesion.evaluation.predictions import Predictions
 
+#: Fractions of the images that are retained.
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 MEASURES = ("balanced_accuracy", "risk", "malignant_retained", "malignant_missed")
 
 
-def label_probability(predictions: Predictions) -> np.ndarray:
-    """Probability of the class that the decision rule predicts, float64 [N]."""
-    return predictions.probabilities[np.arange(len(predictions)), predictions.predicted]
-
-
-def coverage_curve(
-    predictions: Predictions,
-    confidence: np.ndarray | None = None,
-    *,
-    coverages: tuple[float, ...] = COVERAGES,
-    replicates: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """What is right among the images that a model is surest of.
-
-    Raises DataError for a coverage outside of (0, 1], or a confidence that does not fit the predictions or is not
-    finite.
-
-    Parameters
-    ----------
-    confidence : float [N], higher is surer; by default the calibrated probability of the label
-    coverages : fractions of the images that are retained, in (0, 1]
+def coverage_curve(predictions: Predictions, *, replicates: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """What is right among the images that a model is surest of, by the calibrated probability of the label.
 
     Returns
     -------
-    DataFrame, a row a coverage: ``coverage``, ``threshold`` (the least confidence that is retained), ``n_images``,
-    ``classes`` (how many still occur), and each of :data:`MEASURES` with ``_low`` and ``_high``: balanced accuracy over
-    the classes that still occur; risk; the fraction of all malignant images that is retained; the fraction of the
-    retained malignant images whose label is benign. Images as sure as the last one are retained too.
+    DataFrame, a row for each of :data:`COVERAGES`: ``coverage``, ``threshold`` (the least confidence that is retained),
+    ``n_images``, ``classes`` (how many still occur), and each of :data:`MEASURES` with ``_low`` and ``_high``: balanced
+    accuracy over the classes that still occur; risk; the fraction of all malignant images that is retained; the
+    fraction of the retained malignant images whose label is benign. Images as sure as the last one are retained too.
     """
-    confidence = label_probability(predictions) if confidence is None else np.asarray(confidence, np.float64)
-    if confidence.shape != (len(predictions),) or not np.isfinite(confidence).all():
-        raise DataError(f"selective prediction needs one finite confidence for each of {len(predictions):,} images")
-    if not all(0 < coverage <= 1 for coverage in coverages):
-        raise DataError(f"a coverage is a fraction above 0 and at most 1, not one of {coverages}")
     resamples = resample(predictions.lesions, replicates, seed)
     k, y, predicted = len(predictions.labels), predictions.y, predictions.predicted
+    confidence = predictions.probabilities[np.arange(len(y)), predicted]
     cells = np.eye(k * k)[y * k + predicted]
     malignant = predictions.is_malignant
-    benign_label = np.isin(predicted, [i for i, one in enumerate(predictions.labels) if not one.malignant])
     falling = np.sort(confidence)[::-1]
     rows = []
-    for coverage in coverages:
+    for coverage in COVERAGES:
         threshold = falling[max(1, round(coverage * len(confidence))) - 1]
         retained = confidence >= threshold
         found = confusion_metrics(resamples.totals(cells * retained[:, None]).reshape(-1, k, k))
         shares = {
             "risk": (predicted != y, retained),
             "malignant_retained": (retained, malignant),
-            "malignant_missed": (benign_label, retained & malignant),
+            "malignant_missed": (~predictions.malignant_label, retained & malignant),
         }
         metrics = {"balanced_accuracy": summarise(found["balanced_accuracy"], int(retained.sum()))}
         metrics |= proportions(shares, resamples.lesion)

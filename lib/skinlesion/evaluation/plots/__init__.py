@@ -24,7 +24,7 @@ from skinlesion.evaluation.plots.data import (
 from skinlesion.evaluation.plots.robustness import (
     corruption_calibration,
     corruption_curves,
-    coverage_curves,
+    coverage_curve,
     movement_curves,
     robustness_figures,
 )
@@ -36,10 +36,9 @@ from skinlesion.evaluation.plots.scores import (
     precision_recall_curves,
     reliability_diagram,
     roc_curves,
+    training_curves,
 )
 from skinlesion.evaluation.plots.style import new_figure, png, show, show_all, show_table, styled, write
-from skinlesion.evaluation.plots.subgroups import skin_tone_histogram, subgroup_forest
-from skinlesion.evaluation.plots.training import training_curves
 from skinlesion.evaluation.plots.trust import (
     domain_detection,
     domain_figures,
@@ -47,4 +46,6 @@ from skinlesion.evaluation.plots.trust import (
     map_aim,
     map_figures,
     map_gallery,
+    skin_tone_histogram,
+    subgroup_forest,
 )

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
-from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.bootstrap import describe, from_columns
 from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.compare import COMPARED, LESS_IS_BETTER, Comparison, title
 from skinlesion.evaluation.metrics import threshold_counts
@@ -29,6 +29,7 @@ from skinlesion.evaluation.plots.style import (
     name_rows,
     new_figure,
     outlined,
+    share_legend,
     styled,
 )
 from skinlesion.evaluation.predictions import Predictions
@@ -41,11 +42,12 @@ _MEASURES = ("sensitivity", "specificity")
     "Net benefit of referring by the model, of referring every lesion and of referring none, by threshold. The "
     "model is useful where its line is above both others."
 )
-def decision_curve(curves: dict[str, pd.DataFrame], heading: str = "Decision curve") -> tuple[Chart, str]:
+def decision_curve(curves: dict[str, pd.DataFrame]) -> tuple[Chart, str]:
     """Net benefit by threshold probability against referring all or none, one panel a curve.
 
     ``curves``: {panel title: table of :func:`skinlesion.evaluation.net_benefit.decision_curve`}.
     """
+    heading = "Decision curve"
     figure, axes = new_figure(min(10, 1 + 4.5 * len(curves)), 4.2, 1, len(curves))
     for axis, (name, curve) in zip(axes[0], curves.items(), strict=True):
         x = 100 * curve["threshold"]
@@ -72,13 +74,12 @@ def decision_curve(curves: dict[str, pd.DataFrame], heading: str = "Decision cur
     "Sensitivity and specificity at each threshold, with 95% intervals; a black line marks the aim on "
     "validation. An interval that misses its line shows a threshold that does not transfer."
 )
-def operating_points(
-    points: dict[str, dict[str, OperatingPoint]], heading: str = "Thresholds chosen on validation, evaluated on test"
-) -> tuple[Chart, str]:
+def operating_points(points: dict[str, dict[str, OperatingPoint]]) -> tuple[Chart, str]:
     """Sensitivity and specificity at every threshold with intervals, one panel a question.
 
     ``points``: what :func:`skinlesion.evaluation.operating.operating_points` returns.
     """
+    heading = "Thresholds chosen on validation, evaluated on test"
     figure, axes = new_figure(1.6 + 4.2 * len(points), 4.4, 1, len(points), sharey=True)
     alt = []
     for axis, (question, by_aim) in zip(axes[0], points.items(), strict=True):
@@ -96,7 +97,7 @@ def operating_points(
         axis.set(title=QUESTIONS[question], xlabel="value, 95% interval")
     axes[0, 0].set_ylabel("Chosen for")
     figure.suptitle(heading)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    share_legend(figure, axes[0, 0], below=True, ncols=3)
     return figure, f"{heading}. {'; '.join(alt)}."
 
 
@@ -218,11 +219,11 @@ def _arms(metric: dict) -> np.ndarray:
 )
 def leakage_figure(table: pd.DataFrame) -> tuple[Chart, str]:
     """The same recipe's balanced accuracy by each way to split the data (``evaluation.experiments.read_leak``)."""
-    rows = {}
-    for line in table.itertuples():
-        value, low, high = (getattr(line, f"balanced_accuracy{end}") for end in ("", "_low", "_high"))
-        rows[f"{line.title}\n({line.leaked:.1%} of images share a lesion with training)"] = {
-            "value": value, "low": low, "high": high, "n": line.n_images,
-        }  # fmt: skip
+    rows = {
+        f"{line['title']}\n({line['leaked']:.1%} of images share a lesion with training)": from_columns(
+            line, "balanced_accuracy"
+        )
+        for line in table.to_dict("records")
+    }
     colors = (CONTRAST,) + (ACCENT,) * (len(rows) - 1)
     return forest(rows, "One recipe, three ways to split the data", "Balanced accuracy", colors)

@@ -18,6 +18,7 @@ from skinlesion.evaluation.plots.style import (
     Chart,
     class_name,
     name_rows,
+    new_axis,
     new_figure,
     share_legend,
     styled,
@@ -39,8 +40,7 @@ def class_counts(
     if not 1 <= len(counts) <= len(_GROUPS):
         raise DataError(f"bars can be grouped by 1 to {len(_GROUPS)}, not {len(counts)}")
     k, height = len(labels), 0.8 / len(counts)
-    figure, axes = new_figure(8.8, max(3.2, (0.3 + 0.2 * len(counts)) * k + 1.2))
-    axis = axes[0, 0]
+    figure, axis = new_axis(8.8, max(3.2, (0.3 + 0.2 * len(counts)) * k + 1.2))
     for i, (group, values) in enumerate(counts.items()):
         values = np.asarray(values)
         color, hatch = (labels.colors, None) if len(counts) == 1 else _GROUPS[i]
@@ -167,8 +167,8 @@ def stacked_bars(table: pd.DataFrame, labels: LabelSet, title: str, legend: str)
     if "unknown" in table:
         shown["unknown"] = table["unknown"]
     fractions = shown.div(shown.sum(axis=1).clip(lower=1), axis=0)
-    figure, axes = new_figure(9.6, 0.42 * len(labels) + 1.5)
-    axis, left = axes[0, 0], np.zeros(len(labels))
+    figure, axis = new_axis(9.6, 0.42 * len(labels) + 1.5)
+    left = np.zeros(len(labels))
     for i, category in enumerate(fractions.columns):
         color = REMAINDER.get(category) or CATEGORIES[i]
         width = fractions[category].to_numpy()
@@ -251,8 +251,7 @@ def color_swatches(colors: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple
             own = own[np.argsort(own.mean(axis=1), kind="stable")]
             strip[i] = own[np.linspace(0, len(own) - 1, per_class).round().astype(int)].round()
             alt.append(f"{code} {own[:, 0].mean():.0f}/{own[:, 1].mean():.0f}/{own[:, 2].mean():.0f}")
-    figure, axes = new_figure(8.8, 0.42 * len(labels) + 1.2)
-    axis = axes[0, 0]
+    figure, axis = new_axis(8.8, 0.42 * len(labels) + 1.2)
     axis.imshow(strip, aspect="auto", interpolation="nearest", extent=(0, 100, len(labels) - 0.5, -0.5))
     for row in range(len(labels) - 1):
         axis.axhline(row + 0.5, color="white", linewidth=5)
@@ -275,8 +274,7 @@ def color_scatter(
 
     ``x``, ``values``: float [N], horizontal and vertical; ``y``: int [N]; ``xlabel``, ``ylabel``: with units.
     """
-    figure, axes = new_figure(9.2, 5.0)
-    axis = axes[0, 0]
+    figure, axis = new_axis(9.2, 5.0)
     order = np.random.default_rng(0).permutation(len(y))  # else the last class would hide the others
     axis.scatter(x[order], values[order], s=5, c=np.array(labels.colors)[y[order]], alpha=0.35, linewidths=0)
     alt = []

@@ -9,7 +9,16 @@ import pandas as pd
 
 from skinlesion.core.tables import counted
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS
-from skinlesion.evaluation.plots.style import ACCENT, CONTRAST, INK, MUTED, Chart, hide_unused, new_figure, styled
+from skinlesion.evaluation.plots.style import (
+    ACCENT,
+    CONTRAST,
+    INK,
+    Chart,
+    hide_unused,
+    new_figure,
+    share_legend,
+    styled,
+)
 
 _COLUMNS = 4
 
@@ -48,10 +57,8 @@ def corruption_calibration(table: pd.DataFrame):
         return f"confidence {row['confidence']:.2f}, accuracy {row['accuracy']:.2f}, calibration error {row['ece']:.3f}"
 
     alt = [f"{kind} {words(row)}" for kind, row in last.items()]
-    return (
-        figure,
-        f"{title}. Clean: {words(clean)}. At severity {int(table['severity'].max())}: {'; '.join(alt)}.",
-    )
+    severity = int(table["severity"].max())
+    return figure, f"{title}. Clean: {words(clean)}. At severity {severity}: {'; '.join(alt)}."
 
 
 def _panels(table: pd.DataFrame, title: str, lines: dict[str, str], top: float):
@@ -73,7 +80,7 @@ def _panels(table: pd.DataFrame, title: str, lines: dict[str, str], top: float):
     for axis in axes[:, 0]:
         axis.set_ylabel("fraction")
     figure.suptitle(title)
-    _legend_below(figure, axes[0, 0])
+    share_legend(figure, axes[0, 0], below=True, ncols=3)
     return figure, clean.iloc[0], last
 
 
@@ -99,7 +106,7 @@ def movement_curves(table: pd.DataFrame) -> tuple[Chart, str]:
         ]
     axes[0, 0].set_ylabel("fraction, or probability")
     figure.suptitle(title)
-    _legend_below(figure, axes[0, 0])
+    share_legend(figure, axes[0, 0], below=True, ncols=3)
     return figure, f"{title}: {'; '.join(alt)}."
 
 
@@ -116,12 +123,12 @@ def robustness_figures(table: pd.DataFrame) -> dict[str, tuple[Chart, str]]:
     "Results on the images that are not deferred, by their share (coverage), with 95% intervals. From left to "
     "right, more of the least certain images are deferred."
 )
-def coverage_curves(curves: dict[str, pd.DataFrame]):
-    """Balanced accuracy, risk and the malignant images not deferred, against coverage; a colour a kind of confidence.
+def coverage_curve(curve: pd.DataFrame) -> tuple[Chart, str]:
+    """Balanced accuracy, risk and the malignant images not deferred, against coverage.
 
-    ``curves``: {name of the confidence: DataFrame of :func:`skinlesion.evaluation.selective.coverage_curve`}, at most
-    3.
+    ``curve``: DataFrame of :func:`skinlesion.evaluation.selective.coverage_curve`.
     """
+    about = "calibrated probability of the label"
     title = "Results when the least certain images are deferred"
     panels = (
         ("balanced_accuracy", "Balanced accuracy", "mean over the classes that still occur"),
@@ -130,25 +137,19 @@ def coverage_curves(curves: dict[str, pd.DataFrame]):
     )
     figure, axes = new_figure(11.0, 4.2, 1, 3, sharex=True)
     for axis, (measure, name, label) in zip(axes.flat, panels, strict=True):
-        for (about, curve), color, line in zip(
-            curves.items(), (ACCENT, CONTRAST, MUTED), ("-", "--", "-."), strict=False
-        ):
-            _curve(axis, curve, measure, color, about, line, x="coverage")
+        _curve(axis, curve, measure, ACCENT, about, "-", x="coverage")
         axis.set(title=name, xlabel="coverage (fraction of images not deferred)", xlim=(1.02, 0))
         axis.set_ylabel(label, fontsize=9)
     axes[0, 2].axline((1, 1), slope=1, color=INK, linewidth=1, linestyle=":")
     figure.suptitle(title)
-    _legend_below(figure, axes[0, 0])
-    alt = []
-    for about, curve in curves.items():
-        half = curve.iloc[(curve["coverage"] - 0.5).abs().argmin()]
-        alt.append(
-            f"by {about}: all images, risk {curve.iloc[0]['risk']:.2f} and balanced accuracy "
-            f"{curve.iloc[0]['balanced_accuracy']:.2f}; at a coverage of {half['coverage']:.2f}, "
-            f"risk {half['risk']:.2f}, balanced accuracy {half['balanced_accuracy']:.2f} over "
-            f"{half['classes']:.0f} classes, {half['malignant_retained']:.2f} of the malignant images not deferred"
-        )
-    return figure, f"{title}. {'; '.join(alt)}."
+    share_legend(figure, axes[0, 0], below=True, ncols=3)
+    whole, half = curve.iloc[0], curve.iloc[(curve["coverage"] - 0.5).abs().argmin()]
+    return figure, (
+        f"{title}. by {about}: all images, risk {whole['risk']:.2f} and balanced accuracy "
+        f"{whole['balanced_accuracy']:.2f}; at a coverage of {half['coverage']:.2f}, "
+        f"risk {half['risk']:.2f}, balanced accuracy {half['balanced_accuracy']:.2f} over "
+        f"{half['classes']:.0f} classes, {half['malignant_retained']:.2f} of the malignant images not deferred."
+    )
 
 
 def _curve(axis, table: pd.DataFrame, measure: str, color: str, label: str, line: str, x: str = "severity") -> None:
@@ -156,7 +157,3 @@ def _curve(axis, table: pd.DataFrame, measure: str, color: str, label: str, line
     low, high = (table[f"{measure}_{end}"].astype(float).to_numpy() for end in ("low", "high"))
     if np.isfinite(low).any():
         axis.fill_between(table[x], low, high, color=color, alpha=0.18, linewidth=0)
-
-
-def _legend_below(figure: Chart, axis) -> None:
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)

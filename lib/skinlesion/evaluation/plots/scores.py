@@ -1,8 +1,10 @@
-"""Figures of the evaluation: confusions, ranking, calibration, intervals."""
+"""Figures of training and evaluation: learning curves, confusions, ranking, calibration, intervals."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
@@ -12,6 +14,7 @@ from skinlesion.evaluation.metrics import NAMES, ratio, threshold_counts
 from skinlesion.evaluation.plots.data import image_grid
 from skinlesion.evaluation.plots.style import (
     ACCENT,
+    CONTRAST,
     INK,
     LINES,
     MUTED,
@@ -19,6 +22,7 @@ from skinlesion.evaluation.plots.style import (
     class_name,
     interval,
     name_rows,
+    new_axis,
     new_figure,
     outlined,
     share_legend,
@@ -31,8 +35,9 @@ from skinlesion.evaluation.predictions import Predictions
     "Images by true class (row) and predicted class (column). Correct predictions are on the diagonal; the "
     "strongest colours beside it are the commonest confusions."
 )
-def confusion_matrix(predictions: Predictions, title: str = "Confusion matrix") -> tuple[Chart, str]:
+def confusion_matrix(predictions: Predictions) -> tuple[Chart, str]:
     """Images by true and predicted class: counts, and the fraction of each row beside them."""
+    title = "Confusion matrix"
     labels, k = predictions.labels, len(predictions.labels)
     counts = np.bincount(predictions.y * k + predictions.predicted, minlength=k * k).reshape(k, k)
     rows = ratio(counts, counts.sum(axis=1, keepdims=True))
@@ -80,8 +85,7 @@ def labelled_images(images: list[np.ndarray], predictions: Predictions) -> tuple
 def roc_curves(predictions: Predictions, metrics: dict):
     """ROC curve of every class that occurs, with AUROC and interval from ``metrics`` (see ``metrics.evaluate``)."""
     title = "ROC curves, one class against the rest"
-    figure, axes = new_figure(7.9, 5.0)
-    axis = axes[0, 0]
+    figure, axis = new_axis(7.9, 5.0)
     axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="chance, 0.50")
     for curve, found, false, n, negatives in _curves(predictions):
         x, y = np.append(0, false) / negatives, np.append(0, found) / n
@@ -97,8 +101,7 @@ def roc_curves(predictions: Predictions, metrics: dict):
 def precision_recall_curves(predictions: Predictions, metrics: dict) -> tuple[Chart, str]:
     """Precision against recall of every class that occurs, with average precision and interval from ``metrics``."""
     title = "Precision-recall curves, one class against the rest"
-    figure, axes = new_figure(7.9, 5.0)
-    axis = axes[0, 0]
+    figure, axis = new_axis(7.9, 5.0)
     for curve, found, false, n, _ in _curves(predictions):
         x, y = np.append(0, found / n), found / (found + false)
         axis.step(x, np.append(y[:1], y), where="pre", label=_curve_label(curve, metrics, "average_precision"),
@@ -153,15 +156,8 @@ def reliability_diagram(
         text = describe(ece[name]) if ece else f"{expected_calibration_error(probabilities[name], y):.3f}"
         top, bottom = axes[:, column]
         top.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2, label="perfect calibration")
-        top.vlines(
-            table["confidence"],
-            table["confidence"],
-            table["accuracy"],
-            color="#D55E00",
-            alpha=0.5,
-            linewidth=3,
-            label="gap",
-        )
+        top.vlines(table["confidence"], table["confidence"], table["accuracy"], color=CONTRAST, alpha=0.5, linewidth=3,
+                   label="gap")  # fmt: skip
         top.plot(table["confidence"], table["accuracy"], "o-", color=ACCENT, markersize=5, label="observed, 15 bins")
         top.set(title=f"{name}\nECE {text}", ylim=(0, 1.02), xlim=(0, 1))
         top.legend(loc="upper left")
@@ -187,8 +183,7 @@ def forest(
 
     ``rows``: {name: metric}; ``colors``: one a row; ``reference``: where to draw a line to compare with.
     """
-    figure, axes = new_figure(8.2, 0.42 * len(rows) + 1.5)
-    axis = axes[0, 0]
+    figure, axis = new_axis(8.2, 0.42 * len(rows) + 1.5)
     for row, (metric, color) in enumerate(zip(rows.values(), colors or (ACCENT,) * len(rows), strict=True)):
         interval(axis, metric, row, color)
         if metric["value"] is not None:
@@ -228,3 +223,50 @@ def metric_forest(
         for code in labels.codes
     )
     return figure, f"{title}, value with 95% interval. {alt}."
+
+
+_PANELS = (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy"), ("balanced_accuracy", "Balanced accuracy"))
+
+
+@styled(
+    "Loss, accuracy, balanced accuracy and learning rate by epoch; the dotted line marks the selected epoch. A "
+    "validation loss that rises while the training loss falls shows overfitting."
+)
+def training_curves(history: pd.DataFrame, chosen_epoch: int) -> tuple[Chart, str]:
+    """Loss, accuracy, balanced accuracy and learning rate by epoch.
+
+    ``history``: DataFrame with epoch, train_loss, val_loss, train_accuracy, val_accuracy, val_balanced_accuracy,
+    learning_rate; train_balanced_accuracy may be absent; ``chosen_epoch``: the epoch whose weights are used.
+    """
+    title = "Training curves"
+    figure, axes = new_figure(9.4, 6.2, 2, 2, sharex=True)
+    epochs = history["epoch"]
+    marker = "o" if len(history) <= 40 else None
+    for axis, (name, label) in zip(axes.flat, _PANELS, strict=False):
+        for part, color, line in (("train", ACCENT, "--"), ("val", CONTRAST, "-")):
+            if f"{part}_{name}" in history:
+                words = {"train": "training", "val": "validation"}[part]
+                axis.plot(
+                    epochs, history[f"{part}_{name}"], line, color=color, label=words, marker=marker, markersize=3
+                )
+        axis.set_title(label)
+        axis.set_ylabel("nats" if name == "loss" else "fraction")
+    rate = axes[1, 1]
+    rate.plot(epochs, history["learning_rate"], color=INK, marker=marker, markersize=3)
+    rate.set(
+        title="Learning rate", ylabel="step size", yscale="log" if (history["learning_rate"] > 0).all() else "linear"
+    )
+    for axis in axes.flat:
+        axis.axvline(chosen_epoch, color=INK, linewidth=1, linestyle=":", label=f"selected epoch: {chosen_epoch}")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
+    for axis in axes[1]:
+        axis.set_xlabel("Epoch")
+    axes[0, 0].legend()
+    figure.suptitle(title)
+    kept = history.loc[epochs == chosen_epoch].iloc[0]
+    return figure, (
+        f"{title}: loss, accuracy, balanced accuracy and learning rate over {counted(len(history), 'epoch')}. "
+        f"Selected epoch {chosen_epoch}: validation loss {kept['val_loss']:.3f}, accuracy {kept['val_accuracy']:.3f}, "
+        f"balanced accuracy {kept['val_balanced_accuracy']:.3f}."
+    )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 import pandas as pd
 from matplotlib import patheffects, rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -101,6 +102,12 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, *, 
     figure = Chart(figsize=(width, height), dpi=SCALE * DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **grid)
+
+
+def new_axis(width: float, height: float) -> tuple[Chart, Axes]:
+    """A chart (inches) with one axis, see :func:`new_figure`."""
+    figure, axes = new_figure(width, height)
+    return figure, axes[0, 0]
 
 
 def png(figure: Figure) -> bytes:
@@ -205,6 +212,7 @@ def hide_unused(axes, used: int) -> None:
         axis.set_visible(False)
 
 
-def share_legend(figure: Chart, axis, **options) -> None:
-    """One legend to the right of all panels."""
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", **options)
+def share_legend(figure: Chart, axis, *, below: bool = False, **options) -> None:
+    """One legend to the right of all panels, or below them."""
+    place: Any = "outside lower center" if below else "outside right center"
+    figure.legend(*axis.get_legend_handles_labels(), loc=place, **options)
