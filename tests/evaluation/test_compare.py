@@ -11,8 +11,8 @@ from sklearn.metrics import accuracy_score
 from skinlesion import cli, crossval
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation.bootstrap import resample
-from skinlesion.evaluation.compare import COMPARED, beyond_chance, compare, load, shared
+from skinlesion.evaluation.bootstrap import beyond_chance, resample
+from skinlesion.evaluation.compare import COMPARED, compare, load, shared
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.training_overlap import find_overlap, training_lists
 
@@ -78,7 +78,7 @@ def test_runs_are_named_as_short_as_they_can_be_told_apart(tmp_path):
     places = [str(tmp_path / place) for place in ("x/one", "y/one", "y/two/predictions.csv")]
     assert list(load(places)) == ["x/one", "y/one", "y/two"]
     assert list(load(places[1:])) == ["one", "two"]
-    with pytest.raises(DataError, match="named more than once"):
+    with pytest.raises(DataError, match="given more than once"):
         load([places[0], places[0]])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"predictions\.csv is not there yet; run 04_evaluation"):

@@ -31,19 +31,10 @@ def twins(
     """Look for twins within and across data sets and write down what was found.
 
     The folder ``output`` gets ``pairs.csv`` (the most similar first), ``groups.csv`` (what splits keep together) and
-    ``gallery.jpg``, which shows people's skin: it is for the eyes of those who may see the images.
-
-    Returns the exit status. Raises SkinLesionError for data that cannot be read, a model that has no features, or
-    a folder that cannot be written.
-
-    Parameters
-    ----------
-    paths : sequence of str, data sets as :func:`skinlesion.data.sources.load_table` takes them
-    model : str or None, a model folder, whose network computes the features; the shipped one where None
-    output : str, a folder
-    labels : 7 or 8
-    words : sequence of ``word=code``, the class that an unknown label of the data stands for
-    progress : bool, show bars
+    ``gallery.jpg``, which shows people's skin: it is for the eyes of those who may see the images. Returns the exit
+    status. Raises SkinLesionError for data that cannot be read, a model without features (the shipped one where None),
+    or a folder that cannot be written. ``paths``: data sets as :func:`skinlesion.data.sources.load_table` takes them;
+    ``words``: ``word=code``, the class that an unknown label of the data stands for.
     """
     rows = _rows(paths, labels, words)
     pairs = search(rows, Features(model), progress=progress)

@@ -86,12 +86,10 @@ def assess(
 
     Parameters
     ----------
-    split : str, with ``"validation"``, no threshold is chosen: it would be evaluated on the images that chose it
-    referral_threshold : float
-        On the malignant probability, chosen before these images were seen. Where None, the threshold with which 90% of
-        the malignant validation images are referred.
-    prevalence : float in (0, 1)
-        Fraction of malignant lesions in the population of the last of :data:`CURVES`.
+    split : with ``"validation"``, no threshold is chosen: it would be evaluated on the images that chose it
+    referral_threshold : on the malignant probability, chosen before these images were seen; where None, the threshold
+        with which 90% of the malignant validation images are referred
+    prevalence : in (0, 1), fraction of malignant lesions in the population of the last of :data:`CURVES`
     """
     evaluated = everything.of(split) if (everything.split != "").any() else everything
     validation = (everything.split == "validation") & (split != "validation")

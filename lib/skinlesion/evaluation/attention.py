@@ -18,7 +18,7 @@ from PIL import Image
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation.bootstrap import Resamples, in_columns, resample, summarise
-from skinlesion.evaluation.metrics import ratio
+from skinlesion.evaluation.metrics import mean_defined, ratio
 
 SIDE = 64  # pixels of the square that maps and masks are compared on
 CENTRE_SIGMA = 0.25  # of the centred baseline, in sides
@@ -138,7 +138,7 @@ def compare_with_masks(
     scores = {name: _scores(found, inside, ours) for name, found in candidates.items()}
     if len(shuffled):
         each = [_scores(np.stack([enlarged(one) for one in found]), inside, ours) for found in shuffled]
-        scores[BASELINES[2]] = {name: _mean_defined([one[name] for one in each]) for name in each[0]}
+        scores[BASELINES[2]] = {name: mean_defined(np.stack([one[name] for one in each], axis=-1)) for name in each[0]}
     groups = {ALL: np.ones(len(y), bool)} | {code: y == i for i, code in enumerate(codes)}
     return pd.DataFrame(
         [
@@ -164,12 +164,6 @@ def _scores(found: np.ndarray, inside: np.ndarray, ours: np.ndarray) -> dict[str
         "pointing": ratio((peak * inside).sum(1), peak.sum(1)),
         "likeness": _correlation(flat, ours.reshape(len(ours), -1)),
     }
-
-
-def _mean_defined(values: list[np.ndarray]) -> np.ndarray:
-    """Mean over the first axis of what is defined (not NaN)."""
-    stacked = np.stack(values)
-    return ratio(np.nansum(stacked, axis=0), np.isfinite(stacked).sum(axis=0))
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -114,6 +114,16 @@ def in_columns(metrics: dict[str, dict]) -> dict:
     return {f"{name}{mark}": metric[end] for name, metric in metrics.items() for mark, end in ends}
 
 
+def from_columns(row, name: str) -> dict:
+    """A metric's value and interval, from a row of a table as :func:`in_columns` makes one."""
+    return {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+
+
+def beyond_chance(difference: dict) -> bool:
+    """Whether the 95% interval leaves out zero."""
+    return difference["low"] is not None and (difference["low"] > 0 or difference["high"] < 0)
+
+
 def p_value(p: float) -> str:
     """``= 0.012``, or ``< 0.001``."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
@@ -141,6 +151,17 @@ def proportion(hit: np.ndarray, lesion: np.ndarray) -> dict:
 def proportions(shares: dict[str, tuple[np.ndarray, np.ndarray]], lesion: np.ndarray) -> dict[str, dict]:
     """:func:`proportion` of several: {name: (hit, among)}, both bool [N]: which images count, and among which."""
     return {name: proportion(hit[among], lesion[among]) for name, (hit, among) in shares.items()}
+
+
+def rates(called: np.ndarray, true: np.ndarray, lesion: np.ndarray) -> dict[str, dict]:
+    """Sensitivity, specificity, PPV and NPV of calling some images (bool [N]) what others truly are (bool [N])."""
+    shares = {
+        "sensitivity": (called, true),
+        "specificity": (~called, ~true),
+        "ppv": (true, called),
+        "npv": (~true, ~called),
+    }
+    return proportions(shares, lesion)
 
 
 def moments(hits: np.ndarray, images: np.ndarray) -> tuple:

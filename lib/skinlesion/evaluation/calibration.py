@@ -82,7 +82,7 @@ def expected_calibration_error(probabilities: np.ndarray, y: np.ndarray) -> floa
     zero: see :func:`by_chance`. Returns float, 0 to 1.
     ``probabilities``: float [N, K]; ``y``: int [N], true class.
     """
-    return float(np.abs(gaps(*top_label(probabilities, y), BINS).sum(axis=0)).sum() / len(y))
+    return float(np.abs(gaps(*top_label(probabilities, y)).sum(axis=0)).sum() / len(y))
 
 
 def by_chance(claims: Iterable[tuple[np.ndarray, np.ndarray]], resamples: Resamples, seed: int = 0) -> dict:
@@ -92,17 +92,11 @@ def by_chance(claims: Iterable[tuple[np.ndarray, np.ndarray]], resamples: Resamp
     is none for the error without that noise. Instead, what comes true is drawn from the confidences themselves
     (consistency resampling, Bröcker and Smith 2007, doi:10.1175/WAF993.1; as a test, Vaicenavicius et al. 2019,
     arXiv:1902.06977). The images of a lesion share one random number, since they share one diagnosis.
-
-    Parameters
-    ----------
-    claims : of (confidence float [N], whether it came true bool [N])
-        The error is the mean over them: one for the top label, one a class for the classwise error.
-    resamples : Resamples, their lesions, and how many replicates to draw; with none there is no test
-
-    Returns
-    -------
-    dict with value, low and high (None), n; ``by_chance``, the mean error of a calibrated model, ``by_chance_high``,
-    its 95% quantile, and ``p``, how often such a model's error is at least as large
+    ``claims``: (confidence float [N], whether it came true bool [N]), one for the top label, one a class for the
+    classwise error, which is their mean; ``resamples``: the lesions, and how many replicates to draw; with none there
+    is no test.
+    Returns value, low and high (None), n; ``by_chance``, the mean error of a calibrated model, ``by_chance_high``, its
+    95% quantile, and ``p``, how often such a model's error is at least as large.
     """
     random, replicates, lesions = np.random.default_rng(seed), len(resamples.counts) - 1, resamples.counts.shape[1]
     errors = []

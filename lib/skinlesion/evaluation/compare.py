@@ -14,7 +14,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted, match_ids, read_table
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import as_seven
-from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.bootstrap import beyond_chance, describe, resample, summarise
 from skinlesion.evaluation.metrics import NAMES, aligned, flat_values, replicate_values, summarised
 from skinlesion.evaluation.predictions import Predictions, read
 from skinlesion.evaluation.training_overlap import Overlap
@@ -65,11 +65,6 @@ def title(name: str) -> str:
     """``"mel.auroc"`` -> ``"AUROC, mel"``."""
     code, mark, metric = name.partition(".")
     return f"{NAMES[metric]}, {code}" if mark else NAMES[name]
-
-
-def beyond_chance(difference: dict) -> bool:
-    """Whether the 95% interval leaves out zero."""
-    return difference["low"] is not None and (difference["low"] > 0 or difference["high"] < 0)
 
 
 def compare(runs: dict[str, Predictions], replicates: int = 2000, seed: int = 0) -> Comparison:
@@ -158,19 +153,11 @@ def load(
 ) -> dict[str, Predictions]:
     """Read run folders or predictions files; of those that name splits, one split.
 
-    Raises DataError if a file is missing or breaks the contract.
-
-    Parameters
-    ----------
-    places : folders with a ``predictions.csv``, or files as :func:`skinlesion.evaluation.predictions.read` takes them
-    labels : where the truth comes from, for files that hold none
-    words : ``WORD=CODE`` texts, as :func:`skinlesion.evaluation.predictions.read` takes them
-
-    Returns
-    -------
-    {name: Predictions}: the folder's or file's name, with as much of its path as makes it unique. A file without labels
-    takes them from ``labels``, else from the first file that has some; ids are those of the first run, whatever
-    folder, ending or case others write them with
+    Returns {name: Predictions}: the folder's or file's name, with as much of its path as makes it unique. A file
+    without labels takes them from the CSV ``labels``, else from the first file that has some; ids are those of the
+    first run, whatever folder, ending or case others write them with. Raises DataError if a file is missing or breaks
+    the contract. ``places``, ``words``: folders or files, and ``WORD=CODE`` texts, as
+    :func:`skinlesion.evaluation.predictions.read` takes them.
     """
     files = predictions_files(places)
     labelled = {path: "label" in read_table(path) for path in files}
@@ -222,4 +209,4 @@ def names(files: list[Path]) -> list[str]:
         if len(set(found)) == len(found):
             return found
     repeated = next(place for place, name in enumerate(found) if found.count(name) > 1)
-    raise DataError(f"{files[repeated]} is named more than once; name different runs")
+    raise DataError(f"{files[repeated]} is given more than once; give different runs")

@@ -22,20 +22,13 @@ LEVEL = 0.9
 def choose_sets(
     probabilities: np.ndarray, y: np.ndarray, lesions: np.ndarray, labels: LabelSet, level: float = LEVEL
 ) -> np.ndarray:
-    """The lowest probability with which each class belongs to the set.
+    """The lowest probability with which each class belongs to the set, float64 [K].
 
-    Parameters
-    ----------
-    probabilities : float [N, K], of images that the network was not trained on: out of fold, or validation
-    y : int [N], true class
-    lesions : [N], lesion ids
-    level : float in (0, 1), the share of each class's lesions whose set is to hold it
-
-    Returns
-    -------
-    float64 [K]; 0 for a class with too few lesions for the level, which is in every set
-
-    A class with G lesions needs level * (G + 1) <= G: 9 lesions for 0.9.
+    It is 0 for a class with too few lesions for the level, which is in every set: G lesions need level * (G + 1) <= G,
+    so 0.9 needs 9.
+    ``probabilities``: float [N, K], of images that the network was not trained on: out of fold, or validation; ``y``:
+    int [N], true class; ``lesions``: [N], lesion ids; ``level``: float in (0, 1), the share of each class's lesions
+    whose set is to hold it.
     """
     found = np.zeros(len(labels))
     for i in range(len(labels)):

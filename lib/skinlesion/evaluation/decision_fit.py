@@ -40,20 +40,16 @@ def choose(
 
     Parameters
     ----------
-    logits : float [N, K]
-    y : int [N]
+    logits : float [N, K]; y : int [N]
     training_prior : float [K], class mix of training, after balancing
-    prior : float [K]
-        Class mix that the probabilities are calibrated for: that of the data before balancing. Zero where a class has
-        no image.
-    referral_sensitivity : float
-        For malignant lesions: the threshold is the highest with which the advice, label included, reaches it.
-    sources : str [N], optional
-        Where each image is from; the sensitivity is then reached in every source with enough malignant images.
-    lesions : [N], optional
-        Lesion ids; prediction sets are chosen by lesion, and not at all without.
-    calibrated_on : bool [N], optional
-        The images of the class mix ``prior``: the temperature is fitted on them alone. All by default.
+    prior : float [K], class mix that the probabilities are calibrated for: that of the data before balancing; zero
+        where a class has no image
+    referral_sensitivity : for malignant lesions: the threshold is the highest with which the advice, label included,
+        reaches it
+    sources : str [N], where each image is from; the sensitivity is then reached in every source with enough malignant
+        images
+    lesions : [N], lesion ids; prediction sets are chosen by lesion, and not at all without
+    calibrated_on : bool [N], the images of the class mix ``prior``, on which the temperature is fitted; all by default
     """
     present = np.asarray(prior) > 0
     shift = np.full(len(prior), _ABSENT)
@@ -102,17 +98,9 @@ def choose_decision_weights(probabilities: np.ndarray, y: np.ndarray, prior: np.
     neighbouring values of tau (0.2 either side) decides. On its plateau the smallest tau within half a point of the
     best is taken: it costs the least accuracy, and overrules the probabilities the least. Raises DataError if there are
     no images or a class has no prior.
-
-    Parameters
-    ----------
-    probabilities : float [N, K], on validation
-    y : int [N], true class
-    prior : float [K], the class prior that the probabilities are made for; need not sum to one
-
-    Returns
-    -------
-    weights : float64 [K], mean 1
-    tau : float, one of :data:`TAUS`
+    ``probabilities``: float [N, K], on validation; ``y``: int [N], true class; ``prior``: float [K], the class prior
+    that the probabilities are made for; need not sum to one. Returns the weights, float64 [K] with a mean of 1, and
+    tau, one of :data:`TAUS`.
     """
     prior = np.asarray(prior, np.float64)
     if not len(y):
@@ -141,11 +129,24 @@ def choose_threshold(malignant_probability: np.ndarray, is_malignant: np.ndarray
     Raises DataError if there is no malignant image to choose by.
     ``malignant_probability``: float [N], on validation; ``is_malignant``: bool [N]; ``sensitivity``: float in (0, 1].
     """
-    malignant = np.sort(np.asarray(malignant_probability, np.float64)[np.asarray(is_malignant, bool)])[::-1]
-    if not len(malignant):
-        raise DataError("a referral threshold needs malignant validation images; the validation split holds none")
-    needed = int(np.ceil(sensitivity * len(malignant) - 1e-9))
-    return float(malignant[needed - 1])
+    malignant = np.asarray(malignant_probability, np.float64)[np.asarray(is_malignant, bool)]
+    return -_covering(-malignant, sensitivity, "malignant")
+
+
+def choose_threshold_by_specificity(score: np.ndarray, positive: np.ndarray, specificity: float = 0.9) -> float:
+    """The lowest threshold at which "refer where score >= threshold" spares this fraction of the negative images.
+
+    Parameters and errors as of :func:`choose_threshold`.
+    """
+    negative = np.asarray(score, np.float64)[~np.asarray(positive, bool)]
+    return float(np.nextafter(_covering(negative, specificity, "negative"), np.inf))
+
+
+def _covering(scores: np.ndarray, fraction: float, kind: str) -> float:
+    """The lowest of the scores (float [M]) that this fraction of them does not exceed."""
+    if not len(scores):
+        raise DataError(f"a threshold needs {kind} validation images; the validation split holds none")
+    return float(np.sort(scores)[int(np.ceil(fraction * len(scores) - 1e-9)) - 1])
 
 
 def choose_referral(
@@ -185,16 +186,3 @@ def choose_borderline(
     unlabelled = np.sort(np.asarray(malignant_probability)[truth & ~np.asarray(malignant_label, bool)])
     allowed = int(np.floor(MISSED * truth.sum() + 1e-9))
     return float(min(threshold, unlabelled[allowed])) if allowed < len(unlabelled) else float(threshold)
-
-
-def choose_threshold_by_specificity(score: np.ndarray, positive: np.ndarray, specificity: float = 0.9) -> float:
-    """The lowest threshold at which "refer where score >= threshold" spares this fraction of the negative images.
-
-    Raises DataError if there is no negative image to choose by.
-    ``score``: float [N], on validation; ``positive``: bool [N]; ``specificity``: float in (0, 1].
-    """
-    negative = np.sort(np.asarray(score, np.float64)[~np.asarray(positive, bool)])
-    if not len(negative):
-        raise DataError("a threshold for a specificity needs negative validation images; the split holds none")
-    spared = int(np.ceil(specificity * len(negative) - 1e-9))
-    return float(np.nextafter(negative[spared - 1], np.inf))

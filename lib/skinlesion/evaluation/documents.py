@@ -103,8 +103,7 @@ def compare_files(
     places, labels, split, words : see :func:`skinlesion.evaluation.compare.load`
     output : folder for ``comparison.json``, ``report.html`` and ``figures/differences.png``
     shared : compare on the images that all runs share, where they differ
-    training : ``RUN=CSV`` texts, the training list of a run; where its folder holds ``split.csv``, it needs none
-    twins : CSV of images and their twin groups, see :func:`skinlesion.evaluation.training_overlap.read_groups`
+    training, twins : see :func:`skinlesion.evaluation.training_overlap.training_lists` and ``read_groups``
     """
     runs = comparing.load(list(places), labels, split, words)
     runs = comparing.shared(runs) if shared else runs

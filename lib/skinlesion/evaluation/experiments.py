@@ -11,7 +11,7 @@ import skinlesion
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.bootstrap import beyond_chance, describe, from_columns
 
 SHIPPED = Path(skinlesion.__file__).resolve().parent / "pretrained" / "manifest.json"
 COLUMNS = ("row", "about", "base", "folds", "balanced_accuracy", "difference", "difference_low", "difference_high")
@@ -56,9 +56,8 @@ def changes_by_base(table: pd.DataFrame | None) -> dict[str, dict[str, dict]]:
     if table is None:
         return {}
     found: dict[str, dict[str, dict]] = {}
-    for line in table.dropna(subset="difference").sort_values("difference", ascending=False).itertuples():
-        metric = {"value": line.difference, "low": line.difference_low, "high": line.difference_high}
-        found.setdefault(line.base, {})[line.row] = metric
+    for line in table.dropna(subset="difference").sort_values("difference", ascending=False).to_dict("records"):
+        found.setdefault(line["base"], {})[line["row"]] = from_columns(line, "difference")
     return {base: found[base] for base in table["base"].dropna().unique() if base in found}
 
 
@@ -67,8 +66,7 @@ def readable_experiments(table: pd.DataFrame) -> pd.DataFrame:
     rows = table.sort_values("balanced_accuracy", ascending=False)
 
     def figure(name: str) -> list[str]:
-        columns = {"value": rows[name], "low": rows[f"{name}_low"], "high": rows[f"{name}_high"]}
-        return [describe(metric) for metric in pd.DataFrame(columns).to_dict("records")]
+        return [describe(from_columns(row, name)) for row in rows.to_dict("records")]
 
     return pd.DataFrame(
         {
@@ -86,13 +84,10 @@ def readable_experiments(table: pd.DataFrame) -> pd.DataFrame:
 def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The shipped model's recipe beside the classic one, and the figures of its networks.
 
-    Raises DataError if the manifest is missing or holds no figures.
-
-    Returns
-    -------
-    recipes : a row a parameter that differs, columns ``classic``, ``before`` (the recipe of the network that it starts
-        from, where there is one) and ``shipped``
-    figures : a row a metric, a column a set of images; ``value (low to high)`` with 95% intervals over lesions
+    The first table has a row a parameter that differs, columns ``classic``, ``before`` (the recipe of the network that
+    it starts from, where there is one) and ``shipped``; the second, a row a metric and a column a set of images, as
+    ``value (low to high)`` with 95% intervals over lesions. Raises DataError if the manifest is missing or holds no
+    figures.
     """
     try:
         shipped = json.loads(Path(path).read_text())
@@ -123,11 +118,11 @@ def describe_inflation(table: pd.DataFrame) -> str:
     """By how much the shortcut, the table's first row, inflates the figure of the most careful split, its last."""
     shortcut, careful = table.iloc[0], table.iloc[-1]
     folds = len(str(shortcut["folds"]).split())
-    more = {"value": shortcut["inflation"], "low": shortcut["inflation_low"], "high": shortcut["inflation_high"]}
+    more = from_columns(shortcut, "inflation")
     verdict = (
-        "The difference is not significant on these images (the 95% interval includes 0)."
-        if more["low"] <= 0 <= more["high"]
-        else "The 95% interval excludes 0."
+        "The 95% interval excludes 0."
+        if beyond_chance(more)
+        else "The difference is not significant on these images (the 95% interval includes 0)."
     )
     return (
         f"By the shortcut, the same recipe reaches a balanced accuracy of {shortcut['balanced_accuracy']:.3f} instead "

@@ -32,17 +32,11 @@ def external_metrics(
 ) -> dict[str, dict]:
     """Ranking, sensitivity and specificity at the referral threshold, and calibration on external images.
 
-    Parameters
-    ----------
-    threshold : float, on the malignant probability, as the model was shipped with; a malignant label is referred, too
-    in_domain : bool [N], optional
-
-    Returns
-    -------
-    dict of :data:`NAMES` -> value, low, high, n
-        Undefined (None) where a kind of image is missing. Melanoma against nevus is ranked by the probability of
-        melanoma, among images of these two kinds. Both calibration errors are over bins of equal mass; the second is
-        of one probability, that of malignancy, against the ground truth.
+    Returns a metric for each of :data:`NAMES`, None where a kind of image is missing. Melanoma against nevus is ranked
+    by the probability of melanoma, among images of these two kinds. Both calibration errors are over bins of equal
+    mass; the second is of one probability, that of malignancy, against the ground truth.
+    ``threshold``: on the malignant probability, as the model was shipped with; a malignant label is referred, too;
+    ``in_domain``: bool [N].
     """
     resamples = resample(predictions.lesions, replicates)
     score, malignant = predictions.malignant_probability, predictions.is_malignant

@@ -25,7 +25,7 @@ import numpy as np
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.bootstrap import Resamples, proportion, proportions, resample, summarise
+from skinlesion.evaluation.bootstrap import Resamples, proportion, proportions, rates, resample, summarise
 from skinlesion.evaluation.predictions import Predictions
 
 #: What every metric is called for people.
@@ -138,25 +138,25 @@ def _of_a_part(part: Predictions, referred: np.ndarray | None, replicates: int, 
 
 def summarised(predictions: Predictions, values: dict[str, np.ndarray], resamples: Resamples, seed: int = 0) -> dict:
     """:func:`evaluate`'s result for all images from values that are computed already (:func:`replicate_values`)."""
-    n, n_of_class = _support(predictions)
-    codes = predictions.labels.codes
+    n, codes = len(predictions), predictions.labels.codes
+    calibrated = n if predictions.are_probabilities else 0
     unit = "lesions" if predictions.has_lesions else "images (no lesion ids are known)"
-    overall = {name: summarise(values[name], n[name]) for name in OVERALL}
+    overall = {name: summarise(values[name], calibrated if name in CALIBRATION else n) for name in OVERALL}
     if predictions.are_probabilities:
         overall |= calibration.calibration_errors(predictions.probabilities, predictions.y, resamples, seed)
     per_class = {}
     for i, code in enumerate(codes):
-        of_class = {name: summarise(values[name][:, i], n_of_class[name][i]) for name in PER_CLASS}
-        true, called = predictions.y == i, predictions.predicted == i
-        shares = {"sensitivity": (called, true), "specificity": (~called, ~true)}
-        shares |= {"ppv": (true, called), "npv": (~true, ~called)}
-        per_class[code] = of_class | proportions(shares, resamples.lesion)
+        called, true = predictions.predicted == i, predictions.y == i
+        ranked = int(true.sum())
+        support = {"f1": int((called | true).sum()), "auroc": ranked if ranked < n else 0, "average_precision": ranked}
+        per_class[code] = rates(called, true, resamples.lesion)
+        per_class[code] |= {name: summarise(values[name][:, i], support[name]) for name in support}
     return {
         **overall,
         "accuracy": proportion(predictions.predicted == predictions.y, resamples.lesion),
         "per_class": per_class,
         "labels": list(codes),
-        "n_images": len(predictions),
+        "n_images": n,
         "n_lesions": resamples.counts.shape[1],
         "replicates": len(resamples.counts) - 1,
         "interval": f"95% intervals over {unit}: of proportions Wilson's, else the percentile bootstrap",
@@ -201,9 +201,9 @@ def replicate_values(predictions: Predictions, resamples: Resamples) -> dict[str
     ranked = [ranking(predictions.probabilities[:, c], y == c, resamples) for c in range(k)]
     values["auroc"] = np.stack([auroc for auroc, _ in ranked], axis=1)
     values["average_precision"] = np.stack([precision for _, precision in ranked], axis=1)
-    values["macro_auroc"] = _mean_defined(values["auroc"])
+    values["macro_auroc"] = mean_defined(values["auroc"])
     values["malignant_auroc"] = ranking(predictions.malignant_probability, predictions.is_malignant, resamples)[0]
-    values["weighted_auroc"] = _mean_defined(values["auroc"], confusion.sum(axis=2))
+    values["weighted_auroc"] = mean_defined(values["auroc"], confusion.sum(axis=2))
     return values
 
 
@@ -225,9 +225,9 @@ def confusion_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
     spread = (n**2 - (true**2).sum(axis=1)) * (n**2 - (called**2).sum(axis=1))
     sensitivity, f1 = ratio(hit, true), ratio(2 * hit, true + called)
     return {
-        "balanced_accuracy": _mean_defined(sensitivity),
+        "balanced_accuracy": mean_defined(sensitivity),
         "accuracy": ratio(right, n),
-        "macro_f1": _mean_defined(f1),
+        "macro_f1": mean_defined(f1),
         "kappa": ratio(n * right - by_chance, n**2 - by_chance),
         "mcc": np.where(spread > 0, ratio(n * right - by_chance, np.sqrt(spread)), 0.0),
         "sensitivity": sensitivity,
@@ -297,25 +297,6 @@ def calibration_values(p: np.ndarray, y: np.ndarray, resamples: Resamples) -> di
     }
 
 
-def _support(predictions: Predictions) -> tuple[dict[str, int], dict[str, np.ndarray]]:
-    """Images in the denominator of every metric, overall and int [K] by class; 0 where a class's is undefined."""
-    k = len(predictions.labels)
-    true = np.bincount(predictions.y, minlength=k)
-    called = np.bincount(predictions.predicted, minlength=k)
-    hit = np.bincount(predictions.y[predictions.y == predictions.predicted], minlength=k)
-    n = len(predictions)
-    calibrated = n if predictions.are_probabilities else 0
-    return {name: calibrated if name in CALIBRATION else n for name in OVERALL}, {
-        "sensitivity": true,
-        "specificity": n - true,
-        "ppv": called,
-        "npv": n - called,
-        "f1": true + called - hit,
-        "auroc": np.where(true < n, true, 0),
-        "average_precision": true,
-    }
-
-
 def ties(predictions: Predictions) -> tuple[int, float]:
     """Images whose highest score two classes share, and the balanced accuracy if those count as wrong.
 
@@ -334,7 +315,7 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
 
 
-def _mean_defined(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def mean_defined(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Mean over the last axis of what is defined (not NaN)."""
     weights = np.isfinite(values) * (1.0 if weights is None else weights)
     return ratio((np.nan_to_num(values) * weights).sum(axis=-1), weights.sum(axis=-1))

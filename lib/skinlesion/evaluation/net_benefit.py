@@ -49,18 +49,15 @@ def decision_curve(
     ----------
     probability : float [N], calibrated for the class mix of these images
     positive : bool [N]
-    lesions : [N], lesion ids
-    prevalence : float in (0, 1)
-        Fraction of malignant lesions in the population to speak of: probabilities are moved there and lesions weighed
-        accordingly. That of the images where None.
+    prevalence : in (0, 1), fraction of malignant lesions in the population to speak of: probabilities are moved there
+        and lesions weighed accordingly; that of the images where None
     thresholds : float [T] in (0, 1)
 
     Returns
     -------
-    DataFrame, one row a threshold
-        ``threshold``; ``net_benefit``, ``low``, ``high``; ``refer_all`` (referring nobody is 0); ``gain``,
-        ``gain_low``, ``gain_high``: net benefit beyond the better of those two. ``attrs``: ``prevalence``,
-        ``own`` (that of the images) and ``n``.
+    DataFrame, one row a threshold: ``threshold``; ``net_benefit``, ``low``, ``high``; ``refer_all`` (referring nobody
+    is 0); ``gain``, ``gain_low``, ``gain_high``: net benefit beyond the better of those two. ``attrs``: ``prevalence``,
+    ``own`` (that of the images) and ``n``.
     """
     positive = np.asarray(positive, bool)
     if not 0 < positive.sum() < len(positive):

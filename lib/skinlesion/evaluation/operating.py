@@ -8,7 +8,7 @@ import numpy as np
 
 from skinlesion.core.errors import DataError
 from skinlesion.decision import NONE, REFERRALS, Decision, referral_zones
-from skinlesion.evaluation.bootstrap import proportion, proportions, resample, summarise
+from skinlesion.evaluation.bootstrap import proportion, rates, resample, summarise
 from skinlesion.evaluation.decision_fit import choose_threshold, choose_threshold_by_specificity
 from skinlesion.evaluation.metrics import ratio
 from skinlesion.evaluation.predictions import Predictions
@@ -117,13 +117,7 @@ def operating_point(
     ``threshold``: by which they are referred; ``lesions``: [N], lesion ids.
     """
     truth, referred = np.asarray(positive, bool), np.asarray(referred, bool)
-    rates = {
-        "sensitivity": (referred, truth),
-        "specificity": (~referred, ~truth),
-        "ppv": (truth, referred),
-        "npv": (~truth, ~referred),
-    }
-    return OperatingPoint(threshold, **proportions(rates, resample(lesions, 0).lesion))
+    return OperatingPoint(threshold, **rates(referred, truth, resample(lesions, 0).lesion))
 
 
 def referral_point(predictions: Predictions, threshold: float) -> OperatingPoint:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.bootstrap import Resamples, in_columns, resample, summarise
 from skinlesion.evaluation.metrics import ranking
 
 KEPT = 0.95
@@ -58,17 +58,9 @@ def detection(
     Each replicate draws lesions for the domain and sources (whole photos, not their crops) for the others, so a set cut
     from a handful of photos gets the wide interval that it deserves. Raises DataError where there are no images on one
     side.
-
-    Parameters
-    ----------
-    inside : float [N], scores of images of the domain; higher is more in domain
-    lesions : [N], lesion ids
-    outside : {set: (scores float [M], sources [M])}
-
-    Returns
-    -------
-    DataFrame, a row a set and a last one with their mean: ``set``, ``n_images``, ``n_sources``, ``auroc``, ``fpr95``,
-    and both with ``_low`` and ``_high``
+    ``inside``: float [N], scores of images of the domain; higher is more in domain; ``lesions``: [N], lesion ids;
+    ``outside``: {set: (scores float [M], sources [M])}. Returns a row a set and a last one with their mean: ``set``,
+    ``n_images``, ``n_sources``, ``auroc``, ``fpr95``, and both with ``_low`` and ``_high``.
     """
     if not len(inside) or not outside or not all(len(scores) for scores, _ in outside.values()):
         raise DataError("evaluating a domain score needs images of the domain and out-of-distribution images")
@@ -88,11 +80,8 @@ def detection(
 
 
 def _row(name: str, n_images: int, n_sources: int, values: dict[str, np.ndarray]) -> dict:
-    row = {"set": name, "n_images": n_images, "n_sources": n_sources}
-    for measure, replicates in values.items():
-        found = summarise(replicates, n_images)
-        row |= {measure: found["value"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}
-    return row
+    metrics = {measure: summarise(replicates, n_images) for measure, replicates in values.items()}
+    return {"set": name, "n_images": n_images, "n_sources": n_sources} | in_columns(metrics)
 
 
 def _auroc(inside: np.ndarray, outside: np.ndarray, near: Resamples, far: Resamples) -> np.ndarray:

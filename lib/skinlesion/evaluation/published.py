@@ -12,41 +12,25 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Published:
-    """One published figure.
-
-    Attributes
-    ----------
-    who, method : str
-    metric : str, value : float
-    images : str
-        What it was measured on, and how those images were separated from the training images.
-    trained_on : str
-    source : str
-        DOI or address.
-    caution : str
-        Why it is not simply better or worse than another figure here.
-    interval : (float, float) or None
-        About 95%, estimated here from the number of images of each class; their authors give none.
-    melanoma_recall : float or None
-    """
+    """One published figure."""
 
     who: str
     method: str
     metric: str
     value: float
-    images: str
+    images: str  # what it was measured on, and how those images were separated from the training images
     trained_on: str
-    source: str
-    caution: str
+    source: str  # DOI or address
+    caution: str  # why it is not simply better or worse than another figure here
+    #: About 95%, estimated here from the number of images of each class; the authors give none.
     interval: tuple[float, float] | None = None
     melanoma_recall: float | None = None
 
     @property
     def figure(self) -> str:
         """``0.797 (about 0.744 to 0.849)``."""
-        return f"{self.value:.3f}" + (
-            "" if self.interval is None else " (about {:.3f} to {:.3f})".format(*self.interval)
-        )
+        interval = "" if self.interval is None else " (about {:.3f} to {:.3f})".format(*self.interval)
+        return f"{self.value:.3f}{interval}"
 
 
 PUBLISHED = (

@@ -21,8 +21,8 @@ class Cases:
     y: np.ndarray  # int [N], class index
     lesions: np.ndarray  # str [N]
 
-    def vote(self, features: np.ndarray, lesions: np.ndarray, count: int = NEAREST) -> np.ndarray:
-        """The class of most of the ``count`` lesions whose images are nearest, by cosine similarity; int64 [M].
+    def vote(self, features: np.ndarray, lesions: np.ndarray) -> np.ndarray:
+        """The class of most of the :data:`NEAREST` lesions whose images are nearest, by cosine similarity; int64 [M].
 
         A lesion counts once, with its nearest image. Of classes with as many, the one with the nearest image. Raises
         DataError if all cases are of an image's own lesion.
@@ -34,7 +34,7 @@ class Cases:
             order = order[self.lesions[order] != lesions[row]]
             if not len(order):
                 raise DataError(f"all cases are of the lesion {lesions[row]}, so none is left to vote")
-            first = np.sort(np.unique(self.lesions[order], return_index=True)[1])[:count]
+            first = np.sort(np.unique(self.lesions[order], return_index=True)[1])[:NEAREST]
             classes = self.y[order[first]]
             called[row] = classes[np.bincount(classes)[classes].argmax()]
         return called

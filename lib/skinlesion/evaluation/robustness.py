@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -29,12 +28,6 @@ MEASURES = (
     "balanced_accuracy", "relative", "same_label", "mean_change", "in_domain", "confidence", "accuracy", "ece",
 )  # fmt: skip
 _CHUNK = 32  # frames corrupted and predicted at once
-
-
-class Model(Protocol):
-    """What is evaluated, by several threads: :class:`skinlesion.serving.predictor.Predictor` is one."""
-
-    def predict(self, images: Sequence[np.ndarray]) -> list: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +49,7 @@ def sample_evenly(y: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
 
 
 def measure(
-    model: Model,
+    model,
     frames: Sequence[np.ndarray],
     image_ids: Sequence[str],
     y: np.ndarray,
@@ -75,7 +68,7 @@ def measure(
 
     Parameters
     ----------
-    model : Model, a Predictor, or anything with its ``predict``
+    model : Predictor, or anything with its ``predict``, which several threads call
     frames : uint8 [H, W, 3] each, of any sizes
     image_ids : of the frames; they decide what is drawn at random
     y : int [N], true class in the order of the model's labels
@@ -123,7 +116,7 @@ def measure(
     return pd.DataFrame(rows)
 
 
-def _predict(model: Model, frames, image_ids=None, kind: str = CLEAN, severity: int = 0, seed: int = 0) -> Predicted:
+def _predict(model, frames, image_ids=None, kind: str = CLEAN, severity: int = 0, seed: int = 0) -> Predicted:
     found = []
     for start in range(0, len(frames), _CHUNK):
         chunk = range(start, min(start + _CHUNK, len(frames)))

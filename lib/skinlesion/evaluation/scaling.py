@@ -50,15 +50,10 @@ def temperature_scaling(
     """Fit a temperature on validation (Guo et al. 2017); evaluate calibration on other images with and without it.
 
     Raises DataError if validation is empty or a logit is not finite.
-
-    Parameters
-    ----------
-    validation_logits : float [M, K], validation_y : int [M]
-    logits : float [N, K], y : int [N]
-        The images to evaluate: test, or external images to see what a shift does to the calibration.
-    lesions : [N], lesion ids
-    shift : float [K]
-        Added to the logits in both cases, from the class mix seen in training to the one that probabilities are for.
+    ``validation_logits``: float [M, K]; ``validation_y``: int [M]; ``logits``: float [N, K], ``y``: int [N],
+    ``lesions``: [N], of the images to evaluate: test, or external images to see what a shift does to the calibration;
+    ``shift``: float [K], added to the logits in both cases, from the class mix seen in training to the one that
+    probabilities are for.
     """
     temperature = fit_temperature(validation_logits, validation_y, shift)
     both = {BEFORE: calibrated(logits, 1.0, shift), AFTER: calibrated(logits, temperature, shift)}

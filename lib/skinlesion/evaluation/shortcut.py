@@ -18,7 +18,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from skinlesion.core.colour import BORDER, GAIN
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.bootstrap import beyond_chance, describe, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
 
@@ -123,18 +123,16 @@ def recoloring(
 ) -> list[dict]:
     """How much less often malignant images are referred once their border has another colour.
 
+    One dict a colour and set of images (``malignant``, ``melanoma``): ``border``, ``images``, and the metrics
+    ``before``, ``after`` and ``change`` of the share that is referred.
+
     Parameters
     ----------
     model : Predictor, or anything with its ``predict``
     frames : uint8 [H, W, 3] each, of ``images``; malignant ones are used
     squares : uint8 [S, S, 3] each, the same images as they were when ``colors`` were measured
     colors : {group: float [3]} of :func:`border_colors`
-    threshold : float, malignant probability from which an image is referred
-
-    Returns
-    -------
-    list of dict, one a colour and set of images (``malignant``, ``melanoma``): ``border``, ``images``, and the metrics
-    ``before``, ``after`` and ``change`` of the share that is referred
+    threshold : malignant probability from which an image is referred
     """
     rows = np.flatnonzero(images.is_malignant)
     if not len(rows):
@@ -184,9 +182,8 @@ def in_words(found: dict) -> str:
         return text
     worst = max(rows, key=lambda row: abs(row["change"]["value"]))
     change = worst["change"]
-    clear = change["low"] is not None and (change["low"] > 0 or change["high"] < 0)
     return (
         f"{text} The largest change of the referral by another border colour: {describe(change, 2)} for "
         f"{counted(change['n'], worst['images'] + ' image')} ({worst['border']}); "
-        + ("the interval excludes 0." if clear else "the interval includes 0.")
+        f"the interval {'excludes' if beyond_chance(change) else 'includes'} 0."
     )

@@ -92,7 +92,7 @@ def class_columns(frame: pd.DataFrame) -> tuple[LabelSet, list[str], str]:
 
 
 def _by_affix(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """{affix: {code: column}} of all columns that are called like a class; a class named twice is in no group."""
+    """{affix: {code: column}} of all columns that are called like a class; a class with two columns is in no group."""
     groups: dict[str, dict[str, str]] = {}
     for column in frame.columns:
         prefix, suffix = _PREFIX.match(column), _SUFFIX.search(column)
@@ -114,7 +114,7 @@ def what_they_hold(values: np.ndarray) -> str:
 def read_truth(path: str | Path) -> pd.DataFrame:
     """Read an ISIC ground truth (one column a class, 1 in one of them), HAM10000's metadata, or a run's ``split.csv``.
 
-    Raises DataError if it is none of these, names an image twice, or weighs images by anything but 0 and 1.
+    Raises DataError if it is none of these, has two rows of an image, or weighs images by anything but 0 and 1.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def read_truth(path: str | Path) -> pd.DataFrame:
             counts &= weights == 1
         names, times = np.unique(ids.astype(str), return_counts=True)
         if (times > 1).any():
-            raise DataError(f"these images are named more than once: {some(names[times > 1])}")
+            raise DataError(f"these images occur more than once: {some(names[times > 1])}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     more = {name: optional(frame, name) for name in TRUTH_COLUMNS}
