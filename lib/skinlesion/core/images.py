@@ -216,20 +216,19 @@ def is_image(path: str) -> bool:
 def read(path: str | Path, enough: int = 0) -> np.ndarray:
     """Read and decode a table's ``path``, uint8 [H, W, 3]; BMP and TIFF are accepted too.
 
-        ``set.npz!split/3`` takes image 3 of a MedMNIST array. ``enough`` as for :func:`decode`.
+    ``set.npz!split/3`` takes image 3 of a MedMNIST array. ``enough`` as for :func:`decode`.
 
-        Raises
-        ------
-        ImageError
-            Code ``missing`` where nothing is there; else as :func:`decode`.
+    Raises
+    ------
+    ImageError
+        Code ``missing`` where nothing is there; else as :func:`decode`.
 
-        Examples
-        --------
-        >>> from PIL import Image
-    from PIL.Image import Transpose
-        >>> Image.new("RGB", (640, 480)).save("lesion.png")
-        >>> read("lesion.png").shape
-        (480, 640, 3)
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> Image.new("RGB", (640, 480)).save("lesion.png")
+    >>> read("lesion.png").shape
+    (480, 640, 3)
     """
     archive, member = split_member(path)
     if not archive.lower().endswith(".npz"):
