@@ -42,15 +42,20 @@ def draw_lesion(label: str, rng: np.random.Generator) -> Canvas:
     return canvas
 
 
+def _outline(c: Canvas, radius: tuple, stretch: tuple, *, lobes: tuple, irregular: tuple, soft: tuple) -> None:
+    """Shape the lesion: a radius's median and spread, the shares of lesions with 1, 2, … lobes, and three ranges."""
+    c.outline(
+        c.around(*radius),
+        stretch=c.between(*stretch),
+        lobes=1 + int(c.rng.choice(len(lobes), p=lobes)),
+        irregular=c.between(*irregular),
+        soft=c.between(*soft),
+    )
+
+
 def _nevus(c: Canvas) -> None:
     pattern = c.rng.choice(["reticular", "globular", "homogeneous", "blue"], p=[0.5, 0.2, 0.28, 0.02])
-    c.outline(
-        c.around(40, 0.38),
-        stretch=c.between(1.0, 1.9),
-        lobes=1 if c.rng.random() < 0.85 else 2,
-        irregular=c.between(0.02, 0.13),
-        soft=c.between(2.5, 8),
-    )
+    _outline(c, (40, 0.38), (1.0, 1.9), lobes=(0.85, 0.15), irregular=(0.02, 0.13), soft=(2.5, 8))
     amount = c.around(0.55, 0.5)
     c.absorb(c.inside * c.between(0.0, 0.1), BLOOD)
     c.pigment(amount, uneven=c.between(0.05, 0.22), lopsided=c.between(0, 0.15), dome=c.between(0.1, 0.9))
@@ -69,13 +74,7 @@ def _nevus(c: Canvas) -> None:
 
 
 def _melanoma(c: Canvas) -> None:
-    c.outline(
-        c.around(45, 0.42),
-        stretch=c.between(1.1, 2.2),
-        lobes=int(c.rng.choice([1, 2, 3, 4], p=[0.25, 0.35, 0.25, 0.15])),
-        irregular=c.between(0.06, 0.26),
-        soft=c.between(1.5, 6),
-    )
+    _outline(c, (45, 0.42), (1.1, 2.2), lobes=(0.25, 0.35, 0.25, 0.15), irregular=(0.06, 0.26), soft=(1.5, 6))
     amount = c.around(0.55, 0.6)
     c.absorb(c.inside * c.between(0.02, 0.16), BLOOD)
     c.pigment(amount, uneven=c.between(0.15, 0.4), lopsided=c.between(0.1, 0.5), dome=c.between(0, 0.4))
@@ -143,13 +142,7 @@ def _benign_keratosis(c: Canvas) -> None:
 
 def _basal_cell_carcinoma(c: Canvas) -> None:
     c.sun_damage(0.6 * c.damage)
-    c.outline(
-        c.around(38, 0.42),
-        stretch=c.between(1.0, 1.8),
-        lobes=1 if c.rng.random() < 0.7 else 2,
-        irregular=c.between(0.05, 0.2),
-        soft=c.between(3, 9),
-    )
+    _outline(c, (38, 0.42), (1.0, 1.8), lobes=(0.7, 0.3), irregular=(0.05, 0.2), soft=(3, 9))
     c.pigment(c.around(0.035, 0.8), uneven=0.4)
     c.absorb(c.inside * c.between(0.02, 0.2) * (1 + 0.4 * noise(c.rng, "clouds")), BLOOD)
     if c.shows(0.6):  # translucent, pearly
@@ -243,13 +236,7 @@ def _dermatofibroma(c: Canvas) -> None:
 
 
 def _vascular_lesion(c: Canvas) -> None:
-    c.outline(
-        c.around(26, 0.42),
-        stretch=c.between(1.0, 1.7),
-        lobes=1 if c.rng.random() < 0.6 else 2,
-        irregular=c.between(0.03, 0.15),
-        soft=c.between(1.5, 5),
-    )
+    _outline(c, (26, 0.42), (1.0, 1.7), lobes=(0.6, 0.4), irregular=(0.03, 0.15), soft=(1.5, 5))
     dark = c.rng.random() < 0.35  # thrombosed: purple to black
     spectrum = DARK_BLOOD if dark else BLOOD
     amount = c.around(0.9 if dark else 0.65, 0.45)

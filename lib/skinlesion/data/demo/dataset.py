@@ -1,7 +1,7 @@
 """The built-in demo data: drawn dermatoscopic images in HAM10000's file layout, so that its reader reads them.
 
 Nothing is downloaded, and no image shows a person. Class sizes, images a lesion, ages, sexes, sites and kinds of
-diagnosis follow HAM10000's own figures (Tschandl et al. 2018, doi:10.1038/sdata.2018.161).
+diagnosis follow HAM10000's own figures (``classes.toml``).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -47,40 +48,8 @@ class _Class(NamedTuple):
     sites: dict[str, float]
 
 
-_HISTO = {"histo": 1.0}
-_CLASSES = {
-    "ak": _Class(130, 88, (64, 11), 0.70, _HISTO, {
-        "face": 81, "scalp": 10, "upper extremity": 11, "lower extremity": 9, "hand": 6, "neck": 5, "back": 4,
-        "ear": 2, "chest": 1, "trunk": 1,
-    }),
-    "scc": _Class(197, 140, (68, 11), 0.66, _HISTO, {
-        "lower extremity": 56, "upper extremity": 51, "face": 32, "back": 25, "chest": 11, "hand": 7, "abdomen": 5,
-        "neck": 5, "scalp": 4, "ear": 1,
-    }),
-    "bcc": _Class(514, 327, (67, 14), 0.62, _HISTO, {
-        "back": 36, "face": 20, "lower extremity": 11, "upper extremity": 10, "chest": 9, "abdomen": 4, "scalp": 4,
-        "neck": 3, "trunk": 2, "unknown": 1,
-    }),
-    "bkl": _Class(1099, 727, (64, 14), 0.57, {"histo": 0.70, "consensus": 0.24, "confocal": 0.06}, {
-        "face": 29, "back": 18, "lower extremity": 16, "upper extremity": 9, "chest": 7, "trunk": 7, "abdomen": 4,
-        "scalp": 3, "neck": 3, "unknown": 2, "hand": 1, "ear": 1,
-    }),
-    "df": _Class(115, 73, (53, 14), 0.55, {"histo": 0.48, "consensus": 0.52}, {
-        "lower extremity": 71, "upper extremity": 21, "abdomen": 3, "back": 2, "foot": 2, "genital": 1,
-    }),
-    "mel": _Class(1113, 614, (61, 15), 0.62, _HISTO, {
-        "back": 29, "upper extremity": 19, "lower extremity": 17, "face": 9, "abdomen": 6, "chest": 6, "trunk": 4,
-        "foot": 3, "neck": 3, "ear": 2, "scalp": 1, "unknown": 1,
-    }),
-    "nv": _Class(6705, 5403, (46, 15), 0.51, {"follow_up": 0.55, "histo": 0.37, "consensus": 0.08}, {
-        "lower extremity": 22, "back": 21, "trunk": 19, "abdomen": 13, "upper extremity": 10, "foot": 4, "chest": 3,
-        "unknown": 3, "face": 1, "neck": 1, "hand": 1, "genital": 1, "scalp": 1, "acral": 0.1,
-    }),
-    "vasc": _Class(142, 98, (51, 22), 0.49, {"histo": 0.47, "consensus": 0.53}, {
-        "trunk": 22, "abdomen": 19, "lower extremity": 19, "back": 15, "upper extremity": 8, "face": 6, "chest": 4,
-        "hand": 4, "neck": 2, "scalp": 1,
-    }),
-}  # fmt: skip
+_FIGURES = tomllib.loads(Path(__file__).with_name("classes.toml").read_text(encoding="utf-8"))
+_CLASSES = {label: _Class(**figures) for label, figures in _FIGURES.items()}
 _HAM_IMAGES = sum(c.images for c in _CLASSES.values())
 _NO_AGE = 57 / _HAM_IMAGES  # share of images without an age
 

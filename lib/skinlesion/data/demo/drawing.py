@@ -125,18 +125,10 @@ def ramp(values: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) 
 class Canvas:
     """A piece of skin with one lesion, 224 x 224 px.
 
-    Attributes
-    ----------
-    depth : float32 [SIDE, SIDE]
-        Distance in pixels from the lesion's border, roughly; positive inside.
-    inside : float32 [SIDE, SIDE]
-        How much of a pixel the lesion covers, with its soft border.
-    radius : float
-        The lesion's mean radius in pixels.
-    typical : float
-        How much of its class's structure the lesion shows, 0 (little) to 1.
-    damage : float
-        Sun damage of the skin, 0 to 1; the classes that it causes draw it.
+    ``depth`` is the distance from the lesion's border in pixels, roughly, positive inside; ``inside`` how much of a
+    pixel the lesion covers, with its soft border (float32 [SIDE, SIDE] each); ``radius`` the lesion's mean radius in
+    pixels; ``typical`` how much of its class's structure it shows, 0 (little) to 1; ``damage`` the sun damage of the
+    skin, 0 to 1, which the classes that it causes draw.
     """
 
     def __init__(self, rng: np.random.Generator):
