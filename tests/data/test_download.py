@@ -21,7 +21,7 @@ CSV_TEXT = b"lesion_id,image_id,dx\r\nHAM_1,ISIC_0024306,nv\r\nHAM_2,ISIC_002430
 def make_zip(seed, size=300_000):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("ISIC_0024306.jpg", np.random.default_rng(seed).bytes(size))
+        archive.writestr(zipfile.ZipInfo("ISIC_0024306.jpg"), np.random.default_rng(seed).bytes(size))
     return buffer.getvalue()
 
 

@@ -74,18 +74,17 @@ HAM10000_PARTS = {
         _datafile("ISIC2018_Task3_Test_GroundTruth.csv", 6924466, "image_id", "dx"),
     ),
 }
-# MD5 sums as medmnist/info.py has them
+# MD5 sums by size, as medmnist/info.py has them
+_DERMAMNIST_MD5 = {
+    28: "0744692d530f8e62ec473284d019b0c7",
+    64: "b70a2f5635c6199aeaa28c31d7202e1f",
+    128: "2defd784463fa5243564e855ed717de1",
+    224: "8974907d8e169bef5f5b96bc506ae45d",
+}
 DERMAMNIST = {
-    28: Remote("dermamnist.npz", ZENODO, "/records/10519652/files/dermamnist.npz", "0744692d530f8e62ec473284d019b0c7"),
-    64: Remote(
-        "dermamnist_64.npz", ZENODO, "/records/10519652/files/dermamnist_64.npz", "b70a2f5635c6199aeaa28c31d7202e1f"
-    ),
-    128: Remote(
-        "dermamnist_128.npz", ZENODO, "/records/10519652/files/dermamnist_128.npz", "2defd784463fa5243564e855ed717de1"
-    ),
-    224: Remote(
-        "dermamnist_224.npz", ZENODO, "/records/10519652/files/dermamnist_224.npz", "8974907d8e169bef5f5b96bc506ae45d"
-    ),
+    size: Remote(name, ZENODO, f"/records/10519652/files/{name}", md5)
+    for size, md5 in _DERMAMNIST_MD5.items()
+    for name in ["dermamnist.npz" if size == 28 else f"dermamnist_{size}.npz"]
 }
 
 
@@ -122,17 +121,11 @@ def download(
 ) -> list[Path]:
     """Bring files into ``folder``; those that are there already and match the registry are left alone.
 
-    A file without an entry in the registry is verified by its size, its MD5 sum where that is known, and by being a
-    whole archive or table, and then entered. One that someone else put there is taken over in the same way. Returns
-    list of Path. Raises DataError if a server fails or sends something else than expected, or the disk is full.
-
-    Parameters
-    ----------
-    terms : str, licence and citation, shown first
-    base_url : str, optional
-        Take the place of the site's address; by default the environment variable ``SKINLESION_DOWNLOAD_URL``, if set.
-    progress : bool, show a progress bar on stderr
-    say : callable, takes the lines to show
+    ``terms``, licence and citation, are shown first, by ``say`` as all other lines. A file without an entry in the
+    registry is verified by its size, its MD5 sum where that is known, and by being a whole archive or table, and then
+    entered. One that someone else put there is taken over in the same way. ``base_url`` takes the place of the site's
+    address; by default the environment variable ``SKINLESION_DOWNLOAD_URL``, if set. Raises DataError if a server fails
+    or sends something else than expected, or the disk is full.
     """
     say(terms)
     folder = Path(folder).expanduser()
@@ -224,25 +217,15 @@ def _verify_table(path: Path, columns: tuple[str, ...]) -> None:
 
 
 def _fetch(remote: Remote, path: Path, known: dict | None, base_url: str, progress: bool) -> None:
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
-    expected = f"sha256:{known['sha256']}" if known else f"md5:{remote.md5}" if remote.md5 else None
-    if expected is None:
-        path.unlink(missing_ok=True)  # pooch would take a file that it cannot verify for good
-    url = base_url.rstrip("/") + remote.path
-    partial = path.with_name(path.name + ".partial")
-
-    def bring(url: str, target: str, _pooch) -> None:
-        _bring(url, partial, remote.name, progress)
-        try:
-            _verify(partial, remote, known)
-        except DataError as error:
-            partial.unlink()
-            raise DataError(f"{url} sent something else than {remote.name}: {error}. Try again later") from None
-        partial.replace(target)
-
-    pooch.retrieve(url, known_hash=expected, fname=path.name, path=path.parent, downloader=bring)
+    url, partial = base_url.rstrip("/") + remote.path, path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _bring(url, partial, remote.name, progress)
+    try:
+        _verify(partial, remote, known)
+    except DataError as error:
+        partial.unlink()
+        raise DataError(f"{url} sent something else than {remote.name}: {error}. Try again later") from None
+    partial.replace(path)
 
 
 def _bring(url: str, partial: Path, name: str, progress: bool) -> None:
