@@ -42,13 +42,13 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    text, separator = _split_off_separator(_text(path))
-    if separator is None:
-        separator = _separator(text)
+    text, separator = _separated(_text(path))
     numbers, rows = _rows(text, separator, path)
     if not rows:
         raise DataError(f"{path} holds no rows: it is empty; is it the right file?")
-    header = _header(rows[0])
+    header = rows[0]
+    while header and not header[-1]:
+        header.pop()
     width = len(header)
     for number, row in zip(numbers[1:], rows[1:], strict=True):
         if len(row) > width and not any(row[width:]):
@@ -84,14 +84,10 @@ def _text(path: str | Path) -> str:
     return text
 
 
-def _split_off_separator(text: str) -> tuple[str, str | None]:
-    """The text below Excel's ``sep=;``, and the separator that this line names; else the text itself."""
-    first = re.match(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE)
-    return (text[first.end() :], first[1]) if first else (text, None)
-
-
-def _separator(text: str) -> str:
-    """The separator that cuts the header into most values."""
+def _separated(text: str) -> tuple[str, str]:
+    """The text and its separator: what Excel's first line ``sep=;`` names, or what cuts the header into most values."""
+    if first := re.match(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE):
+        return text[first.end() :], first[1]
     start = text.lstrip("\r\n \ufeff")[:65536]
 
     def values(separator: str) -> int:
@@ -100,7 +96,7 @@ def _separator(text: str) -> str:
         except csv.Error:
             return 0
 
-    return max(SEPARATORS, key=values)
+    return text, max(SEPARATORS, key=values)
 
 
 def _rows(text: str, separator: str, path: str | Path) -> tuple[list[int], list[list[str]]]:
@@ -119,12 +115,6 @@ def _rows(text: str, separator: str, path: str | Path) -> tuple[list[int], list[
             f"{path} cannot be read as CSV at row {reader.line_num} ({error}); is a quotation mark open?"
         ) from None
     return numbers, rows
-
-
-def _header(row: list[str]) -> list[str]:
-    while row and not row[-1]:
-        row = row[:-1]
-    return row
 
 
 def _distinct(header: list[str], columns: list, numbers: list[int], path: str | Path) -> Iterable[tuple]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.images import image_name, slashes
-from skinlesion.core.tables import image_ids, known, need_columns, need_rows, read_table
+from skinlesion.core.tables import image_ids, known
 from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, label_finder, to_label
 from skinlesion.data import class_maps
 from skinlesion.data.files import Files, ImageIndex, find_files
@@ -39,8 +39,7 @@ def load_milk10k(place: Path, labels: LabelSet = ISIC8, words: Words = None) -> 
     Clinical close-ups are set aside as not dermatoscopic. The supplement tells actinic keratosis from Bowen's disease,
     which eight labels need. Raises DataError where a table or all images are missing.
     """
-    files, truth = _open(place, MILK10K, "MILK10k_Training_Input.zip")
-    need_columns(truth, ("lesion_id", *class_maps.MILK10K), MILK10K)
+    files, truth = _open(place, MILK10K, ("lesion_id", *class_maps.MILK10K), "MILK10k_Training_Input.zip")
     metadata = _need(files, "MILK10k_Training_Metadata", ("lesion_id", "isic_id", "image_type"))
     supplement = _optional(files, "MILK10k_Training_Supplement", ("isic_id", "diagnosis_full"))
     of_lesion = dict(zip(truth["lesion_id"], one_hot_word(truth, tuple(class_maps.MILK10K)), strict=True))
@@ -66,9 +65,8 @@ def load_isic2019(place: Path, labels: LabelSet = ISIC8, words: Words = None) ->
     With seven labels, SCC is set aside too, but for HAM10000's images: in other data it includes invasive carcinoma.
     Raises DataError where the ground truth or all images are missing.
     """
-    files, truth = _open(place, ISIC2019, "ISIC_2019_Training_Input.zip")
     columns = tuple(class_maps.ISIC2019)
-    need_columns(truth, ("image", *columns), ISIC2019)
+    files, truth = _open(place, ISIC2019, ("image", *columns), "ISIC_2019_Training_Input.zip")
     metadata = _optional(files, "ISIC_2019_Training_Metadata", ("image",)).rename(columns={"image": "isic_id"})
     rows = pd.DataFrame({"image_id": truth["image"], "word": one_hot_word(truth, columns)}, dtype=str)
     for name, column in (
@@ -89,8 +87,7 @@ def load_isic2018(place: Path, labels: LabelSet = HAM7, words: Words = None) -> 
     Eight labels need ``isic2019_labels.csv`` or ISIC 2019's ground truth beside it. Raises DataError where the ground
     truth or all images are missing, or eight labels cannot be distinguished.
     """
-    files, truth = _open(place, ISIC2018, "ISIC2018_Task3_Training_Input.zip")
-    need_columns(truth, ("image", *ISIC2018_COLUMNS), ISIC2018)
+    files, truth = _open(place, ISIC2018, ("image", *ISIC2018_COLUMNS), "ISIC2018_Task3_Training_Input.zip")
     groups = _optional(files, "ISIC2018_Task3_Training_LesionGroupings", ("image", "lesion_id"))
     groups = groups.rename(columns={"image": "isic_id"})
     rows = pd.DataFrame({"image_id": truth["image"], "word": one_hot_word(truth, ISIC2018_COLUMNS)}, dtype=str)
@@ -106,8 +103,7 @@ def load_derm7pt(place: Path, labels: LabelSet = HAM7, words: Words = None) -> L
     Clinical images are set aside as not dermatoscopic. ``meta/*_indexes.csv`` are the official split. Raises DataError
     where the table or all images are missing.
     """
-    files, meta = _open(place, DERM7PT, "release_v0.zip")
-    need_columns(meta, ("diagnosis", "derm"), "meta.csv")
+    files, meta = _open(place, DERM7PT, ("diagnosis", "derm"), "release_v0.zip")
     meta["case"] = meta["case_num"] if "case_num" in meta else [f"case {i}" for i in range(len(meta))]
     derm = pd.DataFrame({"sought": meta["derm"].map(slashes), "problem": "", "detail": ""}, dtype=str)
     clinic = pd.DataFrame(
@@ -133,32 +129,16 @@ def _official_split(files: Files, rows: pd.DataFrame) -> dict[str, str]:
     return official if len(set(official.values())) == len(_SPLITS) else {}
 
 
-def is_derm7pt(files: Files) -> bool:
-    """Whether there is a table ``meta.csv`` with the column that names dermatoscopic images."""
-    path = files.table(DERM7PT) if files.place.is_dir() else None
-    try:
-        return path is not None and "derm" in read_table(path)
-    except DataError:
-        return False
-
-
-def _open(place: Path, truth: str, archive: str) -> tuple[Files, pd.DataFrame]:
+def _open(place: Path, truth: str, columns: tuple[str, ...], archive: str) -> tuple[Files, pd.DataFrame]:
     files = find_files(place)
-    path = files.table(truth)
-    if path is None:
-        raise DataError(f"{place} holds no {truth}.csv; put it beside {archive}")
+    table = files.read(truth, columns, f"put it beside {archive}")
     if not files.images:
         raise DataError(f"{place} holds no images; put {archive} there, packed or unpacked")
-    return files, need_rows(read_table(path), path)
+    return files, table
 
 
 def _need(files: Files, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    path = files.table(name)
-    if path is None:
-        raise DataError(f"{files.place} holds no {name}.csv; download it from the challenge's page")
-    table = need_rows(read_table(path), path)
-    need_columns(table, columns, path)
-    return table
+    return files.read(name, columns, "download it from the challenge's page")
 
 
 def _optional(files: Files, name: str, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -11,12 +11,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.images import image_name, is_image, read_bytes, slashes, split_member, without_ending
+from skinlesion.core.tables import need_columns, need_rows, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DEPTH = 3  # levels of subfolders that are searched: enough for every known download, and quick on a home folder
 TABLES = (".csv", ".tab", ".tsv", ".txt")
@@ -55,9 +60,7 @@ class Files:
     #: list of (path, problem, detail): files and folders that may hold images, and why they are left out
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
 
-    @cached_property
-    def _inner(self) -> dict[str, str]:
-        return {}
+    _inner: dict[str, str] = field(default_factory=dict, init=False)
 
     @cached_property
     def _is_folder(self) -> bool:
@@ -103,6 +106,23 @@ class Files:
         """The file called ``name``, whatever its case, with one of :data:`TABLES` as its ending or none."""
         wanted = {name.lower() + ending for ending in ("", *TABLES)}
         return next((path for path in self.paths if file_name(path).lower() in wanted), None)
+
+    def read(self, name: str, columns: tuple[str, ...], hint: str) -> pd.DataFrame:
+        """The table called ``name``; DataError, with the ``hint``, unless it has these columns, and rows."""
+        path = self.table(name)
+        if path is None:
+            raise DataError(f"{self.place} holds no {name}.csv; {hint}")
+        table = need_rows(read_table(path), path)
+        need_columns(table, columns, path)
+        return table
+
+    def has_column(self, name: str, column: str) -> bool:
+        """Whether the folder has a table called ``name`` with this column."""
+        path = self.table(name) if self.place.is_dir() else None
+        try:
+            return path is not None and column in read_table(path)
+        except DataError:
+            return False
 
 
 def find_files(place: Path) -> Files:
@@ -236,6 +256,8 @@ class ImageIndex:
     #: looked up
     notes: dict[str, tuple[str, str]] = field(default_factory=dict)
     copies: int = 0  # files that are identical to the one that is used
+    _found: dict[str, str] = field(default_factory=dict, init=False)
+    _considered: set[str] = field(default_factory=set, init=False)
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
@@ -243,14 +265,6 @@ class ImageIndex:
         for path in self.paths:
             named.setdefault(image_name(file_name(path)).casefold(), []).append(path)
         return named
-
-    @cached_property
-    def _found(self) -> dict[str, str]:
-        return {}
-
-    @cached_property
-    def _considered(self) -> set[str]:
-        return set()
 
     def unused(self, used: Iterable[str]) -> list[str]:
         """The images that are neither among ``used`` nor were a choice for an id that was looked up."""

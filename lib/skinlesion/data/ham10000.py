@@ -9,7 +9,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.images import image_name
-from skinlesion.core.tables import known, need_columns, need_rows, read_table
+from skinlesion.core.tables import known, need_columns, read_table
 from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, label_finder, normalise_label
 from skinlesion.data.files import Files, ImageIndex, file_name, find_files
 from skinlesion.data.reading import UNKNOWN_LABEL, one_hot_word, tabulate
@@ -38,11 +38,7 @@ def load(place: Path, labels: LabelSet = HAM7, words: Mapping[str, str] | None =
     images, or the labels asked for are missing.
     """
     files = find_files(place)
-    path = files.table(METADATA)
-    if path is None:
-        raise DataError(f"{place} holds no {METADATA}; put {METADATA}.csv beside the images")
-    metadata = need_rows(read_table(path), path)
-    need_columns(metadata, ("image_id", "lesion_id", "dx"), path)
+    metadata = files.read(METADATA, ("image_id", "lesion_id", "dx"), "put it beside the images")
     index = _index(files, [name for name in files.images if TEST_PREFIX not in name.lower()], place)
     demo = any(file_name(name) == DEMO_MARK for name in files.paths)
     code_of = label_finder(labels, words)
@@ -69,18 +65,13 @@ def load_official_test(place: Path) -> LesionTable:
     """
     place = Path(place).expanduser().resolve()
     files = find_files(place) if place.exists() else Files(place, [])
-    path = files.table(TEST_TRUTH)
-    if path is None:
-        raise DataError(
-            f"{place} holds no {TEST_TRUTH}; get it and the images with: "
-            f"skinlesion data download ham10000 --parts test --to {place}"
-        )
-    truth = need_rows(read_table(path), path)
+    get = f"get it and the images with: skinlesion data download ham10000 --parts test --to {place}"
+    truth = files.read(TEST_TRUTH, (), get)
     index = _index(files, files.images, place)
     if "dx" in truth:
-        need_columns(truth, ("image_id", "lesion_id"), path)
+        need_columns(truth, ("image_id", "lesion_id"), TEST_TRUTH)
     else:
-        need_columns(truth, ("image", *ISIC2018_COLUMNS), path)
+        need_columns(truth, ("image", *ISIC2018_COLUMNS), TEST_TRUTH)
         truth = truth.rename(columns={"image": "image_id"}).assign(dx=one_hot_word(truth, ISIC2018_COLUMNS))
     return tabulate(
         _rows(truth, index).assign(label=[normalise_label(word, HAM7) for word in truth["dx"]]),

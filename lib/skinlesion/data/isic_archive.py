@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.tables import known, need_columns, need_rows, read_table
+from skinlesion.core.tables import known
 from skinlesion.core.taxonomy import ISIC8, LabelSet, diagnosis, label_finder, to_label
 from skinlesion.data import class_maps
 from skinlesion.data.files import ImageIndex, find_files
@@ -46,13 +46,12 @@ def load(place: Path, labels: LabelSet = ISIC8, words: Mapping[str, str] | None 
     most specific one with a known class decides. Raises DataError where the metadata or all images are missing.
     """
     files = find_files(place)
-    path = files.table(METADATA)
-    if path is None:
-        raise DataError(f"{place} holds no metadata.csv; fill it with: isic image download --collections 212 {place}")
-    metadata = need_rows(read_table(path), path)
-    need_columns(metadata, ("isic_id",), path)
+    fill = f"fill it with: isic image download --collections 212 {place}"
+    metadata = files.read(METADATA, ("isic_id",), fill)
     if not any(name in metadata for name in LEVELS):
-        raise DataError(f"{path} has neither a column diagnosis nor diagnosis_1 to diagnosis_5; download it again")
+        raise DataError(
+            f"{files.table(METADATA)} has neither a column diagnosis nor diagnosis_1 to diagnosis_5; download it again"
+        )
     if not files.images:
         raise DataError(f"{place} holds no images beside its metadata.csv; let the download run to its end")
     index = ImageIndex(files, files.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -43,10 +44,7 @@ def merge(tables: Sequence[LesionTable]) -> LesionTable:
     lesion, owner = frame["lesion_id"], frame["source"].map(namer)
     mixed = owner.groupby(lesion).transform("nunique") > 1
     frame["lesion_id"] = lesion.mask(mixed, owner + "/" + lesion)
-    passed_over: dict[str, int] = {}
-    for table in tables:
-        for sort, number in table.passed_over.items():
-            passed_over[sort] = passed_over.get(sort, 0) + number
+    passed_over: Counter[str] = sum((Counter(table.passed_over) for table in tables), Counter())
     return LesionTable(
         frame=frame,
         labels=tables[0].labels,
@@ -57,7 +55,7 @@ def merge(tables: Sequence[LesionTable]) -> LesionTable:
         notes=tuple(f"{name}: {note}" for table in tables for name in table.origins for note in table.notes),
         problems=pd.concat([table.problems for table in tables], ignore_index=True),
         official_split={image: part for table in tables for image, part in table.official_split.items()},
-        passed_over=passed_over,
+        passed_over=dict(passed_over),
         origins={name: origin for table in tables for name, origin in table.origins.items()},
     )
 

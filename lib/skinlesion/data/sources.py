@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skinlesion.core.config import split_kind
 from skinlesion.core.errors import DataError
-from skinlesion.core.tables import counted, read_table
+from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
 from skinlesion.data import challenges, dermamnist, ham10000, isic_archive, plain, reading
 from skinlesion.data.files import TABLES, Files, file_name, find_files
@@ -158,14 +158,6 @@ def _has_table(name: str, files: Files) -> bool:
     return not _is_one_file(files) and files.table(name) is not None
 
 
-def _is_isic_archive(files: Files) -> bool:
-    path = files.table(isic_archive.METADATA) if files.place.is_dir() else None
-    try:
-        return path is not None and "isic_id" in read_table(path)
-    except DataError:
-        return False
-
-
 def _is_dermamnist(files: Files) -> bool:
     place = files.place
     if place.is_file():
@@ -209,7 +201,7 @@ KINDS = {
     ),
     "isic-archive": Kind(
         "metadata.csv with a column isic_id, and ISIC_<7 digits>.jpg beside it",
-        _is_isic_archive, isic_archive.load, form="folder",
+        lambda files: files.has_column(isic_archive.METADATA, "isic_id"), isic_archive.load, form="folder",
     ),
     "milk10k": Kind(
         "MILK10k_Training_GroundTruth, _Metadata and _Supplement, and MILK10k_Training_Input",
@@ -225,7 +217,7 @@ KINDS = {
     ),
     "derm7pt": Kind(
         "meta/meta.csv with the columns diagnosis and derm, and images/",
-        challenges.is_derm7pt, challenges.load_derm7pt, form="folder",
+        lambda files: files.has_column(challenges.DERM7PT, "derm"), challenges.load_derm7pt, form="folder",
     ),
     "dermamnist": Kind("one npz file with DermaMNIST's arrays, or the path of it", _is_dermamnist, dermamnist.load),
     "folder": Kind(
