@@ -24,10 +24,10 @@ from app.device.page import PROTECTION, SOURCES, model_facts, node_needed
 from app.web import create_app
 from device import built, install, rgba, shipped  # noqa: F401  (the fixtures `site` and `predictor`)
 from skinlesion.core import framing
+from skinlesion.core.framing import join_maps
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.manifest import Manifest
-from skinlesion.serving.maps import whole
 from skinlesion.serving.predictor import Predictor
 from webapp import HEADERS
 
@@ -276,7 +276,7 @@ def test_decisions_and_words_are_the_servers(node):
     assert told["shares"] == [present.percent(share) for share in shares]
     assert told["overlays"][-1] is None
     for parts, (fit, crops, height, width), painted in zip(maps, fits, told["overlays"], strict=False):
-        url = pictures.overlay(whole(parts, height, width), (height, width), fit, crops)
+        url = pictures.overlay(join_maps(parts, height, width), (height, width), fit, crops)
         expected = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))), float)
         found = np.array(painted["data"], float).reshape(painted["height"], painted["width"], 4)
         assert found.shape == expected.shape

@@ -19,11 +19,11 @@ from app.device import build
 from shared import made_once
 from skinlesion.core import framing
 from skinlesion.core.errors import SkinLesionError
+from skinlesion.core.framing import join_maps
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.export.variants import half_weights
 from skinlesion.serving.manifest import PRETRAINED, Manifest
-from skinlesion.serving.maps import whole
 from skinlesion.serving.predictor import Predictor
 
 ASK = """async ([text, width, height, provider]) => {
@@ -122,5 +122,5 @@ def largest_difference(page, predictor, fifty: list[np.ndarray], provider: str |
         side = math.isqrt(len(said["maps"]) // len(labels) // crops)
         parts = np.array(said["maps"]).reshape(len(labels), crops, side, side)[said["best"]]
         if labels.codes[said["best"]] == expected.label:
-            assert np.abs(whole(parts, *frame.shape[:2]) - expected.map).max() < 1e-2
+            assert np.abs(join_maps(parts, *frame.shape[:2]) - expected.map).max() < 1e-2
     return worst

@@ -17,11 +17,11 @@ import tiny_model
 from skinlesion.commands.predict import ADVICE
 from skinlesion.commands.predict import predict as predict_command
 from skinlesion.core.errors import ImageError, ModelError, SkinLesionError
+from skinlesion.core.framing import join_maps
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.decision import NOTICES
 from skinlesion.serving import predictor as serving
 from skinlesion.serving.manifest import NEEDED
-from skinlesion.serving.maps import whole
 from skinlesion.serving.predictor import BATCH_FRAMES, Predictor, mean_prediction
 
 KEYS = (
@@ -119,7 +119,7 @@ def test_the_maps_of_two_crops_are_joined(tmp_path):
     (answer,) = predictor.predict([frame])  # this network's map is as large as the frame: two of 15 rows and 40 columns
     (outputs,) = predictor._session.run(["map"], {"image": frame[None]})
     parts = outputs[0, HAM7.codes.index(answer.label)].reshape(2, 15, 40)
-    assert np.array_equal(answer.map, whole(parts, 30, 40)) and answer.map.shape == (20, 54)
+    assert np.array_equal(answer.map, join_maps(parts, 30, 40)) and answer.map.shape == (20, 54)
     with pytest.raises(ModelError, match="31 rows is not one of 2 crops"):
         predictor.predict([np.zeros((31, 40, 3), np.uint8)])
 

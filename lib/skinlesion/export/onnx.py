@@ -146,7 +146,7 @@ class Exported(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """uint8 [N, H, W, 3] -> logits [N, K], features [N, D], two domain scores [N], perhaps map [N, K, crops h, w].
 
-        The map holds each crop's own, one below the other; :func:`skinlesion.serving.maps.whole` joins them.
+        The map holds each crop's own, one below the other; :func:`skinlesion.core.framing.join_maps` joins them.
         """
         logits, features, maps = mean_outputs(self.model, self.frame(image), self.views, self.crops)
         outputs = logits, features, *self.domain(features)

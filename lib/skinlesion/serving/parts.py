@@ -122,32 +122,32 @@ def table(items: Sequence[Item], predictions: Sequence[Prediction | ImageError],
     ``notices``, ``prediction_set`` (lists of codes): see :class:`~skinlesion.serving.predictor.Prediction`. ``error``
     is null, or the reason why all of these are.
     """
-    codes = manifest.labels.codes
-    good = [None if isinstance(prediction, ImageError) else prediction for prediction in predictions]
-
-    def column(kind: pa.DataType, get) -> pa.Array:
-        return pa.array([prediction and get(prediction) for prediction in good], kind)
-
-    number, text = pa.float64(), pa.string()
-    columns = {
-        "image_id": pa.array([item.name for item in items], text),
-        "path": pa.array([item.path for item in items], text),
-        "label": column(text, lambda one: one.label),
-        **{f"p_{code}": column(number, lambda one, code=code: one.probabilities[code]) for code in codes},
-        **{f"score_{code}": column(number, lambda one, code=code: one.scores[code]) for code in codes},
-        "malignant_probability": column(number, lambda one: one.malignant_probability),
-        "referral": column(text, lambda one: one.referral),
-        "in_domain": column(pa.bool_(), lambda one: one.in_domain),
-        "domain_score": column(number, lambda one: one.domain_score),
-        "notices": column(pa.list_(text), lambda one: list(one.notices)),
-        "prediction_set": column(
-            pa.list_(text), lambda one: None if one.prediction_set is None else list(one.prediction_set)
-        ),
-        "error": pa.array(
-            [str(prediction) if isinstance(prediction, ImageError) else None for prediction in predictions], text
-        ),
+    codes, number, text = manifest.labels.codes, pa.float64(), pa.string()
+    kinds = {
+        "image_id": text,
+        "path": text,
+        "label": text,
+        **{f"p_{code}": number for code in codes},
+        **{f"score_{code}": number for code in codes},
+        "malignant_probability": number,
+        "referral": text,
+        "in_domain": pa.bool_(),
+        "domain_score": number,
+        "notices": pa.list_(text),
+        "prediction_set": pa.list_(text),
+        "error": text,
     }
-    return pa.table(columns).replace_schema_metadata({"model": json.dumps(manifest.identity)})
+
+    def row(item: Item, found: Prediction | ImageError) -> dict:
+        file = {"image_id": item.name, "path": item.path}
+        if isinstance(found, ImageError):
+            return file | {"error": str(found)}
+        values = found.to_dict()
+        values |= {f"p_{code}": p for code, p in values["probabilities"].items()}
+        return file | values | {f"score_{code}": score for code, score in values["scores"].items()}
+
+    rows = [row(*pair) for pair in zip(items, predictions, strict=True)]
+    return pa.Table.from_pylist(rows, pa.schema(kinds, {"model": json.dumps(manifest.identity)}))
 
 
 def to_parquet(items: Sequence[Item], predictions: Sequence[Prediction | ImageError], manifest: Manifest) -> bytes:

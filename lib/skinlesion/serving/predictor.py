@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime
 
 from skinlesion.core.errors import ModelError
+from skinlesion.core.framing import join_maps
 from skinlesion.core.images import read as read_image
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA, Outcomes
 from skinlesion.serving.manifest import DOMAIN_SCORES, PRETRAINED, Manifest
-from skinlesion.serving.maps import whole
 
 # Frames a call of the network. More would not be faster, and slower where a tensor passes 32 MB: glibc takes such
 # blocks from the kernel anew for every layer, which zeroes their pages (docs/performance.md).
@@ -96,20 +96,7 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: str | Path | None = None, *, threads: int = 0) -> Predictor:
-        """Load a model folder; the shipped model where ``folder`` is None.
-
-        Parameters
-        ----------
-        folder : path
-            Holds ``model.onnx`` and ``manifest.json``.
-        threads : int
-            Threads that one call computes with; 0 takes one a core.
-
-        Raises
-        ------
-        ModelError
-            If there is no model, its file is not the one the manifest describes, or the two contradict each other.
-        """
+        """Load a model folder; the shipped model where ``folder`` is None. As :func:`skinlesion.load_model`."""
         manifest = Manifest.read(folder)
         path = (Path(folder).expanduser() if folder is not None else PRETRAINED) / manifest.file
         try:
@@ -244,7 +231,7 @@ class Predictor:
         crops = self.manifest.crops
         if len(maps) % crops:
             raise ModelError(f"a map of {len(maps)} rows is not one of {crops} crops; export the model again")
-        joined = whole(maps.reshape(crops, -1, maps.shape[1]), *shape[:2])
+        joined = join_maps(maps.reshape(crops, -1, maps.shape[1]), *shape[:2])
         return joined.copy()  # not a view, which would keep all of the batch's
 
     def _check_graph(self, path: Path) -> None:

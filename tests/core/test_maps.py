@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from skinlesion.core.framing import region, squares
-from skinlesion.serving.maps import whole
+from skinlesion.core.framing import join_maps, region, squares
 
 
 def test_one_squares_map_stays_as_it_is():
     one = np.random.default_rng(0).normal(size=(1, 5, 5)).astype(np.float32)
-    assert np.array_equal(whole(one, 300, 400), one[0])
+    assert np.array_equal(join_maps(one, 300, 400), one[0])
 
 
 @pytest.mark.parametrize("shape", [(450, 600), (600, 450), (500, 500), (400, 450), (300, 900)])
@@ -23,7 +22,7 @@ def test_what_both_squares_show_of_one_scene_is_that_scene(shape):
         return start + (np.arange(count) + 0.5) / count * (stop - start)
 
     maps = [plane(cells(top, bottom, 5), cells(left, right, 5)) for top, left, bottom, right in squares(*shape, 2)]
-    joined = whole(np.array(maps, np.float32), *shape)
+    joined = join_maps(np.array(maps, np.float32), *shape)
     top, left, bottom, right = region(*shape, "random_crop", 2)
     expected = plane(cells(top, bottom, joined.shape[0]), cells(left, right, joined.shape[1]))
     assert joined.shape == (7, 7)
@@ -37,8 +36,8 @@ def test_what_both_squares_show_of_one_scene_is_that_scene(shape):
 
 def test_each_end_shows_its_own_squares_map():
     maps = np.stack([np.full((4, 4), 1.0), np.full((4, 4), -3.0)]).astype(np.float32)
-    joined = whole(maps, 300, 400)
+    joined = join_maps(maps, 300, 400)
     assert np.allclose(joined[:, 0], 1) and np.allclose(joined[:, -1], -3)
     assert np.allclose(joined[:, 2:4], -1), "in the middle both count alike"
-    upright = whole(maps, 400, 300)
+    upright = join_maps(maps, 400, 300)
     assert np.array_equal(upright, joined.T)
