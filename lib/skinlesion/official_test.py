@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +42,7 @@ def evaluate_official(
     """
     predictor = Predictor.load(model)
     manifest = predictor.manifest
-    chosen = choose(load_official_test(Path(place)), known_training_rows(place))
-    table, notes = chosen.table, chosen.notes
+    table, notes = choose(load_official_test(Path(place)), known_training_rows(place))
     if manifest.synthetic:
         notes += ("The model was trained on synthetic images: none of them shows skin.",)
     shapes: list[bool] = []
@@ -71,16 +69,10 @@ def evaluate_official(
     )
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The images that count, and notes about the others."""
-
-    table: LesionTable
-    notes: tuple[str, ...]
-
-
-def choose(table: LesionTable, training: tuple[set[str], set[str]] = (set(), set())) -> Chosen:
-    """The images of an official test set that count.
+def choose(
+    table: LesionTable, training: tuple[set[str], set[str]] = (set(), set())
+) -> tuple[LesionTable, tuple[str, ...]]:
+    """The images of an official test set that count, and notes about the others.
 
     Left out are ids beyond the official range, the image without weight, and every image whose id or lesion is in
     ``training`` (image ids, lesion ids).
@@ -105,7 +97,7 @@ def choose(table: LesionTable, training: tuple[set[str], set[str]] = (set(), set
         notes.append(
             f"This is no official score: {len(kept):,} of the {IMAGES:,} images that count were there with their truth."
         )
-    return Chosen(kept, tuple(notes))
+    return kept, tuple(notes)
 
 
 def known_training_rows(place: str | Path) -> tuple[set[str], set[str]]:

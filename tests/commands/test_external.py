@@ -115,10 +115,10 @@ def test_copies_of_training_images_are_found_and_others_are_not(tmp_path):
         Image.fromarray(copy).save(tmp_path / f"{name}.png")
     rows["image_id"], rows["path"] = list("abcdefgh"), [str(tmp_path / f"{name}.png") for name in "abcdefgh"]
     mixed = replace(ours, frame=pd.concat([ours.frame.head(12), rows], ignore_index=True))
-    found = overlap.seen_before(mixed, theirs, workers=1)
+    found = overlap.seen_before(mixed, theirs)
     assert list(found[12:]) == [f"near-identical to {name}" for name in theirs.frame["image_id"].head(8)]
     assert (found[:12] == "").all(), "other images of the same lesions are no copies"
-    assert (overlap.seen_before(theirs.keep(np.arange(len(theirs)) < 3), theirs, workers=1) == "same id").all()
+    assert (overlap.seen_before(theirs.keep(np.arange(len(theirs)) < 3), theirs) == "same id").all()
 
 
 def test_ids_of_ham10000_are_known():

@@ -88,9 +88,9 @@ def test_images_and_lesions_of_the_training_set_are_left_out(place):
     (place / "HAM10000_metadata.csv").write_text(f"lesion_id,image_id,dx\nHAM_9000001,x,nv\nHAM_0000001,{IDS[6]},nv\n")
     known = official.known_training_rows(place)
     assert known == ({"x", IDS[6]}, {"HAM_9000001", "HAM_0000001"})
-    chosen = official.choose(table, known)
-    assert sorted(set(IDS) - set(chosen.table.frame["image_id"])) == [IDS[2], IDS[3], IDS[6]]
-    assert "Left out: 3 images, used in training, or another image of a lesion that was." in chosen.notes
+    kept, notes = official.choose(table, known)
+    assert sorted(set(IDS) - set(kept.frame["image_id"])) == [IDS[2], IDS[3], IDS[6]]
+    assert "Left out: 3 images, used in training, or another image of a lesion that was." in notes
     everything = set(IDS) | {"x"}
     with pytest.raises(DataError, match="no image of the official test set"):
         official.choose(table, (everything, set()))
@@ -98,7 +98,7 @@ def test_images_and_lesions_of_the_training_set_are_left_out(place):
 
 def test_the_full_set_is_official(place, monkeypatch):
     monkeypatch.setattr(official, "IMAGES", 28)
-    assert not any("no official score" in note for note in official.choose(load_official_test(place)).notes)
+    assert not any("no official score" in note for note in official.choose(load_official_test(place))[1])
 
 
 @pytest.mark.parametrize(

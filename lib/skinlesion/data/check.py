@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -168,11 +167,10 @@ def _check_pairs(table: LesionTable, known: set[str]) -> LesionTable:
 def _check_images(
     table: LesionTable, workers: int | None, progress: bool
 ) -> tuple[LesionTable, pd.DataFrame, dict[str, int]]:
-    from tqdm import tqdm
+    from tqdm.contrib.concurrent import thread_map  # Pillow decodes without holding Python's lock
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow decodes without holding Python's lock
-        results = pool.map(_measure, table.frame["path"])
-        found = list(tqdm(results, total=len(table), desc="decoding", unit="image", disable=not progress))
+    how = {"desc": "decoding", "unit": "image", "disable": not progress}
+    found = thread_map(_measure, table.frame["path"], max_workers=workers or os.cpu_count(), **how)
     kind = pd.Series([result if isinstance(result, str) else "" for result in found], index=table.frame.index)
     decoded = [result for result in found if not isinstance(result, str)]
     measured = pd.DataFrame([result[2:] for result in decoded], columns=IMAGE_COLUMNS[1:])

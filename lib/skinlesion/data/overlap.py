@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -42,24 +41,22 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
     return small[:: -1 if down else 1, :: -1 if across else 1].reshape(-1)
 
 
-def thumbnails(table: LesionTable, workers: int | None = None, progress: bool = False) -> np.ndarray:
+def thumbnails(table: LesionTable, progress: bool = False) -> np.ndarray:
     """The thumbnail of every row, float32 [N, 768]. Raises ImageError where an image cannot be read."""
-    from tqdm import tqdm
+    from tqdm.contrib.concurrent import thread_map
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        found = pool.map(lambda path: thumbnail(images.read(path)), table.frame["path"])
-        return np.array(list(tqdm(found, total=len(table), desc="comparing", unit="image", disable=not progress)))
+    how = {"desc": "comparing", "unit": "image", "disable": not progress}
+    paths = table.frame["path"]
+    return np.array(thread_map(lambda path: thumbnail(images.read(path)), paths, max_workers=os.cpu_count(), **how))
 
 
-def seen_before(
-    table: LesionTable, training: LesionTable, workers: int | None = None, progress: bool = False
-) -> pd.Series:
+def seen_before(table: LesionTable, training: LesionTable, progress: bool = False) -> pd.Series:
     """What of each row the training data hold: ``same id``, ``near-identical to <id>``, or an empty text.
 
     Finds the same picture saved again (smaller, mirrored, compressed), not another picture of the same lesion. Returns
     Series of str [len(table)].
     """
-    known, own = thumbnails(training, workers, progress), thumbnails(table, workers, progress)
+    known, own = thumbnails(training, progress), thumbnails(table, progress)
     squares = (own**2).sum(1)[:, None] + (known**2).sum(1)[None, :] - 2 * own @ known.T
     nearest = squares.argmin(axis=1)
     # exactly for the nearest ones: the difference of large sums above is good to about one grey level

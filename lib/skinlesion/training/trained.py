@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +118,5 @@ def write_features(image_ids: np.ndarray, features: np.ndarray, run: Run) -> Non
 
 def _savez(path: Path, **arrays: np.ndarray) -> None:
     """Write arrays to an ``.npz`` file, whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    with atomic(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
