@@ -54,8 +54,7 @@ from skinlesion.serving.manifest import FILE, PRETRAINED
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.domain import Domain, fit_domain, probed
 from skinlesion.training.inputs.augment import plain
-from skinlesion.training.networks.models import Classifier
-from skinlesion.training.networks.views import mean_outputs
+from skinlesion.training.networks.models import Classifier, mean_outputs
 from skinlesion.training.standalone import train
 from skinlesion.training.trained import load_trained, predict
 

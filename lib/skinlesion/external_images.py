@@ -159,12 +159,8 @@ def without_training(
             f"{table.location} holds nothing but training data of the model ({counted(len(table), 'image')}); choose "
             "other data"
         )
-    left_out = (
-        f"{counted(int(mask.sum()), 'image')} of the model's training data left out"
-        if mask.any()
-        else "No image was left out"
-    )
-    return kept, [f"{left_out}; {how}."]
+    left_out = f"{counted(int(mask.sum()), 'image')} of the model's training data" if mask.any() else "No image was"
+    return kept, [f"{left_out} left out; {how}."]
 
 
 def at_home(manifest: Manifest) -> dict[str, dict]:

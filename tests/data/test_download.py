@@ -207,10 +207,10 @@ def test_an_archive_with_a_damaged_member(server, tmp_path):
 @pytest.mark.parametrize(
     "body, message",
     [
-        (b"lesion_id,image,dx\nHAM_1,ISIC_1,nv\n", "with the column image_id"),
-        (b"<html>We are down\nfor maintenance</html>", "with the column image_id and lesion_id and dx"),
-        (CSV_TEXT[:-12], "no whole CSV table"),
-        (b"\xff\xfe\x00", "no CSV table"),
+        (b"lesion_id,image,dx\nHAM_1,ISIC_1,nv\n", "lacks the column image_id"),
+        (b"<html>We are down\nfor maintenance</html>", "lacks the column image_id and lesion_id and dx"),
+        (CSV_TEXT[:-12], "row 3 has 2 values where the header has 3"),
+        (b"\xff\xfe\x00", "is no UTF-8 text"),
     ],
 )
 def test_something_else_than_the_metadata(server, tmp_path, body, message):

@@ -8,8 +8,7 @@ import torch
 from conftest import REPOSITORY
 from skinlesion.export.onnx import write_onnx
 from skinlesion.training.domain import fit_gaussian
-from skinlesion.training.networks.models import create_model
-from skinlesion.training.networks.views import mean_outputs, unview, view
+from skinlesion.training.networks.models import create_model, mean_outputs, unview, view
 
 
 @pytest.fixture(scope="module")

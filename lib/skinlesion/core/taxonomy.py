@@ -87,12 +87,9 @@ def label_set(which: int | str | tuple[str, ...] | list[str]) -> LabelSet:
 
     Raises ConfigError for anything that is neither.
     """
-    if which in (7, "7"):
-        return HAM7
-    if which in (8, "8"):
-        return ISIC8
+    codes = () if isinstance(which, (int, str)) else tuple(which)
     for known in (HAM7, ISIC8):
-        if not isinstance(which, (int, str)) and tuple(which) == known.codes:
+        if which in (len(known), str(len(known))) or codes == known.codes:
             return known
     raise ConfigError(f"labels must be 7 (HAM10000 codes) or 8 (ISIC Archive labels), not {which!r}")
 

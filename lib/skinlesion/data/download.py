@@ -6,9 +6,7 @@ attempt goes on. Its size and SHA-256 are then kept in ``registry.json`` and hol
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import write_json
+from skinlesion.core.tables import need_columns, need_rows, read_table
 
 REGISTRY = "registry.json"
 MIRROR = "SKINLESION_DOWNLOAD_URL"  # environment variable: where to download from instead
@@ -184,7 +183,7 @@ def _verify(path: Path, remote: Remote, known: dict | None) -> None:
     elif remote.md5 and _digest(path, "md5") != remote.md5:
         raise DataError(f"{path} has another MD5 sum than {remote.md5}")
     elif remote.columns:
-        _verify_table(path, remote.columns)
+        need_columns(need_rows(read_table(path), path), remote.columns, path)
     else:
         _verify_archive(path)
 
@@ -202,18 +201,6 @@ def _verify_archive(path: Path) -> None:
         raise DataError(f"{path} is no whole zip archive ({error})") from None
     if broken:
         raise DataError(f"{path} is no whole zip archive ({broken} in it is damaged)")
-
-
-def _verify_table(path: Path, columns: tuple[str, ...]) -> None:
-    try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no CSV table ({error})") from None
-    missing = [name for name in columns if not rows or name not in rows[0]]
-    if missing:
-        raise DataError(f"{path} is no CSV table with the column {' and '.join(missing)}")
-    if len(rows) < 2 or any(len(row) != len(rows[0]) for row in rows):
-        raise DataError(f"{path} is no whole CSV table")
 
 
 def _fetch(remote: Remote, path: Path, known: dict | None, base_url: str, progress: bool) -> None:

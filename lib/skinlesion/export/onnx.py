@@ -26,8 +26,7 @@ from skinlesion.export.release import TOLERANCE
 from skinlesion.serving.manifest import FORMAT, PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.domain import Domain, fit_domain
-from skinlesion.training.networks.models import Classifier
-from skinlesion.training.networks.views import mean_outputs
+from skinlesion.training.networks.models import Classifier, mean_outputs
 from skinlesion.training.parent_runs import recipe_of, start_run
 from skinlesion.training.trained import write_features
 

@@ -246,13 +246,9 @@ class Predictor:
                 "export the model again"
             )
         classes = len(self.manifest.labels)
-        for name, rank, size in (
-            ("logits", 2, classes),
-            ("map", 4, classes),
-            *((name, 1, None) for name in DOMAIN_SCORES),
-            ("features", 2, None),
-        ):
-            shape = outputs.get(name, [None] * rank)
+        wanted = {"logits": (2, classes), "map": (4, classes), "features": (2, None)}
+        for name, shape in outputs.items():
+            rank, size = wanted.get(name, (1, None))  # a domain score
             if len(shape) != rank or (size and isinstance(shape[1], int) and shape[1] != size):
                 raise ModelError(
                     f"{path}: {name} has the shape {shape}, which does not fit the manifest's {classes} labels; "

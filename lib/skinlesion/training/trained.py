@@ -16,8 +16,7 @@ from skinlesion.core.runs import Run, atomic
 from skinlesion.data.cache import PixelCache
 from skinlesion.training import checkpoint
 from skinlesion.training.inputs.augment import plain
-from skinlesion.training.networks.models import Classifier, create_model
-from skinlesion.training.networks.views import mean_outputs
+from skinlesion.training.networks.models import Classifier, create_model, mean_outputs
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def augment(frames: torch.Tensor, config: Config, epoch: int, index: np.ndarray)
     each sample's position in the epoch (``index``, int [N]) alone. The result lies channels last in memory.
     """
     chance = torch.from_numpy(uniform(config.seed, epoch, index, DRAWS)).to(frames.device)
-    x = frames.permute(0, 3, 1, 2).float().div_(255.0)  # channels last in memory, as it came
+    x = plain(frames)
     if config.rotation or config.flip or config.scale or config.shift or config.shear or config.fit == "random_crop":
         x = _affine(x, config, chance)
     if config.color:
@@ -110,7 +110,7 @@ def _recolor(x: torch.Tensor, amount: float, chance: np.ndarray) -> torch.Tensor
 
 
 def plain(pixels: torch.Tensor) -> torch.Tensor:
-    """Network inputs without augmentation: uint8 [N, S, S, 3] -> float32 [N, 3, S, S] in 0-1."""
+    """Inputs without augmentation, channels last in memory: uint8 [N, S, S, 3] -> float32 [N, 3, S, S] in 0-1."""
     return pixels.permute(0, 3, 1, 2).float().div_(255.0)
 
 

@@ -274,14 +274,9 @@ def _mix_channels(image: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return (matrix.to(image) @ image.flatten(1)).view_as(image)
 
 
-def _axis(image: torch.Tensor) -> torch.Tensor:
-    """Positions of the pixels' centres along a side, in sides from the middle: float32 [S]."""
-    side = image.shape[-1]
-    return (torch.arange(side, device=image.device) + 0.5) / side - 0.5
-
-
 def _squared_distance(image: torch.Tensor, row: float, column: float) -> torch.Tensor:
-    place = _axis(image)
+    side = image.shape[-1]
+    place = (torch.arange(side, device=image.device) + 0.5) / side - 0.5  # of the pixels' centres, from the middle
     return (place - row).square()[:, None] + (place - column).square()[None, :]
 
 
