@@ -6,7 +6,6 @@ import re
 import pytest
 from PIL import Image
 
-from app import present
 from app.words import text
 from browser import LOW_CONTRAST, PHONE, chromium, strangers, violations, watch  # noqa: F401  (the fixture `browser`)
 from skinlesion.core import images
@@ -103,7 +102,7 @@ def test_a_phone_photographs_a_lesion(opened, lesions, predictor):
     assert page.get_by_role("listitem").filter(has_text="mole.jpeg").is_visible()
     classify(page)
     (expected,) = answers(predictor, lesions, "mole.jpeg")
-    assert headings(page) == [present.advice(expected)]
+    assert headings(page) == [text(f"advice.{expected.referral}")]
 
 
 def test_a_desktop_offers_no_camera(opened):
@@ -143,7 +142,7 @@ def test_images_are_dropped_pasted_removed_and_refused_before_they_are_sent(open
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Remove keratosis.jpeg"
     classify(page)
     expected = answers(predictor, lesions, "mole.jpeg", "keratosis.jpeg")
-    assert headings(page) == [present.advice(answer) for answer in expected]
+    assert headings(page) == [text(f"advice.{answer.referral}") for answer in expected]
 
 
 def test_nothing_is_sent_without_an_image(opened):
@@ -196,7 +195,7 @@ def test_without_javascript_all_of_it_works(opened, lesions, predictor):
     classify(page)
     each = answers(predictor, lesions, "melanoma.jpeg", "keratosis.jpeg")
     average = mean_prediction(each, predictor.manifest)
-    advice = [present.advice(answer) for answer in (average, *each)]
+    advice = [text(f"advice.{answer.referral}") for answer in (average, *each)]
     assert headings(page) == [*advice[:2], "broken.jpg", advice[2]]
     activation = page.get_by_alt_text("Class activation map").first
     assert not activation.is_visible()
