@@ -29,7 +29,7 @@ PRESETS = {
     "full": ("full", {}),
 }
 #: On the drawn demo set alone, so that a first look takes a few minutes; easy drawings of 200 x 150 pixels.
-DEMO_LIMITS = {"quick": {"image_size": 96, "epochs": 6, "batch_size": 16}}
+DEMO_LIMITS = {"quick": {"image_size": 96, "epochs": 4}}
 _DEMO = re.compile(r"demo(:\d+)?")
 
 
