@@ -47,6 +47,7 @@ from skinlesion.core.taxonomy import HAM7  # noqa: E402
 from skinlesion.data.demo.dataset import draw_example  # noqa: E402
 from skinlesion.data.sources import load_table  # noqa: E402
 from skinlesion.data.splits import make_split  # noqa: E402
+from skinlesion.decision import as_seven  # noqa: E402
 from skinlesion.evaluation.bootstrap import resample, summarise  # noqa: E402
 from skinlesion.evaluation.metrics import confusion_metrics  # noqa: E402
 from skinlesion.export.variants import half_weights  # noqa: E402
@@ -190,7 +191,8 @@ def weights(whole: Predictor, half: Predictor, data: str, most: int) -> dict:
     resamples, k = resample(lesions, 2000, 0), len(HAM7)
     accuracy, p = {}, {}
     for name, answers in said.items():
-        labels = np.array([HAM7.codes.index(one.label) for one in answers])
+        scores = np.array([list(one.scores.values()) for one in answers])
+        labels = as_seven(scores, whole.manifest.labels).argmax(axis=1)
         confusion = resamples.totals(np.eye(k * k)[y * k + labels]).reshape(-1, k, k)
         accuracy[name] = confusion_metrics(confusion)["balanced_accuracy"]
         p[name] = np.array([list(one.probabilities.values()) for one in answers])
