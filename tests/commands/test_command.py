@@ -83,8 +83,8 @@ def test_a_run_that_knows_what_is_judged_is_refused_though_the_recipes_agree(rol
     assert not Run(tmp_path / "grown").config_file.exists()
     command.train(config.but(**{role: ""}), Run(tmp_path / "alone"), progress=False)
     known = load_split(Run(tmp_path / "earlier").split).query("split == 'train'")
-    judged = load_split(Run(tmp_path / "alone").split).query("split != 'train'")
-    both = set(judged["lesion_id"]) & set(known["lesion_id"])
+    evaluated = load_split(Run(tmp_path / "alone").split).query("split != 'train'")
+    both = set(evaluated["lesion_id"]) & set(known["lesion_id"])
     assert both and f"on {len(both)} of the lesions" in str(refused.value)
 
 

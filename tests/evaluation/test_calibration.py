@@ -136,7 +136,7 @@ def test_brier_and_log_loss_agree_with_sklearn():
     assert np.isfinite(calibration.log_loss_terms(np.eye(7), np.roll(np.arange(7), 1))).all()
 
 
-# --- operating points -------------------------------------------------------------------------------------------------
+# --- thresholds -------------------------------------------------------------------------------------------------------
 
 
 def imbalanced(n=3000, seed=0):

@@ -1,4 +1,4 @@
-"""Thresholds: chosen on validation alone, judged elsewhere, against brute force over every threshold there is."""
+"""Thresholds: chosen on validation alone, evaluated on other images, against brute force over every threshold."""
 
 from dataclasses import replace
 

@@ -50,10 +50,10 @@ def test_a_training_starts_from_the_earlier_weights(earlier, data, tmp_path):
     folder, first = earlier
     second = train(data, tmp_path / "second", CONFIG.but(start=str(folder), **STILL))
     weights = second.model.state_dict()
-    learnt = [name for name, _ in first.model.named_parameters()]
-    assert all(torch.allclose(weights[name], first.model.state_dict()[name], atol=1e-9) for name in learnt)
+    trained = [name for name, _ in first.model.named_parameters()]
+    assert all(torch.allclose(weights[name], first.model.state_dict()[name], atol=1e-9) for name in trained)
     fresh = train(data, tmp_path / "fresh", CONFIG.but(**STILL)).model.state_dict()
-    assert not all(torch.allclose(fresh[name], weights[name], atol=1e-3) for name in learnt)
+    assert not all(torch.allclose(fresh[name], weights[name], atol=1e-3) for name in trained)
 
 
 def test_at_another_size_too(table, data, tmp_path):

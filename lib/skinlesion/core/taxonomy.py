@@ -147,7 +147,7 @@ def to_label(code: str | None, labels: LabelSet) -> str | None:
     """The code in ``labels`` for what :func:`diagnosis` found, None where the label set has no class for it.
 
     With seven labels, ``ak`` and ``scc`` fold into ``akiec``, but invasive carcinoma and keratoacanthoma are none of
-    the seven. With eight, those are ``scc``, and ``akiec`` is unknown, since which of the two it was cannot be told.
+    the seven. With eight, those are ``scc``, and ``akiec`` is unknown, since it may be either.
     """
     if labels is HAM7 and code in ("ak", "scc"):
         return "akiec"

@@ -164,7 +164,7 @@ def _read_registry(path: Path) -> dict[str, dict]:
 
 
 def _is_whole(path: Path, remote: Remote, known: dict | None, say: Callable[[str], None]) -> bool:
-    """Whether the file is there and right. One that isn't is said to be replaced."""
+    """Whether the file is there and right. One that is not is reported, and replaced."""
     if not path.exists():
         return False
     try:

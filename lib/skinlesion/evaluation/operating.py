@@ -182,7 +182,7 @@ def evidence(
 
 
 def in_plain_words(point: OperatingPoint, prevalence: float, per: int = 1000) -> str:
-    """What the operating point would do to ``per`` lesions of which the fraction ``prevalence`` is malignant.
+    """What the referral threshold would do to ``per`` lesions of which the fraction ``prevalence`` is malignant.
 
     Raises DataError if sensitivity or specificity is unknown, or the prevalence is no fraction.
     """
