@@ -29,6 +29,13 @@ class Percents(NamedTuple):
     borderline: str = ""
 
 
+class Evidence(NamedTuple):
+    """How the advice did on one source: ``rows`` hold kind and number of lesions, the share flagged, and how many were not."""
+
+    source: str
+    rows: tuple[tuple[str, ...], ...]
+
+
 @dataclass(frozen=True)
 class Row:
     """One class of one prediction; ``chosen`` is the label's."""
@@ -60,8 +67,8 @@ class Result:
         ``prediction.notices`` in words, and what else to know before believing it.
     label_differs : str
         Why the label is not the likeliest class; empty where it is.
-    evidence : tuple of str
-        What the advice rests on, a sentence a source and kind of lesion.
+    evidence : tuple of Evidence
+        What the advice rests on, by source.
     measured : str
         Sensitivity and specificity of the advice with intervals.
     percents : Percents
@@ -81,7 +88,7 @@ class Result:
     notices: tuple[str, ...] = ()
     label_differs: str = ""
     overlay: str | None = None
-    evidence: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     measured: str = ""
     percents: Percents = field(default_factory=Percents)
     similar: tuple[Shown, ...] = ()
@@ -164,20 +171,18 @@ def measured(manifest: Manifest) -> str:
     return found
 
 
-def evidence(manifest: Manifest) -> tuple[str, ...]:
-    """What the advice rests on, by source: how many malignant and benign images were flagged."""
+def evidence(manifest: Manifest) -> tuple[Evidence, ...]:
+    """What the advice rests on, by source: how many malignant and benign images got which advice."""
     found = []
     for row in manifest.evidence:
-        known = f"evidence.{row['part']}" in TEXTS
-        place = f"evidence.{row['part']}" if known else "evidence.other"
-        where = text(place, source=source_name(row["source"]), part=row["part"])
-        for kind in ("malignant", "benign"):
-            if n := row[kind]:
-                counts = {zone: f"{row[f'{kind}_{zone}']:,}" for zone in REFERRALS}
-                counts |= {"n": f"{n:,}", "share": percent(row[f"{kind}_refer"] / n)}
-                found.append(text(f"evidence.{kind}", where=where, **counts))
-                if row[f"{kind}_none"]:
-                    found[-1] += " " + text("evidence.none", **counts)
+        place = f"evidence.{row['part']}" if f"evidence.{row['part']}" in TEXTS else "evidence.other"
+        rows = tuple(
+            (text(f"evidence.{kind}", n=f"{n:,}"), percent(row[f"{kind}_refer"] / n))
+            + tuple(f"{row[f'{kind}_{zone}']:,}" for zone in REFERRALS if zone != REFER)
+            for kind in ("malignant", "benign")
+            if (n := row[kind])
+        )
+        found.append(Evidence(text(place, source=source_name(row["source"]), part=row["part"]), rows))
     return tuple(found)
 
 

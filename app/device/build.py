@@ -180,7 +180,7 @@ def _written(manifest: Manifest, weights: str, parts: dict[str, int]) -> dict[st
         more=round(parts["graphics"] / 1e6, 1),
         examples=EXAMPLES,
         script_words=section("device") | section("entry") | section("fault"),
-        result=present.Result(title=""),  # its card is the script's to fill
+        result=present.Result(title="", evidence=present.evidence(manifest)),  # its card is the script's to fill
     )
     name = "manifest.webmanifest"
     return {"index.html": page, name: environment.get_template(name).render()}

@@ -81,7 +81,7 @@ def model_facts(manifest: Manifest) -> dict:
         "labels": [asdict(in_words(diagnosis)) for diagnosis in manifest.labels],
         "domain": manifest.domain_thresholds,
         "measured": present.measured(manifest),
-        "evidence": list(present.evidence(manifest)),
+        "evidence": manifest.evidence,  # its table is in the page
         "words": {key: words for key, words in TEXTS.items() if key.partition(".")[0] in WORDS},
     }
 

@@ -31,7 +31,6 @@
  * @property {number | null} set_level  the share of images whose prediction set holds the true class
  * @property {Domain} domain  the two scores' thresholds: an image with less is flagged
  * @property {string} measured  how the advice was measured to do, in words
- * @property {string[]} evidence  what the advice rests on, by source, in words
  * @property {Record<string, string>} words  the texts of the results by key, as app/words has them
  */
 

@@ -55,9 +55,7 @@ export function result(image, outputs, decision, loaded) {
   }
   find("likeliest").replaceChildren(...ranking(decision).slice(0, decision.inDomain ? 3 : 0).map(place => likely(place, decision, model)));
   find("notices").replaceChildren(...notices(decision, model).map(notice));
-  const evidence = decision.inDomain ? model.evidence : [];
-  find("rests").parentElement.hidden = evidence.length === 0;
-  find("rests").replaceChildren(...evidence.map(sentence => item(sentence)));
+  if (!decision.inDomain) find("rests")?.remove();
   find("explanation").hidden = !decision.inDomain;
   if (!decision.inDomain) find("summary").textContent = text(model, "card.anyway");
   find("differs").textContent = differs;

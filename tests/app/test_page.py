@@ -175,15 +175,16 @@ def test_a_label_that_refers_alone_is_named(predictor):
 
 
 def test_what_the_advice_rests_on_is_counted_by_source(predictor):
-    malignant, benign = present.evidence(predictor.manifest)
-    assert malignant.startswith("Of 40 images of malignant lesions in the test part of the demo set, 90.0% were")
-    assert benign.startswith("Of 50 images of benign lesions in the test part of the demo set, 24.0% were")
+    (demo,) = present.evidence(predictor.manifest)
+    assert "demo" in demo.source
+    assert demo.rows == (("40 malignant", "90.0%", "3", "1", "0"), ("50 benign", "24.0%", "8", "30", "0"))
     (row,) = predictor.manifest.evidence
-    external = replace(predictor.manifest, evidence=[row | {"source": "PH2", "part": "external", "benign_none": 10}])
-    malignant, benign = present.evidence(external)
-    assert "from another source (PH2), 90.0%" in malignant and "10 got no advice" in benign
-    ours = replace(predictor.manifest, evidence=[row | {"part": "the part of our own"}])
-    assert "images of malignant lesions of the demo set, the part of our own, 90.0%" in present.evidence(ours)[0]
+    changed = {"source": "PH2", "part": "external", "malignant": 0, "benign_none": 1_000}
+    (ph2,) = present.evidence(replace(predictor.manifest, evidence=[row | changed]))
+    assert "PH2" in ph2.source and "another source" in ph2.source
+    assert ph2.rows == (("50 benign", "24.0%", "8", "30", "1,000"),)
+    (ours,) = present.evidence(replace(predictor.manifest, evidence=[row | {"part": "the part of our own"}]))
+    assert ours.source.endswith("the part of our own")
 
 
 @pytest.mark.parametrize(("where", "flatters"), [("validation", True), ("test", False)])

@@ -235,7 +235,7 @@ def test_a_case_report_is_one_file_and_one_printed_page(opened, browser, lesions
 
 
 FULL = """() => {
-  for (const list of document.querySelectorAll(".card .rests ul, .card .notices, .card .facts, .card tbody"))
+  for (const list of document.querySelectorAll(".card .notices, .card .facts, .card tbody"))
     list.append(list.lastElementChild?.cloneNode(true) ?? "", list.lastElementChild?.cloneNode(true) ?? "");
 }"""
 
