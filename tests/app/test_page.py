@@ -25,18 +25,8 @@ OTHER = (30, 200, 90)  # a colour that the tiny model has another answer to
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model.write(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def predictor(model):
     return Predictor.load(model)
-
-
-@pytest.fixture(scope="module")
-def client(model):
-    return create_app({"MODEL": model}).test_client()
 
 
 def predict(predictor, *colors):

@@ -3,15 +3,9 @@ import threading
 import numpy as np
 import pytest
 
-import tiny_model
 from app.web import create_app
 from app.web.shared_predictor import SharedPredictor
 from skinlesion.serving.predictor import Predictor
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model.write(tmp_path_factory.mktemp("model"))
 
 
 def test_one_request_gets_all_cores_and_several_one_each(model, monkeypatch):

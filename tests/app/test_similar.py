@@ -34,11 +34,6 @@ def case_picture(number: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model.write(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def place(tmp_path_factory, model):
     predictor, folder = Predictor.load(model), tmp_path_factory.mktemp("cases") / "index"
     frames = [np.asarray(Image.open(io.BytesIO(case_picture(number)))) for number in range(CASES)]

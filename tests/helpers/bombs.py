@@ -4,12 +4,14 @@
 """
 
 import json
+import math
 import struct
-import time
+import sys
 import zlib
+from collections import Counter
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
@@ -88,15 +90,27 @@ def peak_memory() -> float:
 
 
 def cost(data: bytes) -> dict:
-    """What decoding brings (the error's code, or None), takes (seconds of computing) and holds (MB)."""
+    """What decoding brings (the error's code, or None), holds (MB) and does: calls of functions, pixels to decode."""
+    calls, pixels, load = Counter(), [], ImageFile.ImageFile.load
+
+    def counted_load(image):
+        pixels.append(math.prod(image.size))
+        return load(image)
+
     peak_memory()
-    before, began = peak_memory(), time.thread_time()
+    before = peak_memory()
+    ImageFile.ImageFile.load = counted_load
+    sys.setprofile(lambda _frame, event, _argument: calls.update((event,)))
     try:
         images.decode(data)
         code = None
     except ImageError as error:
         code = error.code
-    return {"code": code, "seconds": time.thread_time() - began, "megabytes": peak_memory() - before}
+    finally:
+        sys.setprofile(None)
+        ImageFile.ImageFile.load = load
+    made = calls["call"] + calls["c_call"]
+    return {"code": code, "calls": made, "pixels": sum(pixels), "megabytes": peak_memory() - before}
 
 
 if __name__ == "__main__":
