@@ -3,7 +3,7 @@
 import { sortable } from "./overview.js";
 import { save } from "./report.js";
 import { reason, say } from "./say.js";
-import * as viewer from "./viewer.js";
+import "./viewer.js";
 import { remember, show } from "./visit.js";
 
 /**
@@ -23,7 +23,6 @@ export async function liven(content) {
 
 /** @param {HTMLElement} card */
 export async function livenCard(card) {
-  viewer.liven(card);
   const report = /** @type {HTMLElement | null} */ (card.querySelector(".report"));
   if (report) {
     const failed = /** @type {HTMLElement} */ (report.querySelector("[role=alert]"));

@@ -1,4 +1,4 @@
-// The pictures of the cards: the map over them, and a larger view to zoom in.
+// The pictures of the cards: the map over them, and a larger view to zoom in. Cards that come later have them, too.
 
 const ZOOM = 1.5; // a step
 const MOST = 8;
@@ -6,28 +6,7 @@ const MOST = 8;
 /** @param {string} part */
 const find = part => /** @type {any} */ (document.querySelector(`#viewer [data-part="${part}"]`));
 
-const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("viewer"));
 let scale = 1;
-
-/**
- * Bring a card's picture to life.
- *
- * @param {Element} card
- */
-export function liven(card) {
-  const stack = card.querySelector(".stack"), map = /** @type {HTMLElement | null} */ (card.querySelector(".map"));
-  const open = /** @type {HTMLElement | null} */ (card.querySelector(".enlarge"));
-  if (!stack || !open) return;
-  open.hidden = false;
-  open.addEventListener("click", () => enlarge(card, stack));
-  stack.addEventListener("click", () => enlarge(card, stack));
-  const slider = /** @type {HTMLInputElement | null} */ (card.querySelector(".opacity input"));
-  if (!map || !slider) return;
-  const cover = () => (map.style.opacity = String(Number(slider.value) / 100));
-  /** @type {HTMLElement} */ (slider.parentElement).hidden = false;
-  slider.addEventListener("input", cover);
-  cover();
-}
 
 /**
  * @param {Element} card
@@ -35,15 +14,16 @@ export function liven(card) {
  */
 function enlarge(card, stack) {
   const [image, map] = [stack.querySelector("img"), stack.querySelector(".map")];
-  const large = copy(stack);
-  find("sheet").replaceChildren(large);
+  const sheet = find("sheet"), large = copy(stack);
+  sheet.replaceChildren(large);
+  sheet.onwheel = wheel;
   find("title").textContent = image?.alt ?? "";
   find("map").hidden = !map || /** @type {HTMLElement} */ (map).hidden;
   find("map").setAttribute("aria-pressed", String(shown(card)));
   large.classList.toggle("bare", !shown(card));
   zoom(1);
-  dialog.showModal();
-  find("sheet").focus();
+  sheet.closest("dialog").showModal();
+  sheet.focus();
 }
 
 /** @param {Element} stack */
@@ -81,24 +61,31 @@ function toggle() {
 
 /** @type {Record<string, () => void>} */
 const ACTIONS = { in: () => zoom(scale * ZOOM), out: () => zoom(scale / ZOOM), whole: () => zoom(1), map: toggle };
-/** @type {Record<string, keyof typeof ACTIONS>} */
+/** @type {Record<string, string>} */
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "whole", m: "map", M: "map" };
 
-for (const [part, act] of Object.entries(ACTIONS)) find(part).addEventListener("click", act);
-dialog.addEventListener("keydown", event => {
-  const action = KEYS[event.key];
-  if (action && !event.ctrlKey && !event.metaKey && !find(action).hidden) ACTIONS[action]();
-});
-find("sheet").addEventListener("wheel", (/** @type {WheelEvent} */ event) => {
+/** @param {WheelEvent} event */
+function wheel(event) {
   if (!event.ctrlKey) return; // without, it scrolls
   event.preventDefault();
   zoom(event.deltaY < 0 ? scale * ZOOM : scale / ZOOM);
-}, { passive: false });
+}
 
-/** On the page, M shows and hides the map of the card that has the focus. */
+document.addEventListener("click", event => {
+  const target = /** @type {HTMLElement} */ (event.target), card = target.closest(".result");
+  const stack = target.closest(".stack, .enlarge") && card?.querySelector(".stack");
+  if (card && stack) enlarge(card, stack);
+  ACTIONS[/** @type {HTMLElement | null} */ (target.closest("#viewer button"))?.dataset.part ?? ""]?.();
+});
+document.addEventListener("input", event => {
+  const slider = /** @type {HTMLInputElement} */ (event.target);
+  if (!slider.matches(".opacity input")) return;
+  /** @type {HTMLElement} */ (slider.closest(".picture")?.querySelector(".map")).style.opacity = String(Number(slider.value) / 100);
+});
 document.addEventListener("keydown", event => {
-  const target = /** @type {HTMLElement} */ (event.target);
-  if (event.key.toLowerCase() !== "m" || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (target.matches("textarea, input[type=text]")) return;
-  /** @type {HTMLInputElement | null | undefined} */ (target.closest(".result")?.querySelector(".show-map"))?.click();
+  const target = /** @type {HTMLElement} */ (event.target), action = KEYS[event.key];
+  if (!action || event.ctrlKey || event.metaKey || event.altKey || target.matches("textarea, input[type=text], [contenteditable=true]")) return;
+  if (target.closest("#viewer")) {
+    if (!find(action).hidden) ACTIONS[action]();
+  } else if (action === "map") /** @type {HTMLElement | null | undefined} */ (target.closest(".result")?.querySelector(".show-map"))?.click();
 });

@@ -53,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):  # where voila.json and the template are found
         os.environ[name] = os.pathsep.join(filter(None, [str(HERE / "jupyter"), os.environ.get(name)]))
     words = {"language_code": text("language"), "heading": text("page.name"), "starting": text("voila.starting")}
-    options = [f"--port={chosen.port}", f"--VoilaConfiguration.resources={words!r}"]
+    script = (HERE.parent / "static" / "viewer.js").read_text(encoding="utf-8")  # Voila serves no file from there
+    options = [f"--port={chosen.port}", f"--VoilaConfiguration.resources={words | {'viewer': script}!r}"]
     command = [sys.executable, "-m", "voila", str(HERE / "widget.ipynb"), *options]
     os.execv(sys.executable, command)
 

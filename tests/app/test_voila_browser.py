@@ -143,7 +143,23 @@ def test_the_map_covers_the_image_as_strongly_as_asked(page):
     opacity, cover = page.get_by_label("Opacity").first, "map => Number(getComputedStyle(map).opacity)"
     for strength in ("20", "90"):
         opacity.fill(strength)
-        assert page.locator("img.map").first.evaluate(cover) == pytest.approx(int(strength) / 100)
+        assert page.locator(".result img.map").first.evaluate(cover) == pytest.approx(int(strength) / 100)
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_picture_is_enlarged_by_keyboard_within_the_window(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.get_by_role("button", name="Enlarge").first.focus()
+    page.keyboard.press("Enter")
+    large = page.get_by_role("dialog")
+    outer = large.bounding_box()
+    assert 0 <= outer["x"] and outer["x"] + outer["width"] <= width
+    before = large.locator(".stack").bounding_box()["width"]
+    page.keyboard.press("+")
+    assert large.locator(".stack").bounding_box()["width"] == pytest.approx(1.5 * before, rel=0.02)
+    page.keyboard.press("Escape")
+    assert not large.is_visible()
+    assert page.evaluate("document.activeElement.textContent") == "Enlarge"
 
 
 def test_an_example_is_compared_with_the_upload(page):

@@ -20,16 +20,6 @@ function mend() {
   for (const button of document.querySelectorAll(".widget-toggle-button"))
     tell(button, "aria-pressed", String(button.classList.contains("mod-active")));
   for (const live of document.querySelectorAll(".lab-live > .widget-html-content")) tell(live, "role", "status");
-  document.querySelectorAll(".picture:has(.map) .opacity[hidden]").forEach(offerOpacity);
-}
-
-// How strongly an activation map covers its image; result.js does this on the Flask page.
-function offerOpacity(label) {
-  const map = label.closest(".picture").querySelector(".map"), slider = label.querySelector("input");
-  const cover = () => (map.style.opacity = slider.value / 100);
-  label.hidden = false;
-  slider.addEventListener("input", cover);
-  cover();
 }
 
 // More than the connection to the kernel carries in one message would end it without a word. The file input is never
@@ -49,12 +39,6 @@ HTMLInputElement.prototype.click = function () {
   if (this.type === "file") this.addEventListener("change", refuse, { capture: true });
   open.call(this);
 };
-
-// M shows and hides the map of the card that has the focus, as on the Flask page.
-document.addEventListener("keydown", event => {
-  if (event.key.toLowerCase() !== "m" || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (!event.target.matches("textarea, input[type=text], [contenteditable=true]")) event.target.closest(".result")?.querySelector(".show-map")?.click();
-});
 
 // An example's picture does what the button below it does.
 document.addEventListener("click", ({ target }) => {
