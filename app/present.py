@@ -30,7 +30,7 @@ class Percents(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """How the advice did on one source: ``rows`` hold kind and number of lesions, the share flagged, and how many were not."""
+    """How the advice did on one source; a row holds kind and number, the share flagged, and how many were not."""
 
     source: str
     rows: tuple[tuple[str, ...], ...]
@@ -177,8 +177,11 @@ def evidence(manifest: Manifest) -> tuple[Evidence, ...]:
     for row in manifest.evidence:
         place = f"evidence.{row['part']}" if f"evidence.{row['part']}" in TEXTS else "evidence.other"
         rows = tuple(
-            (text(f"evidence.{kind}", n=f"{n:,}"), percent(row[f"{kind}_refer"] / n))
-            + tuple(f"{row[f'{kind}_{zone}']:,}" for zone in REFERRALS if zone != REFER)
+            (
+                text(f"evidence.{kind}", n=f"{n:,}"),
+                percent(row[f"{kind}_refer"] / n),
+                *(f"{row[f'{kind}_{zone}']:,}" for zone in REFERRALS if zone != REFER),
+            )
             for kind in ("malignant", "benign")
             if (n := row[kind])
         )
