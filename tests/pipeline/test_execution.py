@@ -35,7 +35,7 @@ def test_the_command_end_to_end(folders, monkeypatch, capsys, tmp_path):
         parameters=HEAD + 'epochs: int = 8\ndata: str = "demo"\n' + "model: str = 'classic'\nimage_size: int = 1",
     )  # fmt: skip
     write_notebook(notebooks, "02_b", "import pathlib\npathlib.Path(run, 'b.txt').write_text(str(pathlib.Path(run)))")
-    steps = (Step("01_a", (), ("a.txt",)), Step("02_b", (), ("b.txt",)))
+    steps = (Step("01_a", ("a.txt",)), Step("02_b", ("b.txt",)))
     monkeypatch.setattr(pipeline, "run_series", functools.partial(pipeline.run_series, steps=steps))
     (tmp_path / "mine.json").write_text('{"epochs": 4, "model": "resnet18"}')
     asked = ["--run", "one", "--config", str(tmp_path / "mine.json"), "--set", "epochs=2", "image_size=32"]

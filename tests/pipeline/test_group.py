@@ -23,7 +23,7 @@ from skinlesion.pipeline.publish import publish
 from skinlesion.pipeline.series import Step
 from small import HEAD, write_notebook
 
-STEPS = (Step("01_a", (), ("predictions.csv",)),)
+STEPS = (Step("01_a", ("predictions.csv",)),)
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_sources_that_are_held_out_make_one_table(tmp_path):
     notebooks.mkdir()
     head = HEAD + 'holdout_source: str = ""  # tested\nepochs: int = 8  # passes\n'
     write_notebook(notebooks, "01_a", "import pathlib\n" + METRICS, parameters=head)
-    steps = (Step("01_a", (), ("metrics.json",)),)
+    steps = (Step("01_a", ("metrics.json",)),)
     runs = {name: (Config(holdout_source=name), "quick") for name in ("north", "west")}
     assert pipeline.run_group(runs, folder, notebooks, jobs=2, steps=steps) == 1
     table = pd.read_csv(folder / "held_out.csv")

@@ -4,7 +4,8 @@ import ast
 import io
 import os
 import re
-from pathlib import Path
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -24,15 +25,17 @@ from small import HEAD, states, summary, write_notebook
 def test_comments_with_equals_signs_are_read(folders):
     """papermill's own inspection drops such a line, so that its value would silently stay the default."""
     write_notebook(folders[0], "a", parameters=HEAD + "max_images: int = 0  # 0 = all\nseed: int = -1")
-    assert notebook.parameters(folders[0] / "a.ipynb") == {"run": "str", "max_images": "int", "seed": "int"}
+    assert notebook.parameters(folders[0] / "a.ipynb") == {
+        "run": "../reports/demo", "max_images": 0, "seed": -1
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("parameters", "config", "message"),
     [
-        (HEAD + "epoch: int = 3", {}, "a.ipynb has a parameter 'epoch'"),
-        (HEAD + "epochs: float = 3.0", {}, "epochs: float"),
-        (HEAD + "epochs: int = 3.0", {}, "default is 3.0"),
+        (HEAD + "epoch: int = 3", {}, "a.ipynb: unknown parameter 'epoch'; did you mean 'epochs'"),
+        (HEAD + "epochs: int = 3.0", {}, "a.ipynb: epochs must be int, not 3.0"),
+        (HEAD + "epochs: int = 0", {}, "a.ipynb: epochs=0 is out of range"),
         (HEAD + "epochs = 3", {}, "line 3 of the parameters cell of a.ipynb"),
         (HEAD + "epochs: int = 2 * 3", {}, "line 3"),
         (HEAD + "import os", {}, "line 3"),
@@ -72,48 +75,67 @@ def test_the_repositorys_notebooks_fit_the_configuration():
     assert list(names) == [step.name for step in pipeline.SERIES]
 
 
-def imported(source: str) -> set[Path]:
-    """The package's files that a piece of code names in its imports."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("skinlesion"):
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    places = [series.LIBRARY.joinpath(*name.split(".")[1:]) for name in names]
-    return {place.with_suffix(".py") for place in places if place.with_suffix(".py").is_file()} | {
-        place / "__init__.py" for place in places if place.name == "plots"
+IMPORTING = """
+import sys
+from pathlib import Path
+exec(Path(sys.argv[1]).read_text())
+import skinlesion
+home = Path(skinlesion.__file__).parent
+files = [Path(module.__file__) for name, module in sys.modules.items() if name.startswith("skinlesion.")]
+print(*(file.relative_to(home).as_posix() for file in files))
+"""
+
+
+def test_the_stamp_holds_what_a_notebook_loads(tmp_path):
+    """Whatever Python loads for a notebook's imports makes it run again when it changes; plots count for themselves."""
+    book = nbformat.read(run_all.ROOT / "notebooks" / "02_preprocessing.ipynb", as_version=4)
+    cells = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    lines = [line for line in ast.parse("\n".join(cells)).body if isinstance(line, ast.Import | ast.ImportFrom)]
+    (tmp_path / "imports.py").write_text("\n".join(map(ast.unparse, lines)))
+    command = [sys.executable, "-c", IMPORTING, tmp_path / "imports.py"]
+    loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    used = set(stamps.used_files("\n".join(cells), series.LIBRARY))
+    assert len(loaded) > 10
+    of_plots = {"evaluation/bootstrap.py", "evaluation/calibration.py", "evaluation/metrics.py"}
+    assert {name for name in loaded - used if stamps.PLOTS not in name} <= of_plots
+
+
+def test_imports_are_followed_through_the_package_with_the_data_beside_it(tmp_path):
+    library = tmp_path / "skinlesion"
+    texts = {
+        "__init__.py": "from skinlesion.unused import a",
+        "unused.py": "",
+        "decision.py": "def f():\n    from skinlesion.core import tables, names as other",
+        "core/__init__.py": "",
+        "core/tables.py": "import skinlesion.core.deep.inner",
+        "core/names.py": "import os",
+        "core/words.toml": "",
+        "core/deep/__init__.py": "",
+        "core/deep/inner.py": "",
+        "data/__init__.py": "",
+        "evaluation/plots/bars.py": "from skinlesion.evaluation.plots import style\nfrom skinlesion import data",
+        "evaluation/plots/style.py": "",
+        "pretrained/model.onnx": "",
     }
+    for name, text in texts.items():
+        (library / name).parent.mkdir(parents=True, exist_ok=True)
+        (library / name).write_text(text)
+    code = "%matplotlib inline\nfrom skinlesion import (  # two\n    decision,\n)\n"
+    code += "from skinlesion.evaluation.plots import bars"
+    assert stamps.used_files(code, library) == [
+        "core/__init__.py", "core/deep/__init__.py", "core/deep/inner.py", "core/names.py", "core/tables.py",
+        "core/words.toml", "decision.py", "evaluation/plots/bars.py", "evaluation/plots/style.py",
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("step", pipeline.SERIES, ids=lambda step: step.name)
-def test_the_series_names_what_its_notebooks_use(step):
-    """Whatever a notebook imports, directly or not, makes it run again when it changes; plots count for themselves."""
-    parts = [series.LIBRARY / part for part in (*series.BASE, *step.library)]
-    assert all(part.exists() for part in parts)
-    book = nbformat.read(run_all.ROOT / "notebooks" / f"{step.name}.ipynb", as_version=4)
-    waiting = imported("\n".join(cell.source for cell in book.cells if cell.cell_type == "code"))
-    used = set()
-    while waiting:
-        path = waiting.pop()
-        used.add(path)
-        if path.parent.name != "plots":
-            waiting |= imported(path.read_text()) - used
-    if step.name == "03_training":
-        used = {path for path in used if path.parent.name != "plots"}
-    assert used, "the notebook uses the library"
-    assert {path for path in used if not any(path == part or part in path.parents for part in parts)} == set()
-
-
-def test_of_the_shipped_model_only_the_network_makes_the_data_be_read_again(tmp_path):
+def test_of_the_shipped_model_only_the_network_makes_the_data_be_read_again():
     """Twins are found by its features; its card and figures change nothing of them."""
-    (tmp_path / "pretrained").mkdir()
-
-    def stamp_after(name: str, text: str) -> str:
-        (tmp_path / "pretrained" / name).write_text(text)
-        return stamps.files_digest(tmp_path, (*series.BASE, *pipeline.SERIES[0].library))
-
-    before = stamp_after("model.onnx", "one")
-    assert stamp_after("MODEL_CARD.md", "figures") == stamp_after("manifest.json", "{}") == before
-    assert stamp_after("model.onnx", "another") != before
+    first, training = (step for step in pipeline.SERIES if step.name in ("01_eda", "03_training"))
+    assert first.package == ("pretrained/model.onnx",) and "recipes" in training.package
+    assert all((series.LIBRARY / name).exists() for step in pipeline.SERIES for name in step.package)
+    for step in pipeline.SERIES:
+        used = stamps.used_files(notebook.code(run_all.ROOT / "notebooks" / f"{step.name}.ipynb"), series.LIBRARY)
+        assert not [name for name in used if name.startswith(("pretrained", "commands", "pipeline", "cli"))]
 
 
 @pytest.mark.parametrize("step", pipeline.SERIES, ids=lambda step: step.name)
@@ -129,13 +151,14 @@ def test_what_a_notebook_shows_of_the_repository_is_named_and_there(step):
 
 
 CHAIN = (
-    Step("01_a", ("data",), ("a.txt",)),
-    Step("02_b", ("training",), ("b.txt",), ("shown.csv",)),
-    Step("03_c", ("evaluation",), ("c.txt",)),
+    Step("01_a", ("a.txt",)),
+    Step("02_b", ("b.txt",), ("shown.csv",), plots=False),
+    Step("03_c", ("c.txt",), package=("recipes",)),
 )
-A = "import pathlib\nhere = pathlib.Path(run)\n(here / 'a.txt').write_text('rows')"
-B = "import pathlib\nhere = pathlib.Path(run)\n(here / 'b.txt').write_text((here / 'a.txt').read_text() + str(epochs))"
-C = "import pathlib\nhere = pathlib.Path(run)\n(here / 'c.txt').write_text((here / 'b.txt').read_text())"
+USES = "import pathlib\nif not run:\n    from skinlesion.{0} import code\nhere = pathlib.Path(run)\n"
+A = USES.format("data") + "(here / 'a.txt').write_text('rows')"
+B = USES.format("training") + "(here / 'b.txt').write_text((here / 'a.txt').read_text() + str(epochs))"
+C = USES.format("evaluation.plots") + "(here / 'c.txt').write_text((here / 'b.txt').read_text())"
 
 
 @pytest.fixture
@@ -143,9 +166,12 @@ def chain(folders, tmp_path, monkeypatch):
     """Three notebooks, a library of their own, and ``go(**how)``, which returns the names of those that ran."""
     notebooks, folder = folders
     data, library = tmp_path / "data", tmp_path / "library"
-    for part in ("core", "data", "training", "evaluation"):
+    for part in ("core", "data", "training", "evaluation/plots", "recipes"):
         (library / part).mkdir(parents=True)
-        (library / part / "code.py").write_text("1")
+        (library / part / "code.py").write_text("from skinlesion.core import code" if part != "recipes" else "")
+    (library / "training" / "code.py").write_text(
+        "from skinlesion.core import code\nfrom skinlesion.evaluation.plots import code"
+    )
     data.mkdir()
     (data / "images.zip").write_bytes(b"zip")
     write_notebook(notebooks, "01_a", A, parameters=HEAD + 'data: str = "demo"')
@@ -219,10 +245,10 @@ def execute_and_save_in_jupyter(chain):
         (more_replicates, ["03"]),
         (change_data, ["01", "02", "03"]),
         (execute_and_save_in_jupyter, []),
-        (lambda chain: (chain.library / "evaluation" / "code.py").write_text("2"), ["03"]),
-        (lambda chain: (chain.library / "evaluation" / "more.py").write_text("2"), ["03"]),
+        (lambda chain: (chain.library / "evaluation" / "plots" / "code.py").write_text("2"), ["03"]),
+        (lambda chain: (chain.library / "recipes" / "more.json").write_text("2"), ["03"]),
         (lambda chain: (chain.library / "training" / "code.py").write_text("2"), ["02"]),
-        (lambda chain: (chain.library / "core" / "code.py").write_text("2"), ["01", "02", "03"]),
+        (lambda chain: (chain.library / "core" / "code.py").write_text("2"), ["01", "02"]),
         (lambda chain: (chain.library / "serving.py").write_text("2"), []),
         (lambda chain: (chain.notebooks.parent / "shown.csv").write_text("a table"), ["02"]),
         (lambda chain: (chain.folder / "b.txt").unlink(), ["02"]),

@@ -27,8 +27,8 @@ HEARTBEAT_SECONDS = 60  # between lines about one long cell where the output is 
 KERNEL_ENVIRONMENT = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "TQDM_MININTERVAL": "1"}
 
 
-def parameters(path: Path) -> dict[str, str]:
-    """Names and annotations in a notebook's ``parameters`` cell, ``{"epochs": "int", …}``.
+def parameters(path: Path) -> dict[str, object]:
+    """Names and values in a notebook's ``parameters`` cell, ``{"epochs": 8, …}``.
 
     The cell is read as Python: papermill's own inspection goes line by line with a pattern and drops every line whose
     comment holds an equals sign ("0 = all"). Raises ConfigError if there isn't exactly one such cell, it has a single
@@ -51,17 +51,12 @@ def parameters(path: Path) -> dict[str, str]:
     found = {}
     for line in lines:
         try:
-            found[line.target.id] = ast.unparse(line.annotation)
-            default = ast.literal_eval(line.value)
-        except (AttributeError, TypeError, ValueError):
+            assert isinstance(line, ast.AnnAssign)
+            found[line.target.id] = ast.literal_eval(line.value)
+        except (AssertionError, AttributeError, TypeError, ValueError):
             raise ConfigError(
                 f"line {line.lineno} of the parameters cell of {path.name} must be written name: type = value"
             ) from None
-        one_of_several = isinstance(default, str) and found[line.target.id] == "list"
-        if type(default).__name__ != found[line.target.id] and not one_of_several:
-            raise ConfigError(
-                f"{path.name}: {line.target.id} is {found[line.target.id]}, but its default is {default!r}"
-            )
     return found
 
 
@@ -79,6 +74,11 @@ def digest(path: Path) -> str:
     """SHA-256 over the code and prose of a notebook; outputs and editors' metadata don't count."""
     cells = [[cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))] for cell in read_notebook(path).cells]
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+
+
+def code(path: Path) -> str:
+    """The code of a notebook's cells."""
+    return "\n".join(cell.source for cell in read_notebook(path).cells if cell.cell_type == "code")
 
 
 @dataclass(frozen=True)

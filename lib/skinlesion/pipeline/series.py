@@ -1,9 +1,9 @@
 """Which notebook runs when.
 
 The series is a chain. A notebook is up to date as long as nothing it depends on has changed: its own code and prose,
-the parameters of it and of those before it, the parts of the library it uses, the data's files, and what the notebooks
-before it wrote. The last is compared by content, so a notebook that runs again and writes the same makes none run
-after it; changed evaluation code doesn't train again.
+the parameters of it and of those before it, the parts of the library that it imports, the data's files, and what the
+notebooks before it wrote. The last is compared by content, so a notebook that runs again and writes the same makes none
+run after it; changed evaluation code doesn't train again.
 """
 
 from __future__ import annotations
@@ -29,64 +29,32 @@ LIBRARY = Path(skinlesion.__file__).parent
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook.
-
-    ``library`` names what it uses of the package besides :data:`BASE`; ``outputs``, what it leaves; ``reads``, files of
-    the repository that it shows, relative to the folder above the notebooks'.
-    """
+    """One notebook: its name, and the names of what it leaves in the run's folder."""
 
     name: str
-    library: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()  # files of the repository that it shows, relative to the folder above the notebooks'
+    package: tuple[str, ...] = ()  # what it reads of the package, besides what it imports
+    plots: bool = True  # whether a figure drawn otherwise is a reason to run it again
 
 
-BASE = ("core",)
-#: Training doesn't list the plots that show its curves: a new colour is no reason to train again. Nor does it list how
-#: a source is read: if the table stays the same, so does what is trained on it.
 SERIES = (
-    Step(
-        "01_eda",
-        (
-            "data", "evaluation/plots", "decision.py", "pretrained/model.onnx", "serving/features.py",
-            "serving/manifest.py",
-        ),
-        ("table.csv", "table.json", "data_check.csv"),
-    ),
-    Step(
-        "02_preprocessing",
-        (
-            "data/cache.py", "data/splits.py", "data/table.py", "evaluation/plots", "training/balance.py",
-            "training/inputs",
-        ),
-        ("split.csv", "pixels.json"),
-    ),
+    Step("01_eda", ("table.csv", "table.json", "data_check.csv"), package=("pretrained/model.onnx",)),
+    Step("02_preprocessing", ("split.csv", "pixels.json")),
     Step(
         "03_training",
-        (
-            "data/cache.py",
-            "data/splits.py",
-            "data/table.py",
-            "evaluation/bootstrap.py",
-            "evaluation/experiments.py",
-            "recipes",
-            "training",
-        ),
         ("checkpoints", "training.json", "outputs.npz", "history.csv"),
-        ("experiments/table.csv",),
+        reads=("experiments/table.csv",),
+        package=("recipes",),
+        plots=False,
     ),
     Step(
         "04_evaluation",
-        ("external_images.py", "data", "decision.py", "evaluation", "export", "report", "serving", "training"),
         ("predictions.csv", "metrics.json", "decision.json", "candidate", "features.npz", "evaluation.json"),
-        ("experiments/leak.csv",),
+        reads=("experiments/leak.csv",),
     ),
-    Step(
-        "05_export",
-        ("data", "decision.py", "evaluation", "export", "serving"),
-        ("model",),
-    ),
-)  # fmt: skip
+    Step("05_export", ("model",)),
+)
 
 
 def run_series(
@@ -102,21 +70,16 @@ def run_series(
     preset: str = "",
     stream=None,
 ) -> int:
-    """Bring a run up to date: execute what is out of date, in order, and write every report.
+    """Bring a run up to date: execute what is out of date, in order, and write every report into its ``folder``.
+
+    ``notebooks`` is the folder with ``<step>.ipynb`` for each of ``steps``. ``start`` and ``only`` are a step's name or
+    its beginning (``"03"``): run it and all after it, or it alone, up to date or not; ``force`` runs all of them.
+    ``cell_timeout``: seconds that one cell may take; ``preset``: for the record; ``stream``: text file for progress,
+    stdout by default.
 
     Returns the exit status: 0 if every notebook that had to run did, 1 if one failed or the run could not go on, 130
     after Ctrl-C. Raises SkinLesionError, before anything runs, for a parameter that doesn't fit, an unknown step, or
     another process at work in the folder.
-
-    Parameters
-    ----------
-    folder : of the run, ``reports/NAME``
-    notebooks : folder with ``<step>.ipynb`` for each of ``steps``
-    start, only : a step's name or its beginning (``"03"``): run it and all after it, or it alone, up to date or not
-    force : run all of them, up to date or not
-    cell_timeout : seconds that one cell may take
-    preset : for the record
-    stream : text file for progress, stdout by default
     """
     names = check_parameters(config, notebooks, steps)
     run = Run(folder)
@@ -136,24 +99,20 @@ def run_series(
 def check_parameters(config: Config, notebooks: Path, steps: tuple[Step, ...] = SERIES) -> dict[str, list[str]]:
     """The names of the configuration's values that each notebook takes, ``{"03_training": ["epochs", …], …}``.
 
-    Raises ConfigError if a notebook has a parameter that is neither ``run`` nor a configuration's, or of another type;
-    if it has no ``run``; if a value that was changed reaches no notebook; or if no fold validates.
+    Raises ConfigError if a notebook has no ``run``, or a parameter besides that the configuration lacks or refuses the
+    value of; if a value that was changed reaches no notebook; or if no fold validates.
     """
-    default = Config().to_dict()
-    types = {name: type(value).__name__ for name, value in default.items()} | {"run": "str"}
     names = {}
     for step in steps:
-        found = notebook.parameters(notebooks / f"{step.name}.ipynb")
-        if "run" not in found:
+        declared = notebook.parameters(notebooks / f"{step.name}.ipynb")
+        if declared.pop("run", None) is None:
             raise ConfigError(f'{step.name}.ipynb needs a parameter run: str = "…", the run\'s folder')
-        for name, kind in found.items():
-            if name not in types:
-                raise ConfigError(f"{step.name}.ipynb has a parameter {name!r} that the configuration lacks; rename it")
-            if kind != types[name] and not (types[name] == "list" and kind == "str"):
-                raise ConfigError(
-                    f"{step.name}.ipynb declares {name}: {kind}; in the configuration it is {types[name]}"
-                )
-        names[step.name] = [name for name in found if name != "run"]
+        try:
+            Config().but(**declared)
+        except ConfigError as error:
+            raise ConfigError(f"the parameters cell of {step.name}.ipynb: {error}") from None
+        names[step.name] = list(declared)
+    default = Config().to_dict()
     taken = {name for found in names.values() for name in found}
     for name, value in config.to_dict().items():
         if name not in taken and value != default[name]:
@@ -250,10 +209,13 @@ class _Series:
         """SHA-256 over everything the notebook depends on."""
         before = self.steps[: self.steps.index(step)]
         names = {name for s in (*before, step) for name in self.names[s.name]}
+        path = self.notebooks / f"{step.name}.ipynb"
+        used = stamps.used_files(notebook.code(path), LIBRARY)
+        used = [name for name in used if step.plots or stamps.PLOTS not in name]
         parts = {
-            "notebook": notebook.digest(self.notebooks / f"{step.name}.ipynb"),
+            "notebook": notebook.digest(path),
             "parameters": {name: getattr(self.config, name) for name in sorted(names)},
-            "library": stamps.files_digest(LIBRARY, (*BASE, *step.library)),
+            "library": stamps.files_digest(LIBRARY, (*used, *step.package)),
             "data": self.data,
             "reads": stamps.files_digest(self.notebooks.parent, step.reads),
             "inputs": stamps.files_digest(self.run.folder, [output for s in before for output in s.outputs]),
