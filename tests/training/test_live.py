@@ -1,5 +1,4 @@
 import math
-import time
 
 import pandas as pd
 import pytest
@@ -25,7 +24,7 @@ class Handle:
     def __init__(self):
         self.shown = []
 
-    def update(self, value):
+    def update(self, value, raw=False):
         self.shown.append(value)
 
 
@@ -69,7 +68,7 @@ def test_the_notebook_view_shows_a_training_that_had_ended_before(outputs):
     line, figure = outputs
     watch = live.notebook(lambda history: f"{len(history)} epochs")
     watch(Progress(epoch=3, epochs=3, history=[{"epoch": e} for e in (1, 2, 3)], ended=True))
-    assert figure.shown == ["3 epochs"] and repr(line.shown[-1]) == "trained for 3 of 3 epochs"
+    assert figure.shown == ["3 epochs"] and line.shown == [{"text/plain": "trained for 3 of 3 epochs"}]
 
 
 def test_an_interruption_is_told_in_one_line_that_says_how_to_go_on():
@@ -139,16 +138,10 @@ def test_several_watches_are_called_in_turn():
     progress = Progress(epoch=0, epochs=1)
     watch(progress)
     assert called == [("a", progress), ("b", progress)]
-    assert live.together(None) is None
 
 
 def train(folder, history, first, last):
-    """One process's part of a training: it finds ``first`` finished epochs and goes on to ``last``.
-
-    TensorBoard reads files in the order of their names, which is that of their seconds, and by chance within one.
-    """
-    while any(f".{int(time.time())}." in path.name for path in folder.glob("events.*")):
-        time.sleep(0.01)
+    """One process's part of a training: it finds ``first`` finished epochs and goes on to ``last``."""
     watch = live.tensorboard(folder)
     progress = Progress(epoch=first, epochs=4, history=history[:first])
     for epoch in range(first, last):
@@ -169,9 +162,8 @@ def test_tensorboard_shows_every_epoch_once_also_after_a_resume(tmp_path):
     ]
     train(tmp_path, history, 0, 3)
     train(tmp_path, history, 2, 4)  # killed before its third epoch was saved: that one is repeated
-    files = set(tmp_path.iterdir())
-    train(tmp_path, history, 4, 4)  # a finished training, started again: nothing is written, nor made void
-    assert set(tmp_path.iterdir()) == files
+    train(tmp_path, history, 4, 4)  # a finished training, started again
+    assert len(list(tmp_path.iterdir())) == 1
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert sorted(events.Tags()["scalars"]) == ["learning_rate", "train_loss", "val_balanced_accuracy"]
@@ -211,9 +203,6 @@ def test_tensorboard_shows_what_was_asked_for_last(tmp_path):
         train(tmp_path, history, 0, len(history))
     train(tmp_path, one, 3, 3)
     assert values(tmp_path) == {1: 1.0, 2: 0.5, 3: 1 / 3} and values(tmp_path, "val_loss") == {1: 1.0, 2: 1.0, 3: 1.0}
-    files = set(tmp_path.iterdir())
-    train(tmp_path, one, 3, 3)
-    assert set(tmp_path.iterdir()) == files
 
 
 def test_without_tensorboard_there_is_no_watch(tmp_path, monkeypatch):

@@ -3,14 +3,12 @@ TensorBoard where it is installed."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -21,14 +19,11 @@ from skinlesion.training.fit import Progress
 Watch = Callable[[Progress], None]
 
 
-def together(*watches: Watch | None) -> Watch | None:
+def together(*watches: Watch | None) -> Watch:
     """One watch that calls each of several in turn; ``None`` among them is left out."""
-    present = [watch for watch in watches if watch]
-    if not present:
-        return None
 
     def watch(progress: Progress) -> None:
-        for each in present:
+        for each in filter(None, watches):
             each(progress)
 
     return watch
@@ -37,8 +32,9 @@ def together(*watches: Watch | None) -> Watch | None:
 def tensorboard(folder: Path) -> Watch | None:
     """Every column of the history (losses, scores, learning rate) into ``folder``, one point an epoch.
 
-    ``None`` where TensorBoard is not installed. Steps are epochs, counted from 1. The history is written anew when a
-    training is resumed, and what ``folder`` held before is marked as void: no epoch shows twice, and none is missing.
+    ``None`` where TensorBoard is not installed. Steps are epochs, counted from 1. The first time that it is called, it
+    writes the whole history in place of what ``folder`` held: of a resumed training no epoch shows twice, and none is
+    missing.
     """
     if find_spec("tensorboard") is None:
         return None
@@ -48,37 +44,19 @@ def tensorboard(folder: Path) -> Watch | None:
 
     def watch(progress: Progress) -> None:
         nonlocal writer, written
-        if progress.ended and _shown(folder, progress.history):
-            return  # also where it had ended before: that leaves no file
-        if progress.ended:  # an epoch was saved but not shown before a kill, or another recipe was trained here since
-            writer, written = None, 0
-        writer = writer or SummaryWriter(str(folder), purge_step=1)
+        if len(progress.history) == written:
+            return
+        if writer is None:
+            for old in folder.glob("events.*"):
+                old.unlink()
+            writer = SummaryWriter(str(folder), purge_step=1)  # void what a running TensorBoard has read of them
         for row in progress.history[written:]:
             for name in row.keys() - {"epoch"}:
                 writer.add_scalar(name, row[name], row["epoch"])
-        if len(progress.history) > written:
-            writer.flush()
+        writer.flush()
         written = len(progress.history)
 
     return watch
-
-
-def _shown(folder: Path, history: list[dict]) -> bool:
-    """Whether TensorBoard shows this history, and nothing else, of a folder; its numbers are float32."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of what a resumed training wrote anew
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    shown = {name: [(point.step, point.value) for point in events.Scalars(name)] for name in events.Tags()["scalars"]}
-    wanted = {
-        name: [(row["epoch"], row[name]) for row in history if name in row]
-        for name in set().union(*history) - {"epoch"}
-    }
-    return shown.keys() == wanted.keys() and all(
-        np.shape(shown[name]) == np.shape(wanted[name]) and np.allclose(shown[name], wanted[name], equal_nan=True)
-        for name in wanted
-    )
 
 
 def terminal() -> Watch:
@@ -155,7 +133,7 @@ def notebook(draw: Callable[[pd.DataFrame], object], every: float = 1.0) -> Watc
         shown["time"] = time.monotonic()
         if progress.ended:  # another training may follow
             shown["epochs"] = 0
-        line.update(_Line(describe(progress)))
+        line.update({"text/plain": describe(progress)}, raw=True)
 
     return watch
 
@@ -184,11 +162,3 @@ def describe(progress: Progress, width: int = 24) -> str:
         f"step {progress.step} of {progress.steps} · loss {progress.loss:.3f} · about "
         f"{_minutes(progress.seconds_left)} left"
     )
-
-
-class _Line:
-    def __init__(self, text: str):
-        self.text = text
-
-    def __repr__(self) -> str:
-        return self.text
