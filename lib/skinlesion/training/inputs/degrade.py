@@ -6,12 +6,15 @@ in the processor's cache: as fast on a CPU as the whole batch at once, and indep
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torchvision.transforms.v2 import functional as V
 
 # RGB -> luma and two chroma components around 0 (JFIF 1.02, after ITU-R BT.601)
@@ -19,26 +22,6 @@ _RGB_TO_YCC = torch.tensor(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], dtype=torch.float64
 )
 _YCC_TO_RGB = _RGB_TO_YCC.inverse()
-_ORDER = torch.arange(8, dtype=torch.float64)
-_DCT = torch.cos((2 * _ORDER[None, :] + 1) * _ORDER[:, None] * math.pi / 16) / 2
-_DCT[0] /= math.sqrt(2)
-_DCT = torch.kron(_DCT, _DCT).float()  # orthonormal, of a flattened 8 x 8 block: [64, 64]
-_LEVEL_SHIFT = 128 / 255  # taken off luma before its DCT
-# quantisation of quality 50: ITU-T T.81, annex K, tables K.1 and K.2
-_LUMA = torch.tensor(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
-)
-_CHROMA = torch.full((8, 8), 99)
-_CHROMA[:4, :4] = torch.tensor([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]])
 
 
 # --- a poorer camera: each takes and gives one image, float32 [3, S, S] in 0-1 (its caller clips what overshoots) -----
@@ -96,34 +79,14 @@ def sharpen(image: torch.Tensor, sigma: float, amount: float) -> torch.Tensor:
 
 
 def jpeg(image: torch.Tensor, quality: float, chroma_step: float) -> torch.Tensor:
-    """What baseline JPEG (ITU-T T.81) leaves of an image; entropy coding loses nothing and is not needed.
+    """What JPEG leaves of an image in 0-1.
 
     Both numbers are rounded down. Quality is libjpeg's scale, 1-100. ``chroma_step`` 1 leaves chroma whole (4:4:4);
-    2 halves it on both axes (4:2:0), and it comes back up by a triangle filter, as in libjpeg.
+    2 halves it on both axes (4:2:0).
     """
-    quality, chroma_step, side = int(quality), int(chroma_step), image.shape[-1]
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality  # libjpeg's percentage of the tables
-    missing = -side % (8 * chroma_step)
-    padded = F.pad(image, (0, missing, 0, missing), mode="replicate")
-    components = _mix_channels(padded, _RGB_TO_YCC)
-    luma = _quantise(components[:1] - _LEVEL_SHIFT, _LUMA, scale).add_(_LEVEL_SHIFT)
-    chroma = components[1:]
-    if chroma_step == 1:
-        chroma = _quantise(chroma, _CHROMA, scale)
-    else:
-        chroma = _quantise(F.avg_pool2d(chroma, chroma_step), _CHROMA, scale)
-        chroma = F.interpolate(chroma[None], scale_factor=chroma_step, mode="bilinear", align_corners=False)[0]
-    return _mix_channels(torch.cat([luma, chroma]), _YCC_TO_RGB)[:, :side, :side]
-
-
-def _quantise(planes: torch.Tensor, table: torch.Tensor, scale: int) -> torch.Tensor:
-    """Round the DCT of every 8 x 8 block of [C, H, W] to multiples of the table's entries."""
-    count, height, width = planes.shape
-    dct = _DCT.to(planes)
-    quantum = ((table.flatten() * scale + 50) // 100).clamp(1, 255).to(planes) / 255
-    blocks = planes.view(count, height // 8, 8, width // 8, 8).transpose(2, 3).reshape(-1, 64)
-    coefficients = (blocks @ dct.T).div_(quantum).round_().mul_(quantum)
-    return (coefficients @ dct).view(count, height // 8, width // 8, 8, 8).transpose(2, 3).reshape(planes.shape)
+    pixels, file = image.mul(255).round_().byte().permute(1, 2, 0).cpu().numpy(), io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=int(quality), subsampling=(0, 2)[int(chroma_step) - 1])
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).to(image) / 255
 
 
 # In the order in which a camera would do it: function, its share of the probability, each parameter's range
