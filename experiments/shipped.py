@@ -19,6 +19,7 @@ import argparse
 import json
 import shutil
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -26,6 +27,8 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from experiments import storage
 from experiments.recipes import OUTPUTS, ROOT
@@ -42,7 +45,7 @@ from skinlesion.data.files import ImageIndex, find_files
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import load_split
 from skinlesion.data.table import LesionTable
-from skinlesion.decision import NOT_DERMATOSCOPIC, Decision
+from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA, Decision
 from skinlesion.evaluation import decision_fit, operating
 from skinlesion.evaluation.bootstrap import describe
 from skinlesion.evaluation.metrics import evaluate
@@ -52,7 +55,7 @@ from skinlesion.export.onnx import export_model
 from skinlesion.export.variants import add_variants
 from skinlesion.serving.manifest import FILE, PRETRAINED
 from skinlesion.serving.predictor import Predictor
-from skinlesion.training.domain import Domain, fit_domain, probed
+from skinlesion.training.domain import PROBE_ACCEPTED, Domain, fit_domain
 from skinlesion.training.inputs.augment import plain
 from skinlesion.training.networks.models import Classifier, mean_outputs
 from skinlesion.training.standalone import train
@@ -126,6 +129,31 @@ def compute_outputs(run: Run, own: Config, outside: Path | None, other: Path | N
         )
         parts.append(crossval.one_part(part, frame, logits, table.labels, own, table.fingerprint(), facts))
     return crossval.pool(parts), domain
+
+
+def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Domain, np.ndarray]:
+    """The domain with a linear probe for ``not_dermatoscopic``, and the scores that chose its threshold.
+
+    A logistic regression, both kinds with the same weight, on features of unit variance. Its threshold accepts
+    :data:`PROBE_ACCEPTED` of ``inside``, by scores of probes that were fitted on the other four fifths (float64 [N]).
+    ``inside``, ``outside``: float [N, D], [M, D]; features of dermatoscopic images that the network was not trained on,
+    and of photographs that are none.
+    """
+    scale = inside.std(axis=0) + 1e-3
+    features = np.concatenate([inside, outside]) / scale
+    kind = np.r_[np.ones(len(inside)), np.zeros(len(outside))]
+    model = LogisticRegression(max_iter=5000, class_weight="balanced")
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    scores = cross_val_predict(model, features, kind, cv=folds, method="decision_function")[: len(inside)]
+    model.fit(features, kind)
+    threshold = float(np.quantile(scores, 1 - PROBE_ACCEPTED))
+    probe = np.r_[model.coef_[0] / scale, model.intercept_]
+    return replace(
+        domain,
+        probe=probe,
+        thresholds={**domain.thresholds, NOT_DERMATOSCOPIC: threshold},
+        accepted_in_training={OTHER_CAMERA: domain.accepted_in_training[OTHER_CAMERA]},
+    ), scores
 
 
 def choose(outputs: Outputs, sensitivity: float) -> Decision:

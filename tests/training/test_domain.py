@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 import small
 import tiny_model
+from experiments import shipped
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError, ModelError
 from skinlesion.core.runs import Run
@@ -100,7 +101,7 @@ def test_a_probe_flags_pictures_like_those_it_was_shown_and_few_others():
     rng, away = np.random.default_rng(3), np.r_[np.full(5, 1.5), np.zeros(35)]
     inside, outside = rng.normal(0, 1, (3000, 40)), rng.normal(0, 1, (200, 40)) + away
     fitted = domain.bounded(domain.fit_gaussian(inside, np.zeros(3000, int)), inside, inside)
-    probed, scores = domain.probed(fitted, inside, outside)
+    probed, scores = shipped.probed(fitted, inside, outside)
     threshold = probed.thresholds["not_dermatoscopic"]
     assert (scores >= threshold).mean() == pytest.approx(0.98, abs=0.001)
     assert probed.thresholds["other_camera"] == fitted.thresholds["other_camera"]

@@ -7,8 +7,8 @@ Two scores, each with a threshold below which an image is flagged; for both, hig
 (probabilistic principal component analysis: Tipping and Bishop 1999, doi:10.1111/1467-9868.00196), which keeps it small
 enough for the model file. ``not_dermatoscopic`` is strong: the share of an image's centred feature energy that lies
 along the stored components. Another camera moves an image far along directions in which dermatoscopic images differ
-from each other; another kind of picture moves along others. Where photographs that are not dermatoscopic are at hand,
-a linear probe of the features (:func:`probed`) takes its place.
+from each other; another kind of picture moves along others. A linear probe of the features can take its place, as
+it does in the shipped model, which was made with photographs that are not dermatoscopic at hand.
 
 Every class has the same weight in mean and covariance: a distance dominated by nevi would flag the rare malignant
 lesions.
@@ -20,8 +20,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
@@ -36,7 +34,6 @@ from skinlesion.training.trained import predict
 #: Fraction of validation images that each score's threshold accepts.
 ACCEPTED = {OTHER_CAMERA: 0.95, NOT_DERMATOSCOPIC: 0.995}
 PROBE_ACCEPTED = 0.98  # the same for the probe: it then flags five in six close-ups; at 0.995 it would two in three
-PROBE_STRENGTH = 1.0  # inverse of the probe's L2 penalty, for features of unit variance
 MOST_COMPONENTS = 160  # of 1,280 features: 0.8 MB in the model file
 IMAGES_A_COMPONENT = 8  # fewer would fit the sample, not the distribution
 MOST_OF_A_CLASS = 700  # training images whose features are used; more change no figure and cost time
@@ -103,31 +100,6 @@ def fit_gaussian(features: np.ndarray, y: np.ndarray) -> Domain:
     floor = 1e-6 * variances.mean() + np.finfo(np.float32).tiny  # features that never move must not divide by zero
     noise = max(float(variances[rank:].mean()), floor) if rank < len(mean) else floor
     return Domain(mean, directions[:, :rank], np.maximum(variances[:rank], noise), noise)
-
-
-def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Domain, np.ndarray]:
-    """The domain with a linear probe for ``not_dermatoscopic``, and the scores that chose its threshold.
-
-    A logistic regression, both kinds with the same weight, on features of unit variance. Its threshold accepts
-    :data:`PROBE_ACCEPTED` of ``inside``, by scores of probes that were fitted on the other four fifths (float64 [N]).
-    ``inside``, ``outside``: float [N, D], [M, D]; features of dermatoscopic images that the network was not trained on,
-    and of photographs that are none.
-    """
-    scale = inside.std(axis=0) + 1e-3
-    features = np.concatenate([inside, outside]) / scale
-    kind = np.r_[np.ones(len(inside)), np.zeros(len(outside))]
-    model = LogisticRegression(C=PROBE_STRENGTH, max_iter=5000, class_weight="balanced")
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    scores = cross_val_predict(model, features, kind, cv=folds, method="decision_function")[: len(inside)]
-    model.fit(features, kind)
-    threshold = float(np.quantile(scores, 1 - PROBE_ACCEPTED))
-    probe = np.r_[model.coef_[0] / scale, model.intercept_]
-    return replace(
-        domain,
-        probe=probe,
-        thresholds={**domain.thresholds, NOT_DERMATOSCOPIC: threshold},
-        accepted_in_training={OTHER_CAMERA: domain.accepted_in_training[OTHER_CAMERA]},
-    ), scores
 
 
 def bounded(domain: Domain, training: np.ndarray, validation: np.ndarray) -> Domain:

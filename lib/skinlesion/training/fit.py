@@ -22,14 +22,14 @@ from skinlesion.core.random_streams import generator
 from skinlesion.core.runs import Run, atomic, lock, write_json
 from skinlesion.core.tables import counted
 from skinlesion.data.cache import PixelCache
-from skinlesion.data.splits import digest, load_split
+from skinlesion.data.splits import digest
 from skinlesion.training import checkpoint, distributed
 from skinlesion.training.balance import epoch_rows
 from skinlesion.training.distributed import ALONE, batch_norms
 from skinlesion.training.inputs.augment import augment, mix
 from skinlesion.training.losses import distillation, learned_prior, make_loss
 from skinlesion.training.networks.models import Classifier
-from skinlesion.training.parent_runs import TEMPERATURE, Teachers, check_parents, parent_key, start_run
+from skinlesion.training.parent_runs import TEMPERATURE, Teachers, check_parents, parent_key
 from skinlesion.training.session import NEW_EPOCH, Session
 from skinlesion.training.trained import Trained, load_trained, predict
 
@@ -115,8 +115,7 @@ def fit(
         If the folder cannot be written to, another process trains there, or a process of this training has ended.
     """
     keep_freed_memory()
-    if config.start or config.teachers:
-        check_parents(config, run, load_split(run.need(run.split, "02_preprocessing")))
+    check_parents(config, run)
     train, validation = np.flatnonzero(split == "train"), np.flatnonzero(split == "validation")
     counts = np.bincount(targets[train], minlength=classes)
     prior = learned_prior(config, counts)
@@ -124,7 +123,7 @@ def fit(
     with distributed.join() as world, lock(folder) if world.first else nullcontext():
         if world.first:
             checkpoint.remove_partial(folder, run.history, run.training)
-        session = Session(config, folder, classes, world, start_run(config, run))
+        session = Session(config, run, folder, classes, world)
         session.resume()
         state = session.state
         teachers = Teachers(config, classes, prior).to(session.device) if config.teachers else None

@@ -12,7 +12,7 @@ from skinlesion.core.config import Config, listed
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.recipes import recipe_names
 from skinlesion.core.runs import Run
-from skinlesion.data import splits
+from skinlesion.data.splits import digest, load_split
 from skinlesion.training import checkpoint
 from skinlesion.training.networks.models import Classifier
 from skinlesion.training.trained import facts_of, load_trained
@@ -39,8 +39,7 @@ def start_run(config: Config, run: Run) -> Run | None:
 
 def parent_runs(config: Config, run: Run) -> list[Run]:
     """All runs that a training learns from: its teachers, and the one that it starts from."""
-    start = start_run(config, run)
-    return teacher_runs(config) + ([start] if start else [])
+    return [*teacher_runs(config), *filter(None, [start_run(config, run)])]
 
 
 def parent_key(config: Config, run: Run) -> str:
@@ -53,28 +52,29 @@ def recipe_of(run: Run) -> Config:
     return Config().but(**facts_of(run, MAKER)["config"])
 
 
-def check_parents(config: Config, run: Run, split: pd.DataFrame) -> None:
+def check_parents(config: Config, run: Run, split: pd.DataFrame | None = None) -> None:
     """Refuse parent runs that were trained on a lesion which this run evaluates, or of which that cannot be known.
 
     A training of all five folds (``fold`` -1) may use runs of any one fold: it evaluates the test split alone.
-    ``split`` has ``image_id``, ``lesion_id`` and ``split`` of ``run``, which is to be trained and cannot be its own
-    parent. Raises ConfigError where a parent may not be used, or its folder was split anew since it was trained;
-    DataError where it is not trained yet.
+    ``split``, that of ``run`` where None, has ``image_id``, ``lesion_id`` and ``split``. Raises ConfigError where a
+    parent may not be used, was split anew since it was trained, or has other labels than its student; DataError where
+    it is not trained yet.
     """
-    evaluated = split[split["split"] != "train"]  # dropped images are twins of test images
     for parent in parent_runs(config, run):
         if parent.folder == run.folder:
             raise ConfigError(f"{run.folder} cannot be its own start or teacher; choose another folder for the new run")
-        facts, theirs = facts_of(parent, MAKER), splits.load_split(parent.need(parent.split, MAKER))
-        if facts["split"] != splits.digest(theirs["split"]):
+        own = load_split(run.need(run.split, "02_preprocessing")) if split is None else split
+        facts, theirs = facts_of(parent, MAKER), load_split(parent.need(parent.split, MAKER))
+        if facts["split"] != digest(theirs["split"]):
             raise ConfigError(
                 f"{parent.folder} was split anew since it was trained; train it again, or take another run"
             )
-        if not config.split_file and not theirs["image_id"].isin(split["image_id"]).any():
+        if not config.split_file and not theirs["image_id"].isin(own["image_id"]).any():
             raise ConfigError(
                 f"{parent.folder} was trained on other data, so it cannot be known whether it was trained on images "
                 "that are evaluated here; take a run of the same data, or give a split_file"
             )
+        evaluated = own[own["split"] != "train"]  # dropped images are twins of test images
         both = theirs["image_id"].isin(evaluated["image_id"]) | theirs["lesion_id"].isin(evaluated["lesion_id"])
         trained = theirs["group"].isin(theirs["group"][theirs["split"] == "train"])  # near-duplicates count as one
         if known := theirs["group"][both & trained].nunique():

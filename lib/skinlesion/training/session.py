@@ -17,14 +17,14 @@ from skinlesion.core.tables import counted
 from skinlesion.training import checkpoint
 from skinlesion.training.distributed import World
 from skinlesion.training.networks.models import Classifier, check_outputs, create_model, freeze_stages
-from skinlesion.training.parent_runs import load_start
+from skinlesion.training.parent_runs import load_start, start_run
 from skinlesion.training.trained import device
 
 NEW_EPOCH = {"step": 0, "loss_sum": 0.0, "confusion": None}
 
 
-def first_network(config: Config, classes: int, start: Run | None) -> Classifier:
-    """The network that a training begins with: with the weights of the run ``start``, where there is one.
+def first_network(config: Config, run: Run, classes: int) -> Classifier:
+    """The network that a training in ``run`` begins with, with the weights that it starts from.
 
     Raises ConfigError for a network that cannot be trained so, or a start of another network. Raises DataError or
     ModelError where the weights to start from are missing or damaged.
@@ -36,7 +36,7 @@ def first_network(config: Config, classes: int, start: Run | None) -> Classifier
     )
     if config.first_epochs:
         check_outputs(model, config.model, classes, config.first_size)
-    if start:
+    if start := start_run(config, run):
         load_start(model, config, start)
     freeze_stages(model, config.freeze, config.model)  # what it refuses is refused before anything is written
     return model
@@ -48,9 +48,9 @@ class Session:
     Every process of a training holds the same one; the first one writes it.
     """
 
-    def __init__(self, config: Config, folder: Path, classes: int, world: World, start: Run | None):
+    def __init__(self, config: Config, run: Run, folder: Path, classes: int, world: World):
         self.config, self.folder, self.world, self.device = config, folder, world, device()
-        model = first_network(config, classes, start)
+        model = first_network(config, run, classes)
         world.share_weights(model)
         self._frozen = freeze_stages(model, config.freeze, config.model)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)

@@ -77,8 +77,9 @@ def _stoppable() -> Iterator[None]:
 
 def prepare(config: Config, run: Run, progress: bool, features: Callable[[], Features] | None = None) -> None:
     """Check, split and decode the data, and write down all of it; what is refused leaves the folder as it was."""
-    trains_start = start_recipe(config) is not None
-    first_network(config, len(label_set(config.labels)), None if trains_start else start_run(config, run))
+    # nothing is known yet of a start that is to be trained from a recipe
+    known = config.but(start="", pretrained=False) if start_recipe(config) else config
+    first_network(known, run, len(label_set(config.labels)))
     found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
     check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
     table, twins = with_twins(check.table, features() if features else None, progress=progress)
@@ -90,7 +91,7 @@ def prepare(config: Config, run: Run, progress: bool, features: Callable[[], Fea
         holdout_source=config.holdout_source,
         tested=False,
     )
-    check_parents(config.but(start="") if trains_start else config, run, split)
+    check_parents(known, run, split)
     _refuse_evaluated(config, run, split)
 
     with suppress(OSError):  # a folder that cannot be written to is reported next
