@@ -5,7 +5,7 @@
     python -m benchmarks.bench --brief           # a glimpse of each, into build/bench, to see that it works
     make bench-full                              # first measures growth with the data anew
 
-Writes ``benchmarks/results/bench.json``, a page with bars beside it, and the figures in docs/performance.md.
+Writes ``benchmarks/results/bench.json`` and the figures in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from benchmarks import page
-from benchmarks.measure import CORES, ROOT
+from benchmarks.measure import CORES, ROOT, written
 from experiments import figures
-from skinlesion.core.runs import write_json, write_text
+from skinlesion.core.runs import write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
 #: Title and about how many minutes, by module: what is measured each time, and what is read from committed results.
@@ -31,7 +30,7 @@ SECTIONS = {
     "training": ("Training", 9),
     "inference": ("Inference", 3.5),
     "score": ("Batch scoring", 4.5),
-    "through_http": ("The app", 2),
+    "serve": ("The app", 2),
     "growth": ("Growth with the data", 0),
 }
 VERSIONS = ("torch", "torchvision", "timm", "onnxruntime", "pillow", "numpy")
@@ -42,7 +41,7 @@ def section(name: str, *, brief: bool) -> list[dict]:
     module = importlib.import_module(f"benchmarks.{name}")
     if name == "growth":
         return module.charts(json.loads(module.RESULTS.read_text())) if module.RESULTS.exists() else []
-    return (module.charts if name == "score" else module.measure)(brief=brief)
+    return module.charts(brief=brief)
 
 
 def main() -> None:
@@ -73,15 +72,13 @@ def main() -> None:
         found[title] = {"minutes": (time.perf_counter() - began) / 60, "charts": charts}
         for chart in charts:
             for bar in chart["bars"]:
-                print(f"   {chart['title']}: {bar['name']} {page.written(bar, chart)} [{bar['says']}]", flush=True)
+                print(f"   {chart['title']}: {bar['name']} {written(bar, chart)} [{bar['says']}]", flush=True)
         measured = {title: found[title] for title, _ in SECTIONS.values() if found.get(title, {}).get("charts")}
         minutes = sum(part["minutes"] for part in found.values())
         write_json(target, results | {"sections": measured, "minutes": minutes})  # --only goes on from a failure
-    results = json.loads(target.read_text())  # numbers round as they will for who reads the file
-    write_text(target.with_suffix(".html"), page.page(results))
     if not given.brief and all(title in measured for title, most in SECTIONS.values() if most):
         figures.write()
-    print(f"== bench: {results['minutes']:.1f} minutes; wrote {target} and {target.with_suffix('.html').name}")
+    print(f"== bench: {minutes:.1f} minutes; wrote {target}")
 
 
 if __name__ == "__main__":

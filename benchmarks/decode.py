@@ -74,7 +74,7 @@ def _loaded(data) -> float:
     return len(data) / (time.perf_counter() - began)
 
 
-def measure(*, brief: bool = False) -> list[dict]:
+def charts(*, brief: bool = False) -> list[dict]:
     """The section's charts."""
     count, rounds = (56, 1) if brief else (1120, 3)
     with tempfile.TemporaryDirectory() as scratch:

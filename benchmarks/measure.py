@@ -1,4 +1,7 @@
-"""What every benchmark shares: fresh processes, pairs measured in turn, and how their ratios are written."""
+"""What every benchmark shares: fresh processes, pairs measured in turn, and how their ratios are written.
+
+Rivals import it in their own environments: besides Python, it needs NumPy and Pillow alone.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -63,6 +67,51 @@ def bars(rounds: Sequence[dict[str, float]], base: str, unit: str, *, inverse: b
 def chart(title: str, found: Sequence[dict], against: str, *, better: str = "more", note: str = "", **raw) -> dict:
     """Bars that stand beside each other; ``against`` says what 1.0 is, ``raw`` keeps what they were made from."""
     return {"title": title, "against": against, "better": better, "note": note, "bars": list(found), **raw}
+
+
+def number(value: float, chart: dict) -> str:
+    """Two decimals of a ratio, three of a figure that stands for itself (an accuracy), three digits of little ones."""
+    if abs(value) < 0.0005 or abs(value) >= 0.1 or not chart["against"]:
+        digits = 2 if chart["against"] else 3
+        return f"{round(value, digits) + 0.0:,.{digits}f}"  # no minus before a zero
+    return f"{value:.3g}"
+
+
+def written(bar: dict, chart: dict) -> str:
+    """A bar's value, and the least and the largest of its pairs or its interval where there is one."""
+    low, high = (number(bar[key], chart) for key in ("low", "high"))
+    return number(bar["value"], chart) + ("" if bar["low"] == bar["high"] else f" ({low} to {high})")
+
+
+def facts(results: dict) -> str:
+    """When, on what and how long, in one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return (
+        f"{results['date']}, {results['machine']}; {versions}. Load when begun {results['load when begun']}; "
+        f"{results['minutes']:.1f} minutes in all."
+    )
+
+
+def tables(results: dict) -> str:
+    """All sections of `make bench` as Markdown, a table each."""
+    parts = [f"Measured {facts(results)} Raw values: [bench.json](../benchmarks/results/bench.json)."]
+    for name, section in results["sections"].items():
+        parts += [
+            "",
+            f"### {name}",
+            "",
+            "| | | value (range) | measured | 1.0 is |",
+            "|---|---|---|---|---|",
+        ]
+        for chart in section["charts"]:
+            for i, bar in enumerate(chart["bars"]):
+                title = f"{chart['title']}{', less is better' if chart['better'] == 'less' else ''}" if not i else ""
+                against = chart["against"] if not i else ""
+                cells = (title, bar["name"], written(bar, chart), bar["says"], against)
+                parts.append(f"| {' | '.join(cells)} |")
+        notes = dict.fromkeys(chart["note"] for chart in section["charts"] if chart["note"])
+        parts += ["", *notes]
+    return "\n".join(parts).strip() + "\n"
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -133,3 +182,39 @@ class Worker:
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait(60)
+
+
+# ---- the other side of a worker
+
+
+def answer_forever(facts: dict, questions: dict[str, Callable]) -> None:
+    """Say ``facts`` once, then answer each line ``{"do": name, …}`` by the function of that name.
+
+    Answers go to what was standard output; whatever else prints is sent to standard error.
+    """
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    print(json.dumps(facts), file=answers)
+    for line in sys.stdin:
+        question = json.loads(line)
+        print(json.dumps(questions[question.pop("do")](**question)), file=answers)
+
+
+def timed(call: Callable[[], object], times: int) -> list[float]:
+    """Seconds of each of so many calls."""
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - began)
+    return found
+
+
+def median_seconds(call: Callable[[], object], times: int) -> float:
+    return statistics.median(timed(call, times))
+
+
+def peak_memory() -> float:
+    """The most that this process has held, MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000

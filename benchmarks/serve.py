@@ -1,7 +1,7 @@
 """How fast and light the app is, as ratios to what runs beside it: the model alone, on the same cores.
 
-    .venv/bin/python benchmarks/serve.py                # everything, about ten minutes; wants an idle machine
-    .venv/bin/python benchmarks/serve.py --brief        # the same in about two, to see that it works
+    .venv/bin/python -m benchmarks.serve                # everything, about ten minutes; wants an idle machine
+    .venv/bin/python -m benchmarks.serve --brief        # the same in about two, to see that it works
 
 Writes ``benchmarks/results/serve.json``. The clients run on the same cores as the server, so what they cost counts
 against it.
@@ -31,13 +31,13 @@ from pathlib import Path
 import onnxruntime
 from PIL import Image
 
+from benchmarks.measure import CORES, bar
 from skinlesion.core import images
 from skinlesion.core.runs import write_json
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import Predictor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CORES = len(os.sched_getaffinity(0))
 PATH = "/api/v1/predict"
 # The app with other numbers of threads than it chooses itself.
 CHOSEN = (
@@ -46,6 +46,14 @@ CHOSEN = (
     "server = open_server(create_app({'THREADS': threads or None, 'WORKERS': workers}), '127.0.0.1', 0)\n"
     "print('http://%s:%s/' % server.bind_addr[:2], flush=True)\n"
     "run(server)"
+)
+# A Python that predicts one image from its input, prints its resident memory in kB and ends, and imports no more.
+ONCE = (
+    "import sys; from pathlib import Path; from skinlesion.core import images\n"
+    "from skinlesion.serving.predictor import Predictor\n"
+    "Predictor.load().predict([images.decode(sys.stdin.buffer.read())])\n"
+    "lines = Path('/proc/self/status').read_text().splitlines()\n"
+    "print(next(line.split()[1] for line in lines if 'VmRSS' in line))"
 )
 
 
@@ -257,6 +265,60 @@ def growth(requests: int) -> dict:
         first = everybody(CORES)
         last = everybody(requests)
     return {"requests": requests, "after the first, MB": first, "memory growth, MB": last - first}
+
+
+def p99(taken: list[float]) -> float:
+    """The time within which 99 of 100 calls were done."""
+    return sorted(taken)[min(len(taken) - 1, int(0.99 * len(taken)))]
+
+
+def under_load(seconds: float) -> dict[str, float]:
+    """One pair: p99 and rate of as many clients as cores, and of as many callers of decoder and model."""
+    predictor = Predictor.load(threads=1)
+    alone, alone_taken = repeat(lambda: predictor.predict([images.decode(DATA)]), CORES, seconds)
+    with app() as (_, port):
+        served(port, CORES, 1)
+        _, taken = served(port, CORES, seconds)
+        rate, _ = served(port, 2 * CORES, seconds)
+    return {"rate": rate, "rate, alone": alone, "p99": p99(taken), "p99, alone": p99(alone_taken)}
+
+
+def charts(*, brief: bool = False) -> list[dict]:
+    """The section of `make bench`: less of the same, against decoder and model alone in the same minute."""
+    os.environ["SKINLESION_RATE"] = "0"
+    rounds, seconds = (1, 2) if brief else (4, 6)
+    pairs = [under_load(seconds) for _ in range(rounds)]
+    single, begun = latency(rounds=5 if brief else 60), start(rounds=1 if brief else 3)
+    alone = loaded()
+
+    def middle(key: str) -> float:
+        return statistics.median(pair[key] for pair in pairs)
+
+    less, same = {"against": "decode and model alone", "better": "less"}, "600 x 450 px, clients on the same cores."
+    return [
+        {"title": "Requests/s", "against": "decode and model alone", "better": "more", "note": same, "pairs": pairs,
+         "bars": [bar("http", [p["rate"] / p["rate, alone"] for p in pairs], f"{middle('rate'):.1f} requests/s")]},
+        {"title": "Latency", **less, "note": "p50 of one client; p99 with as many clients as cores. " + same, "bars": [
+            bar("http, p50", [single["p50, http / decode and model alone"]],
+                f"{single['p50, seconds']['http'] * 1000:.1f} ms"),
+            bar("http, p99", [p["p99"] / p["p99, alone"] for p in pairs], f"{middle('p99') * 1000:.1f} ms"),
+        ]},
+        {"title": "Start and memory", "against": "the model alone in Python", "better": "less",
+         "measured": [begun, alone],
+         "note": "From the command to the first answer, and what is resident after it.", "bars": [
+             bar("http, seconds to the first answer", [begun["first answer, seconds"] / alone["seconds"]],
+                 f"{begun['first answer, seconds']:.2f} s"),
+             bar("http, resident", [begun["resident after it, MB"] / alone["MB"]],
+                 f"{begun['resident after it, MB']:.0f} MB"),
+         ]},
+    ]  # fmt: skip
+
+
+def loaded() -> dict[str, float]:
+    """Seconds and memory of a Python that predicts once and ends."""
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", ONCE], input=DATA, capture_output=True, check=True, cwd=REPOSITORY)
+    return {"seconds": time.perf_counter() - began, "MB": int(done.stdout) / 1000}
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from sklesion.model import SkinLesionClassifier
 
-from benchmarks.worker import answer_forever, median_seconds, peak_memory
+from benchmarks.measure import answer_forever, median_seconds, peak_memory
 
 UNKNOWN = {"age": None, "sex": "unknown", "location": "unknown"}
 BATCH = 16

@@ -171,7 +171,7 @@ def compare(name: str, folder: Path, steps: int, rounds: int) -> dict:
     )
 
 
-def measure(*, brief: bool = False) -> list[dict]:
+def charts(*, brief: bool = False) -> list[dict]:
     """The section's charts: one a network."""
     steps, rounds = (2, 1) if brief else (8, 3)
     torch.set_num_threads(CORES)

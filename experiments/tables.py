@@ -11,9 +11,9 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from benchmarks import page
+from benchmarks import measure
 from experiments import storage, tested
-from experiments.cases import SOURCES, counted
+from experiments.domain import SOURCES, counted
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion.evaluation.bootstrap import describe, proportion
 from skinlesion.evaluation.metrics import evaluate
@@ -347,7 +347,7 @@ def classic_twice() -> str:
 
 def bench() -> str:
     """All of `make bench`."""
-    return page.tables(result("benchmarks/results/bench.json"))
+    return measure.tables(result("benchmarks/results/bench.json"))
 
 
 def steps() -> str:

@@ -1,17 +1,15 @@
-"""The bench: its arithmetic, its page and tables from a made-up result, and that what is committed agrees."""
+"""The bench: its arithmetic, its tables from a made-up result, and that what is committed agrees."""
 
 import json
 import mmap
-import re
 import subprocess
-import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 from scipy.stats import linregress
 
-from benchmarks import bench, growth, page
-from benchmarks.measure import Worker, bars, chart, drawn, exponent
+from benchmarks import bench, growth
+from benchmarks.measure import Worker, bars, chart, drawn, exponent, tables
 from conftest import REPOSITORY
 from skinlesion.serving.manifest import Manifest
 
@@ -67,26 +65,9 @@ def test_bars_are_medians_of_paired_ratios():
     assert inverse["value"] == 0.25
 
 
-def test_the_page_draws_what_was_measured():
-    results = made_up()
-    text = page.page(results)
-    assert "<others>" not in text and "&lt;others&gt;" in text
-    assert not re.search(r"(src|href)=|https?://|@import|url\(", text), "one file, nothing from elsewhere"
-    drawings = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", text, re.S)]
-    charts = [c for section in results["sections"].values() for c in section["charts"]]
-    assert len(drawings) == len(charts) == 3
-    widths = [float(rect.get("width")) for rect in drawings[0].iter("rect")]
-    assert widths[1] / widths[0] == pytest.approx(0.5 / 0.9, abs=0.01)
-    fills = [rect.get("fill") for rect in drawings[0].iter("rect")]
-    assert fills == [page.COLORS["ours"], page.COLORS["other"]]
-    for drawing, drawn_chart in zip(drawings, charts, strict=True):
-        assert len(list(drawing.iter("rect"))) == len(drawn_chart["bars"])
-        assert drawing.get("aria-label").startswith(drawn_chart["title"])
-
-
 def test_tables_hold_every_bar():
     results = made_up()
-    block = page.tables(results)
+    block = tables(results)
     assert "| Speed | ours | 0.90 (0.70 to 0.95) | 9 images/s | base |" in block
     for section in results["sections"].values():
         for found in section["charts"]:
@@ -94,7 +75,7 @@ def test_tables_hold_every_bar():
                 assert f"| {bar['name']} | {bar['value']:.2f}".replace("-0.00", "0.00") in block
 
 
-def test_one_command_writes_results_page_and_document(monkeypatch, tmp_path):
+def test_one_command_writes_results_and_document(monkeypatch, tmp_path):
     written = []
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(bench.figures, "write", lambda: written.append(1))
@@ -111,7 +92,6 @@ def test_one_command_writes_results_page_and_document(monkeypatch, tmp_path):
     file = tmp_path / "results" / "bench.json"
     results = json.loads(file.read_text())
     assert list(results["sections"]) == [title for name, (title, _) in bench.SECTIONS.items() if name != "growth"]
-    assert "<svg" in file.with_suffix(".html").read_text()
     monkeypatch.setattr("sys.argv", ["bench", "--only", "decode"])
     bench.main()
     again = json.loads(file.read_text())["sections"]
@@ -140,11 +120,6 @@ def test_a_section_that_fails_leaves_those_before_it(monkeypatch, tmp_path):
     assert list(stored["sections"]) == ["Decode and resize", "Training"]
 
 
-def test_the_committed_page_is_that_of_the_committed_results():
-    results = json.loads((bench.RESULTS / "bench.json").read_text())
-    assert (bench.RESULTS / "bench.html").read_text() == page.page(results)
-
-
 def test_the_minutes_fit_the_promise():
     assert sum(minutes for _, minutes in bench.SECTIONS.values()) <= 20
 
@@ -159,7 +134,7 @@ def test_make_knows_the_commands(target, name):
 
 def test_a_worker_answers_in_its_own_process(tmp_path):
     (tmp_path / "a.jpg").write_bytes(drawn(0, 120, 90))
-    with Worker("benchmarks.inference_way", "ours", str(tmp_path)) as worker:
+    with Worker("benchmarks.inference", "ours", str(tmp_path)) as worker:
         assert worker.ready["model, MB"] == pytest.approx(Manifest.read(None).content["bytes"] / 1e6)
         assert worker.ask(do="latency", times=2) > 0
         assert worker.ask(do="throughput", count=7) > 0
