@@ -23,7 +23,7 @@ import torch
 
 from experiments import storage
 from experiments.recipes import OUTPUTS, ROOT, config, load
-from experiments.run import checked_table, commit
+from experiments.run import checked_table
 from skinlesion import crossval
 from skinlesion.core import framing, images
 from skinlesion.core.config import Config
@@ -35,6 +35,7 @@ from skinlesion.evaluation.bootstrap import in_columns
 from skinlesion.evaluation.compare import pick, seven_labels
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.pipeline.record import commit
 from skinlesion.training.inputs.augment import border_color, light_gain, plain
 from skinlesion.training.networks.models import Classifier
 from skinlesion.training.standalone import train
@@ -54,7 +55,7 @@ def store(name: str, data: list[str], output: Path) -> None:
     if storage.is_stored(STORED, name, f"source-{HELD}", own, fingerprint):
         return
     train(own, run)
-    outputs = crossval.outputs_of_run(run, "test", f"source-{HELD}", own, fingerprint, commit=commit())
+    outputs = crossval.outputs_of_run(run, "test", f"source-{HELD}", own, fingerprint, commit=commit(ROOT))
     seven = set(load_table(own.data, 7, own.exclude_official_test).frame["image_id"])
     outputs.images["in_seven"] = outputs.images["image_id"].isin(seven)
     storage.store(STORED, name, outputs)
@@ -127,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
                 store(name, given.data, given.output)
         elif given.what == "recolor":
             found = [recolor(name, given.output) for name in given.rows or load("across")]
-            storage.write_parquet(RECOLORED, pd.concat(found, ignore_index=True), {"commit": commit()})
+            storage.write_parquet(RECOLORED, pd.concat(found, ignore_index=True), {"commit": commit(ROOT)})
         else:
             with atomic(TABLE) as temporary:
                 table().round(5).to_csv(temporary, index=False)

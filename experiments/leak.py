@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from experiments import storage
 from experiments.recipes import OUTPUTS, ROOT, config
-from experiments.run import checked_table, commit, pixels
+from experiments.run import checked_table, pixels
 from skinlesion import crossval
 from skinlesion.core.config import Config, parse_setting
 from skinlesion.core.errors import DataError, SkinLesionError
@@ -41,6 +41,7 @@ from skinlesion.data.cache import PixelCache
 from skinlesion.data.table import LesionTable
 from skinlesion.evaluation.bootstrap import in_columns
 from skinlesion.evaluation.metrics import evaluate
+from skinlesion.pipeline.record import commit
 from skinlesion.training.fit import fit
 
 STORED = OUTPUTS / "leak.parquet"
@@ -101,7 +102,7 @@ def trained_outputs(own: Config, table: LesionTable, cache: PixelCache, part: Pa
     return crossval.outputs_of(
         part, trained, own, table, cache, source=table.source, images=int((part.split == "train").sum()),
         seconds=trained.facts["seconds"], epochs=trained.facts["epochs"], threads=torch.get_num_threads(),
-        commit=commit(),
+        commit=commit(ROOT) or "",
     )  # fmt: skip
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -43,6 +42,7 @@ from skinlesion.data.table import LesionTable
 from skinlesion.evaluation.bootstrap import in_columns
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.pipeline.record import commit
 from skinlesion.training.fit import fit
 from skinlesion.training.trained import Trained, load_trained
 
@@ -54,12 +54,6 @@ def checked_table(config: Config) -> LesionTable:
     """The images that a configuration trains on, without broken ones."""
     found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
     return check_table(splits.take_subset(found, config.max_images, seed=config.seed)).table
-
-
-def commit() -> str:
-    """The repository's commit, to be stored with what was trained."""
-    done = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 class Rows:
@@ -119,7 +113,7 @@ class Rows:
             part, trained, own, table, cache, columns=METADATA,
             cpu_minutes=minutes, epochs=trained.facts["epochs"], parameters=trained.facts["parameters"],
             threads=torch.get_num_threads(), torch=torch.__version__,
-            machine=f"{platform.machine()} {platform.system()}", commit=commit(),
+            machine=f"{platform.machine()} {platform.system()}", commit=commit(ROOT) or "",
         ))  # fmt: skip
 
     def fit(self, own: Config, table: LesionTable, part: Part, run: Run) -> Trained:

@@ -10,7 +10,7 @@ import pytest
 from app import pictures, present
 from app.words import in_words, text
 from experiments import storage
-from experiments.cases import stored
+from experiments.domain import stored
 from experiments.recipes import OUTPUTS
 from skinlesion.decision import REFERRALS, Outcomes
 from skinlesion.serving.manifest import Manifest
