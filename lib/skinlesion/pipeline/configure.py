@@ -11,20 +11,12 @@ from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.recipes import load_recipe, recipe_names
 from skinlesion.core.runs import Run
 
+_SMOKE = {
+    "max_images": 240, "epochs": 1, "image_size": 64, "batch_size": 32, "replicates": 100, "patience": 0, "stress": 0,
+}  # fmt: skip
 #: A preset names its recipe and may limit it; with the limits of ``smoke`` the series takes two minutes at most.
 PRESETS = {
-    "smoke": (
-        "quick",
-        {
-            "max_images": 240,
-            "epochs": 1,
-            "image_size": 64,
-            "batch_size": 32,
-            "replicates": 100,
-            "patience": 0,
-            "stress": 0,
-        },
-    ),
+    "smoke": ("quick", _SMOKE),
     "quick": ("quick", {}),
     "full": ("full", {}),
 }
@@ -44,17 +36,11 @@ def resolve(
 ) -> Config:
     """The configuration of a run: recipe, then the preset's limits, then data and labels, then single settings.
 
-    Of the demo set alone, :data:`DEMO_LIMITS` hold, too, where no recipe is named. Raises ConfigError or DataError for
-    unknown names, wrong types, impossible values and files that aren't there.
-
-    Parameters
-    ----------
-    preset : one of :data:`PRESETS`
-    recipe : name of a recipe or path of a JSON file, instead of the preset's
-    data : ``demo`` or a path; one or more
-    labels : 7 or 8
-    words : ``WORD=CODE``, own names of classes, in place of the recipe's
-    settings : ``name=value``
+    ``preset`` is one of :data:`PRESETS`; of the demo set alone, :data:`DEMO_LIMITS` hold, too, where no recipe is
+    named. ``recipe``: a recipe's name or the path of a JSON file, instead of the preset's; ``data``: ``demo`` or a
+    path, one or more; ``words``: ``WORD=CODE``, own names of classes, in place of the recipe's; ``settings``:
+    ``name=value``. Raises ConfigError or DataError for unknown names, wrong types, impossible values and files that
+    aren't there.
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")

@@ -55,17 +55,12 @@ def members(
 def run_group(
     runs: dict[str, tuple[Config, str]], folder: Path, notebooks: Path, *, jobs: int, stream=None, **options
 ) -> int:
-    """Bring all runs of a group up to date, ``jobs`` at a time, and compare those that succeeded.
+    """Bring all runs of a group up to date, ``jobs`` at a time, which share the cores; compare those that succeeded.
 
-    Runs that hold out a source are put together in ``index.html`` (:mod:`skinlesion.pipeline.held_out`). Returns 0 if
-    all runs and their comparison succeeded, 1 if not, 130 after Ctrl-C. Raises ConfigError if the folder is that of a
-    single run.
-
-    Parameters
-    ----------
-    runs : {name of the run, also of its folder in ``folder``: (Config, preset)}
-    jobs : runs at a time; they share the cores
-    options : as :func:`skinlesion.pipeline.series.run_series` takes them
+    ``runs``: {name of the run, also of its folder in ``folder``: (Config, preset)}; ``options`` as
+    :func:`skinlesion.pipeline.series.run_series` takes them. Runs that hold out a source are put together in
+    ``index.html`` (:mod:`skinlesion.pipeline.held_out`). Returns 0 if all runs and their comparison succeeded, 1 if
+    not, 130 after Ctrl-C. Raises ConfigError if the folder is that of a single run.
     """
     if (folder / "run.json").exists():
         raise ConfigError(f"{folder} is that of a single run; choose another --run for this group")

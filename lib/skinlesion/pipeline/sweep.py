@@ -57,16 +57,10 @@ def sweep(
 ) -> int:
     """Bring a sweep to ``trials`` trials, and write ``sweep.csv``: a row a trial, the best first.
 
-    Returns the exit status. Raises SkinLesionError if the space makes no sense, or another process is at work in the
-    folder.
-
-    Parameters
-    ----------
-    config : the recipe that the space changes
-    space : {parameter: a list to choose from, or ``{"low", "high"}`` with ``"log": true`` or ``"step"``}
-    folder : each trial is a run in it, ``trial-0000``, …
-    trials : finished ones of earlier calls count
-    features : as :func:`skinlesion.training.standalone.train` takes them
+    ``config`` is the recipe that ``space`` changes: {parameter: a list to choose from, or ``{"low", "high"}`` with
+    ``"log": true`` or ``"step"``}. Each trial is a run in ``folder``, ``trial-0000``, …; finished ones of earlier calls
+    count. ``features`` and ``progress``: as :func:`skinlesion.training.standalone.train` takes them. Returns the exit
+    status. Raises SkinLesionError if the space makes no sense, or another process is at work in the folder.
     """
     _check(config, space)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

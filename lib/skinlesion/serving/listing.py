@@ -24,17 +24,10 @@ FETCHED_FILES = 32  # read ahead together, and from a store at once
 FETCHED_BYTES = 2 * MAX_BYTES
 # Threads at work in different parts of a far archive each come back to a block that is here already.
 BLOCK_BYTES, BLOCKS = 4 * 2**20, 24
+# What stores call a hash or a time of a file.
 _MARKS = (
-    "ETag",
-    "etag",
-    "Content-MD5",
-    "md5Hash",
-    "mtime",
-    "LastModified",
-    "Last-Modified",
-    "last_modified",
-    "updated",
-)
+    "ETag", "etag", "Content-MD5", "md5Hash", "mtime", "LastModified", "Last-Modified", "last_modified", "updated",
+)  # fmt: skip
 
 
 class Item(NamedTuple):
@@ -217,13 +210,12 @@ def _files(items: list[Item]) -> list[bytes | ImageError]:
 
 
 def _member(item: Item) -> bytes | ImageError:
-    def read() -> bytes | Exception:
-        try:
-            return _archive(item.url, item.mark).read(item.member)
-        except Exception as error:
-            return error
-
-    return _too_large(item) or _checked(item, read())
+    if refused := _too_large(item):
+        return refused
+    try:
+        return _archive(item.url, item.mark).read(item.member)
+    except Exception as error:
+        return _checked(item, error)
 
 
 def _too_large(item: Item) -> ImageError | None:

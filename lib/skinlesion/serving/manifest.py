@@ -110,18 +110,12 @@ class Manifest:
         _need(crops in CROPS and (crops == 1 or fit != "squash"), f"crops must be one of {CROPS}, 1 for squash")
         external = external_evidence(content)
         _check(external, _FORM["evidence"], "evidence")
+        as_written = ("name", "version", "file", "sha256", "image_size", "fit", "crops", "referral")
         return cls(
-            name=content["name"],
-            version=content["version"],
-            file=content["file"],
-            sha256=content["sha256"],
+            **{name: content[name] for name in as_written},
             labels=labels,
-            image_size=content["image_size"],
-            fit=fit,
-            crops=crops,
             outputs=tuple(outputs),
             decision=_decision(content, labels),
-            referral=content["referral"],
             domain_thresholds={name: float(content["domain"][name]["threshold"]) for name in DOMAIN_SCORES},
             evidence=content["evidence"] + external,
             synthetic=content["data"]["synthetic"],

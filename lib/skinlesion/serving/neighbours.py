@@ -166,16 +166,10 @@ def write(
 ) -> dict:
     """Write an index, whole or not at all; an older one in that folder is replaced. Returns what ``index.json`` says.
 
-    Parameters
-    ----------
-    rows : {column of :data:`COLUMNS`: N texts}
-    group : int [N], rows of one lesion share theirs
-    images : iterable of (features float [D], :func:`thumbnail`, JPEG), N of them, in the rows' order
-        Taken one by one while the index is written.
-    facts : dict
-        ``model``, its SHA-256; ``labels``, the codes of the classes; ``data`` with the kind of each of its ``sources``.
-
-    Raises SkinLesionError if the folder holds something else, or cannot be written.
+    ``rows`` holds N texts for each of :data:`COLUMNS`; in ``group``, int [N], rows of one lesion share a number.
+    ``images`` gives features (float [D]), :func:`thumbnail` and JPEG of each row, taken one by one while the index is
+    written. ``facts``: ``model``, its SHA-256; ``labels``, the codes of the classes; ``data`` with the kind of each of
+    its ``sources``. Raises SkinLesionError if the folder holds something else, or cannot be written.
     """
     place = Path(folder).expanduser().resolve()
     if place.exists() and not (place.is_dir() and (_facts(place) or not any(place.iterdir()))):

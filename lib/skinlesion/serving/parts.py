@@ -71,11 +71,10 @@ class Plan:
             raise SkinLesionError(f"{folder} holds a damaged {RECORD}; choose another --output, or delete it") from None
         if before == self:
             return
-        changed = "model" if before.model != self.model else "images"
-        what = {
-            "model": f"by {before.model.get('name')} {before.model.get('version')}, which is not this model",
-            "images": f"of {before.images:,} images, which are not these {self.images:,} any more",
-        }[changed]
+        changed, what = "images", f"of {before.images:,} images, which are not these {self.images:,} any more"
+        if before.model != self.model:
+            known = f"{before.model.get('name')} {before.model.get('version')}"
+            changed, what = "model", f"by {known}, which is not this model"
         raise SkinLesionError(
             f"{folder} holds scores {what}; choose another --output, go on with the same {changed}, or delete that one"
         )

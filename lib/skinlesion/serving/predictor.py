@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -132,20 +132,18 @@ class Predictor:
             If the network fails or an output is not finite.
         """
         decision, maps = self.manifest.decision, maps and "map" in self.manifest.outputs
+        limits = self.manifest.domain_thresholds
+        names = ["logits", *DOMAIN_SCORES, *["map"] * maps, *["features"] * features]
         predictions: dict[int, Prediction] = {}
-        for batch, outputs in self._outputs(
-            images, ("logits", *DOMAIN_SCORES, *["map"] * maps, *["features"] * features)
-        ):
-            limits = self.manifest.domain_thresholds  # compared as the 64-bit numbers that they are written as
+        for batch, outputs in self._outputs(images, names):
+            # compared as the 64-bit numbers that the thresholds are written as
             flags = {name: outputs[name].astype(np.float64) < limits[name] for name in DOMAIN_SCORES}
             outcomes = decision.decide(decision.probabilities(outputs["logits"]), **flags)
             for row, i in enumerate(batch):
                 drawn = self._map(outputs["map"][row, outcomes.label[row]], images[i].shape) if maps else None
-                predictions[i] = _prediction(
-                    self.manifest, outcomes, row, float(outputs[NOT_DERMATOSCOPIC][row]), drawn
-                )
-                if features:
-                    predictions[i] = replace(predictions[i], features=outputs["features"][row].copy())
+                own = outputs["features"][row].copy() if features else None
+                score = float(outputs[NOT_DERMATOSCOPIC][row])
+                predictions[i] = _prediction(self.manifest, outcomes, row, score, map=drawn, features=own)
         return [predictions[i] for i in range(len(images))]
 
     def predict_files(
@@ -157,19 +155,9 @@ class Predictor:
     ) -> list[Prediction]:
         """Predict image files in order, without maps; :data:`FILES` of them are decoded at a time.
 
-        Parameters
-        ----------
-        paths : as :func:`skinlesion.core.images.read` takes them
-        read : what makes a frame, uint8 [H, W, 3], of a path; by default
-            :func:`skinlesion.core.images.read` with the manifest's ``enough`` pixels
-        progress : show a bar on standard error
-
-        Raises
-        ------
-        ImageError
-            If a file cannot be read.
-        ModelError
-            As :meth:`predict`.
+        ``paths``: as :func:`skinlesion.core.images.read` takes them; ``read``: what makes a frame, uint8 [H, W, 3], of
+        a path, by default that function with the manifest's ``enough`` pixels; ``progress``: show a bar on standard
+        error. Raises ImageError if a file cannot be read, ModelError as :meth:`predict`.
         """
         from tqdm import tqdm  # which predictions alone do not need
 
@@ -274,9 +262,7 @@ def mean_prediction(predictions: Sequence[Prediction], manifest: Manifest) -> Pr
     return _prediction(manifest, outcomes, 0, lowest)
 
 
-def _prediction(
-    manifest: Manifest, outcomes: Outcomes, row: int, domain_score: float, map: np.ndarray | None = None
-) -> Prediction:
+def _prediction(manifest: Manifest, outcomes: Outcomes, row: int, domain_score: float, **arrays) -> Prediction:
     codes, best = manifest.labels.codes, int(outcomes.label[row])
     probabilities = outcomes.probabilities[row].tolist()
     return Prediction(
@@ -291,7 +277,7 @@ def _prediction(
         domain_score=domain_score,
         notices=outcomes.notices[row],
         prediction_set=outcomes.prediction_set[row],
-        map=map,
+        **arrays,
     )
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from tqdm import tqdm
 
 from skinlesion.core import images as door
 from skinlesion.core.errors import ConfigError, DataError, ImageError, ModelError, SkinLesionError
@@ -58,16 +59,11 @@ def score(
 ) -> int:
     """Score all images of the sources (:func:`skinlesion.serving.listing.listing`) that are not scored yet.
 
-    Parameters
-    ----------
-    output : str
-        A folder or fsspec URL for ``part-000000.parquet``, … (columns: :func:`skinlesion.serving.parts.table`) and
-        ``_score.json``, which records what they were made from.
-    engine : str
-        ``local``, all cores of this machine; ``ray``, those of the cluster at ``RAY_ADDRESS``, or of this machine.
-    shard : str, ``i/N``: of N calls with i from 1 to N each takes its share of the parts
-    model : str or None, a model folder; the shipped model where None
-    progress : bool, show a bar with the time left on standard error
+    ``output`` is a folder or fsspec URL for ``part-000000.parquet``, … (columns:
+    :func:`skinlesion.serving.parts.table`) and ``_score.json``, which records what they were made from. ``engine``:
+    ``local``, all cores of this machine; ``ray``, those of the cluster at ``RAY_ADDRESS``, or of this machine.
+    ``shard``, ``i/N``: of N calls with i from 1 to N each takes its share of the parts. ``model``: a model folder; the
+    shipped model where None. ``progress`` shows a bar with the time left on standard error.
 
     Returns 0, or 1 where an image could not be scored; its row has the reason. Raises SkinLesionError if sources,
     output or model cannot be used, or the output holds scores of others.
@@ -85,7 +81,8 @@ def score(
     todo = _cut(sources, plan, [number for number in mine if number not in failed])
     done, total = (sum(map(plan.size, numbers)) for numbers in (failed, mine))
     job = Job(tuple(sources), folder, model, predictor)
-    with _bar(total, done, shown=progress) as bar:
+    every = 0.5 if sys.stderr.isatty() else 60  # seconds; a batch system's log gets a line a minute
+    with tqdm(desc="score", unit="image", total=total, initial=done, disable=not progress, mininterval=every) as bar:
         failed |= _engine(engine)(job, todo, bar.update)
     files.sweep(folder, mine)
     missed = sum(failed.values())
@@ -120,13 +117,6 @@ def _cut(sources: Sequence[str], plan: Plan, wanted: Sequence[int]) -> Iterator[
         pass
     if survey.fingerprint != plan.fingerprint:
         raise DataError("the images changed while they were scored; score them again, into another --output")
-
-
-def _bar(total: int, done: int, *, shown: bool):
-    from tqdm import tqdm
-
-    every = 0.5 if sys.stderr.isatty() else 60  # seconds; a batch system's log gets a line a minute
-    return tqdm(desc="score", unit="image", total=total, initial=done, disable=not shown, mininterval=every)
 
 
 def _engine(name: str) -> Callable:
