@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
@@ -98,7 +99,7 @@ def test_poor_trials_are_stopped(tmp_path):
             progress.history.append({"epoch": epoch, sweeping.SCORE: score})
             try:
                 watch(progress)
-            except sweeping._Stop:
+            except optuna.TrialPruned:
                 study.tell(trial, state=TrialState.PRUNED)
                 return epoch
         study.tell(trial, max(scores))

@@ -155,10 +155,6 @@ def _take_up(study) -> None:
         study.tell(trial.number, state=TrialState.FAIL)
 
 
-class _Stop(Exception):
-    """A trial's score is not among those that go on."""
-
-
 def _watch(trial) -> Callable:
     reported = 0
 
@@ -169,13 +165,14 @@ def _watch(trial) -> Callable:
                 trial.report(row[SCORE], row["epoch"])
         new, reported = len(progress.history) > reported, len(progress.history)
         if new and not progress.ended and reported < progress.epochs and trial.should_prune():
-            raise _Stop
+            raise optuna.TrialPruned
 
     return watch
 
 
 def _try(study, trial, config: Config, values: dict, table: LesionTable, split: pd.DataFrame, place: Run) -> None:
     """Train one recipe to its end, or to where it is stopped, and tell the study; some that are drawn cannot be."""
+    score, status = None, "stopped"
     try:
         config = config.but(**values)
         write_json(place.config_file, config.to_dict())
@@ -183,24 +180,16 @@ def _try(study, trial, config: Config, values: dict, table: LesionTable, split: 
         cache = build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops)
         parts = split["split"].to_numpy(str)
         trained = fit(config, cache, table.targets, parts, place, classes=len(table.labels), watch=_watch(trial))
-    except _Stop:
-        study.tell(trial, state=TrialState.PRUNED)
+        score, status = float(trained.history[SCORE].max()), "complete"
+    except optuna.TrialPruned:
+        pass
     except DivergedError:
-        trial.set_user_attr("diverged", True)
-        study.tell(trial, state=TrialState.PRUNED)
+        status = "diverged"
     except ConfigError as error:  # each value is possible, but not together with the others
         print(f"trial {trial.number} is refused: {error}")
-        trial.set_user_attr("refused", str(error))
-        study.tell(trial, state=TrialState.PRUNED)
-    else:
-        study.tell(trial, float(trained.history[SCORE].max()))
-
-
-def _status(trial) -> str:
-    for status in ("diverged", "refused"):
-        if trial.user_attrs.get(status):
-            return status
-    return "stopped" if trial.state is TrialState.PRUNED else "complete"
+        status = "refused"
+    trial.set_user_attr("status", status)
+    study.tell(trial, score, state=TrialState.PRUNED if score is None else TrialState.COMPLETE)
 
 
 def _write_table(study, names: list[str], path: Path) -> pd.DataFrame:
@@ -209,7 +198,7 @@ def _write_table(study, names: list[str], path: Path) -> pd.DataFrame:
     for trial in study.get_trials(deepcopy=False, states=_ENDED):
         scores = trial.intermediate_values
         rows.append({
-            "trial": trial.number, "status": _status(trial),
+            "trial": trial.number, "status": trial.user_attrs["status"],
             SCORE: max(scores.values(), default=trial.value), "epochs": max(scores, default=0),
             "run": trial.user_attrs["folder"], **{name: trial.params[name] for name in names},
         })  # fmt: skip

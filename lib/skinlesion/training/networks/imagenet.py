@@ -113,15 +113,11 @@ def _cached(name: str) -> Path | None:
     """The file in timm's caches (HF_HOME for the hub's files, TORCH_HOME for those at other addresses)."""
     cfg = timm.get_pretrained_cfg(name) or PretrainedCfg()
     if cfg.hf_hub_id:
-        repo, revision = _repository(cfg.hf_hub_id)
-        for file in _hub_files(cfg):
-            found = huggingface_hub.try_to_load_from_cache(repo, file, revision=revision)
-            if isinstance(found, str):
-                return Path(found)
-    elif cfg.url:
-        path = _torch_file(str(cfg.url))
-        return path if path.exists() else None
-    return None
+        repo, revision, files = _at_hub(cfg)
+        found = (huggingface_hub.try_to_load_from_cache(repo, file, revision=revision) for file in files)
+        return next((Path(path) for path in found if isinstance(path, str)), None)
+    path = _torch_file(str(cfg.url))
+    return path if cfg.url and path.exists() else None
 
 
 def _fetched(name: str) -> Path:
@@ -131,7 +127,7 @@ def _fetched(name: str) -> Path:
         raise ModelError(f"timm has no pretrained weights for {name}. {_offline()}")
     try:
         if cfg.hf_hub_id:
-            return _from_hub(*_repository(cfg.hf_hub_id), _hub_files(cfg))
+            return _from_hub(*_at_hub(cfg))
         return _from_address(str(cfg.url), _torch_file(str(cfg.url)))
     except Exception as error:  # no network, a refusal, a full disk: each library has its own exceptions
         raise ModelError(
@@ -165,14 +161,10 @@ def _torch_file(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
 
 
-def _hub_files(cfg) -> tuple[str, ...]:
-    return (cfg.hf_hub_filename,) if cfg.hf_hub_filename else HUB_FILES
-
-
-def _repository(hub_id: str) -> tuple[str, str | None]:
-    """timm writes a revision, where there is one, as ``owner/name@revision``."""
-    repo, _, revision = hub_id.partition("@")
-    return repo, revision or None
+def _at_hub(cfg: PretrainedCfg) -> tuple[str, str | None, tuple[str, ...]]:
+    """Repository, revision and possible files; timm writes a revision, where there is one, as ``owner/name@…``."""
+    repo, _, revision = str(cfg.hf_hub_id).partition("@")
+    return repo, revision or None, (cfg.hf_hub_filename,) if cfg.hf_hub_filename else HUB_FILES
 
 
 def offline_models() -> list[str]:
