@@ -83,26 +83,15 @@ def written(bar: dict, chart: dict) -> str:
     return number(bar["value"], chart) + ("" if bar["low"] == bar["high"] else f" ({low} to {high})")
 
 
-def facts(results: dict) -> str:
-    """When, on what and how long, in one line."""
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    return (
-        f"{results['date']}, {results['machine']}; {versions}. Load when begun {results['load when begun']}; "
-        f"{results['minutes']:.1f} minutes in all."
-    )
-
-
 def tables(results: dict) -> str:
     """All sections of `make bench` as Markdown, a table each."""
-    parts = [f"Measured {facts(results)} Raw values: [bench.json](../benchmarks/results/bench.json)."]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    parts = [
+        f"Measured {results['date']}, {results['machine']}; {versions}. Load when begun {results['load when begun']}; "
+        f"{results['minutes']:.1f} minutes in all. Raw values: [bench.json](../benchmarks/results/bench.json)."
+    ]
     for name, section in results["sections"].items():
-        parts += [
-            "",
-            f"### {name}",
-            "",
-            "| | | value (range) | measured | 1.0 is |",
-            "|---|---|---|---|---|",
-        ]
+        parts += ["", f"### {name}", "", "| | | value (range) | measured | 1.0 is |", "|---|---|---|---|---|"]
         for chart in section["charts"]:
             for i, bar in enumerate(chart["bars"]):
                 title = f"{chart['title']}{', less is better' if chart['better'] == 'less' else ''}" if not i else ""
@@ -200,18 +189,14 @@ def answer_forever(facts: dict, questions: dict[str, Callable]) -> None:
         print(json.dumps(questions[question.pop("do")](**question)), file=answers)
 
 
-def timed(call: Callable[[], object], times: int) -> list[float]:
-    """Seconds of each of so many calls."""
+def median_seconds(call: Callable[[], object], times: int) -> float:
+    """The median of so many calls."""
     found = []
     for _ in range(times):
         began = time.perf_counter()
         call()
         found.append(time.perf_counter() - began)
-    return found
-
-
-def median_seconds(call: Callable[[], object], times: int) -> float:
-    return statistics.median(timed(call, times))
+    return statistics.median(found)
 
 
 def peak_memory() -> float:

@@ -1,4 +1,8 @@
-"""Parent runs: finished trainings that another one starts from or distils, and whether it may use them."""
+"""Parent runs: finished trainings that another one starts from (``start``) or distils (``teachers``).
+
+One rule: no parent was trained on a lesion that this run evaluates; one of which that cannot be shown is refused.
+``start`` may also name a recipe, which :mod:`skinlesion.training.start` trains into ``RUN/start`` first.
+"""
 
 from __future__ import annotations
 
