@@ -25,7 +25,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.measure import CORES, ROOT, bar, chart, class_folders, exponent
+from benchmarks.measure import CORES, ROOT, bar, chart, class_folders, exponent, memory
 from skinlesion.core.runs import write_json
 
 RESULTS = ROOT / "benchmarks" / "results" / "growth.json"
@@ -39,24 +39,19 @@ class Memory:
     """The most that is allocated while it is watched, MB above what was there."""
 
     def __enter__(self):
-        self._over, self._before, self.most = threading.Event(), _allocated(), 0.0
+        self._over, self._before, self.most = threading.Event(), memory("RssAnon"), 0.0
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
         return self
 
     def _watch(self) -> None:
         while not self._over.wait(0.02):
-            self.most = max(self.most, _allocated() - self._before)
+            self.most = max(self.most, memory("RssAnon") - self._before)
 
     def __exit__(self, *_):
         self._over.set()
         self._thread.join()
-        self.most = max(self.most, _allocated() - self._before)
-
-
-def _allocated() -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1000
+        self.most = max(self.most, memory("RssAnon") - self._before)
 
 
 def prepared(step: str, folder: Path) -> Callable[[], object]:

@@ -29,7 +29,7 @@ from benchmarks.measure import (
     chart,
     drawn,
     median_seconds,
-    peak_memory,
+    memory,
     rival,
 )
 from skinlesion.core import images
@@ -79,7 +79,7 @@ def charts(*, brief: bool = False) -> list[dict]:
     throughput = [{name: found[1] for name, found in r.items()} for r in asked]
     base = WAYS["eager"]
     size = [cost(name, facts[name]["model, MB"], facts[base]["model, MB"], "MB") for name in facts if name != base]
-    memory = [cost(name, held[name], held[base], "MB") for name in held if name != base]
+    peak = [cost(name, held[name], held[base], "MB") for name in held if name != base]
     ready = [cost(n, f["ready, seconds"], facts[base]["ready, seconds"], "s") for n, f in facts.items() if n != base]
     said = statistics.median(r[base] for r in latency)
     return [
@@ -87,7 +87,7 @@ def charts(*, brief: bool = False) -> list[dict]:
               note=note, rounds=latency),
         chart("Throughput of many images, images/s", bars(throughput, base, "images/s"), base, note=note,
               rounds=throughput),
-        chart("Peak memory, MB", memory, f"torch eager, {held[base]:.0f} MB", better="less",
+        chart("Peak memory, MB", peak, f"torch eager, {held[base]:.0f} MB", better="less",
               note="The whole process, after both.", measured=held),
         chart("Ready to answer, s", ready, "torch eager", better="less",
               note="Loading and the first image; imports aside.",
@@ -169,7 +169,7 @@ def main() -> None:
         {
             "latency": lambda times: median_seconds(lambda: way.one(data[0]), times),
             "throughput": lambda count: count / median_seconds(lambda: way.many((data * count)[:count]), 1),
-            "memory": peak_memory,
+            "memory": lambda: memory("VmHWM"),
         },
     )
 

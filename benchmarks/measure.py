@@ -9,6 +9,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -101,6 +102,12 @@ def tables(results: dict) -> str:
         notes = dict.fromkeys(chart["note"] for chart in section["charts"] if chart["note"])
         parts += ["", *notes]
     return "\n".join(parts).strip() + "\n"
+
+
+def memory(kind: str, process: int | str = "self") -> float:
+    """MB of a process, by a name in /proc/PID/status: VmRSS (resident), VmHWM (the most so far), RssAnon (no files)."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.search(rf"{kind}:\s+(\d+)", status)[1]) / 1000
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -197,9 +204,3 @@ def median_seconds(call: Callable[[], object], times: int) -> float:
         call()
         found.append(time.perf_counter() - began)
     return statistics.median(found)
-
-
-def peak_memory() -> float:
-    """The most that this process has held, MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import CORES, ROOT, apart
+from benchmarks.measure import CORES, ROOT, apart, memory
 from skinlesion.core.runs import write_json
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.serving import neighbours
@@ -60,15 +60,10 @@ def _images(count: int) -> Iterator[tuple[np.ndarray, np.ndarray, bytes]]:
             yield features, looks[row], PICTURE
 
 
-def memory() -> dict[str, float]:
-    """This process's memory in MB: all of it, and without the pages of files, which the system may take back."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return {name: int(status[key].split()[0]) / 1e3 for name, key in (("all", "VmRSS"), ("own", "RssAnon"))}
-
-
 def ask(place: str) -> dict:
     """Open the index and query it, in a process of its own."""
-    before, began = memory(), time.perf_counter()
+    held = {"all": "VmRSS", "own": "RssAnon"}  # with, and without the pages of files, which the system may take back
+    before, began = {name: memory(kind) for name, kind in held.items()}, time.perf_counter()
     index = neighbours.Neighbours.load(place, Manifest.read(None))
     opened = time.perf_counter() - began
     frame = np.random.default_rng(3).integers(0, 256, (450, 600, 3), dtype=np.uint8)
@@ -77,7 +72,7 @@ def ask(place: str) -> dict:
         began = time.perf_counter()
         found.append([case.image_id for case in index.nearest(query, frame)])
         times.append(1000 * (time.perf_counter() - began))
-    after, busy = memory(), time.process_time() - busy
+    after, busy = {name: memory(kind) for name, kind in held.items()}, time.process_time() - busy
     return {
         "opening, s": opened,
         "query, ms": {"median": statistics.median(times), "least": min(times), "most": max(times), "first": times[0]},

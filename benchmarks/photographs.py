@@ -33,7 +33,8 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "helpers")]
 
 from app.device import build  # noqa: E402
 from benchmarks.device import Isolated  # noqa: E402
-from benchmarks.serve import CORES, app, memory  # noqa: E402
+from benchmarks.measure import CORES, memory  # noqa: E402
+from benchmarks.serve import app  # noqa: E402
 from browser import ARGUMENTS, program  # noqa: E402
 from skinlesion.core import framing, images  # noqa: E402
 from skinlesion.core.runs import write_json  # noqa: E402
@@ -124,7 +125,7 @@ def measure(rounds: int, scratch: Path, stack: ExitStack) -> dict:
     return {
         "seconds, median": middle,
         "of the first": {name: value / base for name, value in middle.items()},
-        "server resident after it, MB": {name: memory(process) for name, process in held.items()},
+        "server resident after it, MB": {name: memory("VmRSS", process.pid) for name, process in held.items()},
     }
 
 

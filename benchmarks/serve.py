@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import io
 import json
 import os
 import platform
@@ -29,12 +28,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import onnxruntime
-from PIL import Image
 
-from benchmarks.measure import CORES, bar
+from benchmarks.measure import CORES, bar, drawn, memory
 from skinlesion.core import images
 from skinlesion.core.runs import write_json
-from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import Predictor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -56,15 +53,7 @@ ONCE = (
     "print(next(line.split()[1] for line in lines if 'VmRSS' in line))"
 )
 
-
-def photograph() -> bytes:
-    """A JPEG of 600 x 450 pixels, as HAM10000 has them, of a lesion drawn by a program."""
-    data = io.BytesIO()
-    Image.fromarray(draw_example("nv", seed=1)).resize((600, 450)).save(data, "JPEG", quality=92)
-    return data.getvalue()
-
-
-DATA = photograph()
+DATA = drawn(1, 600, 450)  # as large as HAM10000's
 BODY = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n' + DATA + b"\r\n--edge--\r\n"
 HEADERS = {"Content-Type": "multipart/form-data; boundary=edge"}
 
@@ -95,11 +84,6 @@ def app(*command: str) -> Iterator[tuple[subprocess.Popen, int]]:
         process.wait(30)
 
 
-def memory(process: subprocess.Popen) -> float:
-    """Resident, MB."""
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]) / 1000
-
-
 def start(rounds: int) -> dict:
     """Seconds from the command to the first answer, and what the process then holds."""
     seconds, held, heavy = [], [], set()
@@ -110,7 +94,7 @@ def start(rounds: int) -> dict:
             seconds.append(time.perf_counter() - began)
             if status != 200:
                 raise SystemExit(f"the app answered {status}")
-            held.append(memory(process))
+            held.append(memory("VmRSS", process.pid))
             heavy |= set(re.findall(r"torch|pandas|matplotlib", Path(f"/proc/{process.pid}/maps").read_text()))
     return {
         "first answer, seconds": statistics.median(seconds),
@@ -208,7 +192,7 @@ def overload(clients: int, seconds: float) -> dict:
     statuses: Counter = Counter()
     unhelpful, pages, until = 0, [], time.perf_counter() + seconds
     with app() as (process, port):
-        before = memory(process)
+        before = memory("VmRSS", process.pid)
 
         def hammer() -> None:
             nonlocal unhelpful
@@ -232,7 +216,7 @@ def overload(clients: int, seconds: float) -> dict:
             time.sleep(0.5)
         for thread in everybody:
             thread.join()
-        after = memory(process)
+        after = memory("VmRSS", process.pid)
     return {
         "clients": clients,
         "seconds": seconds,
@@ -260,7 +244,7 @@ def growth(requests: int) -> dict:
                 thread.start()
             for thread in threads:
                 thread.join()
-            return memory(process)
+            return memory("VmRSS", process.pid)
 
         first = everybody(CORES)
         last = everybody(requests)

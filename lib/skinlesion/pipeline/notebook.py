@@ -48,12 +48,15 @@ def parameters(path: Path) -> dict[str, object]:
             f"begin the parameters cell of {path.name} with a comment line: IPython takes a cell of the one line "
             "'run: …' for its magic command %run"
         )
-    found = {}
+    found: dict[str, object] = {}
     for line in lines:
         try:
-            assert isinstance(line, ast.AnnAssign)
-            found[line.target.id] = ast.literal_eval(line.value)
-        except (AssertionError, AttributeError, TypeError, ValueError):
+            match line:
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                    found[name] = ast.literal_eval(value)
+                case _:
+                    raise ValueError("no declaration")
+        except (TypeError, ValueError):
             raise ConfigError(
                 f"line {line.lineno} of the parameters cell of {path.name} must be written name: type = value"
             ) from None
