@@ -52,9 +52,7 @@ def members(
     return found
 
 
-def run_group(
-    runs: dict[str, tuple[Config, str]], folder: Path, notebooks: Path, *, jobs: int, stream=None, **options
-) -> int:
+def run_group(runs: dict[str, tuple[Config, str]], folder: Path, notebooks: Path, *, jobs: int, **options) -> int:
     """Bring all runs of a group up to date, ``jobs`` at a time, which share the cores; compare those that succeeded.
 
     ``runs``: {name of the run, also of its folder in ``folder``: (Config, preset)}; ``options`` as
@@ -64,7 +62,7 @@ def run_group(
     """
     if (folder / "run.json").exists():
         raise ConfigError(f"{folder} is that of a single run; choose another --run for this group")
-    status = _Status(folder, list(runs), stream or sys.stdout)
+    status = _Status(folder, list(runs))
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     running: list = []
 
@@ -116,8 +114,8 @@ def run_group(
 class _Status:
     """What ``status.json`` holds; lines on the screen as it changes."""
 
-    def __init__(self, folder: Path, names: list[str], stream):
-        self.path, self.stream = folder / STATUS, stream
+    def __init__(self, folder: Path, names: list[str]):
+        self.path = folder / STATUS
         self.runs = {name: {"run": name, "status": "waiting"} for name in names}
         self.facts = {"group": folder.name, "status": "running", "started": record.now(), "finished": None,
                       "comparison": None}  # fmt: skip
@@ -126,7 +124,7 @@ class _Status:
     def tell(self, name: str, **facts) -> None:
         self.runs[name] |= facts | {"report": f"{name}/index.html", "log": f"{name}/{LOG}"}
         self.save()
-        self.say(f"{name}  {self.runs[name]['status']}")
+        print(f"{name}  {self.runs[name]['status']}", flush=True)
 
     def conclude(self, what: str, place: str, write: Callable[[], object]) -> bool:
         """Write what shows all runs, at ``place``; False if there is none to make."""
@@ -134,7 +132,7 @@ class _Status:
             write()
         except SkinLesionError as error:
             self.facts["error"] = f"no {what}: {error}"
-            self.say(f"error: {self.facts['error']}")
+            print(f"error: {self.facts['error']}", flush=True)
             return False
         self.facts["comparison"] = place
         return True
@@ -142,13 +140,10 @@ class _Status:
     def end(self, status: str) -> None:
         self.facts |= {"status": status, "finished": record.now()}
         self.save()
-        self.say(f"{status}: {self.path}")
+        print(f"{status}: {self.path}", flush=True)
 
     def save(self) -> None:
         write_json(self.path, self.facts | {"runs": list(self.runs.values())})
-
-    def say(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
 
 
 def _run(config: Config, folder: Path, notebooks: Path, threads: int, options: dict) -> None:

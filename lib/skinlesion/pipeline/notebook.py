@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import shutil
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -158,20 +157,20 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def execute(source: Path, target: Path, values: dict, *, cell_timeout: int, stream=None) -> Outcome:
+def execute(source: Path, target: Path, values: dict, *, cell_timeout: int, stream) -> Outcome:
     """Run ``source`` with parameters in a fresh kernel of this very interpreter and leave the result at ``target``.
 
     The result is written beside ``target`` while cells run and moved there at the end, whichever end it is: after an
     error, a time-out, a dead kernel or Ctrl-C it holds the cells so far, the last with an error output. Raises
     KeyboardInterrupt after the kernel is shut down and ``target`` is written, SkinLesionError if it cannot be written.
     ``values``: parameters, checked by the caller; ``cell_timeout``: seconds that one cell may take; ``stream``: text
-    file for progress, stdout by default.
+    file for progress.
     """
     partial = target.parent.resolve() / f".{target.stem}.partial.ipynb"  # papermill wants that ending
     partial.parent.mkdir(parents=True, exist_ok=True)
     total = 1 + sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in read_notebook(source).cells)
     try:
-        with Progress(source.stem, total, stream or sys.stdout) as progress:
+        with Progress(source.stem, total, stream) as progress:
             error, interrupt = _run(source.resolve(), partial, values, cell_timeout, progress)
         partial.replace(target)
     except OSError as failure:
