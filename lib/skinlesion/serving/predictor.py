@@ -155,9 +155,19 @@ class Predictor:
     ) -> list[Prediction]:
         """Predict image files in order, without maps; :data:`FILES` of them are decoded at a time.
 
-        ``paths``: as :func:`skinlesion.core.images.read` takes them; ``read``: what makes a frame, uint8 [H, W, 3], of
-        a path, by default that function with the manifest's ``enough`` pixels; ``progress``: show a bar on standard
-        error. Raises ImageError if a file cannot be read, ModelError as :meth:`predict`.
+        Parameters
+        ----------
+        paths : as :func:`skinlesion.core.images.read` takes them
+        read : what makes a frame, uint8 [H, W, 3], of a path; by default
+            :func:`skinlesion.core.images.read` with the manifest's ``enough`` pixels
+        progress : show a bar on standard error
+
+        Raises
+        ------
+        ImageError
+            If a file cannot be read.
+        ModelError
+            As :meth:`predict`.
         """
         from tqdm import tqdm  # which predictions alone do not need
 
