@@ -32,7 +32,7 @@ def test_the_command_end_to_end(folders, monkeypatch, capsys, tmp_path):
     facts = "dict(executable=sys.executable, cwd=os.getcwd(), epochs=epochs, backend=os.environ['MPLBACKEND'])"
     write_notebook(
         notebooks, "01_a", f"import json, os, pathlib, sys\npathlib.Path(run, 'a.txt').write_text(json.dumps({facts}))",
-        parameters=HEAD + 'epochs: int = 8\ndata: str = "demo"\n' + "model: str = 'classic'\nimage_size: int = 1",
+        parameters=HEAD + 'epochs: int = 8\ndata: str = "demo"\n' + "model: str = 'classic'\nimage_size: int = 64",
     )  # fmt: skip
     write_notebook(notebooks, "02_b", "import pathlib\npathlib.Path(run, 'b.txt').write_text(str(pathlib.Path(run)))")
     steps = (Step("01_a", ("a.txt",)), Step("02_b", ("b.txt",)))
