@@ -42,12 +42,12 @@ def draw_lesion(label: str, rng: np.random.Generator) -> Canvas:
     return canvas
 
 
-def _outline(c: Canvas, radius: tuple, stretch: tuple, *, lobes: tuple, irregular: tuple, soft: tuple) -> None:
-    """Shape the lesion: a radius's median and spread, the shares of lesions with 1, 2, … lobes, and three ranges."""
+def _outline(c: Canvas, radius: tuple, stretch: tuple, *, lobes: tuple | int, irregular: tuple, soft: tuple) -> None:
+    """Shape the lesion: a radius's median and spread, its lobes or the shares of 1, 2, … of them, three ranges."""
     c.outline(
         c.around(*radius),
         stretch=c.between(*stretch),
-        lobes=1 + int(c.rng.choice(len(lobes), p=lobes)),
+        lobes=lobes if isinstance(lobes, int) else 1 + int(c.rng.choice(len(lobes), p=lobes)),
         irregular=c.between(*irregular),
         soft=c.between(*soft),
     )
@@ -213,13 +213,7 @@ def _squamous_cell_carcinoma(c: Canvas) -> None:
 
 
 def _dermatofibroma(c: Canvas) -> None:
-    c.outline(
-        c.around(45, 0.36),
-        stretch=c.between(1.0, 1.5),
-        lobes=1,
-        irregular=c.between(0.03, 0.12),
-        soft=c.between(6, 14),
-    )
+    _outline(c, (45, 0.36), (1.0, 1.5), lobes=1, irregular=(0.03, 0.12), soft=(6, 14))
     c.absorb(c.inside * c.between(0.0, 0.16), BLOOD)
     c.pigment(c.around(0.17, 0.5), uneven=c.between(0.1, 0.3), lopsided=c.between(0, 0.2))
     rim = ramp(np.sqrt(c.x**2 + c.y**2), 0.25 * c.radius, 0.7 * c.radius)

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from skinlesion.core import runs
-from skinlesion.core.errors import ConfigError, DataError
+from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.data.demo.camera import Sitting
 from skinlesion.data.demo.classes import draw_lesion
 from skinlesion.data.demo.drawing import tiles
@@ -93,9 +93,13 @@ def make_demo(folder: str | Path, n: int = IMAGES, seed: int = 0, progress: bool
     if _is_there(folder, identity):
         return folder
     about = "Synthetic demo data drawn by Skin Lesion Lab; no image shows a real lesion."
-    with runs.new_folder(folder, move=partial(_move, identity=identity)) as temporary:
-        _write(temporary, n, seed, progress)
-        runs.write_json(temporary / "demo.json", {"about": about, **identity})
+    try:
+        with runs.new_folder(folder, move=Path.rename) as temporary:
+            _write(temporary, n, seed, progress)
+            runs.write_json(temporary / "demo.json", {"about": about, **identity})
+    except SkinLesionError:  # perhaps since another process was faster
+        if not _is_there(folder, identity):
+            raise
     return folder
 
 
@@ -145,17 +149,6 @@ def _is_there(folder: Path, identity: dict) -> bool:
     raise DataError(f"{folder} already holds {what}; choose another folder, or delete this one first")
 
 
-def _move(temporary: Path, folder: Path, identity: dict) -> None:
-    """Put the finished set in place, unless another process was faster."""
-    try:
-        if folder.is_dir():
-            folder.rmdir()  # an empty one, else this fails and the one that is there decides
-        temporary.rename(folder)
-    except OSError:
-        if not folder.exists() or not _is_there(folder, identity):
-            raise
-
-
 def _write(folder: Path, n: int, seed: int, progress: bool) -> None:
     from tqdm import tqdm  # drawing one image, where only predicting is installed, needs none
 
@@ -188,10 +181,9 @@ def _write(folder: Path, n: int, seed: int, progress: bool) -> None:
 def _draw(lesion: _Lesion, seed: int) -> list[tuple[bytes, bytes]]:
     """Picture (JPEG) and mask (PNG) of every image of a lesion."""
     sitting = Sitting(draw_lesion(lesion.label, np.random.default_rng((seed, lesion.number))))
-    drawn = (sitting.photograph() for _ in lesion.image_ids)
     return [
         (_encoded(picture, "JPEG", quality=JPEG_QUALITY), _encoded(mask * np.uint8(255), "PNG", compress_level=1))
-        for picture, mask in drawn
+        for picture, mask in (sitting.photograph() for _ in lesion.image_ids)
     ]
 
 

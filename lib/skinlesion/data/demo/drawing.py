@@ -29,25 +29,6 @@ BLOOD = (0.26, 1.0, 0.58)
 DARK_BLOOD = (0.85, 1.0, 0.72)
 
 
-class Cells:
-    """A Voronoi pattern; each of the three is computed on demand, float32 [SIDE, SIDE]."""
-
-    def __init__(self, index: np.ndarray, period: float):
-        self._index, self._period = index, np.float32(period)
-
-    def border(self) -> np.ndarray:
-        """Distance to the nearest border between cells, in pixels."""
-        return tiles()["cells"][0].take(self._index) * self._period
-
-    def centre(self) -> np.ndarray:
-        """Distance to the centre of the cell, in pixels."""
-        return tiles()["cells"][1].take(self._index) * self._period
-
-    def value(self) -> np.ndarray:
-        """A random number in [0, 1), the same all over a cell."""
-        return tiles()["cells"][2].take(self._index)
-
-
 def _noise(rng: np.random.Generator, shortest: float, longest: float, slope: float) -> np.ndarray:
     """Periodic noise with wavelengths between two lengths in pixels, amplitude ~ wavelength ** slope, unit variance."""
     fy, fx = np.fft.fftfreq(_TILE)[:, None], np.fft.rfftfreq(_TILE)[None, :]
@@ -58,8 +39,8 @@ def _noise(rng: np.random.Generator, shortest: float, longest: float, slope: flo
     return (tile / tile.std()).astype(np.float32)
 
 
-def _cell_tile(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Border and centre distance, both in cells, and value of a periodic Voronoi pattern, [_TILE * _TILE] each."""
+def _cell_tile(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """What :meth:`Canvas.cells` tells of a periodic Voronoi pattern, distances in cells, [_TILE * _TILE] each."""
     across = _TILE // _CELL
     corners = np.stack(np.meshgrid(np.arange(across), np.arange(across)), axis=-1).reshape(-1, 2)
     points = (corners + rng.uniform(0.15, 0.85, corners.shape)) * _CELL
@@ -68,7 +49,8 @@ def _cell_tile(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nda
     apart = np.hypot(*np.minimum(apart, _TILE - apart).T)
     border = (far**2 - near**2) / (2 * apart)
     value = rng.random(len(points))
-    return tuple(a.astype(np.float32) for a in (border / _CELL, near / _CELL, value[first]))
+    found = {"border": border / _CELL, "centre": near / _CELL, "value": value[first]}
+    return {kind: tile.astype(np.float32) for kind, tile in found.items()}
 
 
 def _nearest_two(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -178,8 +160,12 @@ class Canvas:
 
     # -- patterns
 
-    def cells(self, period: float, bend: float = 1.0) -> Cells:
-        """A Voronoi pattern with cells ``period`` pixels wide, somewhere else in the tile and turned each time."""
+    def cells(self, period: float, *kinds: str, bend: float = 1.0) -> list[np.ndarray]:
+        """A Voronoi pattern with cells ``period`` pixels wide, somewhere else in the tile and turned each time.
+
+        Float32 [SIDE, SIDE] of each of ``kinds``: ``border`` and ``centre`` are the distance to the nearest border
+        between cells and to the cell's centre in pixels, ``value`` a random number in [0, 1), the same all over a cell.
+        """
         angle = self.between(0, 2 * math.pi)
         scale = _CELL / period
         c, s = np.float32(math.cos(angle) * scale), np.float32(math.sin(angle) * scale)
@@ -188,14 +174,14 @@ class Canvas:
         shift_x, shift_y = self.rng.uniform(_TILE, 2 * _TILE, 2).astype(np.float32)
         column = (c * x - s * y + shift_x).astype(np.int32) & (_TILE - 1)
         row = (s * x + c * y + shift_y).astype(np.int32) & (_TILE - 1)
-        return Cells(row * _TILE + column, period)
+        found = {kind: tiles()["cells"][kind].take(row * _TILE + column) for kind in kinds}
+        return [cells if kind == "value" else cells * np.float32(period) for kind, cells in found.items()]
 
     def spots(self, period: float, radius: float, share: float = 1.0, soft: float = 1.0) -> np.ndarray:
         """Round dots, at most one a cell and in this ``share`` of the cells; their radii vary by a third."""
-        cells = self.cells(period, bend=0.4)
-        value = cells.value()
+        value, centre = self.cells(period, "value", "centre", bend=0.4)
         radii = radius * (0.65 + 0.7 * (value * 7 % 1))
-        return np.clip((radii - cells.centre()) / soft + 0.5, 0, 1) * (value < share)
+        return np.clip((radii - centre) / soft + 0.5, 0, 1) * (value < share)
 
     def patch(self, threshold: float, soft: float = 0.5) -> np.ndarray:
         """Irregular areas: 1 where coarse noise exceeds ``threshold`` standard deviations, 0 elsewhere."""
@@ -218,7 +204,8 @@ class Canvas:
         if rng.random() < 0.10:
             melanin += rng.uniform(0.2, 0.7)
         self._density -= np.array([0.13, 0.15, 0.14], np.float32)[:, None, None]
-        creases = ramp(self.cells(self.between(5, 9), bend=1.5).border(), 1.6, 0.0)
+        (border,) = self.cells(self.between(5, 9), "border", bend=1.5)
+        creases = ramp(border, 1.6, 0.0)
         uneven = 1 + 0.14 * noise(rng, "clouds") + 0.07 * noise(rng, "mottle")
         self.absorb(melanin * uneven + self.between(0.01, 0.035) * creases, MELANIN)
         redness = 1 + 0.14 * noise(rng, "clouds") + self.between(0.05, 0.2) * noise(rng, "mottle")
@@ -266,7 +253,8 @@ class Canvas:
 
     def network(self, strength: float, period: float, width: float, where=1.0, spectrum=MELANIN) -> None:
         """Pigment network: brown lines of this ``width`` round lighter holes ``period`` apart, in pixels."""
-        lines = 1 / (1 + (self.cells(period).border() / width) ** 2)
+        (border,) = self.cells(period, "border")
+        lines = 1 / (1 + (border / width) ** 2)
         uneven = np.maximum(0.8 + 0.4 * noise(self.rng, "mottle"), 0)
         self.absorb(self.inside * where * strength * uneven * (lines - 0.3), spectrum)
 
@@ -320,10 +308,9 @@ class Canvas:
 
     def lacunae(self, strength: float, period: float, spectrum=BLOOD) -> None:
         """Round red to purple lagoons with pale septa between them."""
-        cells = self.cells(period, bend=1.2)
-        value = cells.value()
-        lagoon = ramp(cells.border(), 0.02 * period, 0.16 * period)
-        lagoon *= ramp(cells.centre(), (0.75 + 0.3 * value) * period, 0.3 * period)
+        value, border, centre = self.cells(period, "value", "border", "centre", bend=1.2)
+        lagoon = ramp(border, 0.02 * period, 0.16 * period)
+        lagoon *= ramp(centre, (0.75 + 0.3 * value) * period, 0.3 * period)
         self.absorb(self.inside * strength * lagoon * (0.5 + 0.9 * value), spectrum)
 
     def scale(self, strength: float, color=(240, 230, 218)) -> None:

@@ -17,33 +17,23 @@ from PIL import Image, ImageDraw, ImageFont
 
 from skinlesion.core import images
 from skinlesion.core.errors import DataError
+from skinlesion.core.images import image_name
 from skinlesion.data.demo.camera import Sitting
 from skinlesion.data.demo.drawing import Canvas
 
 HEIGHT, WIDTH = 150, 200  # pixels of what is drawn; crops of photos have sizes of their own
 
-# package, folder in it, file -> name without suffix
-_SOURCES = {
-    "skimage": ("skimage", "data", "{}.png"),
-    "skimage-jpg": ("skimage", "data", "{}.jpg"),
-    "sklearn": ("sklearn.datasets", "images", "{}.jpg"),
-    "matplotlib": ("matplotlib", "mpl-data/sample_data", "{}.jpg"),
-}
+# package and file in it
 _PHOTOS = (
-    ("skimage", "astronaut"), ("skimage", "chelsea"), ("skimage", "coffee"), ("skimage", "motorcycle_left"),
-    ("skimage", "camera"), ("skimage-jpg", "rocket"), ("skimage-jpg", "hubble_deep_field"),
-    ("sklearn", "china"), ("sklearn", "flower"), ("matplotlib", "grace_hopper"),
+    ("skimage", "data/astronaut.png"), ("skimage", "data/chelsea.png"), ("skimage", "data/coffee.png"),
+    ("skimage", "data/motorcycle_left.png"), ("skimage", "data/camera.png"), ("skimage", "data/rocket.jpg"),
+    ("skimage", "data/hubble_deep_field.jpg"), ("sklearn.datasets", "images/china.jpg"),
+    ("sklearn.datasets", "images/flower.jpg"), ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
 )  # fmt: skip
-_MEDICAL = (("skimage", "ihc"), ("skimage-jpg", "retina"), ("skimage", "cell"), ("skimage", "microaneurysms"))
-_TEXTURES = (
-    ("skimage", "brick"),
-    ("skimage", "grass"),
-    ("skimage", "gravel"),
-    ("skimage", "coins"),
-    ("skimage", "moon"),
-)
-_PAGES = (("skimage", "page"), ("skimage", "text"))
-_FACES = (("skimage", "astronaut", (80, 175, 185, 275)), ("matplotlib", "grace_hopper", (150, 180, 320, 345)))
+_MEDICAL = tuple(("skimage", f"data/{name}") for name in ("ihc.png", "retina.jpg", "cell.png", "microaneurysms.png"))
+_TEXTURES = tuple(("skimage", f"data/{name}.png") for name in ("brick", "grass", "gravel", "coins", "moon"))
+_PAGES = (("skimage", "data/page.png"), ("skimage", "data/text.png"))
+_FACES = ((_PHOTOS[0], (80, 175, 185, 275)), (_PHOTOS[-1], (150, 180, 320, 345)))  # top, left, bottom, right
 _DARK_SKIN, _LIGHT_SKIN = np.array([92.0, 56.0, 42.0]), np.array([236.0, 204.0, 184.0])  # RGB
 
 
@@ -71,10 +61,9 @@ def picture_sets(count: int = 200, seed: int = 0) -> dict[str, PictureSet]:
 
 
 @lru_cache(maxsize=32)
-def _installed(kind: str, name: str) -> np.ndarray:
-    package, folder, pattern = _SOURCES[kind]
+def _installed(package: str, file: str) -> np.ndarray:
     try:
-        place = resources.files(package) / folder / pattern.format(name)
+        place = resources.files(package) / file
     except ModuleNotFoundError:
         raise DataError(
             f"{package.partition('.')[0]} is not installed, whose sample images are used here as pictures that are not "
@@ -96,15 +85,15 @@ def _crop(rng: np.random.Generator, frame: np.ndarray, least: float) -> np.ndarr
 
 def _cropped(sources: tuple) -> Callable:
     def make(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
-        kind, name = sources[number % len(sources)]
-        return name, _crop(rng, _installed(kind, name), 0.4)
+        package, file = sources[number % len(sources)]
+        return image_name(file), _crop(rng, _installed(package, file), 0.4)
 
     return make
 
 
 def _face(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
-    kind, name, (top, left, bottom, right) = _FACES[number % len(_FACES)]
-    return name, _crop(rng, _installed(kind, name)[top:bottom, left:right], 0.4)
+    (package, file), (top, left, bottom, right) = _FACES[number % len(_FACES)]
+    return image_name(file), _crop(rng, _installed(package, file)[top:bottom, left:right], 0.4)
 
 
 def _skin(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
@@ -117,10 +106,10 @@ def _skin_color(rng: np.random.Generator) -> np.ndarray:
 
 
 def _tinted_texture(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
-    kind, name = _TEXTURES[number % len(_TEXTURES)]
-    grey = _crop(rng, _installed(kind, name), 0.4)[..., :1] / 255.0
+    package, file = _TEXTURES[number % len(_TEXTURES)]
+    grey = _crop(rng, _installed(package, file), 0.4)[..., :1] / 255.0
     light = _skin_color(rng)
-    return name, (light * rng.uniform(0.3, 0.7) * (1 - grey) + light * grey).astype(np.uint8)
+    return image_name(file), (light * rng.uniform(0.3, 0.7) * (1 - grey) + light * grey).astype(np.uint8)
 
 
 def _blank(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
@@ -145,8 +134,8 @@ def _noise(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
 def _text(rng: np.random.Generator, number: int) -> tuple[str, np.ndarray]:
     """Lines of letters on paper or screen; every fifth a scanned page."""
     if number % 5 == 0:
-        kind, name = _PAGES[number // 5 % 2]
-        return name, _crop(rng, _installed(kind, name), 0.5)
+        package, file = _PAGES[number // 5 % 2]
+        return image_name(file), _crop(rng, _installed(package, file), 0.5)
     paper = rng.integers(0, 256, 3) if number % 2 else np.array([250, 248, 244])
     ink = tuple(int(c) for c in (paper + 128) % 256) if number % 2 else (20, 20, 30)
     picture = Image.new("RGB", (WIDTH, HEIGHT), tuple(int(c) for c in paper))
