@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from skinlesion.core.errors import ConfigError, DataError
+from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.data import download
 from skinlesion.data.download import download_dermamnist, download_ham10000
 
@@ -68,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setattr(download, "PAUSE", 0.01)
     server = Server()
+    monkeypatch.setenv("SKINLESION_DOWNLOAD_URL", server.url)
     server.files = {
         "/api/access/datafile/3172585": make_zip(1),
         "/api/access/datafile/3172584": make_zip(2),
@@ -91,7 +92,7 @@ URL_1 = "/api/access/datafile/3172585"
 
 def get(server, folder, parts=("images", "metadata")):
     said = []
-    paths = download_ham10000(folder, parts, base_url=server.url, progress=False, say=said.append)
+    paths = download_ham10000(folder, parts, said.append)
     return [path.name for path in paths], said
 
 
@@ -256,21 +257,20 @@ def test_a_damaged_registry_is_named(server, tmp_path):
 
 def test_a_folder_that_cannot_be_written(server, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(SkinLesionError, match="cannot be written"):
         get(server, tmp_path / "file")
 
 
 def test_dermamnist_is_verified_by_its_known_md5(server, tmp_path, monkeypatch):
     path = "/records/10519652/files/dermamnist_128.npz"
     server.files[path] = body = make_zip(3)
-    monkeypatch.setenv("SKINLESION_DOWNLOAD_URL", server.url)
     said = []
     with pytest.raises(DataError, match="another MD5 sum than 2defd784463fa5243564e855ed717de1"):
-        download_dermamnist(tmp_path, progress=False, say=said.append)
+        download_dermamnist(tmp_path, say=said.append)
     assert names(tmp_path) == [] and "CC BY-NC 4.0" in said[0]
     right = replace(download.DERMAMNIST[128], md5=hashlib.md5(body).hexdigest())
     monkeypatch.setitem(download.DERMAMNIST, 128, right)
-    assert download_dermamnist(tmp_path, progress=False, say=said.append) == [tmp_path / "dermamnist_128.npz"]
+    assert download_dermamnist(tmp_path, say=said.append) == [tmp_path / "dermamnist_128.npz"]
     assert (tmp_path / "dermamnist_128.npz").read_bytes() == body
 
 

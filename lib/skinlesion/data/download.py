@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.runs import write_json
+from skinlesion.core.runs import write_json, writing
 from skinlesion.core.tables import need_columns, need_rows, read_table
 
 REGISTRY = "registry.json"
@@ -87,7 +87,9 @@ DERMAMNIST = {
 }
 
 
-def download_ham10000(folder: str | Path, parts: tuple[str, ...] = ("images", "metadata"), **options) -> list[Path]:
+def download_ham10000(
+    folder: str | Path, parts: tuple[str, ...] = ("images", "metadata"), say: Callable[[str], None] = print
+) -> list[Path]:
     """Download ``images`` (2.6 GB), ``metadata``, ``segmentations`` or ``test`` of HAM10000; see :func:`download`.
 
     Raises ConfigError for an unknown part.
@@ -96,57 +98,44 @@ def download_ham10000(folder: str | Path, parts: tuple[str, ...] = ("images", "m
     if unknown or not parts:
         raise ConfigError(f"unknown part {', '.join(unknown) or 'of no name'}; parts are {', '.join(HAM10000_PARTS)}")
     files = [remote for part in HAM10000_PARTS if part in parts for remote in HAM10000_PARTS[part]]
-    return download(files, folder, TERMS["ham10000"], **options)
+    return download(files, folder, TERMS["ham10000"], say)
 
 
-def download_dermamnist(folder: str | Path, size: int = 128, **options) -> list[Path]:
+def download_dermamnist(folder: str | Path, size: int = 128, say: Callable[[str], None] = print) -> list[Path]:
     """Download DermaMNIST with frames of 28, 64, 128 or 224 pixels; see :func:`download`.
 
     Raises ConfigError for any other size.
     """
     if size not in DERMAMNIST:
         raise ConfigError(f"DermaMNIST comes with {', '.join(map(str, DERMAMNIST))} pixels, not {size}")
-    return download([DERMAMNIST[size]], folder, TERMS["dermamnist"], **options)
+    return download([DERMAMNIST[size]], folder, TERMS["dermamnist"], say)
 
 
-def download(
-    files: list[Remote],
-    folder: str | Path,
-    terms: str,
-    *,
-    base_url: str | None = None,
-    progress: bool = True,
-    say: Callable[[str], None] = print,
-) -> list[Path]:
+def download(files: list[Remote], folder: str | Path, terms: str, say: Callable[[str], None] = print) -> list[Path]:
     """Bring files into ``folder``; those that are there already and match the registry are left alone.
 
     ``terms``, licence and citation, are shown first, by ``say`` as all other lines. A file without an entry in the
     registry is verified by its size, its MD5 sum where that is known, and by being a whole archive or table, and then
-    entered. One that someone else put there is taken over in the same way. ``base_url`` takes the place of the site's
-    address; by default the environment variable ``SKINLESION_DOWNLOAD_URL``, if set. Raises DataError if a server fails
-    or sends something else than expected, or the disk is full.
+    entered. One that someone else put there is taken over in the same way. The environment variable
+    ``SKINLESION_DOWNLOAD_URL`` takes the place of the site's address. Raises DataError if a server fails or sends
+    something else than expected, SkinLesionError if the disk is full or the folder cannot be written.
     """
     say(terms)
     folder = Path(folder).expanduser()
-    base_url = base_url or os.environ.get(MIRROR)
     registry = _read_registry(folder / REGISTRY)
     done = []
     for remote in files:
         path = folder / remote.name
         known = registry.get(remote.name)
-        try:
+        with writing(path):
             if _is_whole(path, remote, known, say):
                 say(f"{path} is there already")
             else:
-                _fetch(remote, path, known, base_url or remote.site, progress)
+                _fetch(remote, path, known)
                 say(f"{path}: {path.stat().st_size:,} bytes")
             if known is None:
                 registry[remote.name] = {"size": path.stat().st_size, "sha256": _digest(path, "sha256")}
                 write_json(folder / REGISTRY, registry)
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be written ({error.strerror or error}); free some space or choose another folder"
-            ) from None
         done.append(path)
     return done
 
@@ -203,25 +192,17 @@ def _verify_archive(path: Path) -> None:
         raise DataError(f"{path} is no whole zip archive ({broken} in it is damaged)")
 
 
-def _fetch(remote: Remote, path: Path, known: dict | None, base_url: str, progress: bool) -> None:
-    url, partial = base_url.rstrip("/") + remote.path, path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _bring(url, partial, remote.name, progress)
-    try:
-        _verify(partial, remote, known)
-    except DataError as error:
-        partial.unlink()
-        raise DataError(f"{url} sent something else than {remote.name}: {error}. Try again later") from None
-    partial.replace(path)
-
-
-def _bring(url: str, partial: Path, name: str, progress: bool) -> None:
-    """Download to ``partial``, going on where an interrupted download stopped, a few times if need be."""
+def _fetch(remote: Remote, path: Path, known: dict | None) -> None:
+    """Download a file, going on where an interrupted download stopped, a few times if need be."""
     import requests
 
+    url = (os.environ.get(MIRROR) or remote.site).rstrip("/") + remote.path
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _stream(url, partial, name, progress)
+            _stream(url, partial, remote.name)
+            break
         except requests.HTTPError as error:
             refusal = error.response
             assert refusal is not None  # raise_for_status always gives it
@@ -233,12 +214,18 @@ def _bring(url: str, partial: Path, name: str, progress: bool) -> None:
                 continue
             have = partial.stat().st_size if partial.exists() else 0
             raise DataError(
-                f"the download of {name} from {url} broke off after {have:,} bytes ({type(error).__name__}); "
+                f"the download of {remote.name} from {url} broke off after {have:,} bytes ({type(error).__name__}); "
                 "run the same command again, and it goes on from there"
             ) from None
+    try:
+        _verify(partial, remote, known)
+    except DataError as error:
+        partial.unlink()
+        raise DataError(f"{url} sent something else than {remote.name}: {error}. Try again later") from None
+    partial.replace(path)
 
 
-def _stream(url: str, partial: Path, name: str, progress: bool) -> None:
+def _stream(url: str, partial: Path, name: str) -> None:
     import requests
     from tqdm import tqdm
 
@@ -255,7 +242,7 @@ def _stream(url: str, partial: Path, name: str, progress: bool) -> None:
         have = have if going_on else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
-        bar = tqdm(total=total, initial=have, desc=name, unit="B", unit_scale=True, disable=not progress)
+        bar = tqdm(total=total, initial=have, desc=name, unit="B", unit_scale=True, disable=None)
         with bar, partial.open("ab" if going_on else "wb") as stream:
             for chunk in response.iter_content(CHUNK):
                 stream.write(chunk)
