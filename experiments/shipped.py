@@ -78,7 +78,7 @@ def close_ups(place: Path) -> tuple[list[str], list[str]]:
     metadata = read_table(place / "MILK10k_Training_Metadata.csv")
     kind = metadata["image_type"].str.startswith("clinical")
     found = find_files(place)
-    index = ImageIndex(found, found.paths)
+    index = ImageIndex(found, list(found.names))
     paths = [index.find(name) for name in sorted(metadata.loc[kind, "isic_id"])]
     return paths[:CLOSE_UPS], paths[CLOSE_UPS:]
 

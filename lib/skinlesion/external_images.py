@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.neighbors import NearestNeighbors
+from tqdm.contrib.concurrent import thread_map
 
+from skinlesion.core import framing, images
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run, write_json
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import TOGETHER
 from skinlesion.data.check import check_table
-from skinlesion.data.overlap import OF_HAM10000, seen_before, trained_ids
-from skinlesion.data.reading import NO_LESIONS
+from skinlesion.data.reading import NO_LESIONS, OF_HAM10000, trained_ids
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
 from skinlesion.evaluation import external_validation as external
@@ -29,6 +32,10 @@ from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
 
 SEEN = "used in training"
+SIDE = 16  # pixels of a thumbnail
+#: Root mean square difference of two thumbnails, in grey levels. In HAM10000 copies that were made smaller, mirrored or
+#: compressed anew lie below 3.1, and no two different images below 6.
+NEAR = 4.0
 
 
 def evaluate_external(
@@ -63,18 +70,14 @@ def evaluate_external(
     table = load_table(data, len(manifest.labels), exclude_official_test=False, words=words)
     table = check_table(table, progress=progress).table
     known = None if training is None else load_table(training, len(manifest.labels), exclude_official_test=False)
-    unknown = not_compared(manifest, table, known)
+    unknown = ", ".join(not_compared(manifest, table, known))
+    among = f"Images of {unknown}, which the model was trained on, may be among these"
+    fix = "name all data sets that it was trained on: --training A B"
     if unknown and into_card:
-        raise ConfigError(
-            f"images of {', '.join(unknown)}, which the model was trained on, may be among these, so their figures "
-            "cannot go into its card; name all data sets that it was trained on: --training A B"
-        )
+        raise ConfigError(f"{among}, so their figures cannot go into its card; {fix}")
     table, notes = without_training(table, manifest, known, progress)
     if unknown:
-        notes.append(
-            f"Images of {', '.join(unknown)}, which the model was trained on, may be among these: they were not "
-            "compared, and figures may be too high. Name all data sets that it was trained on: --training A B"
-        )
+        notes.append(f"{among}: they were not compared, and figures may be too high; {fix}")
     if not table.has_lesions:
         notes.append("The data name no lesions, so intervals are over images.")
     found = predictor.predict_files(list(table.frame["path"]), progress=progress)
@@ -163,6 +166,32 @@ def without_training(
     return kept, [f"{left_out} left out; {how}."]
 
 
+def seen_before(table: LesionTable, training: LesionTable, progress: bool = False) -> pd.Series:
+    """What of each row the training data hold: ``same id``, ``near-identical to <id>``, or an empty text.
+
+    Finds the same picture saved again (smaller, mirrored, compressed), not another picture of the same lesion. Returns
+    Series of str [len(table)]. Raises ImageError where an image cannot be read.
+    """
+    nearest = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(_thumbnails(training, progress))
+    distance, row = (found[:, 0] for found in nearest.kneighbors(_thumbnails(table, progress)))
+    detail = pd.Series("near-identical to " + training.frame["image_id"].to_numpy(object)[row], table.frame.index)
+    detail = detail.where(distance <= NEAR * SIDE * np.sqrt(3), "")
+    return detail.mask(table.frame["image_id"].isin(training.frame["image_id"]), "same id")
+
+
+def _thumbnails(table: LesionTable, progress: bool) -> np.ndarray:
+    """Every image at 16 x 16 pixels, mirrored so that its darker halves come first: float32 [N, 768]."""
+
+    def one(path: str) -> np.ndarray:
+        small, half = framing.resize(images.read(path), (SIDE, SIDE)).astype(np.float32), SIDE // 2
+        down = small[:half].sum() > small[half:].sum()
+        across = small[:, :half].sum() > small[:, half:].sum()
+        return small[:: -1 if down else 1, :: -1 if across else 1].reshape(-1)
+
+    how = {"desc": "comparing", "unit": "image", "disable": not progress}
+    return np.array(thread_map(one, table.frame["path"], max_workers=os.cpu_count(), **how))
+
+
 def at_home(manifest: Manifest) -> dict[str, dict]:
     """The model's own figures that can be compared with those on external images, as metrics."""
     malignant = manifest.decision.malignant_probability(manifest.decision.prior[None])
@@ -181,8 +210,7 @@ def _print(record: dict, table: LesionTable) -> None:
     )
     for note in record["notes"]:
         print(note)
-    aside = table.problems["problem"].value_counts()
-    for problem, count in aside.items():
+    for problem, count in table.problems["problem"].value_counts().items():
         print(f"set aside: {count:,} x {problem}")
     print(f"\n{external.beside_home(record['metrics'], record['home']).to_string()}\n")
     print(external.change_in_words(record["metrics"], record["home"]))

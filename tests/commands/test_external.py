@@ -15,15 +15,14 @@ from skinlesion import cli
 from skinlesion.core import images
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.data import overlap
-from skinlesion.data.plain import load_csv
+from skinlesion.data.reading import trained_ids
 from skinlesion.data.sources import load_table
 from skinlesion.evaluation import external_validation as external
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.plots.acting import external_figure
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.predictions import read as read_predictions
-from skinlesion.external_images import evaluate_external, not_compared
+from skinlesion.external_images import evaluate_external, not_compared, seen_before
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Predictor
 from small import small_table
@@ -115,16 +114,16 @@ def test_copies_of_training_images_are_found_and_others_are_not(tmp_path):
         Image.fromarray(copy).save(tmp_path / f"{name}.png")
     rows["image_id"], rows["path"] = list("abcdefgh"), [str(tmp_path / f"{name}.png") for name in "abcdefgh"]
     mixed = replace(ours, frame=pd.concat([ours.frame.head(12), rows], ignore_index=True))
-    found = overlap.seen_before(mixed, theirs)
+    found = seen_before(mixed, theirs)
     assert list(found[12:]) == [f"near-identical to {name}" for name in theirs.frame["image_id"].head(8)]
     assert (found[:12] == "").all(), "other images of the same lesions are no copies"
-    assert (overlap.seen_before(theirs.keep(np.arange(len(theirs)) < 3), theirs) == "same id").all()
+    assert (seen_before(theirs.keep(np.arange(len(theirs)) < 3), theirs) == "same id").all()
 
 
 def test_ids_of_ham10000_are_known():
     ids = pd.Series(["ISIC_0024306", "ISIC_0034320", "ISIC_0034321", "ISIC_0024305", "IMD003", "ISIC_0025030_small"])
-    assert list(overlap.trained_ids(ids, "dermamnist")) == [True, True, False, False, False, True]
-    assert not overlap.trained_ids(ids, "folder").any()
+    assert list(trained_ids(ids, "dermamnist")) == [True, True, False, False, False, True]
+    assert not trained_ids(ids, "folder").any()
 
 
 @pytest.fixture
@@ -139,7 +138,7 @@ def elsewhere(tmp_path):
 
 
 def test_images_are_found_by_name_and_labels_by_the_words_that_are_given(elsewhere):
-    table = load_csv(elsewhere, HAM7)
+    table = load_table(str(elsewhere))
     assert dict(table.counts()[table.counts() > 0]) == {"mel": 9, "nv": 9}
     assert (table.problems["problem"] == "unknown label").sum() == 9
     table = load_table(str(elsewhere), words={"Wart": "bkl"})
@@ -148,7 +147,7 @@ def test_images_are_found_by_name_and_labels_by_the_words_that_are_given(elsewhe
     double = elsewhere.parent / "copies" / "mel_0_0.jpg"
     double.parent.mkdir()
     double.write_bytes(b"")
-    assert len(load_csv(elsewhere, HAM7)) == 17, "of two images of one name none is taken"
+    assert len(load_table(str(elsewhere))) == 17, "of two images of one name none is taken"
     with pytest.raises(DataError, match="no class wart; the classes are akiec"):
         load_table(str(elsewhere), words={"x": "wart"})
 
@@ -193,7 +192,7 @@ def test_the_command_from_end_to_end(elsewhere, tmp_path, capsys):
 def test_images_that_the_model_was_trained_on_do_not_count(elsewhere, tmp_path, capsys):
     model, out = tiny_model.write(tmp_path / "model"), tmp_path / "out"
     training = tmp_path / "training.csv"
-    known = load_csv(elsewhere, HAM7).frame.head(4)
+    known = load_table(str(elsewhere)).frame.head(4)
     known[["path", "label"]].assign(image_id=list("wxyz")).to_csv(training, index=False)
     assert evaluate_external(str(elsewhere), model, out, training=str(training), replicates=10) == 0
     assert "4 images of the model's training data left out; compared with the training data by id and by content" in (
@@ -224,7 +223,7 @@ def test_sources_whose_images_cannot_be_found_are_told_and_keep_the_figures_out_
     (note,) = [one for one in json.loads((out / "external.json").read_text())["notes"] if "not compared" in one]
     assert "clinic, milk10k" in note
     part = tmp_path / "part.csv"
-    load_csv(elsewhere, HAM7).frame.head(4)[["image_id", "path", "label"]].to_csv(part, index=False)
+    load_table(str(elsewhere)).frame.head(4)[["image_id", "path", "label"]].to_csv(part, index=False)
     assert cli.main([*command, "--training", str(part)]) == 0
     (note,) = [one for one in json.loads((out / "external.json").read_text())["notes"] if "not compared" in one]
     assert "Images of milk10k, which" in note
@@ -241,6 +240,6 @@ def test_every_source_of_a_model_needs_data_of_its_own_to_be_compared_with(elsew
     }
     facts["sources"] = {name: {"kind": kind, "images": 1, "lesions": 1} for name, kind in kinds.items()}
     manifest = Manifest.read(tiny_model.write(tmp_path / "model", data=facts))
-    table = load_csv(elsewhere, HAM7)
+    table = load_table(str(elsewhere))
     assert not_compared(manifest, table) == ["one", "other", "archive"], "HAM10000 alone is known by ids"
     assert not_compared(manifest, table, table) == ["other", "archive"]

@@ -11,7 +11,7 @@ from skinlesion import cli
 from skinlesion import official_test as official
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.data.ham10000 import load_official_test
+from skinlesion.data.published import load_official_test
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import read
 from skinlesion.evaluation.tables import WITHOUT_WEIGHT

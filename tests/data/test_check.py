@@ -14,7 +14,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.check import CONSEQUENCES, check_table
 from skinlesion.data.splits import take_subset
-from skinlesion.data.table import LesionTable
+from skinlesion.data.table import LesionTable, Origin
 
 
 def noise(seed=0, size=(40, 30)):
@@ -40,7 +40,7 @@ def table(tmp_path):
             "path": [str(tmp_path / f"{name}.png") for name in names],
         }
     )
-    return LesionTable(frame, HAM7, "csv", "here")
+    return LesionTable(frame, HAM7, {"csv": Origin("csv", "here")})
 
 
 def change(table, row, **values):
@@ -108,7 +108,7 @@ def test_ages_out_of_range_are_emptied_and_reported(table):
 def test_near_duplicate_pairs_that_name_unknown_images(table, tmp_path):
     (tmp_path / "IMG_5.png").write_bytes(b"damaged")
     pairs = (("IMG_0", "IMG_2"), ("IMG_0", "GONE"), ("IMG_1", "IMG_5"))
-    given = LesionTable(table.frame, HAM7, "csv", "here", near_duplicates=pairs)
+    given = LesionTable(table.frame, HAM7, {"csv": Origin("csv", "here")}, near_duplicates=pairs)
     check = check_table(given)
     assert counts(check) == {"near-duplicate of unknown image": 1, "undecodable image": 1}
     assert check.problems.set_index("problem").loc["near-duplicate of unknown image", "image_id"] == "GONE"
@@ -118,7 +118,7 @@ def test_near_duplicate_pairs_that_name_unknown_images(table, tmp_path):
 def test_problems_of_the_reader_are_counted_with_the_others(table, tmp_path):
     rows = [["A", "unknown label", "wart"], ["B", "unknown label", "scar"], ["C", "image without a row", "C.jpg"]]
     problems = pd.DataFrame(rows, columns=["image_id", "problem", "detail"])
-    given = LesionTable(table.frame, HAM7, "csv", "here", problems=problems)
+    given = LesionTable(table.frame, HAM7, {"csv": Origin("csv", "here")}, problems=problems)
     check = check_table(change(given, 0, age=300.0), decode=False)
     assert counts(check) == {"unknown label": 2, "image without a row": 1, "age out of range": 1}
     check = check_table(given, decode=False)

@@ -10,7 +10,7 @@ from datafiles import jpeg, write_csv, write_images
 from skinlesion.core import images
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.data import sources, splits
-from skinlesion.data.ham10000 import load_official_test
+from skinlesion.data.published import load_official_test
 from skinlesion.data.sources import load_table
 
 HAM_COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
@@ -156,7 +156,7 @@ def test_an_akiec_that_isic_2019_does_not_name_is_set_aside(ham):
     table = load_table(str(ham), labels=8)
     assert len(table) == 4
     assert table.problems["problem"].tolist() == ["unknown label"]
-    assert table.problems["detail"].iloc[0] == "akiec, and ISIC 2019 says NV"
+    assert table.problems["detail"].iloc[0] == "akiec, more precisely NV"
 
 
 def test_eight_labels_without_a_label_file_name_the_fix(ham):

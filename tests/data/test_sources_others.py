@@ -7,8 +7,8 @@ from datafiles import write_csv, write_images
 from skinlesion.core import images
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.data.class_maps import archive_label
 from skinlesion.data.dermamnist import CORRECTED, EXTENDED, LEAK
-from skinlesion.data.isic_archive import code_of
 from skinlesion.data.sources import load_table
 
 ISIC_OLD = ("isic_id", "attribution", "age_approx", "anatom_site_general", "diagnosis", "diagnosis_confirm_type", "sex")
@@ -95,7 +95,7 @@ def test_isic_archive_with_diagnosis_levels(tmp_path):
     ],
 )
 def test_vocabulary_of_the_isic_archive(word, seven, eight):
-    assert (code_of(word, HAM7), code_of(word, ISIC8)) == (seven, eight)
+    assert (archive_label(word, HAM7, ham10000=True), archive_label(word, ISIC8, ham10000=True)) == (seven, eight)
 
 
 def test_the_official_test_set_is_left_out_unless_asked_for(tmp_path):

@@ -9,6 +9,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.data import splits
 from skinlesion.data.check import check_table
 from skinlesion.data.merge import merge
+from skinlesion.data.table import Origin
 from small import small_table
 
 
@@ -206,7 +207,7 @@ def test_a_split_file_with_dropped_twins_is_read_again(table, tmp_path):
 
 def test_without_lesion_ids_twins_are_one_lesion_from_the_start(table):
     ids = table.frame["image_id"]
-    alone = replace(table, frame=table.frame.assign(lesion_id=ids), has_lesions=False)
+    alone = replace(table, frame=table.frame.assign(lesion_id=ids), origins={"folder": Origin("folder", "", False)})
     pairs = tuple((name, f"{name[:-1]}1") for name in ids if name.endswith("_0") and f"{name[:-1]}1" in set(ids))
     split, _ = splits.split_for(replace(alone, twins=pairs))
     assert pairs and splits.DROPPED not in set(split["split"])

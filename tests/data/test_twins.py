@@ -14,7 +14,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data import splits, twin_search, twins
 from skinlesion.data.demo.dataset import draw_example
-from skinlesion.data.table import LesionTable
+from skinlesion.data.table import LesionTable, Origin
 
 LESIONS = 16
 
@@ -151,10 +151,6 @@ def test_a_cropped_twin_is_shortlisted_by_the_inner_square():
     assert (3, 7) not in set(twins.shortlist(features[:, 0], neighbours=1)[["a", "b"]].itertuples(index=False))
 
 
-def test_copies_are_the_same_to_the_byte():
-    assert twins.copies(["p", "q", "p", "r", "p", "q"]) == [(0, 2), (0, 4), (1, 5)]
-
-
 def test_one_picture_under_two_labels_is_a_contradiction():
     pairs = pd.DataFrame(
         [(0, 1, 0.9, 0.95, 1.0), (0, 2, 0.9, 0.95, 1.0), (1, 2, 0.8, 0.6, 1.0)], columns=list(twins.PAIR_COLUMNS)
@@ -211,7 +207,7 @@ def table(tmp_path):
         Image.fromarray(frame).save(path)
         rows.append((name, f"L{name}", labels.get(name, "nv"), np.nan, "unknown", "unknown", "unknown", str(path)))
     columns = ["image_id", "lesion_id", "label", "age", "sex", "site", "dx_type", "path"]
-    return LesionTable(pd.DataFrame(rows, columns=columns), HAM7, "csv", str(tmp_path))
+    return LesionTable(pd.DataFrame(rows, columns=columns), HAM7, {"csv": Origin("csv", str(tmp_path))})
 
 
 def test_twins_are_found_written_and_known_to_splits(table, tmp_path):

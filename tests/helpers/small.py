@@ -11,7 +11,7 @@ from PIL import Image
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.taxonomy import HAM7, LabelSet
-from skinlesion.data.table import LesionTable
+from skinlesion.data.table import LesionTable, Origin
 
 #: A training of seconds.
 CONFIG = Config(image_size=24, epochs=8, batch_size=16, learning_rate=3e-3, average=0.5, checkpoint_every=2)
@@ -34,7 +34,7 @@ def small_table(
                 rows.append((name, f"{code}_{lesion}", code, 20.0 + lesion, "female", "back", "histo", name))
     frame = pd.DataFrame(rows, columns=["image_id", "lesion_id", "label", "age", "sex", "site", "dx_type", "path"])
     frame["path"] = [str(folder / f"{name}.jpg") for name in frame["image_id"]]
-    return LesionTable(frame, labels, "folder", str(folder))
+    return LesionTable(frame, labels, {"folder": Origin("folder", str(folder))})
 
 
 def small_csv(folder: Path, *, lesions: int) -> LesionTable:

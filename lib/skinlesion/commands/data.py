@@ -11,17 +11,14 @@ def add_parser(subparsers) -> None:
         metavar="COMMAND", required=True
     )
     check = commands.add_parser("check", help="find what is wrong with data sets")
-    check.add_argument("data", metavar="PATH", nargs="+", help="data sets, or demo; kind:path forces the kind of one")
-    check.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8 labels")
-    add_label(check)
+    twins = commands.add_parser("twins", help="find images of one lesion, within and across data sets")
+    for parser in (check, twins):
+        parser.add_argument("data", metavar="PATH", nargs="+", help="data sets, or demo; kind:path forces the kind")
+        parser.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8")
+        add_label(parser)
     check.add_argument("--no-decode", action="store_true", help="check the table only, do not open the images")
     check.add_argument("--output", default="data_check.csv", help="where to list the problems (%(default)s)")
     check.set_defaults(run=run_check)
-
-    twins = commands.add_parser("twins", help="find images of one lesion, within and across data sets")
-    twins.add_argument("data", metavar="PATH", nargs="+", help="data sets; kind:path forces the kind of one")
-    twins.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8 labels")
-    add_label(twins)
     twins.add_argument("--model", metavar="DIR", help="whose network computes the features (the shipped model's)")
     twins.add_argument("--output", default="twins", metavar="DIR", help="where the findings go (%(default)s)")
     twins.set_defaults(run=run_twins)
@@ -64,16 +61,9 @@ def run_check(arguments: argparse.Namespace) -> int:
 
 
 def run_twins(arguments: argparse.Namespace) -> int:
-    from skinlesion.commands.twins import twins
+    from skinlesion.commands import twins
 
-    return twins(
-        arguments.data,
-        arguments.model,
-        arguments.output,
-        arguments.labels,
-        words=arguments.label,
-        progress=sys.stderr.isatty(),
-    )
+    return twins.run(arguments)
 
 
 def run_download_ham10000(arguments: argparse.Namespace) -> int:

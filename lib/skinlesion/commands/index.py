@@ -6,6 +6,7 @@ import argparse
 import io
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -74,12 +75,9 @@ def _load(arguments: argparse.Namespace, most: int) -> LesionTable:
     if arguments.labels or most == 7:
         return load(arguments.labels or 7)
     seven = load(7)
-    try:
-        whole = load(most)
-        if len(whole) >= len(seven):
+    with suppress(DataError):  # where the data distinguish seven labels
+        if len(whole := load(most)) >= len(seven):
             return whole
-    except DataError:  # the data distinguish seven labels
-        pass
     print("not all of the data distinguish eight labels, so cases have seven (--labels 8: leave the others out)")
     return seven
 

@@ -27,7 +27,7 @@ KEEPS = ("best", "last")
 VIEWS = (1, 2, 4, 8)
 CONSTANCIES = ("none", "grey_world", "shades_of_grey")
 STAGES = ("data", "preprocessing", "augmentation", "training", "evaluation")
-_HOLDS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
+_HOLDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
 _SEVERAL = "tuple[str, ...]"  # the type of a field with several values, which files and notebooks write as a list
 
 
@@ -37,25 +37,19 @@ def parameter(
     *,
     stage: str,
     unit: str = "",
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
     one_of: tuple = (),
     in_training_key: bool | None = None,
+    **limits: float,
 ) -> Any:
     """Declare a field of :class:`Config`: its default, what it is in a few words, and the ``stage`` whose notebook
     takes it.
 
-    ``unit`` is that of the value, as in ``pixels``; ``at_least``, ``above``, ``at_most`` and ``below`` are a number's
-    range, ``one_of`` the only values that there are. ``in_training_key`` says whether another value makes another
+    ``unit`` is that of the value, as in ``pixels``; ``limits`` are a number's range, by the names in :data:`_HOLDS`,
+    ``one_of`` the only values that there are. ``in_training_key`` says whether another value makes another
     training, whose checkpoints must not be mixed with these: by default every parameter before evaluation does.
     """
-    if in_training_key is None:
-        in_training_key = stage != "evaluation"
-    limits = {"at least": at_least, "above": above, "at most": at_most, "below": below}
-    range_ = {words: limit for words, limit in limits.items() if limit is not None}
-    facts = {"help": help, "unit": unit, "stage": stage, "key": in_training_key, "range": range_, "one_of": one_of}
+    key = stage != "evaluation" if in_training_key is None else in_training_key
+    facts = {"help": help, "unit": unit, "stage": stage, "key": key, "range": limits, "one_of": one_of}
     return field(default=default, metadata=facts)
 
 
@@ -237,7 +231,14 @@ class Config:
         values hold where this one says nothing. Raises ConfigError if the file is missing, not a JSON object, or holds
         an unknown name or a wrong type.
         """
-        values = _read_object(path)
+        try:
+            values = json.loads(Path(path).read_text())
+        except FileNotFoundError:
+            raise ConfigError(f"there is no configuration at {path}") from None
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is not readable JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path} must hold one JSON object")
         values.pop("about", None)
         base = values.pop("base", "")
         if not isinstance(base, str):
@@ -285,7 +286,7 @@ def _check(declared: Field, value: Any) -> None:
         raise ConfigError(f"{name} must be {_kind(declared)}, not {value!r}")
     if kind == "float" and not math.isfinite(value):
         raise ConfigError(f"{name}={value!r} is out of range; it must be a finite number")
-    within = all(_HOLDS[words](value, limit) for words, limit in rule["range"].items())
+    within = all(_HOLDS[name](value, limit) for name, limit in rule["range"].items())
     if not within or (rule["one_of"] and value not in rule["one_of"]):
         raise ConfigError(f"{name}={value!r} is out of range; it must be {_allowed(declared)}")
 
@@ -307,19 +308,7 @@ def _allowed(declared: Field) -> str:
     rule = declared.metadata
     if rule["one_of"]:
         return f"one of {', '.join(map(str, rule['one_of']))}"
-    return " and ".join(f"{words} {limit}" for words, limit in rule["range"].items())
-
-
-def _read_object(path: str | Path) -> dict:
-    try:
-        values = json.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"there is no configuration at {path}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is not readable JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold one JSON object")
-    return values
+    return " and ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in rule["range"].items())
 
 
 def _has_type(value: object, name: str) -> bool:

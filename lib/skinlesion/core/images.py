@@ -7,6 +7,7 @@ import re
 import threading
 import warnings
 import zipfile
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def decode(
                 width, height = (length // max(1, side) for length in image.size)
                 image.draft(image.mode, (width, height))
             image.load()
-            return _upright(to_srgb(_to_rgb(image), profile), turn)
+            frame = to_srgb(_to_rgb(image), profile)
+            return np.asarray(Image.fromarray(frame).transpose(_TURNS[turn])) if turn in _TURNS else frame
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
@@ -132,10 +134,6 @@ _TURNS = dict(enumerate(
 ))  # fmt: skip
 
 
-def _upright(frame: np.ndarray, turn: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(frame).transpose(_TURNS[turn])) if turn in _TURNS else frame
-
-
 # A zip stays open per process: opening one means reading its whole directory.
 @lru_cache(maxsize=8)
 def _open_zip(path: str, _stamp: int) -> zipfile.ZipFile:
@@ -160,13 +158,26 @@ def split_member(path: str | Path) -> tuple[str, str]:
     return (text[: gone.end()], text[gone.end() + 1 :]) if gone else ("", text)
 
 
+@contextmanager
+def _reading(path: str | Path):
+    """Around what reads a table's ``path``: ImageError, ``missing`` or ``unreadable``, whatever is wrong there."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, LookupError):
+        raise ImageError("missing", f"there is no image at {path}") from None
+    except ImageError:
+        raise
+    except Exception as error:  # damaged archives raise what their decompressors do: zlib, EOF, struct, not implemented
+        raise ImageError("unreadable", f"{path} cannot be read ({error})") from None
+
+
 def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
     """The encoded bytes behind a table's ``path``: a file, or ``archive.zip!member``.
 
     Raises ImageError with code ``missing`` where there is nothing at that path, ``too-large`` where it has more than
     ``max_bytes``, ``unreadable`` where it is damaged or no file.
     """
-    try:
+    with _reading(path):
         archive, member = split_member(path)
         if archive:
             opened = _open_zip(archive, Path(archive).stat().st_mtime_ns)
@@ -177,12 +188,6 @@ def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
             raise FileNotFoundError if not file.exists() or file.is_dir() else OSError("it is no regular file")
         check_size(file.stat().st_size, max_bytes)
         return file.read_bytes()
-    except (FileNotFoundError, KeyError, IsADirectoryError):
-        raise ImageError("missing", f"there is no image at {path}") from None
-    except ImageError:
-        raise
-    except Exception as error:  # damaged archives raise what their decompressors do: zlib, EOF, struct, not implemented
-        raise ImageError("unreadable", f"{path} cannot be read ({error})") from None
 
 
 def check_size(size: int, max_bytes: int = MAX_BYTES) -> None:
@@ -230,21 +235,22 @@ def read(path: str | Path, enough: int = 0) -> np.ndarray:
     >>> read("lesion.png").shape
     (480, 640, 3)
     """
+    return read_with_bytes(path, enough)[0]
+
+
+def read_with_bytes(path: str | Path, enough: int = 0) -> tuple[np.ndarray, bytes]:
+    """:func:`read`, and the bytes by which identical images are known: those of the file, or of the array's frame."""
     archive, member = split_member(path)
     if not archive.lower().endswith(".npz"):
-        return decode(read_bytes(path), formats=FILE_FORMATS, enough=enough)
+        data = read_bytes(path)
+        return decode(data, formats=FILE_FORMATS, enough=enough), data
     split, _, index = member.partition("/")
-    try:
+    with _reading(path):
         with _npz_lock:  # threads that miss the cache together would load the array twice
             frames = _open_npz(archive, Path(archive).stat().st_mtime_ns, split)
         frame = frames[int(index)]
-        return np.ascontiguousarray(
-            np.broadcast_to(frame if frame.ndim == 3 else frame[..., None], (*frame.shape[:2], 3))
-        )
-    except (OSError, KeyError, IndexError, ValueError):
-        raise ImageError("missing", f"there is no image at {path}") from None
-    except Exception as error:  # as in read_bytes
-        raise ImageError("unreadable", f"{path} cannot be read ({error})") from None
+        frame = np.broadcast_to(frame if frame.ndim == 3 else frame[..., None], (*frame.shape[:2], 3))
+        return np.ascontiguousarray(frame), frame.tobytes()
 
 
 _npz_lock = threading.Lock()
@@ -262,7 +268,7 @@ def stamp(path: str | Path) -> str:
     A zip member's size and CRC-32; a file's size and modification time; a MedMNIST array's likewise. Raises ImageError
     with code ``missing`` where there is no such image.
     """
-    try:
+    with _reading(path):
         archive, member = split_member(path)
         if archive.lower().endswith(".zip"):
             info = _open_zip(archive, Path(archive).stat().st_mtime_ns).getinfo(member)
@@ -270,5 +276,3 @@ def stamp(path: str | Path) -> str:
         file = Path(archive or path)
         status = file.stat()
         return f"{file.name} {member if archive else ''} {status.st_size} {status.st_mtime_ns}"
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        raise ImageError("missing", f"there is no image at {path}") from None

@@ -9,9 +9,13 @@ import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -55,6 +59,12 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: object) -> None:
     """Write JSON, whole or not at all. Raises ValueError for NaN and infinity, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV without its index, whole or not at all (:func:`atomic`)."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def replace_folder(new: Path, place: Path) -> None:

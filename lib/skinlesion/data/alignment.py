@@ -157,7 +157,7 @@ def _align(a: np.ndarray, b: np.ndarray, warp: np.ndarray, steps: int) -> tuple[
         better = (value > score) & (area >= _LEAST_OVERLAP * side**2) & (size > 0.2) & (size < 5)
         best[better], score[better], overlap[better] = warp[better], value[better], area[better] / side**2
         if step == steps:
-            return best, score, overlap
+            break
         slope, _ = _sample(slopes, np.repeat(places[:, None], 2, axis=1))
         jacobian = (slope * inside[:, None])[:, :, None] * grid  # [P, 2, 3, side, side]
         jacobian = jacobian.reshape(count, 6, -1)
@@ -165,7 +165,7 @@ def _align(a: np.ndarray, b: np.ndarray, warp: np.ndarray, steps: int) -> tuple[
         normal = jacobian @ jacobian.swapaxes(1, 2) + 1e-3 * area[:, None, None] * np.eye(6, dtype=np.float32)
         change = np.linalg.solve(normal, jacobian @ error).reshape(count, 2, 3)
         warp = warp + np.clip(change, -0.08, 0.08)
-    raise AssertionError("unreachable")
+    return best, score, overlap
 
 
 def _sample(values: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

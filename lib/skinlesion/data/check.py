@@ -13,7 +13,7 @@ import pandas as pd
 
 from skinlesion.core import colour, images
 from skinlesion.core.errors import DataError, ImageError
-from skinlesion.core.runs import atomic
+from skinlesion.core.runs import write_csv
 from skinlesion.core.tables import counted
 from skinlesion.data import files, reading
 from skinlesion.data.table import LesionTable
@@ -73,19 +73,15 @@ class Check:
         """What ``skinlesion data check`` prints: the images that can be used, notes, and what was left out and why."""
         table = self.table
         lines = [f"{name} at {origin.location}" for name, origin in table.origins.items()]
-        lines += [self._usable(table), *table.notes]
+        counts = ", ".join(f"{code} {count:,}" for code, count in table.counts().items())
+        lesions = f" of {counted(table.frame['lesion_id'].nunique(), 'lesion')}" if table.has_lesions else ""
+        lines += [f"{counted(len(table), 'image')}{lesions} can be used: {counts}", *table.notes]
         if len(table.origins) > 1:
             lines += ["", self.by_source().to_string(), ""]
         lines += [f"Colour profiles: {counted(count, 'image')} {use}." for use, count in self.profiles.items()]
         beside = ", ".join(counted(count, sort) for sort, count in table.passed_over.items())
         lines += [f"Not counted as images: {beside or 'no file'}.", "", self.summary.to_string(index=False)]
         return "\n".join(lines)
-
-    @staticmethod
-    def _usable(table: LesionTable) -> str:
-        counts = ", ".join(f"{code} {count:,}" for code, count in table.counts().items())
-        lesions = f" of {counted(table.frame['lesion_id'].nunique(), 'lesion')}" if table.has_lesions else ""
-        return f"{counted(len(table), 'image')}{lesions} can be used: {counts}"
 
     def by_source(self) -> pd.DataFrame:
         """Usable images of each class, all of them, their lesions, and problems: a row each, a column a source."""
@@ -100,8 +96,7 @@ class Check:
 
     def write(self, path: str | Path) -> None:
         """Write the problems as CSV, whole or not at all."""
-        with atomic(path) as temporary:
-            self.problems.to_csv(temporary, index=False)
+        write_csv(path, self.problems)
 
 
 def check_table(table: LesionTable, decode: bool = True, workers: int | None = None, progress: bool = False) -> Check:
@@ -124,11 +119,9 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
     return Check(table=checked, problems=checked.problems, images=measured, summary=summary, profiles=profiles)
 
 
-def _report(table: LesionTable, rows: list[tuple[str, str, str]]) -> LesionTable:
-    """The table with more problems listed, and no row less."""
-    if not rows:
-        return table
-    more = pd.DataFrame(rows, columns=["image_id", "problem", "detail"])
+def _report(table: LesionTable, problem: str, details: list[tuple[str, str]]) -> LesionTable:
+    """The table with one more problem listed, of images by id, and no row less."""
+    more = pd.DataFrame(details, columns=["image_id", "detail"], dtype=str).assign(problem=problem)
     sources = dict(zip(table.frame["image_id"], table.frame["source"], strict=True))
     more["source"] = more["image_id"].map(sources).fillna(next(iter(table.origins)) if len(table.origins) == 1 else "")
     return replace(table, problems=pd.concat([table.problems, more], ignore_index=True))
@@ -137,31 +130,26 @@ def _report(table: LesionTable, rows: list[tuple[str, str, str]]) -> LesionTable
 def _check_ages(table: LesionTable) -> LesionTable:
     age = table.frame["age"]
     wrong = age.notna() & ~age.between(0, OLDEST)
-    rows = [
-        (name, reading.BAD_AGE, f"{years:g} years; left empty")
-        for name, years in zip(table.frame.loc[wrong, "image_id"], age[wrong], strict=True)
-    ]
-    return _report(replace(table, frame=table.frame.assign(age=age.mask(wrong))), rows)
+    details = [f"{years:g} years; left empty" for years in age[wrong]]
+    checked = replace(table, frame=table.frame.assign(age=age.mask(wrong)))
+    return _report(checked, reading.BAD_AGE, list(zip(table.frame.loc[wrong, "image_id"], details, strict=True)))
 
 
 def _check_lesions(table: LesionTable) -> LesionTable:
     by_lesion = table.frame.groupby("lesion_id")["label"]
-    mask = by_lesion.transform("nunique") > 1
-    named = by_lesion.transform(lambda labels: " and ".join(sorted(set(labels)))).astype("str")  # no rows: no kind
-    words = table.frame["lesion_id"] + " is " + named
-    return table.set_aside(mask, TWO_LABELS, words[mask])
+    words = table.frame["lesion_id"] + " is " + _all_labels(by_lesion)
+    return table.set_aside(by_lesion.transform("nunique") > 1, TWO_LABELS, words)
+
+
+def _all_labels(groups) -> pd.Series:
+    return groups.transform(lambda labels: " and ".join(sorted(set(labels)))).astype("str")  # no rows: no kind
 
 
 def _check_pairs(table: LesionTable, known: set[str]) -> LesionTable:
-    rows = [
-        (name, UNKNOWN_PAIR, f"in the pair {first}, {second}")
-        for first, second in table.near_duplicates
-        for name in (first, second)
-        if name not in known
-    ]
+    unknown = [(name, f"in the pair {', '.join(pair)}") for pair in table.near_duplicates for name in pair]
     left = set(table.frame["image_id"])
     pairs = tuple(pair for pair in table.near_duplicates if left.issuperset(pair))
-    return _report(replace(table, near_duplicates=pairs), rows)
+    return _report(replace(table, near_duplicates=pairs), UNKNOWN_PAIR, [row for row in unknown if row[0] not in known])
 
 
 def _check_images(
@@ -173,11 +161,10 @@ def _check_images(
     found = thread_map(_measure, table.frame["path"], max_workers=workers or os.cpu_count(), **how)
     kind = pd.Series([result if isinstance(result, str) else "" for result in found], index=table.frame.index)
     decoded = [result for result in found if not isinstance(result, str)]
+    problem = kind.where(kind == "", UNDECODABLE).mask(kind.str.startswith("missing"), reading.NO_IMAGE)
+    table = table.set_aside(kind != "", problem, kind)
     measured = pd.DataFrame([result[2:] for result in decoded], columns=IMAGE_COLUMNS[1:])
-    measured.insert(0, "image_id", table.frame.loc[kind == "", "image_id"].to_numpy())
-    missing = kind.str.startswith("missing")
-    problem = kind.mask(missing, reading.NO_IMAGE).mask(~missing & (kind != ""), UNDECODABLE)
-    table = table.set_aside(kind != "", problem[kind != ""], kind[kind != ""])
+    measured.insert(0, "image_id", table.frame["image_id"].to_numpy())
     profiles = Counter(result[1] for result in decoded)
     table = _check_identical(table, pd.Series([result[0] for result in decoded], dtype=object))
     measured = measured[measured["image_id"].isin(table.frame["image_id"])].reset_index(drop=True)
@@ -191,48 +178,38 @@ def _check_identical(table: LesionTable, digests: pd.Series) -> LesionTable:
     """
     frame = table.frame
     groups = frame.groupby(digests, sort=False)
-    first, lesion, home, label = (
-        groups[name].transform("first") for name in ("image_id", "lesion_id", "source", "label")
-    )
-    at_home = frame["label"].where(frame["source"] == home).groupby(digests, sort=False).transform("nunique")
-    two = (at_home > 1) | ((frame["source"] != home) & (frame["label"] != label))
-    again = ~two & (frame["image_id"] != first) & (frame["lesion_id"] != lesion)
-    pairs = tuple(zip(first[again], frame["image_id"][again], strict=True))
-    table = _report(
-        replace(table, near_duplicates=(*table.near_duplicates, *pairs)),
-        [(name, IDENTICAL, f"the same file as {other}") for other, name in pairs],
-    )
-    words = groups["label"].transform(lambda labels: " and ".join(sorted(set(labels)))).astype("str")
-    return table.set_aside(two, TWO_LABELS_OF_ONE, ("the same file as " + first + ": " + words)[two])
+    first = groups[["image_id", "lesion_id", "source", "label"]].transform("first")
+    at_home = frame["label"].where(frame["source"] == first["source"]).groupby(digests, sort=False).transform("nunique")
+    two = (at_home > 1) | ((frame["source"] != first["source"]) & (frame["label"] != first["label"]))
+    again = ~two & (frame["image_id"] != first["image_id"]) & (frame["lesion_id"] != first["lesion_id"])
+    pairs = tuple(zip(first["image_id"][again], frame["image_id"][again], strict=True))
+    copies = [(name, f"the same file as {other}") for other, name in pairs]
+    table = _report(replace(table, near_duplicates=(*table.near_duplicates, *pairs)), IDENTICAL, copies)
+    words = "the same file as " + first["image_id"] + ": " + _all_labels(groups["label"])
+    return table.set_aside(two, TWO_LABELS_OF_ONE, words)
 
 
 def _measure(path: str) -> tuple | str:
     """Digest, use of the colour profile, width, height, mean red, green, blue, brightness; or what is wrong."""
     try:
-        if images.split_member(path)[0].lower().endswith(".npz"):
-            frame = images.read(path)
-            digest, profile = hashlib.sha256(frame.tobytes()).digest(), colour.SRGB
-        else:
-            data = images.read_bytes(path)
-            frame = images.decode(data, formats=images.FILE_FORMATS)
-            digest, profile = hashlib.sha256(data).digest(), colour.profile_use(data)
+        frame, data = images.read_with_bytes(path)
     except ImageError as error:
         return f"{error.code}: {error}"
     height, width, _ = frame.shape
     # summed along whole rows first, which numpy does twenty times faster than along three channels
     columns = frame.reshape(height, -1).sum(axis=0, dtype=np.uint32)
     means = columns.reshape(width, 3).sum(axis=0, dtype=np.uint64) / (width * height)
+    digest, profile = hashlib.sha256(data).digest(), colour.profile_use(data)
     return digest, profile, width, height, *means.tolist(), float(means @ LUMA) / 255
 
 
 def _summary(table: LesionTable) -> pd.DataFrame:
-    problems = table.problems
-    by_source = pd.crosstab(problems["problem"], problems["source"])
-    by_source = by_source.reindex(index=list(CONSEQUENCES), columns=list(table.origins), fill_value=0)
-    counts = problems["problem"].value_counts().reindex(list(CONSEQUENCES), fill_value=0).to_numpy("int64")
-    columns = {"problem": list(CONSEQUENCES), "count": counts}
-    columns |= {name: by_source[name].to_numpy() for name in by_source} if len(table.origins) > 1 else {}
-    return pd.DataFrame(columns | {"consequence": list(CONSEQUENCES.values())})
+    kinds, problems = list(CONSEQUENCES), table.problems
+    counts = pd.crosstab(problems["problem"], problems["source"]).reindex(index=kinds, fill_value=0)
+    summary = pd.DataFrame({"problem": kinds, "count": problems["problem"].value_counts().reindex(kinds, fill_value=0)})
+    if len(table.origins) > 1:
+        summary[list(table.origins)] = counts.reindex(columns=list(table.origins), fill_value=0)
+    return summary.assign(consequence=list(CONSEQUENCES.values())).reset_index(drop=True)
 
 
 def _check_rest(given: LesionTable, checked: LesionTable, summary: pd.DataFrame) -> None:

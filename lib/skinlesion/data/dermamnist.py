@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.taxonomy import HAM7, LabelSet, label_finder
+from skinlesion.core.taxonomy import HAM7, LabelSet
+from skinlesion.data.files import Files, ImageIndex
 from skinlesion.data.reading import tabulate
 from skinlesion.data.table import LesionTable
 
@@ -51,63 +51,41 @@ _VERSIONS: dict[tuple[int, ...], str] = {
 
 
 def is_dermamnist(path: Path) -> bool:
-    """Whether a file holds MedMNIST's six arrays with RGB images and just the seven classes 0 to 6.
-
-    Of all MedMNIST sets only DermaMNIST does: the others are grey, or have another number of classes.
-    """
+    """Whether a file holds DermaMNIST's arrays."""
     try:
-        targets = np.concatenate([_targets(path, split) for split in SPLITS])
-        rgb = all(len(shape) == 4 and shape[3] == 3 for shape in (_shape(path, f"{s}_images.npy") for s in SPLITS))
+        return len(_read(path)) > 0
     except DataError:
         return False
-    return rgb and set(targets.tolist()) == set(range(len(CODES)))
 
 
-def load(place: Path, labels: LabelSet = HAM7, words: Mapping[str, str] | None = None) -> LesionTable:
-    """Read DermaMNIST, -C or -E; ``place`` is the file or the folder that holds it. Pixels stay in the file.
+def load(files: Files, labels: LabelSet = HAM7, words: Mapping[str, str] | None = None) -> LesionTable:
+    """Read DermaMNIST, -C or -E, from the file or the folder that holds it. Pixels stay in the file.
 
     Raises DataError for eight labels, which it does not have; where the file is missing, damaged, or another
     set's.
     """
     if labels is not HAM7:
         raise DataError("DermaMNIST has seven labels, not eight; choose 7 labels or another data set")
-    label_finder(labels, words)  # refuses a class that is none
-    path = _find(place)
-    rows = pd.concat([_rows(path, split) for split in SPLITS], ignore_index=True)
-    if not is_dermamnist(path):
-        raise DataError(
-            f"{path} is no DermaMNIST file: its images must be RGB and its labels 0 to 6; those of other MedMNIST sets "
-            "mean no skin lesions"
-        )
+    path = _find(files.place)
+    rows = _read(path)
     return tabulate(
-        rows,
+        rows.drop(columns="split"),
         labels=labels,
+        words=words,
+        map_word=lambda number, _: CODES[int(str(number))],
         source="dermamnist",
         location=path,
-        has_lesions=False,
-        notes=(_version(path, rows), TERMS),
-        official_split={name: SPLITS[name.partition("_")[0]] for name in rows["image_id"]},
+        notes=(_version(path, rows["split"]), TERMS),
+        index=ImageIndex(Files(path, {})),
+        official_split=dict(zip(rows["image_id"], rows["split"].map(SPLITS), strict=True)),
     )
 
 
-def _version(path: Path, rows: pd.DataFrame) -> str:
+def _version(path: Path, part: pd.Series) -> str:
     """What this version has to say: by its counts, else (a part of one, say) by the file's name."""
-    part = rows["image_id"].str.partition("_")[0]
-    counts = tuple(int((part == split).sum()) for split in SPLITS)
     name = path.name.lower()
     by_name = CORRECTED if "corrected" in name else EXTENDED if "extended" in name else LEAK
-    return _VERSIONS.get(counts, by_name)
-
-
-def without_official_test(table: LesionTable) -> LesionTable:
-    """DermaMNIST-E without its test part, which is the official test set of ISIC 2018; anything else as it is.
-
-    What is left has no official split any more.
-    """
-    if table.source != "dermamnist" or EXTENDED not in table.notes:
-        return table
-    part = table.frame["image_id"].map(table.official_split)
-    return replace(table.keep(part != "test"), official_split={})
+    return _VERSIONS.get(tuple(int((part == split).sum()) for split in SPLITS), by_name)
 
 
 def _find(place: Path) -> Path:
@@ -121,41 +99,38 @@ def _find(place: Path) -> Path:
     raise DataError(f"{place} holds no DermaMNIST; get it with: skinlesion data download dermamnist --to {place}")
 
 
-def _targets(path: Path, split: str) -> np.ndarray:
-    """Class indices of one part, int64 [N]."""
+def _read(path: Path) -> pd.DataFrame:
+    """Split, id, path and class number of every image. Raises DataError where the file is damaged or another set's.
+
+    Of all MedMNIST sets only DermaMNIST has RGB images and just the seven classes 0 to 6: the others are grey, or have
+    another number of classes.
+    """
+    parts, rgb = [], True
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays[f"{split}_labels"].reshape(-1).astype(np.int64)
-    except KeyError:
-        raise DataError(f"{path} is no DermaMNIST file: it needs {split}_images and {split}_labels") from None
+            for split in SPLITS:
+                words = arrays[f"{split}_labels"].reshape(-1).astype(np.int64).astype(str)
+                shape = _shape(arrays.zip, f"{split}_images.npy")
+                rgb = rgb and len(shape) == 4 and shape[3] == 3 and shape[0] == len(words)
+                names = [f"{split}_{i:05d}" for i in range(len(words))]
+                paths = [f"{path.resolve()}!{split}/{i}" for i in range(len(words))]
+                parts.append(pd.DataFrame({"split": split, "image_id": names, "path": paths, "word": words}))
+    except KeyError as error:
+        raise DataError(f"{path} is no DermaMNIST file: it lacks images or labels of a part ({error})") from None
     except Exception as error:  # a damaged archive raises what its decompressor does
         raise DataError(f"{path} is damaged ({error}); download it again") from None
+    rows = pd.concat(parts, ignore_index=True)
+    if not rgb or set(rows["word"]) != set(map(str, range(len(CODES)))):
+        raise DataError(
+            f"{path} is no DermaMNIST file: its images must be RGB, its labels 0 to 6 and as many; those of other "
+            "MedMNIST sets mean no skin lesions"
+        )
+    return rows
 
 
-def _rows(path: Path, split: str) -> pd.DataFrame:
-    targets, shape = _targets(path, split), _shape(path, f"{split}_images.npy")
-    if len(shape) not in (3, 4) or shape[0] != len(targets):
-        raise DataError(f"{path} is no DermaMNIST file: {split}_images has shape {shape} for {len(targets)} labels")
-    words = [str(target) for target in targets]
-    known = {str(i): code for i, code in enumerate(CODES)}
-    return pd.DataFrame(
-        {
-            "image_id": [f"{split}_{i:05d}" for i in range(len(words))],
-            "path": [f"{path.resolve()}!{split}/{i}" for i in range(len(words))],
-            "word": words,
-            "label": pd.Series([known.get(word) for word in words], dtype=object),
-        }
-    )
-
-
-def _shape(path: Path, member: str) -> tuple[int, ...]:
+def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
     """The shape of an array in an npz file, from its header: the pixels themselves may take a gigabyte."""
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            return read(stream)[0]
-    except KeyError:
-        raise DataError(f"{path} is no DermaMNIST file: it lacks {member.removesuffix('.npy')}") from None
-    except Exception as error:  # as in _targets
-        raise DataError(f"{path} is damaged ({error}); download it again") from None
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(stream)[0]

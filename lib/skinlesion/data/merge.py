@@ -12,7 +12,6 @@ import pandas as pd
 from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.tables import counted
-from skinlesion.core.taxonomy import TOGETHER
 from skinlesion.data.reading import ANOTHER_VERSION
 from skinlesion.data.table import OPTIONAL, LesionTable
 
@@ -48,15 +47,12 @@ def merge(tables: Sequence[LesionTable]) -> LesionTable:
     return LesionTable(
         frame=frame,
         labels=tables[0].labels,
-        source=TOGETHER.join(dict.fromkeys(table.source for table in tables)),
-        location=TOGETHER.join(table.location for table in tables),
-        has_lesions=any(table.has_lesions for table in tables),
+        origins={name: origin for table in tables for name, origin in table.origins.items()},
         near_duplicates=tuple(pair for table in tables for pair in table.near_duplicates),
         notes=tuple(f"{name}: {note}" for table in tables for name in table.origins for note in table.notes),
         problems=pd.concat([table.problems for table in tables], ignore_index=True),
         official_split={image: part for table in tables for image, part in table.official_split.items()},
         passed_over=dict(passed_over),
-        origins={name: origin for table in tables for name, origin in table.origins.items()},
     )
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.images import image_name, is_image, slashes, without_ending
+from skinlesion.core.images import is_image, slashes, without_ending
 from skinlesion.core.tables import image_ids, need_rows, read_table
 from skinlesion.core.taxonomy import LabelSet, label_finder
-from skinlesion.data import class_maps
-from skinlesion.data.files import Files, ImageIndex, file_name, find_files
-from skinlesion.data.reading import NO_LESIONS, tabulate
+from skinlesion.data.class_maps import own_label
+from skinlesion.data.files import Files, ImageIndex, find_files
+from skinlesion.data.reading import LEVELS, first_known, tabulate
 from skinlesion.data.table import LesionTable
 
 #: Column names that are understood in a CSV file, whatever their case; the first line of each is what we'd call it.
@@ -29,59 +29,57 @@ ALIASES = {
     "dx_type": ("dx_type", "diagnosis_confirm_type"),
 }
 LABELS = "labels.csv"  # the table of a folder that is given as a csv data set
-#: The ISIC Archive's columns for a diagnosis, the most specific first; its older metadata have the last one alone.
-LEVELS = (*(f"diagnosis_{level}" for level in range(5, 0, -1)), "diagnosis")
 
 
-def load_folder(place: Path, labels: LabelSet, words: Mapping[str, str] | None = None) -> LesionTable:
+def load_folder(files: Files, labels: LabelSet, words: Mapping[str, str] | None = None) -> LesionTable:
     """Read a folder (or a zip archive) with one subfolder a class, named by code or by name (``nv``, ``melanoma``, …).
 
     A class's images may lie in zip archives and folders below its own. Images in subfolders of any other name are set
     aside as unknown labels. An image's id is its file name without suffix, or its path in the folder where two files
     use the same name. Raises DataError where there is no subfolder with images.
     """
-    files = find_files(place)
-    code_of = label_finder(labels, words, class_maps.own_label)
-    index = ImageIndex(files, files.images)
-    paths = _one_each(files, index)
-    inner = _below_wrapper([_in_class(files, path) for path in paths], code_of)
-    rows = pd.DataFrame({"path": paths, "inner": inner}, dtype=str)
-    rows["word"] = [name.partition("/")[0] if "/" in name else "" for name in inner]
-    if not (rows["word"] != "").any():
+    index = ImageIndex(files)
+    paths = _one_each(index)
+    inner = _below_wrapper([_in_class(files, path) for path in paths], label_finder(labels, words, own_label))
+    word = [name.partition("/")[0] if "/" in name else "not in a class's subfolder" for name in inner]
+    if not any("/" in name for name in inner):
         raise DataError(
-            f"{place} has no subfolder with images; it needs one a class, such as {', '.join(labels.codes)}"
+            f"{files.place} has no subfolder with images; it needs one a class, such as {', '.join(labels.codes)}"
         )
-    rows["image_id"] = image_ids(list(rows["inner"]))
-    rows["label"] = pd.Series([code_of(word) for word in rows["word"]], dtype=object)
-    rows["word"] = rows["word"].where(rows["word"] != "", "not in a class's subfolder")
     return tabulate(
-        rows, labels=labels, source="folder", location=files.place, has_lesions=False, notes=(NO_LESIONS,), index=index
+        pd.DataFrame({"path": paths, "image_id": image_ids(inner), "word": word}, dtype=str),
+        labels=labels,
+        words=words,
+        map_word=own_label,
+        source="folder",
+        location=files.place,
+        index=index,
     )
 
 
-def _one_each(files: Files, index: ImageIndex) -> list[str]:
+def _one_each(index: ImageIndex) -> list[str]:
     """The images of a class folder; of files with one name in one folder, that one which :class:`ImageIndex` takes.
 
     Different images that share a name but for its ending are images of their own here, where no row has to be theirs.
     """
     named: dict[str, list[str]] = {}
-    for path in files.images:
-        folder = files.inner(path).rpartition("/")[0]
-        named.setdefault(f"{folder}/{image_name(file_name(path))}", []).append(path)
+    for path in index.paths:
+        named.setdefault(without_ending(index.files.names[path]), []).append(path)
     chosen: list[str] = []
     for name, candidates in named.items():
-        best = index.choose(name.lstrip("/"), candidates)
+        best = index.choose(name, candidates)
         if not best:
-            del index.notes[name.lstrip("/")]
+            del index.notes[name]
         chosen += [best] if best else candidates
     return chosen
 
 
 def _in_class(files: Files, path: str) -> str:
     """The path below the place, where an archive that lies there beside the class folders counts as the place."""
-    inner = files.inner(path)
-    top = path.startswith(f"{files.place}/") and "!" in path.removeprefix(f"{files.place}/").partition("/")[0]
-    return inner.partition("/")[2] if top else inner
+    name = files.names[path]
+    top, _, rest = name.partition("/")
+    in_archive = rest and path.startswith(f"{files.place}/") and not path.startswith(f"{files.place}/{top}/")
+    return rest if in_archive else name
 
 
 def _below_wrapper(inner: list[str], code_of: Callable[[object], str | None]) -> list[str]:
@@ -92,56 +90,42 @@ def _below_wrapper(inner: list[str], code_of: Callable[[object], str | None]) ->
     return inner
 
 
-def load_csv(path: Path, labels: LabelSet, words: Mapping[str, str] | None = None) -> LesionTable:
+def load_csv(files: Files, labels: LabelSet, words: Mapping[str, str] | None = None) -> LesionTable:
     """Read a CSV file with an image path (relative to the file) and a label a row; :data:`ALIASES` names its columns.
 
-    ``path`` is the file, or a folder with :data:`LABELS`; :func:`locate` says which file a path or an id in it means.
+    The place is the file, or a folder with :data:`LABELS`; :func:`locate` says which file a path or an id in it means.
     The label may also stand in the ISIC Archive's columns ``diagnosis_1`` to ``diagnosis_5``, of which the most
     specific known one decides. Raises DataError where the table or a column is missing, or two could be meant.
     """
-    path = path.resolve()
+    path = files.place
     if path.is_dir():
         path = path / LABELS
         if not path.is_file():
             raise DataError(f"{path.parent} holds no {LABELS}; give the path of the table itself")
+    else:
+        files = find_files(path.parent)
     given = need_rows(read_table(path), path)
-    code_of = label_finder(labels, words, class_maps.own_label)
-    files = find_files(path.parent)
-    index = ImageIndex(files, files.images)
+    index = ImageIndex(files)
     rows = _meanings(given, path)
-    has_ids, has_lesions = "image_id" in rows, "lesion_id" in rows
     written = rows["path"] if "path" in rows else rows["image_id"]
     rows["sought"] = written.map(slashes)
-    rows["path"] = locate(list(written), path.parent, index)
-    if not has_ids:
+    rows["path"] = locate(written, path.parent, index)
+    if "image_id" not in rows:
         rows["image_id"] = image_ids(list(written))
     if "label" in rows:
-        rows["word"] = rows["label"]
-        rows["label"] = pd.Series([code_of(word) for word in rows["word"]], dtype=object)
+        rows = rows.rename(columns={"label": "word"})
     else:
-        rows["label"], rows["word"] = first_known(given, code_of)
+        rows["label"], rows["word"] = first_known(given, label_finder(labels, words, own_label))
     return tabulate(
         rows,
         labels=labels,
+        words=words,
+        map_word=own_label,
         source="csv",
         location=path,
-        has_lesions=has_lesions,
-        notes=() if has_lesions else (NO_LESIONS,),
         index=index,
         spare=bool(set(rows["path"]) & set(index.paths)),
     )
-
-
-def first_known(given: pd.DataFrame, code_of: Callable[[object], str | None]) -> tuple[pd.Series, pd.Series]:
-    """Of the columns in :data:`LEVELS`, the first with a known class: its code (or None) and its word, a row each."""
-    levels = [name for name in LEVELS if name in given]
-    codes, words = [], []
-    for row in given[levels].itertuples(index=False):
-        present = [word for word in row if word]
-        found = next((word for word in present if code_of(word)), present[0] if present else "")
-        codes.append(code_of(found) if found else None)
-        words.append(found)
-    return pd.Series(codes, index=given.index, dtype=object), pd.Series(words, index=given.index, dtype=str)
 
 
 def _meanings(given: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -168,7 +152,7 @@ def _column(given: pd.DataFrame, meaning: str, path: Path) -> str | None:
     return None
 
 
-def locate(given: Sequence[str], folder: Path, index: ImageIndex) -> list[str]:
+def locate(given: Iterable[str], folder: Path, index: ImageIndex) -> list[str]:
     """The file of every path in a table, ``""`` where it is not there; ``\\`` counts as ``/``.
 
     A path is taken as it is written, relative to the table's ``folder``. Where none of the table's paths can be read
@@ -200,7 +184,7 @@ def _elsewhere(paths: list[str], folder: Path, index: ImageIndex) -> dict[str, s
     """Files below ``folder`` for paths written at another place; the same number of leading folders is left out."""
     ends: dict[tuple[str, ...], list[str]] = {}
     for path in index.paths:
-        parts = _parts(index.files.inner(path))
+        parts = _parts(index.files.names[path])
         for start in range(len(parts)):
             ends.setdefault(parts[start:], []).append(path)
     split = {path: _parts(path) for path in paths}
@@ -214,13 +198,11 @@ def _elsewhere(paths: list[str], folder: Path, index: ImageIndex) -> dict[str, s
                 now[path] = ends.get(rest, [])
         if sum(map(bool, now.values())) > sum(map(bool, best.values())):
             best = now
-    return {path: _choose(path, candidates, index) for path, candidates in best.items() if candidates}
-
-
-def _choose(path: str, candidates: list[str], index: ImageIndex) -> str:
-    """One of several files that end alike: those with the very ending that is written go first."""
-    exact = [one for one in candidates if PurePosixPath(index.files.inner(one)).suffix == PurePosixPath(path).suffix]
-    return index.choose(path, exact or candidates)
+    chosen = {}
+    for path, candidates in best.items():  # files with the very ending that is written go first
+        exact = [one for one in candidates if PurePosixPath(one).suffix == PurePosixPath(path).suffix]
+        chosen[path] = index.choose(path, exact or candidates)
+    return chosen
 
 
 def _parts(path: str) -> tuple[str, ...]:

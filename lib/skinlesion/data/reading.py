@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from skinlesion.core.images import image_name
 from skinlesion.core.tables import counted, known, number
-from skinlesion.core.taxonomy import LabelSet, diagnosis, nearest_words
+from skinlesion.core.taxonomy import TOGETHER, LabelSet, diagnosis, label_finder, nearest_words, normalise_label
 from skinlesion.data.class_maps import CONFIRMED_BY
-from skinlesion.data.files import COPY, SEVERAL_FILES, SEVERAL_SIZES, ImageIndex, file_name
-from skinlesion.data.table import COLUMNS, OPTIONAL, PROBLEM_COLUMNS, LesionTable, no_problems
+from skinlesion.data.files import COPY, SEVERAL_FILES, SEVERAL_SIZES, ImageIndex
+from skinlesion.data.table import COLUMNS, OPTIONAL, PROBLEM_COLUMNS, LesionTable, Origin, no_problems
 
 # What the readers find; other kinds of problem are found by skinlesion.data.files and skinlesion.data.check.
 NO_IMAGE = "row without an image"
@@ -29,7 +31,11 @@ ANOTHER_VERSION = "another version of a picture"  # found by skinlesion.data.mer
 NO_LESIONS = (
     "This data names no lesions: images of one lesion may stand on both sides of a split, and then scores are too good."
 )
+#: The ISIC Archive's columns for a diagnosis, the most specific first; its older metadata have the last one alone.
+LEVELS = (*(f"diagnosis_{level}" for level in range(5, 0, -1)), "diagnosis")
+OF_HAM10000 = ("ham10000", "isic-archive", "dermamnist")  # data sets whose images are those of HAM10000
 _SEXES = {"m": "male", "f": "female"}
+_ISIC = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
 
 
 def one_hot_word(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
@@ -38,15 +44,26 @@ def one_hot_word(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
     return marks.idxmax(axis=1).where(marks.sum(axis=1) == 1, "")
 
 
+def first_known(given: pd.DataFrame, code_of: Callable[[object], str | None]) -> tuple[pd.Series, pd.Series]:
+    """Of the columns in :data:`LEVELS`, the first with a known class: its code (or None) and its word, a row each."""
+    words = []
+    for row in given[[name for name in LEVELS if name in given]].itertuples(index=False):
+        present = [word for word in row if word]
+        words.append(next((word for word in present if code_of(word)), present[0] if present else ""))
+    return _labels(words, code_of, given.index), pd.Series(words, index=given.index, dtype=str)
+
+
 def tabulate(
     rows: pd.DataFrame,
     *,
     labels: LabelSet,
     source: str,
     location: Path,
-    has_lesions: bool,
+    words: Mapping[str, str] | None = None,
+    map_word: Callable[[object, LabelSet], str | None] = normalise_label,
+    complete: bool = False,
     notes: tuple[str, ...] = (),
-    index: ImageIndex | None = None,
+    index: ImageIndex,
     spare: bool = True,
     **more,
 ) -> LesionTable:
@@ -55,24 +72,29 @@ def tabulate(
     Parameters
     ----------
     rows : DataFrame of str
-        ``image_id``, ``path`` (``""`` where there is no image), ``word`` (the source's own label) and ``label`` (the
-        code it stands for, or None); perhaps ``sought`` (what ``index`` was asked for, if not the id),
-        ``lesion_id, age, sex, site, dx_type``, and ``problem`` and ``detail`` (a reader's own reason to set a row
-        aside, or ``""``).
-    index : ImageIndex, optional; the images that were found: what had to be left out is listed
+        ``image_id`` and ``word`` (the source's own label); perhaps ``path`` (``""`` where there is no image; else what
+        ``index`` finds for the id), ``label`` (the code that the word stands for, or None; else what ``words`` or
+        ``map_word`` make of it), ``sought`` (what ``index`` was asked for, if not the id), ``image_type`` (the ISIC
+        Archive's word: dermoscopic or another one) and ``lesion_id, age, sex, site, dx_type``
+    complete : bool, whether all words of the source are known: those without a label are no class of ours
+    index : ImageIndex of the images that were found: what had to be left out is listed
     spare : bool, list the images that are not in ``rows`` as :data:`NO_ROW`
     **more : further fields of :class:`LesionTable`
     """
+    if "label" not in rows:
+        rows = rows.assign(label=_labels(rows["word"], label_finder(labels, words, map_word), rows.index))
     rows = _in_words(rows)
-    resolved = index.notes if index else {}
-    problem, detail = _find_problems(rows, labels, resolved)
+    if "path" not in rows:
+        rows["path"] = [index.find(name) for name in rows["image_id"]]
+    problem, detail = _find_problems(rows, labels, index.notes, complete)
     used = problem == ""
     unnamed = rows["lesion_id"] == ""
-    if has_lesions and unnamed[used].all():
-        has_lesions, notes = False, (*notes, NO_LESIONS)
-    elif has_lesions and unnamed[used].any():
+    has_lesions = not unnamed[used].all()
+    if has_lesions and unnamed[used].any():
         count = int(unnamed[used].sum())
         notes += (f"{counted(count, 'image')} without a lesion id; each counts as a lesion of its own.",)
+    elif not has_lesions and "official_split" not in more:
+        notes += (NO_LESIONS,)
     rows["lesion_id"] = rows["lesion_id"].where(~unnamed & has_lesions, rows["image_id"])
     written, rows["age"] = rows["age"], rows["age"].map(number).astype(float)
     listed = pd.DataFrame({"image_id": rows["image_id"], "problem": problem, "detail": detail})
@@ -84,23 +106,24 @@ def tabulate(
     return LesionTable(
         frame=rows.assign(source=source).loc[used, columns].reset_index(drop=True),
         labels=labels,
-        source=source,
-        location=str(location),
-        has_lesions=has_lesions,
+        origins={source: Origin(source, str(location), has_lesions)},
         notes=notes + _unknown_words(rows["word"][problem == UNKNOWN_LABEL]),
         problems=problems.assign(source=source)[list(PROBLEM_COLUMNS)],
-        passed_over=_passed_over(index),
+        passed_over=dict((index.files.beside + Counter({COPY: index.copies})).most_common()),
         **more,
     )
+
+
+def _labels(words, code_of: Callable[[object], str | None], index: pd.Index) -> pd.Series:
+    return pd.Series([code_of(word) for word in words], index=index, dtype=object)
 
 
 def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with the columns of a table as one writes them here; ``""`` where an id, age or word is missing."""
     rows = rows.reset_index(drop=True)
     rows["image_id"] = rows["image_id"].str.strip()
-    for name in ("lesion_id", "age", "sex", "site", "dx_type"):
+    for name in ("word", "lesion_id", "age", "sex", "site", "dx_type", "image_type"):
         rows[name] = known(rows[name]) if name in rows else ""
-    rows["word"] = known(rows["word"])
     for name in ("sex", "site", "dx_type"):
         rows[name] = rows[name].str.lower().replace("", "unknown")
     rows["dx_type"] = rows["dx_type"].replace(CONFIRMED_BY)
@@ -108,47 +131,36 @@ def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _of_files(rows: pd.DataFrame, index: ImageIndex | None, spare: bool) -> list[tuple[str, str, str]]:
+def _of_files(rows: pd.DataFrame, index: ImageIndex, spare: bool) -> list[tuple[str, str, str]]:
     """The problems with files: (name, problem, detail) each."""
-    if index is None:
-        return []
     found = [(image_name(name), *note) for name, note in index.notes.items() if note[0] == SEVERAL_SIZES]
     if spare:
-        found += [(image_name(file_name(path)), NO_ROW, path) for path in index.unused(rows["path"])]
-    return found + [(index.files.inner(path), kind, text) for path, kind, text in index.files.left_out]
+        found += [(image_name(index.files.names[path]), NO_ROW, path) for path in index.unused(rows["path"])]
+    return found + index.files.left_out
 
 
-def _passed_over(index: ImageIndex | None) -> dict[str, int]:
-    count = Counter(index.files.beside) if index else Counter()
-    count[COPY] += index.copies if index else 0
-    return {sort: number for sort, number in count.most_common() if number}
-
-
-def _find_problems(rows: pd.DataFrame, labels: LabelSet, resolved: dict) -> tuple[pd.Series, pd.Series]:
+def _find_problems(rows: pd.DataFrame, labels: LabelSet, resolved: dict, complete: bool) -> tuple[pd.Series, pd.Series]:
     """The first thing wrong with every row, and the detail; ``""`` where all is well."""
-    problem = rows["problem"].copy() if "problem" in rows else pd.Series("", index=rows.index)
-    detail = rows["detail"].copy() if "detail" in rows else pd.Series("", index=rows.index)
+    problem, detail = (pd.Series("", index=rows.index) for _ in range(2))
+    image_type, word = rows["image_type"].str.lower(), rows["word"]
     comparable = rows.assign(lesion_id=rows["lesion_id"].mask(rows["lesion_id"] == ""))
     same_id, same_file = (comparable.groupby(name, sort=False) for name in ("image_id", "path"))
     shared = (rows["path"] != "") & (same_file["image_id"].transform("nunique") > 1)
     refused = [resolved.get(name, ("", "")) for name in rows["sought" if "sought" in rows else "image_id"]]
     several = pd.Series([note[0] == SEVERAL_FILES for note in refused], index=rows.index, dtype=bool)
     no_code = rows["label"].isna()
-    without = no_code & rows["word"].map(lambda word: diagnosis(word) is not None).astype(bool)
+    without = no_code & (word != "") & (complete | word.map(lambda text: diagnosis(text) is not None).astype(bool))
     for mask, kind, text in (
+        ((image_type != "") & ~image_type.str.startswith("dermoscopic"), NOT_DERMATOSCOPIC, image_type),
         (rows["image_id"] == "", NO_IMAGE, "the row names no image"),
-        (_disagree(same_id), DUPLICATE, "several rows, which disagree about label or lesion: " + rows["word"]),
+        (_disagree(same_id), DUPLICATE, "several rows, which disagree about label or lesion: " + word),
         (same_id.cumcount() > 0, DUPLICATE, "repeats an earlier row"),
         ((rows["path"] == "") & several, SEVERAL_FILES, pd.Series([note[1] for note in refused], index=rows.index)),
         (rows["path"] == "", NO_IMAGE, "no such image was found"),
-        (
-            shared & _disagree(same_file),
-            ONE_FILE,
-            "rows with other labels or lesions have it too: " + rows["path"],
-        ),
+        (shared & _disagree(same_file), ONE_FILE, "rows with other labels or lesions have it too: " + rows["path"]),
         (shared & (same_file.cumcount() > 0), ONE_FILE, "an earlier row has it too: " + rows["path"]),
-        (without, NO_CLASS, rows["word"] + f": none of the {len(labels)} classes"),
-        (no_code, UNKNOWN_LABEL, rows["word"].replace("", "no label")),
+        (without, NO_CLASS, word + f": none of the {len(labels)} classes"),
+        (no_code, UNKNOWN_LABEL, word.replace("", "no label")),
     ):
         mask = mask & (problem == "")
         problem = problem.mask(mask, kind)
@@ -174,9 +186,6 @@ def _unknown_words(words: pd.Series) -> tuple[str, ...]:
     return (f"Unknown labels: {', '.join(listed)}{more}. To use them, add --label '{counts.index[0]}=CODE'.",)
 
 
-_ISIC = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
-
-
 def isic_number(image_ids: pd.Series) -> pd.Series:
     """The number in ids like ``ISIC_0024306``, float [N]; NaN in others."""
     return pd.to_numeric(image_ids.str.extract(_ISIC, expand=False), errors="coerce")
@@ -185,3 +194,13 @@ def isic_number(image_ids: pd.Series) -> pd.Series:
 def official_test(image_ids: pd.Series) -> pd.Series:
     """Which ids belong to the official test set of ISIC 2018 Task 3 (ISIC_0034524 to ISIC_0036064), bool [N]."""
     return isic_number(image_ids).between(34524, 36064)
+
+
+def trained_ids(image_ids: pd.Series, source: str) -> np.ndarray:
+    """Which ids a model trained on a kind of data set may have been trained on, bool [N].
+
+    HAM10000 is ISIC_0024306 to ISIC_0034320, under whatever name it is given away; ids of other sources aren't known.
+    """
+    if not set(source.split(TOGETHER)) & set(OF_HAM10000):
+        return np.zeros(len(image_ids), bool)
+    return isic_number(image_ids).between(24306, 34320).to_numpy()

@@ -19,7 +19,8 @@ from skimage.color import rgb2lab
 from threadpoolctl import threadpool_limits
 
 from skinlesion.core import images
-from skinlesion.data.files import find_files, stem
+from skinlesion.core.images import image_name
+from skinlesion.data.files import find_files
 from skinlesion.data.table import LesionTable
 
 #: Lower ends of the groups in degrees (Del Bino et al. 2006, doi:10.1111/j.1600-0749.2006.00338.x), lightest first.
@@ -88,12 +89,10 @@ def repeatability(angles: np.ndarray, lesions: np.ndarray) -> float:
     The same skin, so this is the error. Pooled over all lesions (ids [N]) with several images (root of the mean
     within-lesion variance); NaN where there are none.
     """
-    _, lesion = np.unique(np.asarray(lesions, str)[np.isfinite(angles)], return_inverse=True)
-    known = np.asarray(angles)[np.isfinite(angles)]
-    n = np.bincount(lesion)
-    deviation = known - (np.bincount(lesion, known) / n)[lesion]
-    freedom = (n - 1).sum()
-    return float(np.sqrt((deviation**2).sum() / freedom)) if freedom else float("nan")
+    known = pd.Series(angles, dtype=float).dropna()
+    groups = known.groupby(np.asarray(lesions, str)[known.index])
+    freedom = len(known) - groups.ngroups
+    return float(np.sqrt(((known - groups.transform("mean")) ** 2).sum() / freedom)) if freedom else float("nan")
 
 
 def per_lesion(angles: np.ndarray, lesions: np.ndarray) -> np.ndarray:
@@ -104,12 +103,11 @@ def per_lesion(angles: np.ndarray, lesions: np.ndarray) -> np.ndarray:
 def lesion_masks(place: str | Path) -> dict[str, str]:
     """image_id -> path of its lesion mask (``<image_id>_segmentation.png``) in a data set's folder and archives."""
     place = Path(place)
-    if not place.is_dir():
-        return {}
+    named = {path: image_name(name) for path, name in find_files(place).names.items()} if place.is_dir() else {}
     return {
-        stem(path).removesuffix(SUFFIX): path
-        for path in find_files(place).paths
-        if stem(path).endswith(SUFFIX) and path.lower().endswith(".png")
+        name.removesuffix(SUFFIX): path
+        for path, name in named.items()
+        if name.endswith(SUFFIX) and path.lower().endswith(".png")
     }
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from skinlesion.core.config import split_kind
 from skinlesion.core.errors import DataError
-from skinlesion.core.tables import counted
+from skinlesion.core.tables import counted, some
 from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
-from skinlesion.data import challenges, dermamnist, ham10000, isic_archive, plain, reading
-from skinlesion.data.files import TABLES, Files, file_name, find_files
+from skinlesion.data import dermamnist, plain, published
+from skinlesion.data.files import TABLES, Files, find_files
 from skinlesion.data.merge import merge
+from skinlesion.data.reading import official_test
 from skinlesion.data.table import LesionTable
 
 
@@ -59,13 +60,24 @@ def load_table(
     >>> print(table.keep(table.frame["sex"] == "female").counts()["nv"])
     8
     """
+    tables = load_tables(data, labels, exclude_official_test, words)
+    return merge(tables) if len(tables) > 1 else tables[0]
+
+
+def load_tables(
+    data: str | Sequence[str],
+    labels: int = 7,
+    exclude_official_test: bool = True,
+    words: Mapping[str, str] | str | Iterable[str] | None = None,
+) -> list[LesionTable]:
+    """The sources of :func:`load_table`, each as a table of its own."""
     chosen = label_set(labels)
     known = dict(words) if isinstance(words, Mapping) else parse_words(words or ())
     tables = []
-    for name, (kind, place) in _named(data).items():
-        table = KINDS[kind].load(place, chosen, words=known).rename(name)
+    for name, (kind, files) in _named(data).items():
+        table = KINDS[kind].load(files, chosen, words=known).rename(name)
         tables.append(_without_official_test(table) if exclude_official_test else table)
-    return merge(tables) if len(tables) > 1 else tables[0]
+    return tables
 
 
 def source_names(data: str | Sequence[str]) -> list[str]:
@@ -77,28 +89,29 @@ def source_names(data: str | Sequence[str]) -> list[str]:
     return list(_named(data))
 
 
-def _named(data: str | Sequence[str]) -> dict[str, tuple[str, Path]]:
-    """Kind and place of every source by its name."""
+def _named(data: str | Sequence[str]) -> dict[str, tuple[str, Files]]:
+    """Kind and files of every source by its name."""
     given = [data] if isinstance(data, str) else list(data)
-    found = [_find(one) for one in given]
-    if len(set(found)) < len(found):
+    found = [detect(one) for one in given]
+    if len({(kind, files.place) for kind, files in found}) < len(found):
         raise DataError(f"a data set is given twice: {', '.join(given)}; give each of them once")
-    called = [_called(kind, place) for kind, place in found]
-    names: dict[str, tuple[str, Path]] = {}
-    for name, (kind, place) in zip(called, found, strict=True):
-        if called.count(name) > 1 and (stem := _plain(place.stem)) != name:
+    called = [_called(kind, files) for kind, files in found]
+    names: dict[str, tuple[str, Files]] = {}
+    for name, (kind, files) in zip(called, found, strict=True):
+        if called.count(name) > 1 and (stem := _plain(files.place.stem)) != name:
             name = stem if stem.startswith(name) else f"{name}-{stem}"
         numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        names[next(one for one in numbered if one not in names)] = kind, place
+        names[next(one for one in numbered if one not in names)] = kind, files
     return names
 
 
-def _called(kind: str, place: Path) -> str:
+def _called(kind: str, files: Files) -> str:
     """The name of a data set by itself."""
-    if kind == "ham10000" and any(file_name(path) == ham10000.DEMO_MARK for path in find_files(place).paths):
+    if kind == "ham10000" and files.table(published.DEMO_MARK):
         return "demo"
     if kind not in ("csv", "folder"):
         return kind
+    place = files.place
     return _plain((place.parent if place.is_file() else place).name) or kind
 
 
@@ -107,39 +120,23 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
 
 
-def _find(data: str) -> tuple[str, Path]:
-    """As :func:`detect`, and the demo set, drawn where it is not there yet."""
-    from skinlesion.data.demo.dataset import demo_folder
-
-    demo = re.fullmatch(r"demo(?::(.+))?", data)
-    if not demo:
-        return detect(data)
-    if demo[1] is None:
-        return "ham10000", demo_folder()
-    if not demo[1].isdecimal() or int(demo[1]) == 0:
-        raise DataError(f"demo:{demo[1]} must be demo, or demo: and a number of images, such as demo:300")
-    return "ham10000", demo_folder(int(demo[1]))
-
-
-def detect(data: str) -> tuple[str, Path]:
-    """The kind and the place that ``data`` names.
+def detect(data: str) -> tuple[str, Files]:
+    """The kind that ``data`` names, and the files at its place; the demo set is drawn where it is not there yet.
 
     Raises DataError where there is nothing at that place or nothing that fits; it lists what each kind needs and what
     was found.
     """
+    if demo := re.fullmatch(r"demo(?::(.+))?", data):
+        return "ham10000", _demo(demo[1])
     kind, place = split_kind(data)
     if kind and kind not in KINDS:
         raise DataError(f"{data} names a kind of data set, {kind}, that is unknown; known are {', '.join(KINDS)}")
     if not place.exists():
         raise DataError(f"there is no data at {place}; name a folder or a file, or demo for the built-in set")
-    if kind:
-        if KINDS[kind].form == ("folder" if place.is_file() else "file"):
-            raise DataError(f"{place} is no {kind} data set, which needs {KINDS[kind].needs}")
-        return kind, place.resolve()
     files = find_files(place)
-    for kind, one in KINDS.items():
-        if one.fits(files):
-            return kind, place.resolve()
+    kind = kind or next((kind for kind, one in KINDS.items() if one.fits(files)), "")
+    if kind:
+        return kind, files
     needs = "\n".join(f"  {kind:<13} {one.needs}" for kind, one in KINDS.items())
     tables = sorted(place.glob("*.csv")) if place.is_dir() else []
     raise DataError(
@@ -150,74 +147,64 @@ def detect(data: str) -> tuple[str, Path]:
     )
 
 
-def _is_one_file(files: Files) -> bool:
-    return files.place.is_file() and files.place.suffix.lower() != ".zip"
+def _demo(number: str | None) -> Files:
+    from skinlesion.data.demo.dataset import demo_folder
 
-
-def _has_table(name: str, files: Files) -> bool:
-    return not _is_one_file(files) and files.table(name) is not None
+    if number and (not number.isdecimal() or int(number) == 0):
+        raise DataError(f"demo:{number} must be demo, or demo: and a number of images, such as demo:300")
+    return find_files(demo_folder(int(number)) if number else demo_folder())
 
 
 def _is_dermamnist(files: Files) -> bool:
-    place = files.place
-    if place.is_file():
-        return place.suffix.lower() == ".npz"  # the reader tells other sets from it, and says so
-    return any(dermamnist.is_dermamnist(path) for path in place.glob("*.npz"))
+    if files.is_one:  # the reader tells other sets from it, and says so
+        return files.place.suffix.lower() == ".npz"
+    return any(dermamnist.is_dermamnist(path) for path in files.place.glob("*.npz"))
 
 
 def _is_folder(files: Files) -> bool:
     """Whether some image, or an archive, lies in a folder with a class's name."""
-    if _is_one_file(files):
-        return False
-    inner = [files.inner(path).split("/") for path in files.images]
-    return any(diagnosis(part) for parts in inner for part in parts[:-1][:2])
+    parts = [] if files.is_one else [files.names[path].split("/")[:-1][:2] for path in files.images]
+    return any(diagnosis(part) for folders in parts for part in folders)
 
 
 def _is_csv(files: Files) -> bool:
-    if files.place.is_dir():
-        return (files.place / plain.LABELS).is_file()
-    return files.place.suffix.lower() in TABLES
+    place = files.place
+    return (place / plain.LABELS).is_file() if place.is_dir() else place.suffix.lower() in TABLES
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of data set.
+class Kind(NamedTuple):
+    """One kind of data set."""
 
-    ``needs`` says in words what must be there, ``fits`` decides whether it is, ``load(place, labels, words)`` reads it.
-    ``form`` is ``folder`` or ``file`` where it can only be one of them.
-    """
-
-    needs: str
-    fits: Callable[[Files], bool]
-    load: Callable[..., LesionTable]
-    form: str = ""
+    needs: str  # what must be there, in words
+    fits: Callable[[Files], bool]  # whether it is
+    load: Callable[..., LesionTable]  # from files, label set and words
 
 
 #: Every kind by the name that can be written before a place, in the order in which a place is tried.
 KINDS = {
     "ham10000": Kind(
         "HAM10000_metadata (.csv, .tab or no suffix) and the images as jpg files or in zip archives",
-        partial(_has_table, ham10000.METADATA), ham10000.load,
+        lambda files: files.has_table(published.METADATA), published.load_ham10000,
     ),
     "isic-archive": Kind(
         "metadata.csv with a column isic_id, and ISIC_<7 digits>.jpg beside it",
-        lambda files: files.has_column(isic_archive.METADATA, "isic_id"), isic_archive.load, form="folder",
+        lambda files: files.has_table(published.ARCHIVE, "isic_id"), published.load_isic_archive,
     ),
     "milk10k": Kind(
         "MILK10k_Training_GroundTruth, _Metadata and _Supplement, and MILK10k_Training_Input",
-        partial(_has_table, challenges.MILK10K), challenges.load_milk10k,
+        lambda files: files.has_table(published.MILK10K), published.load_milk10k,
     ),
     "isic2019": Kind(
         "ISIC_2019_Training_GroundTruth and _Metadata, and ISIC_2019_Training_Input",
-        partial(_has_table, challenges.ISIC2019), challenges.load_isic2019,
+        lambda files: files.has_table(published.ISIC2019), published.load_isic2019,
     ),
     "isic2018": Kind(
         "ISIC2018_Task3_Training_GroundTruth and _LesionGroupings, and ISIC2018_Task3_Training_Input",
-        partial(_has_table, challenges.ISIC2018), challenges.load_isic2018,
+        lambda files: files.has_table(published.ISIC2018), published.load_isic2018,
     ),
     "derm7pt": Kind(
         "meta/meta.csv with the columns diagnosis and derm, and images/",
-        lambda files: files.has_column(challenges.DERM7PT, "derm"), challenges.load_derm7pt, form="folder",
+        lambda files: files.has_table(published.DERM7PT, "derm"), published.load_derm7pt,
     ),
     "dermamnist": Kind("one npz file with DermaMNIST's arrays, or the path of it", _is_dermamnist, dermamnist.load),
     "folder": Kind(
@@ -235,10 +222,7 @@ def _contents(place: Path) -> str:
     if place.is_file():
         return "It is a file."
     names = sorted(path.name + ("/" if path.is_dir() else "") for path in place.iterdir())
-    if not names:
-        return "It is empty."
-    more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
-    return f"It holds {', '.join(names[:8])}{more}."
+    return f"It holds {some(names, 8)}." if names else "It is empty."
 
 
 def _left_out(files: Files) -> str:
@@ -251,11 +235,13 @@ def _left_out(files: Files) -> str:
 
 
 def _without_official_test(table: LesionTable) -> LesionTable:
-    kept = dermamnist.without_official_test(table)
-    mask = reading.official_test(kept.frame["image_id"])
-    gone = len(table) - len(kept) + int(mask.sum())
-    if not gone:
+    """The table without that set's images, by id; DermaMNIST-E's whole test part, after which it has no split."""
+    ids, split = table.frame["image_id"], table.official_split
+    gone = official_test(ids)
+    if dermamnist.EXTENDED in table.notes:
+        gone, split = ids.map(split) == "test", {}
+    if not gone.any():
         return table
-    spare = reading.official_test(table.problems["image_id"])
-    note = f"{counted(gone, 'image')} of the official ISIC 2018 test set left out."
-    return replace(kept.keep(~mask), notes=(*table.notes, note), problems=table.problems[~spare])
+    note = f"{counted(int(gone.sum()), 'image')} of the official ISIC 2018 test set left out."
+    problems = table.problems[~official_test(table.problems["image_id"])]
+    return replace(table.keep(~gone), notes=(*table.notes, note), problems=problems, official_split=split)

@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.runs import atomic
+from skinlesion.core.runs import write_csv
 from skinlesion.core.tables import counted, folds, known, match_ids, need_columns, read_table, some
 from skinlesion.data.table import LesionTable
 
 SPLITS = ("train", "validation", "test")
-COLUMNS = ["image_id", "lesion_id", "label", "source", "dx_type"]
 FOLDS = 5  # besides the test part, which is as large as one of them
 TEST_FOLD = -1
 DROPPED, DROPPED_FOLD = "dropped", -2  # twins of test images: they neither train nor are they evaluated
@@ -82,7 +81,15 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0, holdout_sour
     if holdout_source:
         part[part == TEST_FOLD] = FOLDS
         part[source == holdout_source] = TEST_FOLD
-    return assign(table, groups, part, fold)
+    split = np.where(part == TEST_FOLD, "test", np.where(part == fold, "validation", "train"))
+    return _rows(table, groups).assign(fold=part, split=split)
+
+
+def _rows(table: LesionTable, groups: np.ndarray) -> pd.DataFrame:
+    """What a split says of every row besides its part."""
+    rows = table.frame[["image_id", "lesion_id", "label", "source", "dx_type"]].copy()
+    rows.insert(2, "group", groups)
+    return rows
 
 
 def _parts(table: LesionTable, name: str, seed: int, fold: int) -> np.ndarray:
@@ -107,16 +114,8 @@ def _parts(table: LesionTable, name: str, seed: int, fold: int) -> np.ndarray:
 
 def _official(table: LesionTable) -> pd.DataFrame:
     """The source's own split."""
-    official = pd.DataFrame({"image_id": list(table.official_split), "split": list(table.official_split.values())})
+    official = pd.DataFrame(table.official_split.items(), columns=["image_id", "split"])
     return _complete(table, official, f"the official split of {table.source}")
-
-
-def assign(table: LesionTable, groups: np.ndarray, part: np.ndarray, fold: int) -> pd.DataFrame:
-    """The split's table from fold numbers (int [N], -1 = test) and the fold that validates."""
-    split = np.where(part == TEST_FOLD, "test", np.where(part == fold, "validation", "train"))
-    result = table.frame[COLUMNS].copy()
-    result.insert(2, "group", groups)
-    return result.assign(fold=part, split=split)
 
 
 def split_for(
@@ -204,9 +203,7 @@ def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFram
     if "fold" in given:
         blank = (known(given["fold"]) == "").to_numpy()
         fold = np.where(blank, fold, folds(list(given["fold"]), list(ids)))
-    result = table.frame[COLUMNS].copy()
-    result.insert(2, "group", lesion_groups(table))
-    return result.assign(fold=fold, split=split.to_numpy())
+    return _rows(table, lesion_groups(table)).assign(fold=fold, split=split.to_numpy())
 
 
 def check_split(split: pd.DataFrame, *, fold: int = 0, tested: bool = True) -> None:
@@ -241,8 +238,7 @@ def check_split(split: pd.DataFrame, *, fold: int = 0, tested: bool = True) -> N
 
 def write_split(split: pd.DataFrame, path: str | Path) -> None:
     """Write what :func:`make_split` made, as ``split.csv``, whole or not at all."""
-    with atomic(path) as temporary:
-        split.to_csv(temporary, index=False)
+    write_csv(path, split)
 
 
 def load_split(path: str | Path) -> pd.DataFrame:
@@ -290,10 +286,9 @@ def take_subset(table: LesionTable, count: int, *, seed: int = 0) -> LesionTable
 
 def _chosen(table: LesionTable, count: int, seed: int) -> np.ndarray:
     """The rows of one source that :func:`take_subset` takes, bool [N]."""
-    rng = np.random.default_rng(seed)
-    groups = lesion_groups(table)
     if count >= len(table):
         return np.ones(len(table), bool)
+    rng, groups = np.random.default_rng(seed), lesion_groups(table)
     label = table.frame["label"].to_numpy()
     chosen: list[int] = []
     for code in table.labels.codes:

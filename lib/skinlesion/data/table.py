@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.runs import Run, atomic, write_json
-from skinlesion.core.taxonomy import LabelSet, label_set
+from skinlesion.core.runs import Run, write_csv, write_json
+from skinlesion.core.taxonomy import TOGETHER, LabelSet, label_set
 
 COLUMNS = ("image_id", "lesion_id", "source", "label", "age", "sex", "site", "dx_type", "path")
 OPTIONAL = ("skin_tone",)  # columns of sources that have them
@@ -18,17 +18,16 @@ PROBLEM_COLUMNS = ("image_id", "problem", "detail", "source")
 
 
 def no_problems() -> pd.DataFrame:
-    """An empty list of problems, with its columns."""
     return pd.DataFrame(columns=list(PROBLEM_COLUMNS), dtype=str)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the rows of one source are from: its kind, its place, and whether its lesion ids are real."""
+    """Where the rows of one source are from."""
 
-    kind: str
-    location: str
-    has_lesions: bool
+    kind: str  # one of :data:`skinlesion.data.sources.KINDS`, or ``demo``
+    location: str  # where it was read from
+    has_lesions: bool = True  # whether lesion ids are real; else they repeat image ids, and no split can promise much
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,8 @@ class LesionTable:
         where missing; ``path`` is what :func:`skinlesion.core.images.read` takes. Perhaps ``skin_tone`` as a source's
         raters saw it, ``"0"`` (very dark) to ``"5"`` (very light), ``""`` where unknown.
     labels : LabelSet
-    source : str
-        One of :data:`skinlesion.data.sources.KINDS`, or ``demo``; of a table of several sources, their kinds with
-        :data:`TOGETHER` between them.
-    location : str
-        Where it was read from.
     origins : dict name -> Origin
         Of every source, in the order in which they were given.
-    has_lesions : bool
-        Whether ``lesion_id`` is real; where it is False it repeats ``image_id`` and no split can promise anything.
     near_duplicates : tuple of (image_id, image_id)
         Pairs that show the same lesion under two lesion ids, as the source lists them or its files prove.
     twins : tuple of (image_id, image_id)
@@ -68,21 +60,15 @@ class LesionTable:
 
     frame: pd.DataFrame
     labels: LabelSet
-    source: str
-    location: str
-    has_lesions: bool = True
+    origins: dict[str, Origin]
     near_duplicates: tuple[tuple[str, str], ...] = ()
     twins: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     problems: pd.DataFrame = field(default_factory=no_problems)
     official_split: dict[str, str] = field(default_factory=dict)
     passed_over: dict[str, int] = field(default_factory=dict)
-    origins: dict[str, Origin] = field(default_factory=dict)
 
     def __post_init__(self):
-        if not self.origins:
-            own = {self.source: Origin(self.source, self.location, self.has_lesions)}
-            object.__setattr__(self, "origins", own)
         if len(self.origins) == 1:  # whose name every row has
             (name,) = self.origins
             for part in ("frame", "problems"):
@@ -94,6 +80,21 @@ class LesionTable:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def source(self) -> str:
+        """The kinds of all sources, with :data:`TOGETHER` between them."""
+        return TOGETHER.join(dict.fromkeys(origin.kind for origin in self.origins.values()))
+
+    @property
+    def location(self) -> str:
+        """Where it was read from, all places likewise."""
+        return TOGETHER.join(origin.location for origin in self.origins.values())
+
+    @property
+    def has_lesions(self) -> bool:
+        """Whether some source has real lesion ids."""
+        return any(origin.has_lesions for origin in self.origins.values())
 
     @property
     def synthetic(self) -> bool:
@@ -120,13 +121,10 @@ class LesionTable:
 
     def of_source(self, name: str) -> LesionTable:
         """The rows of one source, as a table of their own."""
-        rows, origin = self.keep(self.frame["source"] == name), self.origins[name]
+        rows = self.keep(self.frame["source"] == name)
         return replace(
             rows,
-            source=origin.kind,
-            location=origin.location,
-            origins={name: origin},
-            has_lesions=self.has_lesions and origin.has_lesions,
+            origins={name: self.origins[name]},
             official_split={image: self.official_split[image] for image in rows.frame["image_id"]
                             if image in self.official_split},
             problems=self.problems[self.problems["source"] == name].reset_index(drop=True),
@@ -135,24 +133,18 @@ class LesionTable:
     def rename(self, name: str) -> LesionTable:
         """A table of one source under another name of it."""
         (origin,) = self.origins.values()
-        return replace(
-            self,
-            origins={name: origin},
-            frame=self.frame.assign(source=name),
-            problems=self.problems.assign(source=name),
-        )
+        frame, problems = self.frame.assign(source=name), self.problems.assign(source=name)
+        return replace(self, origins={name: origin}, frame=frame, problems=problems)
 
-    def set_aside(self, mask: pd.Series, problem: str, detail: str | pd.Series) -> LesionTable:
+    def set_aside(self, mask: pd.Series, problem: str | pd.Series, detail: str | pd.Series) -> LesionTable:
         """Take out the rows where ``mask`` (bool [N]) holds, and list them in ``problems``.
 
-        ``detail`` is one text for all of them, or one a row.
+        ``problem`` and ``detail`` are one text for all of them, or one a row.
         """
         if not mask.any():
             return self
         rows = self.frame[mask]
-        gone = pd.DataFrame(
-            {"image_id": rows["image_id"], "problem": problem, "detail": detail, "source": rows["source"]}
-        )
+        gone = rows[["image_id", "source"]].assign(problem=problem, detail=detail)
         return replace(self.keep(~mask), problems=pd.concat([self.problems, gone], ignore_index=True))
 
     def fingerprint(self) -> str:
@@ -177,8 +169,7 @@ class LesionTable:
 
     def save(self, run: Run) -> None:
         """Write ``table.csv`` and ``table.json`` into the run's folder; problems are the data check's to write."""
-        with atomic(run.table_file) as temporary:
-            self.frame.to_csv(temporary, index=False)
+        write_csv(run.table_file, self.frame)
         info = {
             "labels": list(self.labels.codes),
             "source": self.source,
@@ -205,10 +196,7 @@ class LesionTable:
             return cls(
                 frame=frame.astype({"age": float}),
                 labels=label_set(info["labels"]),
-                source=info["source"],
-                location=info["location"],
                 origins={name: Origin(**origin) for name, origin in info["origins"].items()},
-                has_lesions=info["has_lesions"],
                 near_duplicates=tuple((a, b) for a, b in info["near_duplicates"]),
                 twins=tuple((a, b) for a, b in info["twins"]),
                 notes=tuple(info["notes"]),

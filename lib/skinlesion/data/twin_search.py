@@ -15,10 +15,10 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from skinlesion.core import framing, images
-from skinlesion.core.runs import Run, atomic, cache_folder
+from skinlesion.core.runs import Run, cache_folder, write_csv
 from skinlesion.data.splits import lesion_groups
 from skinlesion.data.table import LesionTable
-from skinlesion.data.twins import SIDE, contradictions, copies, feature_squares, field_of_view, find_twins, grey_square
+from skinlesion.data.twins import SIDE, contradictions, feature_squares, field_of_view, find_twins, grey_square
 
 VERSION = 1  # of what is found: pairs that another version stored are searched anew
 BATCH = 16  # images that go through the network together
@@ -44,10 +44,9 @@ def decode_all(
     """
 
     def one(path: str) -> tuple[np.ndarray, np.ndarray, str]:
-        frame = images.read(path)
-        digest = frame.tobytes() if ".npz!" in path else images.read_bytes(path)
+        frame, data = images.read_with_bytes(path)
         view = field_of_view(frame)
-        return grey_square(frame, view), feature_squares(frame, view, inner=inner), hashlib.sha256(digest).hexdigest()
+        return grey_square(frame, view), feature_squares(frame, view, inner=inner), hashlib.sha256(data).hexdigest()
 
     paths, kinds = list(paths), 2 if inner else 1
     squares, found, digests = np.empty((len(paths), SIDE, SIDE), np.uint8), [], []
@@ -74,12 +73,11 @@ def search(rows: pd.DataFrame, features: Features, *, inner: bool = True, progre
     """
     squares, values, digests = decode_all(rows["path"], features, inner=inner, progress=progress)
     pairs = find_twins(squares, values, sources=rows["source"], lesions=rows["lesion"])
-    same = pd.DataFrame(copies(digests), columns=["a", "b"], dtype=int)
-    same = same.assign(cosine=1.0, similarity=1.0, overlap=1.0)
-    both = pd.concat([same.assign(kind="copy"), pairs.assign(kind="twin")], ignore_index=True)
-    digest = np.array(digests, object)
-    both.loc[digest[both["a"].to_numpy(int)] == digest[both["b"].to_numpy(int)], "kind"] = "copy"
-    both = both.drop_duplicates(["a", "b"], ignore_index=True)
+    file, _ = pd.factorize(np.array(digests, object))
+    same = pd.DataFrame({"a": np.unique(file, return_index=True)[1][file], "b": np.arange(len(file))})
+    same = same[same["a"] < same["b"]].assign(cosine=1.0, similarity=1.0, overlap=1.0)  # each copy with the first one
+    both = pd.concat([same, pairs]).drop_duplicates(["a", "b"], ignore_index=True)
+    both["kind"] = np.where(file[both["a"].to_numpy(int)] == file[both["b"].to_numpy(int)], "copy", "twin")
     return both.assign(contradiction=contradictions(both, rows["label"]))
 
 
@@ -100,22 +98,19 @@ def with_twins(
     """
     if features is None:
         return table, None
-    frame = table.frame
-    rows = frame.assign(lesion=frame["lesion_id"])
+    rows = table.frame.assign(lesion=table.frame["lesion_id"])
     pairs = _stored(rows, features, progress)
-    ids = frame["image_id"].to_numpy(object)
-    sides = (ids[pairs[side].to_numpy(int)] for side in ("a", "b"))
-    table = replace(table, twins=tuple(zip(*sides, strict=True)))
-    return table, named(pairs, rows).assign(group=lesion_groups(table, twins=True)[pairs["a"].to_numpy(int)])
+    found = named(pairs, rows)
+    table = replace(table, twins=tuple(zip(found["image_id_a"], found["image_id_b"], strict=True)))
+    return table, found.assign(group=lesion_groups(table, twins=True)[pairs["a"].to_numpy(int)])
 
 
 def write_twins(found: pd.DataFrame | None, run: Run) -> None:
     """Write what :func:`with_twins` found as ``twins.csv``; where none were searched, remove an earlier run's."""
     if found is None:
         run.twins.unlink(missing_ok=True)
-        return
-    with atomic(run.twins) as temporary:
-        found.to_csv(temporary, index=False)
+    else:
+        write_csv(run.twins, found)
 
 
 def _stored(rows: pd.DataFrame, features: Features, progress: bool) -> pd.DataFrame:
@@ -127,8 +122,7 @@ def _stored(rows: pd.DataFrame, features: Features, progress: bool) -> pd.DataFr
     if place.exists():
         return pd.read_csv(place)
     pairs = search(rows, features, inner=False, progress=progress)
-    with atomic(place) as temporary:
-        pairs.to_csv(temporary, index=False)
+    write_csv(place, pairs)
     return pairs
 
 

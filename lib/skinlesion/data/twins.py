@@ -218,12 +218,6 @@ def confirm(squares: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return np.concatenate([*pool.map(one, blocks), np.zeros((0, 2), np.float32)])
 
 
-def copies(digests: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of rows whose files are the same to the byte, by any digest of the files: the first row with each later."""
-    first: dict[str, int] = {}
-    return [(first[digest], row) for row, digest in enumerate(digests) if first.setdefault(digest, row) != row]
-
-
 def contradictions(pairs: pd.DataFrame, labels: Sequence[str] | np.ndarray) -> np.ndarray:
     """Which ``pairs`` of :func:`find_twins` are one picture (not only one lesion) under two ``labels``, bool [M]."""
     label = np.asarray(labels, object)
