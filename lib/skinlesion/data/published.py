@@ -7,6 +7,7 @@ beside those that are known. Each raises DataError where its table or all images
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -284,7 +285,6 @@ def _archive_labels(rows: pd.DataFrame, given: pd.DataFrame, labels: LabelSet, w
     """The rows with label and word by the diagnoses ``given``; SCC is Bowen's disease in HAM10000's images alone."""
     home = trained_ids(rows["image_id"], "ham10000")
     (own, own_word), (other, other_word) = (
-        first_known(given, label_finder(labels, words, lambda word, labels, ham=ham: archive_label(word, labels, ham)))
-        for ham in (True, False)
+        first_known(given, label_finder(labels, words, partial(archive_label, ham10000=here))) for here in (True, False)
     )
     return rows.assign(label=own.where(home, other), word=own_word.where(home, other_word))
