@@ -154,11 +154,10 @@ def test_an_interruption_by_the_user_can_be_resumed(server, tmp_path, monkeypatc
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(download.os, "fsync", interrupt)  # when all bytes are there but none was verified
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(download.os, "fsync", interrupt)  # when all bytes are there but none was verified
         get(server, tmp_path, ("images",))
     assert names(tmp_path) == [PART_1 + ".partial"]
-    monkeypatch.undo()
     get(server, tmp_path, ("images",))
     assert (tmp_path / PART_1).read_bytes() == server.files[URL_1]
 
