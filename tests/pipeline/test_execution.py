@@ -96,19 +96,17 @@ def test_a_failing_notebook(folders):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("import time\ntime.sleep(60)", "stopped after 1 second;"),
+        ("import time\ntime.sleep(10**6)", "stopped after 1 second;"),
         ("import os\nos._exit(1)", "the kernel died"),
     ],
 )
 def test_endless_cells_and_dead_kernels(folders, code, message):
     notebooks, folder = folders
     write_notebook(notebooks, "01_a", "print('before')", code)
-    begun = time.monotonic()
     status = pipeline.run_series(
         Config(), folder, notebooks, steps=(Step("01_a"),), cell_timeout=1, stream=io.StringIO()
     )
     assert status == 1
-    assert time.monotonic() - begun < 40
     page = (folder / "01_a.html").read_text()
     assert message in page
     assert "before" in page
@@ -194,11 +192,13 @@ class Terminal(io.StringIO):
 
 def test_progress_on_a_terminal_is_one_line(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(notebook.Progress, "seconds", 0.0)
     stream = Terminal()
     with notebook.Progress("03_training", 15, stream) as progress:
         progress.start_cell()
         progress.write("epoch 1:  10%|#         |\repoch 1:  20%|##        | and more than fits into sixty columns\n")
-        time.sleep(1.3)
+        while "epoch 1" not in stream.getvalue():
+            time.sleep(0.01)
     shown = stream.getvalue()
     assert "\n" not in shown
     assert "03_training  cell 1/15  0:00" in shown
@@ -206,7 +206,8 @@ def test_progress_on_a_terminal_is_one_line(monkeypatch):
     assert max(len(part) for part in shown.replace("\x1b[K", "").split("\r")) < 60
 
 
-def test_progress_elsewhere_is_a_line_a_cell():
+def test_progress_elsewhere_is_a_line_a_cell(monkeypatch):
+    monkeypatch.setattr(notebook.Progress, "seconds", 0.0)
     stream = io.StringIO()
     with notebook.Progress("03_training", 2, stream) as progress:
         progress.start_cell()

@@ -7,7 +7,6 @@ import pickle
 import re
 import subprocess
 import sys
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -34,19 +33,20 @@ PHOTOS = {
 }
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """
-import hashlib, json, sys, time
+import hashlib, json, sys
 from skinlesion.core.errors import SkinLesionError
+from skinlesion.training.networks import imagenet
 from skinlesion.training.networks.models import create_model
 
 for name in sys.argv[1:]:
-    start = time.monotonic()
+    imagenet.RESPONSE_SECONDS = 0.2 if name == "test_vit2" else 300
     try:
         state = create_model(name, classes=1000, image_size=64, pretrained=True).backbone.state_dict()
         content = b"".join(key.encode() + state[key].numpy().tobytes() for key in sorted(state))
         answer = {"digest": hashlib.sha256(content).hexdigest()}
     except SkinLesionError as error:
         answer = {"error": type(error).__name__, "says": str(error)}
-    print(json.dumps(answer | {"seconds": time.monotonic() - start}), flush=True)
+    print(json.dumps(answer), flush=True)
 """
 
 
@@ -97,7 +97,7 @@ class Hub:
             def answer(self, body):
                 key = self.path.strip("/").replace("/resolve/main", "")
                 if key in hub.silent:
-                    hub.closing.wait(60)
+                    hub.closing.wait()
                 elif key not in hub.files:
                     self.send_response(404)
                     self.send_header("X-Error-Code", "EntryNotFound")
@@ -138,11 +138,15 @@ def hub():
 
 
 def ask(address: str, home: Path, *names: str) -> dict[str, dict]:
-    """What ``create_model`` answers in a process of its own: the hub's client reads its settings as it is imported."""
-    env = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(home), "TORCH_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+    """What ``create_model`` answers in a process of its own: the hub's client reads its settings as it is imported.
+
+    The client itself has a patience without end here: what ends a wait for ``test_vit2`` is ours, RESPONSE_SECONDS.
+    """
+    env = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(home), "TORCH_HOME": str(home), "HF_HUB_OFFLINE": "0",
+                        "HF_HUB_ETAG_TIMEOUT": "9999", "HF_HUB_DOWNLOAD_TIMEOUT": "9999"}  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *names],
-        env=env, capture_output=True, text=True, timeout=300,
+        env=env, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return dict(zip(names, map(json.loads, done.stdout.splitlines()), strict=True))
@@ -176,7 +180,7 @@ def test_weights_from_the_hub_and_then_from_the_cache(hub, tmp_path):
         "test_vit3": "has none of model.safetensors, pytorch_model.bin",
     }.items():
         assert first[name]["error"] == "ModelError" and re.search(says, first[name]["says"]), first[name]
-    assert first["test_vit2"]["seconds"] < 20, "a hub that never answers must not hold a training up"
+    assert imagenet.RESPONSE_SECONDS <= 10, "a hub that never answers must not hold a training up"
     assert not trace.exists(), "code in third-party weights was run"
 
     hub.close()
@@ -186,7 +190,7 @@ def test_weights_from_the_hub_and_then_from_the_cache(hub, tmp_path):
     assert all(second[name]["digest"] == first[name]["digest"] for name in whole), "the cache has them"
     assert "cannot be read" in second["test_byobnet"]["says"] and str(blob) in second["test_byobnet"]["says"]
     missing = second["test_vit2"]
-    assert missing["error"] == "ModelError" and missing["seconds"] < 20
+    assert missing["error"] == "ModelError"
     assert "Available offline: tf_efficientnet_lite0" in missing["says"] and repo["test_resnet"][5:] in missing["says"]
     assert "go by the plain name, tf_efficientnet_lite0" in second["tf_efficientnet_lite0.in1k"]["says"]
 
@@ -264,10 +268,9 @@ def test_weights_at_other_addresses_go_to_torchs_cache(hub, tmp_path, monkeypatc
     assert digest(imagenet.pretrained("legacy_seresnet18")) == digest(network), "from the cache"
 
 
-def test_a_network_without_weights_says_so():
-    start = time.monotonic()
+def test_a_network_without_weights_says_so_and_asks_nobody(monkeypatch):
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("somebody was asked"))
     with pytest.raises(
         ModelError, match="timm has no pretrained weights for coatnet_0_224. Available offline: .*lite0"
     ):
         imagenet.pretrained("coatnet_0_224")
-    assert time.monotonic() - start < 10
