@@ -23,8 +23,8 @@ from skinlesion import cli
 from skinlesion.core.errors import DataError
 from skinlesion.serving import score_ray
 
-IMAGES = 1000
-PARTS = 21  # the last holds the one that is none
+IMAGES = 300
+PARTS = 7  # the last holds the one that is none
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def slowed(place: str, doomed: str):
         patience = time.monotonic() + 300
         while not list(notes.glob(f"{doomed}-*-began")) and time.monotonic() < patience:
             time.sleep(0.05)
-        time.sleep(30 if node == doomed else 0)
+        time.sleep(10**6 if node == doomed else 0)  # until it is killed
         found = plain(items, model)
         (notes / f"{node}-{Path(items[0].member).stem}-ended").touch()
         return found
