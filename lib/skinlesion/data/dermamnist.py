@@ -70,13 +70,12 @@ def load(files: Files, labels: LabelSet = HAM7, words: Mapping[str, str] | None 
     rows = _read(path)
     return tabulate(
         rows.drop(columns="split"),
-        labels=labels,
-        words=words,
-        map_word=lambda number, _: CODES[int(str(number))],
+        ImageIndex(Files(path, {})),
+        labels,
+        words,
         source="dermamnist",
-        location=path,
+        map_word=lambda number, _: CODES[int(str(number))],
         notes=(_version(path, rows["split"]), TERMS),
-        index=ImageIndex(Files(path, {})),
         official_split=dict(zip(rows["image_id"], rows["split"].map(SPLITS), strict=True)),
     )
 

@@ -46,15 +46,8 @@ def load_folder(files: Files, labels: LabelSet, words: Mapping[str, str] | None 
         raise DataError(
             f"{files.place} has no subfolder with images; it needs one a class, such as {', '.join(labels.codes)}"
         )
-    return tabulate(
-        pd.DataFrame({"path": paths, "image_id": image_ids(inner), "word": word}, dtype=str),
-        labels=labels,
-        words=words,
-        map_word=own_label,
-        source="folder",
-        location=files.place,
-        index=index,
-    )
+    rows = pd.DataFrame({"path": paths, "image_id": image_ids(inner), "word": word}, dtype=str)
+    return tabulate(rows, index, labels, words, source="folder", map_word=own_label)
 
 
 def _one_each(index: ImageIndex) -> list[str]:
@@ -116,31 +109,20 @@ def load_csv(files: Files, labels: LabelSet, words: Mapping[str, str] | None = N
         rows = rows.rename(columns={"label": "word"})
     else:
         rows["label"], rows["word"] = first_known(given, label_finder(labels, words, own_label))
-    return tabulate(
-        rows,
-        labels=labels,
-        words=words,
-        map_word=own_label,
-        source="csv",
-        location=path,
-        index=index,
-        spare=bool(set(rows["path"]) & set(index.paths)),
-    )
+    spare = bool(set(rows["path"]) & set(index.paths))
+    return tabulate(rows, index, labels, words, source="csv", location=path, map_word=own_label, spare=spare)
 
 
 def _meanings(given: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The columns that are understood, under the names of :data:`ALIASES`."""
-    columns = {meaning: _column(given, meaning, path) for meaning in ALIASES}
-    rows = given[[name for name in columns.values() if name]]
-    return rows.rename(columns={name: meaning for meaning, name in columns.items() if name})
+    columns = {_column(given, meaning, path): meaning for meaning in ALIASES}
+    return given[[name for name in columns if name]].rename(columns=columns)
 
 
 def _column(given: pd.DataFrame, meaning: str, path: Path) -> str | None:
     found = [name for name in given.columns if name.lower() in ALIASES[meaning]]
-    if len(found) > 1:
-        same = all((given[name] == given[found[0]]).all() for name in found)
-        if not same:
-            raise DataError(f"{path} has several columns for the {meaning}: {', '.join(found)}; keep one of them")
+    if not all(given[name].equals(given[found[0]]) for name in found):
+        raise DataError(f"{path} has several columns for the {meaning}: {', '.join(found)}; keep one of them")
     if found:
         return found[0]
     others = ALIASES["image_id"] if meaning == "path" else LEVELS if meaning == "label" else None

@@ -57,13 +57,12 @@ def load_ham10000(files: Files, labels: LabelSet = HAM7, words: Words = None) ->
     near = _optional(files, "near_duplicates", ("image_id", "duplicate_image_id"))
     return tabulate(
         _ham10000_rows(metadata, files, labels),
-        labels=labels,
-        words=words,
-        map_word=finer_label,
+        index,
+        labels,
+        words,
         source="demo" if demo else "ham10000",
-        location=files.place,
+        map_word=finer_label,
         notes=(SYNTHETIC if demo else HAM10000_TERMS,),
-        index=index,
         near_duplicates=tuple(zip(near["image_id"], near["duplicate_image_id"], strict=True)),
     )
 
@@ -85,12 +84,11 @@ def load_official_test(place: Path) -> LesionTable:
         truth = truth.rename(columns={"image": "image_id"}).assign(dx=one_hot_word(truth, ISIC2018_COLUMNS))
     return tabulate(
         _ham10000_rows(truth, files, HAM7),
-        labels=HAM7,
+        _index(files, get),
+        HAM7,
         source="ham10000",
-        location=place,
         notes=("The official test set of ISIC 2018 Task 3.", HAM10000_TERMS),
         official_split=dict.fromkeys(truth["image_id"], "test"),
-        index=_index(files, get),
         spare=False,
     )
 
@@ -110,14 +108,10 @@ def load_isic_archive(files: Files, labels: LabelSet = ISIC8, words: Words = Non
     owners = sorted(set(metadata.get("attribution", ())) - {""})
     names = _ABOUT if "anatom_site_general" in metadata else _ABOUT | {"site": "anatom_site_1"}
     rows = _columns(metadata, image_id="isic_id", lesion_id="lesion_id", image_type="image_type", **names)
-    return tabulate(
-        _archive_labels(rows, metadata, labels, words),
-        labels=labels,
-        source="isic-archive",
-        location=files.place,
-        notes=("Images: ISIC Archive" + (f", by {'; '.join(owners)}." if owners else "."),),
-        index=_index(files, "let the download run to its end"),
-    )
+    rows = _archive_labels(rows, metadata, labels, words)
+    notes = ("Images: ISIC Archive" + (f", by {'; '.join(owners)}." if owners else "."),)
+    index = _index(files, "let the download run to its end")
+    return tabulate(rows, index, labels, source="isic-archive", notes=notes)
 
 
 def load_milk10k(files: Files, labels: LabelSet = ISIC8, words: Words = None) -> LesionTable:
@@ -214,9 +208,7 @@ def _challenge(
     index = _index(files, f"put {archive} there, packed or unpacked")
     if "sought" in rows:
         rows["path"] = locate(rows["sought"], files.place, index)
-    return tabulate(
-        rows, labels=labels, words=words, source=source, location=files.place, complete=True, index=index, **more
-    )
+    return tabulate(rows, index, labels, words, source=source, complete=True, **more)
 
 
 def _index(files: Files, fix: str, paths: list[str] | None = None) -> ImageIndex:

@@ -55,15 +55,15 @@ def first_known(given: pd.DataFrame, code_of: Callable[[object], str | None]) ->
 
 def tabulate(
     rows: pd.DataFrame,
-    *,
+    index: ImageIndex,
     labels: LabelSet,
-    source: str,
-    location: Path,
     words: Mapping[str, str] | None = None,
+    *,
+    source: str,
+    location: Path | None = None,
     map_word: Callable[[object, LabelSet], str | None] = normalise_label,
     complete: bool = False,
     notes: tuple[str, ...] = (),
-    index: ImageIndex,
     spare: bool = True,
     **more,
 ) -> LesionTable:
@@ -76,8 +76,9 @@ def tabulate(
         ``index`` finds for the id), ``label`` (the code that the word stands for, or None; else what ``words`` or
         ``map_word`` make of it), ``sought`` (what ``index`` was asked for, if not the id), ``image_type`` (the ISIC
         Archive's word: dermoscopic or another one) and ``lesion_id, age, sex, site, dx_type``
-    complete : bool, whether all words of the source are known: those without a label are no class of ours
     index : ImageIndex of the images that were found: what had to be left out is listed
+    location : Path, where the source is, if not the place of the index's files
+    complete : bool, whether all words of the source are known: those without a label are no class of ours
     spare : bool, list the images that are not in ``rows`` as :data:`NO_ROW`
     **more : further fields of :class:`LesionTable`
     """
@@ -106,7 +107,7 @@ def tabulate(
     return LesionTable(
         frame=rows.assign(source=source).loc[used, columns].reset_index(drop=True),
         labels=labels,
-        origins={source: Origin(source, str(location), has_lesions)},
+        origins={source: Origin(source, str(location or index.files.place), has_lesions)},
         notes=notes + _unknown_words(rows["word"][problem == UNKNOWN_LABEL]),
         problems=problems.assign(source=source)[list(PROBLEM_COLUMNS)],
         passed_over=dict((index.files.beside + Counter({COPY: index.copies})).most_common()),
