@@ -123,12 +123,13 @@ def faults(paths: list[Path], widths: tuple[int, ...] = (1280, 375)) -> list[tup
     found: list[tuple] = []
     with launched() as browser:
         for path in paths:
+            page = browser.new_page()
+            page.goto(path.as_uri())
             for width in widths:
-                page = browser.new_page(viewport={"width": width, "height": 800})
-                page.goto(path.as_uri())
+                page.set_viewport_size({"width": width, "height": 800})
                 wrong = [*violations(page), *page.evaluate(LOW_CONTRAST)]
                 if page.evaluate("document.documentElement.scrollWidth") > width:
                     wrong.append("wider than the window")
                 found += [(path.name, width, one) for one in wrong]
-                page.close()
+            page.close()
     return found

@@ -19,6 +19,10 @@ from skinlesion.serving.predictor import Predictor
 
 STEPS = ("01_eda", "02_preprocessing", "03_training", "04_evaluation", "05_export")
 
+#: The smallest network that has activation maps, so that every cell of every notebook has something to do.
+SMALL = ["--preset", "smoke", "--run", "e2e", "--set", "max_images=150", "stress=1"]
+SMALL += ["model=test_efficientnet", "pretrained=false"]
+
 DEVICE = 'href="http://127.0.0.1:5000/device/"'  # where `make app` has the on-device page
 
 
@@ -27,9 +31,7 @@ def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports")
     (folder / "e2e").mkdir()
     (folder / "e2e" / "sweep.csv").write_text("trial,status,val_balanced_accuracy\n4,stopped,0.8125\n")
-    arguments = ["--data", "demo", "--preset", "smoke", "--run", "e2e", "--set", "max_images=150"]
-    status = run_all.main(arguments, reports=folder)
-    assert status == 0
+    assert run_all.main(["--data", "demo", *SMALL], reports=folder) == 0
     return folder
 
 
@@ -112,23 +114,24 @@ def test_the_command_line_answers_from_it(run, tmp_path, capsys):
 
 def test_a_second_run_has_nothing_to_do(reports, run, capsys):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.ipynb")}
-    assert run_all.main(["--preset", "smoke", "--run", "e2e", "--set", "max_images=150"], reports=reports) == 0
+    assert run_all.main(SMALL, reports=reports) == 0
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.ipynb")} == before
     assert json.loads((run / "run.json").read_text())
 
 
+@pytest.mark.soak
 def test_a_page_can_be_made_again_alone(reports, run):
+    """`--only` is tested in test_pipeline.py; here, that an evaluation made again is the same."""
     before = (run / "03_training.ipynb").stat().st_mtime_ns
     predictions = (run / "predictions.csv").read_text()
-    arguments = ["--preset", "smoke", "--run", "e2e", "--set", "max_images=150", "--only", "04"]
-    assert run_all.main(arguments, reports=reports) == 0
+    assert run_all.main([*SMALL, "--only", "04"], reports=reports) == 0
     assert (run / "03_training.ipynb").stat().st_mtime_ns == before
     assert (run / "predictions.csv").read_text() == predictions
 
 
 @pytest.mark.real
 def test_training_on_ham10000(ham10000_dir, tmp_path, capsys):
-    settings = ["max_images=240", "epochs=1", "image_size=64"]
+    settings = ["max_images=120", "epochs=1", "image_size=64"]
     arguments = ["train", "--data", str(ham10000_dir), "--run", str(tmp_path), "--set", *settings]
     assert cli.main(arguments) == 0
     assert "from ham10000; 0 problems" in capsys.readouterr().out

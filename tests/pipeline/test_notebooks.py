@@ -14,6 +14,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from conftest import REPOSITORY
+from skinlesion import pipeline
 from skinlesion.core.config import Config, describe
 from skinlesion.pipeline import notebook
 from small import NEEDED, another
@@ -50,9 +51,12 @@ def test_parameters_have_the_configurations_defaults():
     assert {name: declared[name] for name in Config.names()} == Config().to_dict()
 
 
-def test_every_cell_runs_in_order(tmp_path):
-    """The classic recipe on eight labels; the end-to-end test runs the quick one on seven."""
-    small = Config(labels=8, max_images=150, image_size=32, epochs=2, replicates=50, stress=1).to_dict()
+@pytest.mark.soak
+@pytest.mark.parametrize("recipe", ["classic", "quick"])
+def test_every_cell_runs_in_order_with_a_recipes_own_network_on_eight_labels(recipe, tmp_path):
+    """The end-to-end test runs every cell too, with a smaller network and on seven labels."""
+    settings = ["max_images=150", "epochs=2", "replicates=50", "stress=1"]
+    small = pipeline.resolve(preset="smoke", recipe=recipe, labels=8, settings=settings).to_dict()
     copies = tmp_path / "copies"
     copies.mkdir()
     for path in NOTEBOOKS:
