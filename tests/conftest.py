@@ -97,6 +97,25 @@ def client(application):
     return application.test_client()
 
 
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """A data set of the kind ``csv`` for trainings, twelve lesions a class, which nothing changes: folder and table."""
+    from small import small_csv
+
+    folder = tmp_path_factory.mktemp("images")
+    return folder, small_csv(folder, lesions=12)
+
+
+@pytest.fixture(scope="session")
+def data(images):
+    """What ``fit`` takes of it: cache, targets, split."""
+    from skinlesion.data.cache import build_cache
+    from skinlesion.data.splits import make_split
+
+    table = images[1]
+    return build_cache(table, size=24, fit="squash"), table.targets, make_split(table)["split"].to_numpy(str)
+
+
 @pytest.fixture(scope="module")
 def bucket():
     """An empty bucket, ``s3://skin``, of an S3 server on this machine: the client to fill it with."""

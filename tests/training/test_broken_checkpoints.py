@@ -11,20 +11,11 @@ from test_fit import CONFIG, end_of, same
 import skinlesion.training.fit as fitting
 from skinlesion.core.errors import ModelError
 from skinlesion.core.runs import Run
-from skinlesion.data.cache import build_cache
-from skinlesion.data.splits import make_split
 from skinlesion.training import checkpoint
 from skinlesion.training.fit import fit
 from skinlesion.training.session import Session
-from small import small_table
 
 EVERY = CONFIG.checkpoint_every
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    table = small_table(tmp_path_factory.mktemp("images"), lesions=12)
-    return build_cache(table, size=24, fit="squash"), table.targets, make_split(table)["split"].to_numpy(str)
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,10 @@ from test_fit import CONFIG, end_of, same
 import workers
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import Run
-from skinlesion.data.cache import build_cache, open_cache
-from skinlesion.data.splits import make_split
+from skinlesion.data.cache import open_cache
 from skinlesion.training import checkpoint, distributed
 from skinlesion.training.balance import epoch_rows
 from skinlesion.training.distributed import World
-from small import small_csv
 
 CLASSIC = CONFIG.but(epochs=12, checkpoint_every=0)
 #: layer normalisation and no dropout: what one process and many compute is the same but for the order of sums
@@ -36,16 +34,10 @@ EVEN = CONFIG.but(model="test_efficientnet_ln", epochs=2, average=0.0, mix="both
 BATCH_NORM = CONFIG.but(model="test_resnet", epochs=2)
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    return folder, small_csv(folder, lesions=12)
-
-
-@pytest.fixture(scope="module")
-def data(images):
-    cache = build_cache(images[1], size=24, fit="squash")
-    return cache.folder, images[1].targets, make_split(images[1])["split"].to_numpy(str)
+@pytest.fixture(scope="session")
+def data(data):
+    """For another process: the cache's folder in place of the cache."""
+    return data[0].folder, *data[1:]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
@@ -246,7 +238,7 @@ def torchrun(images, run, output) -> subprocess.Popen:
 def deserted(folder: Path) -> None:
     """What a process does whose torchrun was killed before it could prctl: its agent answers no more."""
     os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
-    distributed.MEETING = timedelta(seconds=2)
+    distributed.MEETING = timedelta(seconds=1)
     try:
         with distributed.join():
             pass
@@ -255,11 +247,9 @@ def deserted(folder: Path) -> None:
 
 
 def test_torchrun_killed_while_its_processes_are_starting(tmp_path):
-    """They would look for it for hours, deaf to every signal but the one that cannot be ignored."""
+    """They would look for it for hours, deaf to every signal but the one that cannot be ignored; here they end."""
     assert timedelta(seconds=30) >= distributed.MEETING
-    began = time.monotonic()
     assert end(workers.ranks(deserted, (tmp_path,), (tmp_path,))) == [0, 0]
-    assert time.monotonic() - began < 60
     for rank in "01":
         assert "another process of this training has ended" in (tmp_path / rank).read_text()
 

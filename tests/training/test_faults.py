@@ -18,30 +18,22 @@ import torch
 from test_fit import CONFIG, end_of, same
 
 import workers
-from skinlesion.data.cache import build_cache
-from skinlesion.data.splits import make_split
 from skinlesion.training import checkpoint
-from small import small_csv
 
 EVERY = CONFIG.checkpoint_every
+SHORT = CONFIG.but(epochs=4)  # where the moment of a fault is chosen by what is done, not by when
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    return folder, small_csv(folder, lesions=12)
-
-
-@pytest.fixture(scope="module")
-def data(images):
-    cache = build_cache(images[1], size=24, fit="squash")
-    return cache.folder, images[1].targets, make_split(images[1])["split"].to_numpy(str)
+@pytest.fixture(scope="session")
+def data(data):
+    """For another process: the cache's folder in place of the cache."""
+    return data[0].folder, *data[1:]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    assert workers.run(workers.train, data, CONFIG, folder) == 0
+    assert workers.run(workers.train, data, SHORT, folder) == 0
     return folder
 
 
@@ -54,7 +46,7 @@ def whole(undisturbed):
 def train_on(data, folder, whole) -> int:
     """Train on, undisturbed: it ends as ``whole``. Returns how many steps were made twice."""
     before = workers.steps(folder)[0]
-    assert workers.run(workers.train, data, CONFIG, folder) == 0
+    assert workers.run(workers.train, data, SHORT, folder) == 0
     after = workers.steps(folder)[0][len(before) :]
     assert all(same(one, other) for one, other in zip(end_of(folder), whole, strict=True))
     assert not list(folder.rglob("*.partial"))
@@ -96,15 +88,15 @@ def die_half_way(path, content):
         "checkpoint not yet moved into place": (("replace", ".step-*.partial", 5, die), True),
         "old checkpoint not yet deleted": (("unlink", "step-*", 3, die), False),
         "best network half written": (("write_bytes", ".best.*", 2, die_half_way), True),
-        "best network written, its checkpoint not": (("write_bytes", ".step-*.partial", 4, die), True),
-        "history not yet moved into place": (("replace", ".history.csv.*", 8, die), True),
+        "best network written, its checkpoint not": (("write_bytes", ".step-*.partial", 3, die), True),
+        "history not yet moved into place": (("replace", ".history.csv.*", 4, die), True),
         "all trained, but not said": (("replace", ".training.json.*", 1, die), True),
     }.items(),
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_sigkill_while_a_file_is_written(moment, leaves, data, whole, tmp_path):
     fault, partial_left = leaves
-    assert workers.run(workers.train, data, CONFIG, tmp_path, before=partial(at_call, *fault)) == -signal.SIGKILL
+    assert workers.run(workers.train, data, SHORT, tmp_path, before=partial(at_call, *fault)) == -signal.SIGKILL
     assert any(tmp_path.rglob("*.partial")) == partial_left
     assert last_state(tmp_path)["total_steps"] % EVERY == 0 or last_state(tmp_path)["step"] == 0
     assert train_on(data, tmp_path, whole) <= EVERY
@@ -117,7 +109,7 @@ def full_from_now(path, *arguments):
 
 def test_a_write_that_the_kernel_refuses(data, whole, tmp_path):
     fault = partial(at_call, "write_bytes", ".step-*.partial", 5, full_from_now)
-    assert workers.run(workers.train, data, CONFIG, tmp_path, before=fault) == 2
+    assert workers.run(workers.train, data, SHORT, tmp_path, before=fault) == 2
     message = (tmp_path / workers.ERROR).read_text()
     assert "step-" in message and "File too large" in message and "free some space" in message
     assert not list(tmp_path.rglob("*.partial")), "the part that was written is gone again"
@@ -201,11 +193,11 @@ def test_a_full_disk_under_the_pixel_cache(images, tmp_path):
 
 def test_a_folder_that_became_read_only(data, whole, tmp_path):
     fault = partial(at_call, "replace", ".step-*.partial", 5, die)
-    assert workers.run(workers.train, data, CONFIG, tmp_path / "run", before=fault) == -signal.SIGKILL
+    assert workers.run(workers.train, data, SHORT, tmp_path / "run", before=fault) == -signal.SIGKILL
     folders = [tmp_path / "run" / "checkpoints", *(tmp_path / "run" / "checkpoints").iterdir()]
     for folder in folders:
         folder.chmod(0o555)
-    assert workers.run(workers.train, data, CONFIG, tmp_path / "run", before=workers.obey_permissions) == 2
+    assert workers.run(workers.train, data, SHORT, tmp_path / "run", before=workers.obey_permissions) == 2
     message = (tmp_path / "run" / workers.ERROR).read_text()
     assert "cannot be written (Permission denied)" in message and "choose another folder" in message
     assert last_state(tmp_path / "run")["total_steps"] > 0
@@ -288,7 +280,7 @@ def weights_without_number(number: int) -> None:
 @pytest.mark.parametrize("fault", [loss_without_number, weights_without_number])
 def test_numbers_that_explode(fault, data, whole, tmp_path):
     step = 5 * EVERY  # the weights are spoiled just before they would be saved
-    assert workers.run(workers.train, data, CONFIG, tmp_path, before=partial(fault, step)) == 2
+    assert workers.run(workers.train, data, SHORT, tmp_path, before=partial(fault, step)) == 2
     message = (tmp_path / workers.ERROR).read_text()
     assert message.startswith("DivergedError") and "lower learning_rate (now 0.003)" in message
     assert str(next(tmp_path.glob("checkpoints/*"))) in message
@@ -300,11 +292,11 @@ def test_numbers_that_explode(fault, data, whole, tmp_path):
 
 def test_two_trainings_of_one_run(data, whole, tmp_path):
     ours, theirs = multiprocessing.Pipe()
-    first = workers.start(workers.train, data, CONFIG, tmp_path, at=3, signal=theirs)
+    first = workers.start(workers.train, data, SHORT, tmp_path, at=3, signal=theirs)
     assert ours.recv() == 3
     os.kill(first.pid, signal.SIGSTOP)
     try:
-        assert workers.run(workers.train, data, CONFIG, tmp_path) == 2
+        assert workers.run(workers.train, data, SHORT, tmp_path) == 2
     finally:
         os.kill(first.pid, signal.SIGCONT)
     assert "is at work in" in (tmp_path / workers.ERROR).read_text()
