@@ -4,19 +4,3 @@ from skinlesion.pipeline.configure import PRESETS, resolve, run_folder, run_name
 from skinlesion.pipeline.group import members, run_group
 from skinlesion.pipeline.publish import need_place, publish
 from skinlesion.pipeline.series import CELL_TIMEOUT, SERIES, Step, check_parameters, run_series
-
-__all__ = [
-    "CELL_TIMEOUT",
-    "PRESETS",
-    "SERIES",
-    "Step",
-    "check_parameters",
-    "members",
-    "need_place",
-    "publish",
-    "resolve",
-    "run_folder",
-    "run_group",
-    "run_name",
-    "run_series",
-]
