@@ -114,6 +114,7 @@ def fit(
     SkinLesionError
         If the folder cannot be written to, another process trains there, or a process of this training has ended.
     """
+    tell = watch or (lambda progress: None)
     keep_freed_memory()
     check_parents(config, run)
     train, validation = np.flatnonzero(split == "train"), np.flatnonzero(split == "validation")
@@ -132,21 +133,19 @@ def fit(
         while state["epoch"] < config.epochs and not (patience and state["stale"] >= patience):
             order = epoch_rows(targets[train], config.balance, classes=classes, seed=config.seed, epoch=state["epoch"],
                                target_count=config.target_count)  # fmt: skip
-            _train_epoch(session, teachers, cache, targets, train[order], counts, progress, watch)
+            _train_epoch(session, teachers, cache, targets, train[order], counts, progress, tell)
             _end_epoch(session, cache, targets, validation, prior)
             _write_history(session, run)
-            if watch:
-                watch(progress)
+            tell(progress)
         _write_history(session, run)  # again, should a kill have come between the last checkpoint and it
         _write_facts(session, run, prior, split)
         world.wait()
         progress.ended = True
-        if watch:
-            watch(progress)
+        tell(progress)
         return load_trained(run, config, classes=classes)
 
 
-def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, counts, progress, watch) -> None:
+def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, counts, progress, tell) -> None:
     """Go through ``rows`` once, from the step that the session's state names."""
     config, state, model, world = session.config, session.state, session.model, session.world
     epoch, steps = state["epoch"], math.ceil(len(rows) / config.batch_size)
@@ -196,8 +195,7 @@ def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, c
         if due and step + 1 < steps:
             session.save()
         progress.at(epoch, step + 1, steps, value, seconds)
-        if watch:
-            watch(progress)
+        tell(progress)
 
 
 def _check_sizes(session: Session, smallest: int) -> None:
