@@ -16,8 +16,8 @@ from experiments import storage, tested
 from experiments.domain import SOURCES, counted
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion.evaluation.bootstrap import describe, proportion
+from skinlesion.evaluation.experiments import published_table
 from skinlesion.evaluation.metrics import evaluate
-from skinlesion.evaluation.published import PUBLISHED
 from skinlesion.export.card import headline_parts
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 
@@ -98,7 +98,8 @@ def source_figures(part: str, source: str, images: str, model: str, names: tuple
 
 def results() -> str:
     """README's first table: the shipped model by source, the plain CNN, and two published results."""
-    winner, panderm = (next(one for one in PUBLISHED if name in one.who) for name in ("MetaOptima", "PanDerm"))
+    published = published_table()
+    winner, panderm = (published.filter(like=name, axis=0).iloc[0] for name in ("MetaOptima", "PanDerm"))
     names = ("balanced_accuracy", "macro_auroc", "mel.sensitivity")
     plain = on_test("classic")[0]
     recall = plain["per_class"]["mel"]["sensitivity"]
@@ -120,9 +121,9 @@ def results() -> str:
     rows += [
         [about, describe(plain["balanced_accuracy"]), describe(plain["macro_auroc"]), describe(recall)],
         ["*published:* PanDerm ViT-L, linear probe, another split of HAM10000",
-         panderm.figure, "", f"{panderm.melanoma_recall:.2f}"],
+         panderm["value"], "", panderm["melanoma recall"]],
         ["*published:* winner of ISIC 2018 Task 3, ten networks, official test set",
-         winner.figure, "", ""],
+         winner["value"], "", ""],
     ]  # fmt: skip
     header = [
         "test parts, seven classes, 95% intervals over lesions",

@@ -21,7 +21,7 @@ from experiments.recipes import OUTPUTS
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import label_set
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.predictions import read as read_csv
+from skinlesion.evaluation.reading import read as read_csv
 from skinlesion.training.trained import facts_of
 
 STORED = OUTPUTS / "test.parquet"

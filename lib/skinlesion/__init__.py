@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from skinlesion.data.table import LesionTable as LesionTable
     from skinlesion.evaluation.metrics import evaluate as evaluate
     from skinlesion.evaluation.predictions import Predictions as Predictions
-    from skinlesion.evaluation.predictions import read as read_predictions  # noqa: F401
+    from skinlesion.evaluation.reading import read as read_predictions  # noqa: F401
     from skinlesion.serving.predictor import Prediction as Prediction
     from skinlesion.serving.predictor import Predictor as Predictor
 
@@ -49,7 +49,7 @@ _PUBLIC = {
     "evaluate": ("evaluation.metrics", "evaluate"),
     "load_table": ("data.sources", "load_table"),
     "read_image": ("core.images", "read"),
-    "read_predictions": ("evaluation.predictions", "read"),
+    "read_predictions": ("evaluation.reading", "read"),
 }
 
 __all__ = ["__version__", "load_model", *_PUBLIC]

@@ -17,7 +17,7 @@ from skinlesion.data.table import LesionTable
 from skinlesion.evaluation.assessment import PREVALENCE
 from skinlesion.evaluation.documents import write_evaluation
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.tables import WITHOUT_WEIGHT
+from skinlesion.evaluation.reading import WITHOUT_WEIGHT
 from skinlesion.serving.predictor import Predictor
 
 IMAGES = 1511  # that count: 1,512 in ISIC's release, less the one without weight

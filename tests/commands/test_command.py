@@ -15,7 +15,7 @@ from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.core.runs import Run, lock
 from skinlesion.data.splits import load_split
-from skinlesion.evaluation.predictions import read
+from skinlesion.evaluation.reading import read
 from skinlesion.training import standalone as command
 from small import small_table
 

@@ -21,7 +21,7 @@ from skinlesion.evaluation import external_validation as external
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.plots.acting import external_figure
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.predictions import read as read_predictions
+from skinlesion.evaluation.reading import read as read_predictions
 from skinlesion.external_images import evaluate_external, not_compared, seen_before
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Predictor

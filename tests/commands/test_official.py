@@ -13,8 +13,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data.published import load_official_test
 from skinlesion.evaluation.metrics import evaluate
-from skinlesion.evaluation.predictions import read
-from skinlesion.evaluation.tables import WITHOUT_WEIGHT
+from skinlesion.evaluation.reading import WITHOUT_WEIGHT, read
 from skinlesion.serving.predictor import Predictor
 from tiny_model import write as write_model
 

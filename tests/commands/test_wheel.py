@@ -62,9 +62,8 @@ def test_the_wheel_holds_the_packages_data(site):
     (wheel,) = site.parent.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     ours = REPOSITORY / "lib" / "skinlesion"
-    folders = ("recipes", "pretrained", "report")
-    data = [path for folder in folders for path in (ours / folder).rglob("*") if path.is_file()]
-    expected = {path.relative_to(ours.parent).as_posix() for path in data if "__pycache__" not in path.parts}
+    data = [path for path in ours.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    expected = {path.relative_to(ours.parent).as_posix() for path in data}
     assert expected <= set(names)
 
 

@@ -14,7 +14,7 @@ from skinlesion.core.errors import SkinLesionError
 from skinlesion.data import splits
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
-from skinlesion.evaluation.predictions import read
+from skinlesion.evaluation.reading import read
 
 CODES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 IMAGES = [f"ISIC_{24306 + i:07d}" for i in range(14)]

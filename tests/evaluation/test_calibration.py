@@ -8,9 +8,9 @@ from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import calibrated, decision_scores, softmax
 from skinlesion.evaluation import calibration, decision_fit, operating
 from skinlesion.evaluation.bootstrap import resample
+from skinlesion.evaluation.calibration import AFTER, BEFORE, temperature_scaling
 from skinlesion.evaluation.metrics import replicate_values
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.scaling import AFTER, BEFORE, temperature_scaling
 
 
 def draw(n=4000, seed=0, spread=2.0):
@@ -131,9 +131,13 @@ def test_a_calibrated_model_is_rarely_called_miscalibrated():
 def test_brier_and_log_loss_agree_with_sklearn():
     logits, y = draw(300)
     p = softmax(logits)
-    assert calibration.brier_terms(p, y).mean() == pytest.approx(brier_score_loss(y, p, labels=range(7)), abs=1e-12)
-    assert calibration.log_loss_terms(p, y).mean() == pytest.approx(log_loss(y, p, labels=range(7)), abs=1e-12)
-    assert np.isfinite(calibration.log_loss_terms(np.eye(7), np.roll(np.arange(7), 1))).all()
+    (brier,), (logs,) = (
+        calibration.calibration_values(p, y, resample(np.arange(300), 0))[m] for m in ("brier", "log_loss")
+    )
+    assert brier == pytest.approx(brier_score_loss(y, p, labels=range(7)), abs=1e-12)
+    assert logs == pytest.approx(log_loss(y, p, labels=range(7)), abs=1e-12)
+    wrong = calibration.calibration_values(np.eye(7), np.roll(np.arange(7), 1), resample(np.arange(7), 0))
+    assert np.isfinite(wrong["log_loss"]).all()
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------------
@@ -220,14 +224,11 @@ def test_plain_words_add_up():
     words = operating.in_plain_words(uncertain, prevalence=0.2)
     assert "180 (170 to 190) of them would be referred and 20 (10 to 30) missed" in words
     assert "200 (160 to 240) would be referred without need and 600 (560 to 640) rightly not" in words
-    assert "No lesion would be referred" in operating.in_plain_words(point(0.0, 1.0), prevalence=0.2, per=100)
+    assert "No lesion would be referred" in operating.in_plain_words(point(0.0, 1.0), prevalence=0.2)
 
 
-def test_plain_words_need_a_known_point_and_a_fraction():
-    with pytest.raises(DataError, match="benign images"):
-        operating.in_plain_words(point(0.9, None), 0.1)
-    with pytest.raises(DataError, match="between 0 and 1"):
-        operating.in_plain_words(point(0.9, 0.9), 20)
+def test_plain_words_need_malignant_and_benign_images():
+    assert point(0.9, 0.9).measured and not point(0.9, None).measured and not point(None, 0.9).measured
 
 
 def drawn(n, seed, sharpness):
@@ -266,7 +267,8 @@ def test_change_is_paired_and_evaluated_images_do_not_move_the_temperature():
     found = temperature_scaling(*validation, *test, lesions, replicates=25, seed=4)
     assert found.temperature == temperature_scaling(*validation, *drawn(300, 2, 3.0), lesions, replicates=0).temperature
     resamples = resample(lesions, 25, seed=4)
-    terms = {name: calibration.brier_terms(p, test[1]) for name, p in found.probabilities.items()}
+    truth = np.eye(7)[test[1]]
+    terms = {name: ((p - truth) ** 2).sum(axis=1) for name, p in found.probabilities.items()}
     loop = [np.repeat(terms[AFTER] - terms[BEFORE], counts[resamples.lesion]).mean() for counts in resamples.counts]
     assert found.change["brier"]["value"] == pytest.approx(loop[0], abs=1e-12)
     low, high = np.percentile(loop[1:], [2.5, 97.5])

@@ -68,7 +68,7 @@ def test_unlike_images_are_refused_with_the_way_out_and_compared_only_when_asked
         shared({"a": make().take(np.arange(5)), "b": make().take(np.arange(5, 9))})
     with pytest.raises(DataError, match="two runs or more"):
         compare({"a": make()})
-    with pytest.raises(DataError, match="a and b: the two disagree about the true class of 300 images"):
+    with pytest.raises(DataError, match="a and b disagree about the true class of 300 images"):
         compare({"a": make(), "b": replace(make(), y=(make().y + 1) % 7)})
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.evaluation import decision_fit
-from skinlesion.evaluation.conformal import choose_sets, coverage
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.uncertainty import choose_sets, set_coverage
 
 K = len(HAM7)
 
@@ -39,7 +39,7 @@ def test_with_one_image_a_lesion_it_is_the_order_statistic(level):
 def test_new_lesions_of_every_class_are_covered_and_sets_are_no_larger_than_needed():
     sets = (make(3000, 1), make(6000, 2))
     chosen = choose_sets(sets[0].probabilities, sets[0].y, sets[0].lesions, HAM7)
-    table = coverage(sets[1], chosen).set_index(["attribute", "group"])
+    table = set_coverage(sets[1], chosen).set_index(["attribute", "group"])
     for code in HAM7.codes:
         line = table.loc[("class", code)]
         assert line["value"] == pytest.approx(0.9, abs=0.05) and line["low"] < line["value"] < line["high"]
@@ -67,7 +67,7 @@ def test_a_class_too_rare_for_the_level_has_no_threshold_and_is_always_listed():
     chosen = choose_sets(rare.probabilities, rare.y, rare.lesions, HAM7)
     assert np.flatnonzero(chosen == 0).tolist() == [HAM7.index("df")]
     assert choose_sets(some.probabilities, some.y, some.lesions, HAM7).all()
-    line = coverage(some, chosen).set_index(["attribute", "group"]).loc[("class", "df")]
+    line = set_coverage(some, chosen).set_index(["attribute", "group"]).loc[("class", "df")]
     assert line["value"] == 1 and "too few lesions" in line["note"]
 
 
@@ -76,7 +76,7 @@ def test_sources_and_confirmations_have_their_own_coverage():
     source = np.where(np.arange(len(some)) % 3 == 0, "here", "there")
     known = replace(some, source=source, dx_type=np.where(source == "here", "histo", "unknown"))
     chosen = choose_sets(some.probabilities, some.y, some.lesions, HAM7)
-    table = coverage(known, chosen).set_index(["attribute", "group"])
+    table = set_coverage(known, chosen).set_index(["attribute", "group"])
     right = (some.probabilities >= chosen)[np.arange(len(some)), some.y]
     for key, rows in ((("source", "here"), source == "here"), (("histology", "yes"), source == "here")):
         assert table.loc[key, "value"] == right[rows].mean() and table.loc[key, "n"] == rows.sum()

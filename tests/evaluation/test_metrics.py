@@ -11,10 +11,10 @@ from sklearn import metrics as sk
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation.bootstrap import proportion, resample
+from skinlesion.evaluation.compare import compare
 from skinlesion.evaluation.metrics import (
     OVERALL,
     PER_CLASS,
-    aligned,
     evaluate,
     ranking,
     replicate_values,
@@ -276,13 +276,14 @@ def test_decision_follows_scores_and_ranking_follows_probabilities():
 def test_only_like_can_be_compared():
     a = make()
     shuffled = a.take(np.random.default_rng(1).permutation(len(a)))
-    assert (aligned(a, shuffled).probabilities == a.probabilities).all()
+    differences = compare({"a": a, "b": shuffled}, 10).differences["b"]
+    assert all(one["value"] == pytest.approx(0, abs=1e-12) for one in differences.values())
     with pytest.raises(DataError, match="share 399"):
-        aligned(a, a.take(np.arange(399)))
-    with pytest.raises(DataError, match="same classes"):
-        aligned(a, make(labels=ISIC8))
+        compare({"a": a, "b": a.take(np.arange(399))})
+    with pytest.raises(DataError, match="not for the same classes"):
+        compare({"a": a, "b": make(labels=ISIC8)})
     with pytest.raises(DataError, match="true class"):
-        aligned(a, make(seed=1))
+        compare({"a": a, "b": make(seed=1)})
 
 
 def test_threshold_counts_are_those_of_sklearns_roc_curve():

@@ -10,8 +10,7 @@ import pytest
 from experiments import tested
 from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS
 from skinlesion.evaluation.metrics import evaluate, ties
-from skinlesion.evaluation.predictions import read
-from skinlesion.evaluation.tables import WITHOUT_WEIGHT
+from skinlesion.evaluation.reading import WITHOUT_WEIGHT, read
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the scorer's, of deprecations
 

@@ -17,8 +17,7 @@ from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import confident_errors
 from skinlesion.evaluation.compare import compare
 from skinlesion.evaluation.metrics import evaluate
-from skinlesion.evaluation.net_benefit import decision_curve
-from skinlesion.evaluation.operating import binary_task, operating_points
+from skinlesion.evaluation.operating import binary_task, decision_curve, operating_points
 from skinlesion.evaluation.predictions import Predictions
 
 

@@ -4,7 +4,8 @@ import pytest
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation.predictions import Predictions, read
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.reading import read
 
 
 def make(labels=HAM7, n=30, seed=0):

@@ -11,7 +11,7 @@ from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.evaluation import attention, out_of_domain, robustness, sections, selective
+from skinlesion.evaluation import attention, out_of_domain, robustness, sections, uncertainty
 from skinlesion.evaluation.assessment import assess
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.subgroup_metrics import by_subgroup
@@ -37,7 +37,7 @@ def groups(test):
 
 def test_the_summary_is_scikit_learns_figures(test, groups):
     assessment = assess(test, referral_threshold=THRESHOLD, replicates=20)
-    covered = selective.coverage_curve(test, replicates=20)
+    covered = uncertainty.coverage_curve(test, replicates=20)
     text = sections.summary(assessment, groups, covered, prevalence=0.1)
     assert f"**Balanced accuracy {balanced_accuracy_score(test.y, test.predicted):.3f} (" in text
     recall = recall_score(test.y, test.predicted, average=None)
@@ -71,7 +71,7 @@ def test_histology_and_sources_stand_beside_the_whole(test, groups):
         assert shown["Balanced accuracy"].startswith(f"{figure:.3f} (")
         recall = recall_score(test.is_malignant[rows], test.referred(THRESHOLD)[rows])
         assert shown["Referral: sensitivity"].startswith(f"{recall:.3f} (")
-    text = sections.summary(assessment, groups, selective.coverage_curve(known, replicates=5), prevalence=0.1)
+    text = sections.summary(assessment, groups, uncertainty.coverage_curve(known, replicates=5), prevalence=0.1)
     assert f"**With histology only:** balanced accuracy {table.loc['histology only', 'Balanced accuracy']}" in text
     assert f"**By source:** here balanced accuracy {table.loc['here', 'Balanced accuracy']}" in text
     mel = sections.class_table(assessment.metrics).loc["mel", "Sensitivity, histology only"]
@@ -80,7 +80,7 @@ def test_histology_and_sources_stand_beside_the_whole(test, groups):
 
 
 def test_a_summary_without_a_threshold_says_nothing_of_referral(test, groups):
-    text = sections.summary(assess(test, replicates=0), groups, selective.coverage_curve(test, replicates=5), 0.1)
+    text = sections.summary(assess(test, replicates=0), groups, uncertainty.coverage_curve(test, replicates=5), 0.1)
     assert "Referral" not in text and "No threshold was chosen" in text
 
 

@@ -13,7 +13,7 @@ from skinlesion.evaluation import calibration, plots
 from skinlesion.evaluation import subgroup_metrics as subgroups
 from skinlesion.evaluation import subgroups as people
 from skinlesion.evaluation.bootstrap import proportion, resample, summarise
-from skinlesion.evaluation.plots.trust import skin_tone_histogram, subgroup_forest
+from skinlesion.evaluation.plots import skin_tone_histogram, subgroup_forest
 from skinlesion.evaluation.predictions import Predictions
 
 THRESHOLD = 0.4

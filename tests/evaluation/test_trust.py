@@ -8,8 +8,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.demo.not_dermatoscopic import picture_sets
-from skinlesion.evaluation import attention, out_of_domain, plots, selective
-from skinlesion.evaluation.plots import robustness as robustness_plots
+from skinlesion.evaluation import attention, out_of_domain, plots, uncertainty
 from skinlesion.evaluation.plots import trust
 from skinlesion.evaluation.predictions import Predictions
 
@@ -95,8 +94,8 @@ def surest_first(predictions):
 
 
 def test_the_curve_is_that_of_the_surest_images(predictions):
-    curve = selective.coverage_curve(predictions, replicates=200)
-    assert curve["coverage"].tolist() == list(selective.COVERAGES)
+    curve = uncertainty.coverage_curve(predictions, replicates=200)
+    assert curve["coverage"].tolist() == list(uncertainty.COVERAGES)
     surest, confidence = surest_first(predictions)
     malignant = predictions.is_malignant
     for _, row in curve.iterrows():
@@ -187,20 +186,17 @@ def test_a_network_without_maps_says_not_run():
 
 
 def test_figures_say_what_they_show(looked, scores, predictions):
-    maps, masks, _, table = looked
+    *_, table = looked
     inside, outside = scores
     detection = out_of_domain.detection(inside, np.arange(400), outside, replicates=50)
-    curve = selective.coverage_curve(predictions, replicates=50)
+    curve = uncertainty.coverage_curve(predictions, replicates=50)
     drawn = {
         "far: AUROC 0.99": trust.domain_detection(detection),
         "in domain 96.2%, near 75.6%, far 0.0%": trust.domain_scores(
             inside, {name: values for name, (values, _) in outside.items()}, float(np.quantile(inside, 0.05))
         ),
         "model 0.60": trust.map_aim(table),
-        "first; second": trust.map_gallery(
-            [np.full((64, 64, 3), 150, np.uint8)] * 2, maps[:2], masks[:2], ["first", "second"]
-        ),
-        f"risk {curve['risk'].iloc[0]:.2f}": robustness_plots.coverage_curve(curve),
+        f"risk {curve['risk'].iloc[0]:.2f}": trust.coverage_curve(curve),
     }
     for said, (figure, alt) in drawn.items():
         assert plots.png(figure).startswith(b"\x89PNG")

@@ -6,8 +6,8 @@ import pytest
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation.predictions import SCORES_ONLY, Predictions, read
-from skinlesion.evaluation.tables import WITHOUT_WEIGHT, read_truth
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.reading import SCORES_ONLY, WITHOUT_WEIGHT, read, read_truth
 
 SUBMISSION = (
     "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\n"

@@ -14,7 +14,7 @@ from browser import faults
 from skinlesion import cli
 from skinlesion.core import images
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.evaluation.predictions import read
+from skinlesion.evaluation.reading import read
 from skinlesion.serving.predictor import Predictor
 
 STEPS = ("01_eda", "02_preprocessing", "03_training", "04_evaluation", "05_export")

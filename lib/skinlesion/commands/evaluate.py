@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         progress = sys.stderr.isatty()
         return evaluate_official(arguments.official, arguments.model, output, prevalence=prevalence, progress=progress)
     from skinlesion.evaluation.documents import write_evaluation
-    from skinlesion.evaluation.predictions import read
+    from skinlesion.evaluation.reading import read
 
     predictions = read(arguments.predictions, arguments.labels, arguments.label)
     name = Path(arguments.predictions).name

@@ -8,18 +8,10 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation import operating
 from skinlesion.evaluation.decision_fit import choose_referral
 from skinlesion.evaluation.metrics import evaluate, ties
-from skinlesion.evaluation.net_benefit import decision_curve
-from skinlesion.evaluation.operating import (
-    QUESTIONS,
-    OperatingPoint,
-    binary_task,
-    operating_points,
-    points_on_the_curve,
-    referral_point,
-)
+from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint
 from skinlesion.evaluation.predictions import Predictions
 
 FEW = 30  # images of a class below which its metrics are uncertain
@@ -93,52 +85,34 @@ def assess(
     """
     evaluated = everything.of(split) if (everything.split != "").any() else everything
     validation = (everything.split == "validation") & (split != "validation")
-    points = operating_points(everything.take(validation), evaluated) if validation.any() else {}
-    tasks = {question: binary_task(evaluated, question) for question in QUESTIONS}
+    points = operating.operating_points(everything.take(validation), evaluated) if validation.any() else {}
+    tasks = {question: operating.binary_task(evaluated, question) for question in QUESTIONS}
     both = {question: one for question, one in tasks.items() if 0 < one[1].sum() < len(evaluated)}
     if referral_threshold is None and "malignant" in points:
         chosen_on = everything.take(validation)
         referral_threshold = choose_referral(
             chosen_on.malignant_probability, chosen_on.is_malignant, chosen_on.malignant_label, SENSITIVITY
         )
-    referral = None if referral_threshold is None else referral_point(evaluated, referral_threshold)
+    referral = None if referral_threshold is None else operating.referral_point(evaluated, referral_threshold)
     referred = None if referral is None else evaluated.referred(referral.threshold)
     metrics = evaluate(evaluated, replicates, seed, referred)
     if referral is not None:  # of all images, as each part has it
         metrics |= {"sensitivity": referral.sensitivity, "specificity": referral.specificity}
-    curves = _curves(evaluated, both, prevalence, replicates, seed) if evaluated.are_probabilities else {}
-    return Assessment(
-        evaluated=evaluated,
-        metrics=metrics,
-        points=points,
-        on_the_curve={}
-        if points
-        else {
-            question: points_on_the_curve(*one, evaluated.lesions, replicates, seed) for question, one in both.items()
-        },
-        referral=referral,
-        curves=curves,
-        notes=_notes(evaluated, chosen_threshold=referral is not None),
-    )
+    on_the_curve = {
+        question: operating.points_on_the_curve(*task, evaluated.lesions, replicates, seed)
+        for question, task in (both.items() if not points else ())
+    }
 
+    def curve(task: tuple[np.ndarray, np.ndarray], share: float | None = None) -> pd.DataFrame:
+        return operating.decision_curve(*task, evaluated.lesions, prevalence=share, replicates=replicates, seed=seed)
 
-def _curves(
-    evaluated: Predictions,
-    tasks: dict[str, tuple[np.ndarray, np.ndarray]],
-    prevalence: float,
-    replicates: int,
-    seed: int,
-) -> dict[str, pd.DataFrame]:
-    def curve(question: str, prevalence: float | None = None) -> pd.DataFrame:
-        probability, positive = tasks[question]
-        return decision_curve(
-            probability, positive, evaluated.lesions, prevalence=prevalence, replicates=replicates, seed=seed
-        )
-
-    curves = {question: curve(question) for question in tasks}
-    if "malignant" in tasks:
-        curves["malignant_elsewhere"] = curve("malignant", prevalence)
-    return curves
+    curves = {}
+    if evaluated.are_probabilities:
+        curves = {question: curve(task) for question, task in both.items()}
+        if "malignant" in both:
+            curves["malignant_elsewhere"] = curve(both["malignant"], prevalence)
+    notes = _notes(evaluated, chosen_threshold=referral is not None)
+    return Assessment(evaluated, metrics, points, on_the_curve, referral, curves, notes)
 
 
 def _notes(evaluated: Predictions, *, chosen_threshold: bool) -> tuple[str, ...]:
@@ -162,37 +136,6 @@ def _notes(evaluated: Predictions, *, chosen_threshold: bool) -> tuple[str, ...]
             f"scorer counts those as wrong, which makes the balanced accuracy {official:.3f}."
         )
     return tuple(notes)
-
-
-def headline(assessment: Assessment) -> str:
-    """Balanced accuracy, melanoma recall, the weakest class and the referral threshold, in one paragraph."""
-    evaluated, metrics = assessment.evaluated, assessment.metrics
-    per_class = metrics["per_class"]
-    known = {
-        code: per_class[code]["sensitivity"] for code in evaluated.labels.codes if per_class[code]["sensitivity"]["n"]
-    }
-    worst = min(known, key=lambda code: known[code]["value"])
-    text = f"The balanced accuracy is {describe(metrics['balanced_accuracy'])}, with its 95% interval"
-    if histology := metrics.get("histology_only"):
-        text += (
-            f"; on the {counted(histology['n_images'], 'image')} with histology only "
-            f"{describe(histology['balanced_accuracy'])}"
-        )
-    text += ". "
-    if "mel" in known:
-        text += f"Of the melanomas, {describe(known['mel'])} are predicted as melanoma. "
-    text += (
-        f"The weakest class is {evaluated.labels[worst].name.lower()}, with a recall of {describe(known[worst])} on "
-        f"{counted(known[worst]['n'], 'image')}."
-    )
-    point = assessment.referral
-    if point and point.sensitivity["value"] is not None and point.specificity["value"] is not None:
-        kind = "probability" if evaluated.are_probabilities else "score"
-        text += (
-            f" Referring from a malignant {kind} of {point.threshold:.3f} has a sensitivity of "
-            f"{describe(point.sensitivity)} and a specificity of {describe(point.specificity)}."
-        )
-    return text
 
 
 def confident_errors(evaluated: Predictions, most: int = 12) -> np.ndarray:

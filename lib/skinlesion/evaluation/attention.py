@@ -28,13 +28,11 @@ MODEL = "model"
 
 
 def maps_of(model, frames: Sequence[np.ndarray]) -> np.ndarray:
-    """The activation map of each frame's label, float32 [N, h, w], computed for a few frames at a time.
+    """The activation map of each frame's label, float32 [N, h, w].
 
     Raises DataError for a network that has no activation maps.
     """
-    found = []
-    for start in range(0, len(frames), 32):
-        found += [prediction.map for prediction in model.predict(frames[start : start + 32])]
+    found = [prediction.map for prediction in model.predict(frames)]
     if not found or any(one is None for one in found):
         raise DataError("this network has no activation maps: it does not end in pooling and one linear layer")
     return np.stack(found)
@@ -57,15 +55,9 @@ def measure(
     """Predict the frames that have a lesion mask and compare the maps with it; see :func:`compare_with_masks`.
 
     Raises DataError where no frame has a mask, or the network has no activation maps.
-
-    Parameters
-    ----------
-    model : Predictor
-    shuffled : iterable of Predictor, the same network with shuffled weights
-    frames : uint8 [H, W, 3] each
-    image_ids, y, lesions : [N], of the frames
-    masks : {image_id: path of its mask}
-    fit, crops : how the network's squares are cut from a frame
+    ``model``: Predictor; ``shuffled``: Predictors, the same network with shuffled weights; ``frames``: uint8 [H, W, 3]
+    each; ``image_ids``, ``y``, ``lesions``: [N], of the frames; ``masks``: {image_id: path of its mask}; ``fit``,
+    ``crops``: how the network's squares are cut from a frame.
     """
     rows = [i for i, name in enumerate(image_ids) if name in masks]
     if not rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,17 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from skinlesion.core.errors import DataError
-from skinlesion.evaluation.bootstrap import Resamples
+from skinlesion.decision import calibrated
+from skinlesion.evaluation.bootstrap import Resamples, describe, resample, summarise
+
+#: Metrics that only probabilities have, and what they are called for people.
+NAMES = {
+    "ece": "ECE, adaptive",
+    "classwise_ece": "ECE, classwise",
+    "brier": "Brier score",
+    "log_loss": "Log loss (nats)",
+}
+BEFORE, AFTER = "Before scaling", "After scaling"
 
 BINS = 15  # the number of Guo et al. 2017, of equal mass rather than equal width
 
@@ -76,11 +87,10 @@ def top_label(probabilities: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def expected_calibration_error(probabilities: np.ndarray, y: np.ndarray) -> float:
-    """Adaptive top-label ECE: mean gap between confidence and accuracy over bins of equal mass.
+    """Adaptive top-label ECE: mean gap between confidence and accuracy over bins of equal mass, 0 to 1.
 
     Naeini et al. 2015 with the equal-mass bins of Nixon et al. 2019 (arXiv:1904.01685). Chance alone keeps it above
-    zero: see :func:`by_chance`. Returns float, 0 to 1.
-    ``probabilities``: float [N, K]; ``y``: int [N], true class.
+    zero: see :func:`by_chance`. ``probabilities``: float [N, K]; ``y``: int [N], true class.
     """
     return float(np.abs(gaps(*top_label(probabilities, y)).sum(axis=0)).sum() / len(y))
 
@@ -127,12 +137,79 @@ def calibration_errors(p: np.ndarray, y: np.ndarray, resamples: Resamples, seed:
     return {"ece": by_chance([top_label(p, y)], resamples, seed), "classwise_ece": by_chance(each, resamples, seed)}
 
 
-def brier_terms(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Squared distance between probabilities and truth of every image, float64 [N], between 0 and 2 (Brier 1950)."""
-    truth = np.eye(probabilities.shape[1])[y]
-    return ((probabilities - truth) ** 2).sum(axis=1)
+def calibration_values(p: np.ndarray, y: np.ndarray, resamples: Resamples) -> dict[str, np.ndarray]:
+    """The metrics of :data:`NAMES` for the sample (row 0) and all replicates, each [1 + R].
+
+    The bins of the calibration errors are those of the whole sample. Brier's score (1950) lies between 0 and 2; in the
+    log loss a probability of 0 counts as float64's epsilon.
+    ``p``: float [N, K], probabilities; ``y``: int [N], true class.
+    """
+    n = resamples.totals(np.ones(len(y)))
+
+    def error(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+        return np.abs(resamples.totals(gaps(confidence, correct))).sum(axis=1) / n
+
+    squared = ((p - np.eye(p.shape[1])[y]) ** 2).sum(axis=1)
+    logs = -np.log(np.maximum(p[np.arange(len(y)), y], np.finfo(np.float64).eps))
+    return {
+        "ece": error(*top_label(p, y)),
+        "classwise_ece": np.mean([error(p[:, c], y == c) for c in range(p.shape[1])], axis=0),
+        "brier": resamples.totals(squared) / n,
+        "log_loss": resamples.totals(logs) / n,
+    }
 
 
-def log_loss_terms(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Negative log of the true class's probability, float64 [N], in nats; a zero counts as float64's epsilon."""
-    return -np.log(np.maximum(probabilities[np.arange(len(y)), y], np.finfo(np.float64).eps))
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """A fitted temperature and what it changes."""
+
+    temperature: float
+    #: {name: float64 [N, K]}: of the evaluated images, under :data:`BEFORE` and :data:`AFTER`, as
+    #: ``plots.reliability_diagram`` takes them
+    probabilities: dict[str, np.ndarray]
+    #: {name: {metric: value, low, high, n}}: the metrics of :data:`NAMES` under the same names
+    metrics: dict[str, dict]
+    #: {metric: value, low, high, n}: after minus before on the same replicates; below zero is better
+    change: dict[str, dict]
+
+    def table(self) -> pd.DataFrame:
+        """For people: a row a metric, columns before, after and change."""
+        columns = self.metrics | {"Change": self.change}
+        return pd.DataFrame(
+            {name: {words: describe(column[m]) for m, words in NAMES.items()} for name, column in columns.items()}
+        )
+
+
+def temperature_scaling(
+    validation_logits: np.ndarray,
+    validation_y: np.ndarray,
+    logits: np.ndarray,
+    y: np.ndarray,
+    lesions: np.ndarray,
+    *,
+    shift: np.ndarray | float = 0.0,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Scaling:
+    """Fit a temperature on validation (Guo et al. 2017); evaluate calibration on other images with and without it.
+
+    Raises DataError if validation is empty or a logit is not finite.
+    ``validation_logits``: float [M, K]; ``validation_y``: int [M]; ``logits``: float [N, K], ``y``: int [N],
+    ``lesions``: [N], of the images to evaluate: test, or external images to see what a shift does to the calibration;
+    ``shift``: float [K], added to the logits in both cases, from the class mix seen in training to the one that
+    probabilities are for.
+    """
+    temperature = fit_temperature(validation_logits, validation_y, shift)
+    both = {BEFORE: calibrated(logits, 1.0, shift), AFTER: calibrated(logits, temperature, shift)}
+    resamples = resample(lesions, replicates, seed)
+    values = {name: calibration_values(p, y, resamples) for name, p in both.items()}
+    return Scaling(
+        temperature,
+        both,
+        {
+            name: {metric: summarise(value[metric], len(y)) for metric in NAMES}
+            | calibration_errors(both[name], np.asarray(y), resamples, seed)
+            for name, value in values.items()
+        },
+        {name: summarise(values[AFTER][name] - values[BEFORE][name], len(y)) for name in NAMES},
+    )

@@ -15,8 +15,9 @@ from skinlesion.core.tables import counted, match_ids, read_table
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import as_seven
 from skinlesion.evaluation.bootstrap import beyond_chance, describe, resample, summarise
-from skinlesion.evaluation.metrics import NAMES, aligned, flat_values, replicate_values, summarised
-from skinlesion.evaluation.predictions import Predictions, read
+from skinlesion.evaluation.metrics import NAMES, flat_values, replicate_values, summarised
+from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.reading import read
 from skinlesion.evaluation.training_overlap import Overlap
 
 #: What is compared: metrics of the whole, or ``<code>.<metric>`` of one class.
@@ -43,22 +44,12 @@ class Comparison:
 
     def table(self) -> pd.DataFrame:
         """For people: a row a metric, a column a run, each value with its interval."""
-        return pd.DataFrame(
-            {run: {title(m): describe(values[m]) for m in COMPARED} for run, values in self.metrics.items()}
-        )
+        return pd.DataFrame(self.metrics).map(describe).rename(title)
 
     def differences_table(self) -> pd.DataFrame:
         """For people: the same for the differences to the first run, marked where they are significant."""
-        return pd.DataFrame(
-            {
-                run: {title(m): describe(values[m]) + (" *" if beyond_chance(values[m]) else "") for m in COMPARED}
-                for run, values in self.differences.items()
-            }
-        )
-
-    def to_dict(self) -> dict:
-        """``comparison.json``."""
-        return dict(vars(self))
+        marked = pd.DataFrame(self.differences).map(lambda one: describe(one) + " *" * beyond_chance(one))
+        return marked.rename(title)
 
 
 def title(name: str) -> str:
@@ -70,20 +61,17 @@ def title(name: str) -> str:
 def compare(runs: dict[str, Predictions], replicates: int = 2000, seed: int = 0) -> Comparison:
     """Evaluate every run on the same images, each replicate drawing the same lesions for all.
 
+    Raises DataError if there are fewer than two runs, or they don't cover the same images with the same truth.
+
     Parameters
     ----------
     runs : {name: Predictions}, two or more; the others are compared with the first
-
-    Raises
-    ------
-    DataError
-        If there are fewer than two, or they don't cover the same images with the same truth.
     """
     if len(runs) < 2:
         raise DataError("a comparison needs two runs or more")
     first, *others = runs
     start = runs[first]
-    everything = {first: start} | {name: _aligned_with(first, start, name, runs[name]) for name in others}
+    everything = {first: start} | {name: _aligned(first, start, name, runs[name]) for name in others}
     lesions = next((one.lesions for one in everything.values() if one.has_lesions), start.lesions)
     resamples = resample(lesions, replicates, seed)
     values, metrics = {}, {}
@@ -110,17 +98,23 @@ def _difference(one: np.ndarray, other: np.ndarray, n: int) -> dict:
     return summarise(values, n if np.isfinite(values[0]) else 0)
 
 
-def _aligned_with(first: str, start: Predictions, name: str, predictions: Predictions) -> Predictions:
-    common = len(set(start.image_ids) & set(predictions.image_ids))
-    if not common == len(start) == len(predictions):
+def _aligned(first: str, start: Predictions, name: str, other: Predictions) -> Predictions:
+    """``other`` in the order of ``start``; DataError unless both have the same classes, images and truth."""
+    if start.labels != other.labels:
+        raise DataError(f"{first} and {name} are not for the same classes; compare models of 7, or of 8 classes")
+    place = {image: row for row, image in enumerate(other.image_ids)}
+    common = sum(image in place for image in start.image_ids)
+    if not common == len(start) == len(other):
         raise DataError(
-            f"{first} ({counted(len(start), 'image')}) and {name} ({len(predictions):,}) share {common:,}, and only "
+            f"{first} ({counted(len(start), 'image')}) and {name} ({len(other):,}) share {common:,}, and only "
             "like can be compared; split both alike, or compare on the images that all share with --shared"
         )
-    try:
-        return aligned(start, predictions)
-    except DataError as error:
-        raise DataError(f"{first} and {name}: {error}") from None
+    other = other.take(np.array([place[image] for image in start.image_ids]))
+    if differ := (start.y != other.y).sum():
+        raise DataError(
+            f"{first} and {name} disagree about the true class of {counted(differ, 'image')}; label both alike"
+        )
+    return other
 
 
 def shared(runs: dict[str, Predictions]) -> dict[str, Predictions]:
@@ -157,9 +151,10 @@ def load(
     without labels takes them from the CSV ``labels``, else from the first file that has some; ids are those of the
     first run, whatever folder, ending or case others write them with. Raises DataError if a file is missing or breaks
     the contract. ``places``, ``words``: folders or files, and ``WORD=CODE`` texts, as
-    :func:`skinlesion.evaluation.predictions.read` takes them.
+    :func:`skinlesion.evaluation.reading.read` takes them.
     """
-    files = predictions_files(places)
+    paths = [Path(place).expanduser() for place in places]
+    files = [Run(path).need(Run(path).predictions, "04_evaluation") if path.is_dir() else path for path in paths]
     labelled = {path: "label" in read_table(path) for path in files}
     other = next((path for path in files if labelled[path]), None)
     runs: dict[str, Predictions] = {}
@@ -167,7 +162,9 @@ def load(
         truth = labels or (None if labelled[path] else other)
         everything = read(path, truth, words, only_labelled=not labels and not labelled[path])
         everything = everything.of(split) if (everything.split != "").any() else everything
-        runs[name] = _called_alike(next(iter(runs.values()), everything), everything)
+        first = next(iter(runs.values()), everything).image_ids
+        place = match_ids(everything.image_ids, first)
+        runs[name] = replace(everything, image_ids=np.where(place < 0, everything.image_ids, first[place]))
     alike = len({one.labels.codes for one in runs.values()}) == 1
     return runs if alike else {name: seven_labels(one) for name, one in runs.items()}
 
@@ -186,18 +183,6 @@ def seven_labels(predictions: Predictions) -> Predictions:
         scores=as_seven(predictions.scores, labels),
         notes=(*predictions.notes, "its eight labels are merged into seven, as others have them."),
     )
-
-
-def predictions_files(places: list[str]) -> list[Path]:
-    """The predictions of run folders, and files themselves; DataError where a folder has none."""
-    paths = [Path(place).expanduser() for place in places]
-    return [Run(path).need(Run(path).predictions, "04_evaluation") if path.is_dir() else path for path in paths]
-
-
-def _called_alike(first: Predictions, other: Predictions) -> Predictions:
-    """``other`` with the ids that the same images have in ``first``."""
-    place = match_ids(other.image_ids, first.image_ids)
-    return replace(other, image_ids=np.where(place < 0, other.image_ids, first.image_ids[place]))
 
 
 def names(files: list[Path]) -> list[str]:

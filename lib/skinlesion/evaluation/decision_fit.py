@@ -8,8 +8,8 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.decision import Decision, calibrated, decision_scores
 from skinlesion.evaluation.calibration import fit_temperature
-from skinlesion.evaluation.conformal import LEVEL, choose_sets
 from skinlesion.evaluation.metrics import confusion_metrics
+from skinlesion.evaluation.uncertainty import LEVEL, choose_sets
 
 #: Strengths of the prior correction that are tried: 0 leaves the probabilities alone, 1 removes the class prior, which
 #: is best for balanced accuracy where probabilities are calibrated. More would predict the rarest

@@ -12,17 +12,16 @@ from skinlesion.core.runs import Run, write_json
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import compare as comparing
 from skinlesion.evaluation import plots
-from skinlesion.evaluation.assessment import PREVALENCE, Assessment, assess, headline
-from skinlesion.evaluation.bootstrap import describe
-from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OVERALL
+from skinlesion.evaluation.assessment import PREVALENCE, assess
+from skinlesion.evaluation.metrics import NAMES
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.sections import figures, sections, words
+from skinlesion.evaluation.sections import class_table, figures, headline, overall_table, sections, words
 from skinlesion.evaluation.training_overlap import training_lists, training_overlaps
 from skinlesion.report.document import Section, write_document
 
 REPORT = "report.html"
 
-_COLUMNS = ("sensitivity", "specificity", "ppv", "auroc")
+_COLUMNS = ["images", *(NAMES[name] for name in ("sensitivity", "specificity", "ppv", "auroc"))]  # what is printed
 
 
 def write_evaluation(
@@ -65,22 +64,12 @@ def write_evaluation(
         run.folder / REPORT, f"Evaluation of {name}", lead, sections(found, pictures, prevalence), found.notes
     )
     write_json(run.metrics, found.to_dict())
-    print(lead, *found.notes, "", summary(found), *words(found, prevalence), "", sep="\n")
+    overall, by_class = overall_table(found.metrics).squeeze(), class_table(found.metrics, digits=3)[_COLUMNS]
+    measured = overall[overall != "undefined"].to_string()
+    said = ["\n".join([lead, *found.notes]), headline(found), measured, by_class.to_string()]
+    print(*said, "\n".join(words(found, prevalence)), sep="\n\n", end="\n\n")
     print(f"Wrote {run.folder / REPORT}, {run.metrics.name} and {counted(len(pictures), 'figure')}")
     return 0
-
-
-def summary(assessment: Assessment) -> str:
-    """The headline and the metrics as plain text."""
-    evaluated, metrics = assessment.evaluated, assessment.metrics
-    shown = [name for name in OVERALL if evaluated.are_probabilities or name not in CALIBRATION]
-    lines = [headline(assessment), "", *(f"{NAMES[name]:<32}{describe(metrics[name])}" for name in shown)]
-    lines += ["", f"{'class':<8}{'images':>7}  " + "".join(f"{NAMES[name]:<24}" for name in _COLUMNS).rstrip()]
-    for code in evaluated.labels.codes:
-        by_class = metrics["per_class"][code]
-        cells = "".join(f"{describe(by_class[name]):<24}" for name in _COLUMNS).rstrip()
-        lines.append(f"{code:<8}{by_class['sensitivity']['n']:>7,}  {cells}")
-    return "\n".join(lines) + "\n"
 
 
 def compare_files(
@@ -133,8 +122,8 @@ def compare_files(
         found.notes,
     )  # fmt: skip
     more: dict = {"training": {name: one.to_dict() for name, one in overlaps.items()}}
-    more["without_leaked"] = clean.to_dict() if clean else None
-    write_json(run.folder / "comparison.json", found.to_dict() | more)
+    more["without_leaked"] = vars(clean) if clean else None
+    write_json(run.folder / "comparison.json", vars(found) | more)
     print(lead, *found.notes, "", found.table().to_string(), "", marked, "", sep="\n")
     print(found.differences_table().to_string(), "", sep="\n")
     print("Evaluated lesions in training:", *(f"  {name}: {text}" for name, text in verdicts.items()), sep="\n")

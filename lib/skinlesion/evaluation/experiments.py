@@ -1,4 +1,4 @@
-"""For readers: the tables of the repository's ``experiments/``, and the shipped model's recipe and figures."""
+"""Results that a run does not make itself: the repository's ``experiments/``, the shipped model, other authors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,29 @@ from skinlesion.core.tables import counted
 from skinlesion.evaluation.bootstrap import beyond_chance, describe, from_columns
 
 SHIPPED = Path(skinlesion.__file__).resolve().parent / "pretrained" / "manifest.json"
+PUBLISHED = Path(__file__).with_name("published.csv")
 COLUMNS = ("row", "about", "base", "folds", "balanced_accuracy", "difference", "difference_low", "difference_high")
 METRICS = ("balanced_accuracy", "macro_auroc", "accuracy", "mel_sensitivity")
+CAUTION = (
+    "Do not read this table as a ranking. Two figures can be compared only if they share the test images, the metric "
+    "and the training data; here only the two rows of the reader study do. A split of HAM10000 by lesion, as in this "
+    "project, is not the official test set. With a split by image, test lesions are also in training. Accuracy is not "
+    "balanced accuracy: two thirds of the images are nevi. With the official test set, skinlesion evaluate --official "
+    "measures what the first row measures."
+)
 LEAK_COLUMNS = (
     "split", "title", "folds", "n_images", "n_lesions", "leaked", *METRICS,
     "inflation", "inflation_low", "inflation_high",
 )  # fmt: skip
+
+
+def published_table() -> pd.DataFrame:
+    """Published results on HAM10000 and ISIC 2018 Task 3, one row a figure; read :data:`CAUTION` with it.
+
+    Values are as their authors give them, with the sources to check them. The intervals are estimated here, from the
+    number of images of each class; the authors give none.
+    """
+    return pd.read_csv(PUBLISHED, dtype=str, keep_default_na=False, index_col="authors").rename_axis(None)
 
 
 def read_experiments(path: str | Path) -> pd.DataFrame:

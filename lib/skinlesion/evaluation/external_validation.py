@@ -7,7 +7,7 @@ import pandas as pd
 
 from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import describe, proportions, resample, summarise
-from skinlesion.evaluation.metrics import ranking, ratio
+from skinlesion.evaluation.metrics import ranking
 from skinlesion.evaluation.predictions import Predictions
 
 #: What every figure is called for people, in the order of tables.
@@ -25,10 +25,7 @@ NAMES = {
 
 
 def external_metrics(
-    predictions: Predictions,
-    threshold: float,
-    in_domain: np.ndarray | None = None,
-    replicates: int = 2000,
+    predictions: Predictions, threshold: float, in_domain: np.ndarray | None = None, replicates: int = 2000
 ) -> dict[str, dict]:
     """Ranking, sensitivity and specificity at the referral threshold, and calibration on external images.
 
@@ -39,39 +36,29 @@ def external_metrics(
     ``in_domain``: bool [N].
     """
     resamples = resample(predictions.lesions, replicates)
-    score, malignant = predictions.malignant_probability, predictions.is_malignant
-    referred = predictions.referred(threshold)
-    n, predicted = resamples.totals(np.column_stack([np.ones(len(score)), score])).T
+    p, y, malignant = predictions.probabilities, predictions.y, predictions.is_malignant
+    score, referred = predictions.malignant_probability, predictions.referred(threshold)
+    images, predicted = resamples.totals(np.column_stack([np.ones(len(y)), score])).T
     mel, nv = (predictions.labels.index(code) for code in ("mel", "nv"))
-    pair = np.isin(predictions.y, (mel, nv))
-    values = {
-        "mel_nv_auroc": _melanoma_auroc(predictions.take(pair), replicates) if pair.any() else np.full(len(n), np.nan),
-        "malignant_auroc": ranking(score, malignant, resamples)[0],
-        "predicted": ratio(predicted, n),
+    pair, everything = np.isin(y, (mel, nv)), np.ones(len(y), bool)
+    mel_nv = np.full(1, np.nan)
+    if pair.any():
+        mel_nv, _ = ranking(p[pair, mel], y[pair] == mel, resample(predictions.lesions[pair], replicates))
+    found = {
+        "mel_nv_auroc": summarise(mel_nv, int(pair.sum())),
+        "malignant_auroc": summarise(ranking(score, malignant, resamples)[0], len(y)),
+        "predicted": summarise(predicted / images, len(y)),
+        "ece": calibration.by_chance([calibration.top_label(p, y)], resamples),
+        "malignant_ece": calibration.by_chance([(score, malignant)], resamples),
     }
-    support = dict.fromkeys(values, len(score)) | {"mel_nv_auroc": int(pair.sum())}
-    everything = np.ones(len(score), bool)
     shares = {
         "sensitivity": (referred, malignant),
         "specificity": (~referred, ~malignant),
         "observed": (malignant, everything),
         "in_domain": (everything, ~everything) if in_domain is None else (np.asarray(in_domain, bool), everything),
     }
-    found = {name: summarise(values[name], support[name]) for name in values}
     found |= proportions(shares, resamples.lesion)
-    claims = {
-        "ece": calibration.top_label(predictions.probabilities, predictions.y),
-        "malignant_ece": (score, malignant),
-    }
-    found |= {name: calibration.by_chance([claim], resamples) for name, claim in claims.items()}
     return {name: found[name] for name in NAMES}
-
-
-def _melanoma_auroc(predictions: Predictions, replicates: int) -> np.ndarray:
-    mel = predictions.labels.index("mel")
-    return ranking(predictions.probabilities[:, mel], predictions.y == mel, resample(predictions.lesions, replicates))[
-        0
-    ]
 
 
 def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:

@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from skinlesion.core.errors import DataError
-from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
 from skinlesion.evaluation.bootstrap import Resamples, proportion, proportions, rates, resample, summarise
 from skinlesion.evaluation.predictions import Predictions
@@ -38,10 +36,7 @@ NAMES = {
     "macro_f1": "Macro F1",
     "kappa": "Cohen's kappa",
     "mcc": "Matthews' coefficient",
-    "ece": "ECE, adaptive",
-    "classwise_ece": "ECE, classwise",
-    "brier": "Brier score",
-    "log_loss": "Log loss (nats)",
+    **calibration.NAMES,
     "sensitivity": "Sensitivity (recall)",
     "specificity": "Specificity",
     "ppv": "PPV (precision)",
@@ -56,9 +51,6 @@ PER_CLASS = ("sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "average
 
 #: Metrics of a whole set of predictions.
 OVERALL = tuple(name for name in NAMES if name not in PER_CLASS)
-
-#: Metrics that only probabilities have.
-CALIBRATION = ("ece", "classwise_ece", "brier", "log_loss")
 
 #: Metrics of a part of the images: one source, or those confirmed by histology.
 OF_A_PART = ("balanced_accuracy", "macro_auroc", "malignant_auroc", "accuracy", "ece")
@@ -141,7 +133,7 @@ def summarised(predictions: Predictions, values: dict[str, np.ndarray], resample
     n, codes = len(predictions), predictions.labels.codes
     calibrated = n if predictions.are_probabilities else 0
     unit = "lesions" if predictions.has_lesions else "images (no lesion ids are known)"
-    overall = {name: summarise(values[name], calibrated if name in CALIBRATION else n) for name in OVERALL}
+    overall = {name: summarise(values[name], calibrated if name in calibration.NAMES else n) for name in OVERALL}
     if predictions.are_probabilities:
         overall |= calibration.calibration_errors(predictions.probabilities, predictions.y, resamples, seed)
     per_class = {}
@@ -163,22 +155,6 @@ def summarised(predictions: Predictions, values: dict[str, np.ndarray], resample
     }
 
 
-def aligned(a: Predictions, b: Predictions) -> Predictions:
-    """``b`` in the order of ``a``; DataError unless both cover the same images with the same truth."""
-    place = {image: row for row, image in enumerate(b.image_ids)}
-    shared = sum(image in place for image in a.image_ids)
-    if a.labels != b.labels or not shared == len(a) == len(b):
-        raise DataError(
-            f"only predictions of the same images for the same classes can be compared; of {len(a):,} and {len(b):,} "
-            f"images they share {shared:,}; give both runs the same split file"
-        )
-    b = b.take(np.array([place[image] for image in a.image_ids]))
-    if (a.y != b.y).any():
-        differ = counted((a.y != b.y).sum(), "image")
-        raise DataError(f"the two disagree about the true class of {differ}; label both alike")
-    return b
-
-
 def flat_values(values: dict[str, np.ndarray], codes: tuple[str, ...]) -> dict[str, np.ndarray]:
     """:func:`replicate_values` under flat names: [1 + R] for ``accuracy`` and ``mel.auroc`` alike."""
     flat = {name: values[name] for name in OVERALL}
@@ -195,9 +171,9 @@ def replicate_values(predictions: Predictions, resamples: Resamples) -> dict[str
     confusion = resamples.totals(cells).reshape(-1, k, k)
     values = confusion_metrics(confusion)
     if predictions.are_probabilities:
-        values |= calibration_values(predictions.probabilities, y, resamples)
+        values |= calibration.calibration_values(predictions.probabilities, y, resamples)
     else:
-        values |= {name: np.full(len(resamples.counts), np.nan) for name in CALIBRATION}
+        values |= {name: np.full(len(resamples.counts), np.nan) for name in calibration.NAMES}
     ranked = [ranking(predictions.probabilities[:, c], y == c, resamples) for c in range(k)]
     values["auroc"] = np.stack([auroc for auroc, _ in ranked], axis=1)
     values["average_precision"] = np.stack([precision for _, precision in ranked], axis=1)
@@ -277,24 +253,6 @@ def _cumulated(counts: np.ndarray) -> np.ndarray:
     sums = np.zeros((counts.shape[0], counts.shape[1] + 1), np.int64)
     np.cumsum(counts, axis=1, out=sums[:, 1:])
     return sums
-
-
-def calibration_values(p: np.ndarray, y: np.ndarray, resamples: Resamples) -> dict[str, np.ndarray]:
-    """The metrics of :data:`CALIBRATION`, each [1 + R]; the bins are those of the whole sample.
-
-    ``p``: float [N, K], probabilities; ``y``: int [N], true class.
-    """
-    n = resamples.totals(np.ones(len(y)))
-
-    def error(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
-        return np.abs(resamples.totals(calibration.gaps(confidence, correct))).sum(axis=1) / n
-
-    return {
-        "ece": error(*calibration.top_label(p, y)),
-        "classwise_ece": np.mean([error(p[:, c], y == c) for c in range(p.shape[1])], axis=0),
-        "brier": resamples.totals(calibration.brier_terms(p, y)) / n,
-        "log_loss": resamples.totals(calibration.log_loss_terms(p, y)) / n,
-    }
 
 
 def ties(predictions: Predictions) -> tuple[int, float]:

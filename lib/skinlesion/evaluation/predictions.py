@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,12 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import atomic
-from skinlesion.core.tables import counted, folds, image_ids, known, match_ids, read_table, some
-from skinlesion.core.taxonomy import LabelSet, label_finder, label_set, nearest_words, parse_words
-from skinlesion.decision import as_seven, softmax
-from skinlesion.evaluation.tables import (
-    ID_COLUMNS,
-    LOGITS,
-    SCORES,
-    TRUTH_COLUMNS,
-    class_columns,
-    column,
-    column_set,
-    numbers,
-    optional,
-    read_truth,
-    what_they_hold,
-)
+from skinlesion.core.tables import known, some
+from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS, LabelSet, label_set
+from skinlesion.decision import as_seven
 
 #: How far a row of probabilities may miss a sum of one; files rounded to three decimals do by a few 1e-4.
 SUM_TOLERANCE = 1e-3
-
-#: What every result on a challenge submission has to say.
-SCORES_ONLY = (
-    "These are decision scores, as a challenge submission carries them, and no probabilities: they predict a class and "
-    "rank images, so calibration (ECE, Brier score, log loss) and net benefit are not reported. AUROC is that of the "
-    "scores; the probabilities behind them may rank better."
-)
-
-LOGITS_GIVEN = "The columns hold logits; the probabilities are their softmax, without temperature scaling."
 
 HISTOLOGY = "histo"  # in dx_type, as HAM10000's metadata call it
 
@@ -99,9 +76,8 @@ class Predictions:
         if n == 0:
             raise DataError("there are no predictions")
         for name in ("source", "dx_type"):
-            words = getattr(self, name)
-            filled = np.full(n, "", object) if not len(words) else known(pd.Series(words)).to_numpy(object)
-            object.__setattr__(self, name, filled)
+            words = getattr(self, name) if len(getattr(self, name)) else np.full(n, "", object)
+            object.__setattr__(self, name, known(pd.Series(words)).to_numpy(object))
         for name in ("lesions", "split", "fold", "y", "source", "dx_type"):
             if np.shape(getattr(self, name)) != (n,):
                 raise DataError(f"{name} must have one entry for each of the {n} images")
@@ -174,13 +150,8 @@ class Predictions:
     ) -> Predictions:
         """A model's predictions beside the true classes; those of eight labels as seven where the truth has seven.
 
-        Parameters
-        ----------
-        frame : DataFrame with ``image_id`` and ``lesion_id``, perhaps ``source`` and ``dx_type``, a row an image
-        labels : LabelSet
-        y : int64 [N], index of the true class
-        found : list of :class:`skinlesion.serving.predictor.Prediction`, N of them
-        notes : tuple of str
+        ``frame``: DataFrame with ``image_id`` and ``lesion_id``, perhaps ``source`` and ``dx_type``, a row an image;
+        ``y``: int64 [N], index of the true class; ``found``: N :class:`skinlesion.serving.predictor.Prediction`.
         """
 
         def values(name: str) -> np.ndarray:
@@ -207,13 +178,7 @@ class Predictions:
         return replace(self, **{name: getattr(self, name)[rows] for name in by_row})
 
     def of(self, split: str) -> Predictions:
-        """The rows of one split.
-
-        Raises
-        ------
-        DataError
-            If there are none.
-        """
+        """The rows of one split. Raises DataError if there are none."""
         rows = self.split == split
         if not rows.any():
             known = ", ".join(sorted(repr(str(name)) for name in np.unique(self.split.astype(str))))
@@ -223,34 +188,31 @@ class Predictions:
     def write(self, path: str | Path) -> None:
         """Write ``predictions.csv`` whole or not at all; every number reads back as the same float64.
 
-        Raises
-        ------
-        DataError
-            For decision scores, which the file would pass off as probabilities.
+        Raises DataError for decision scores, which the file would pass off as probabilities.
         """
         if not self.are_probabilities:
             raise DataError("decision scores cannot be written as predictions.csv, which holds probabilities")
+        codes = self.labels.codes
         columns = {
-            "image_id": self.image_ids,
-            "lesion_id": self.lesions,
-            "source": self.source,
-            "dx_type": self.dx_type,
-            "split": self.split,
-            "fold": np.where(self.fold < 0, "", self.fold.astype(str)),
-            "label": np.array(self.labels.codes)[self.y],
-        }
-        columns |= {f"p_{code}": self.probabilities[:, i] for i, code in enumerate(self.labels.codes)}
-        columns |= {f"score_{code}": self.scores[:, i] for i, code in enumerate(self.labels.codes)}
-        with atomic(path) as temporary:
-            pd.DataFrame(columns).to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+            "image_id": self.image_ids, "lesion_id": self.lesions, "source": self.source, "dx_type": self.dx_type,
+            "split": self.split, "fold": np.where(self.fold < 0, "", self.fold.astype(str)),
+            "label": np.array(codes)[self.y],
+        }  # fmt: skip
+        columns |= {f"p_{code}": self.probabilities[:, i] for i, code in enumerate(codes)}
+        columns |= {f"score_{code}": self.scores[:, i] for i, code in enumerate(codes)}
+        _write_csv(pd.DataFrame(columns), path)
 
     def write_submission(self, path: str | Path) -> None:
         """Write the challenge's format with the decision scores: the largest of a row is the predicted class."""
         order = [self.labels.index(name.lower()) for name in column_set(self.labels)]
         frame = pd.DataFrame(self.scores[:, order], columns=list(column_set(self.labels)))
         frame.insert(0, "image", self.image_ids)
-        with atomic(path) as temporary:
-            frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+        _write_csv(frame, path)
+
+
+def _write_csv(frame: pd.DataFrame, path: str | Path) -> None:
+    with atomic(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def origin(frame: pd.DataFrame) -> dict[str, Any]:
@@ -258,139 +220,6 @@ def origin(frame: pd.DataFrame) -> dict[str, Any]:
     return {name: frame[name].to_numpy(object) for name in ("source", "dx_type") if name in frame}
 
 
-def read(
-    path: str | Path,
-    labels_csv: str | Path | None = None,
-    words: Mapping[str, str] | Iterable[str] = (),
-    *,
-    only_labelled: bool = False,
-) -> Predictions:
-    """Read a ``predictions.csv``, a challenge submission, or anybody's table with a row an image.
-
-    Parameters
-    ----------
-    path : CSV
-        Either ``image_id``, a probability column ``p_<code>`` for each of the 7 or 8 classes, and ``label``
-        (the other columns of :meth:`Predictions.write` may be absent or empty); or the ISIC 2018 Task 3 format
-        ``image,MEL,NV,BCC,AKIEC,BKL,DF,VASC`` (eight labels: their own), which holds decision scores and no truth; or
-        a column a class under any of its names, see :func:`skinlesion.evaluation.tables.class_columns`, with
-        probabilities, logits (softmax makes probabilities of them) or scores.
-    labels_csv : CSV, see :func:`skinlesion.evaluation.tables.read_truth`
-        Where the truth comes from instead of the column ``label``, and lesions and split where ``path`` names none. It
-        may hold more images than were predicted. Ids may have folders and endings in either table, see
-        :func:`skinlesion.core.tables.match_ids`.
-    words : mapping, or ``WORD=CODE`` texts
-        What labels are called, and the codes that those words stand for, beside the known ones.
-    only_labelled : bool
-        Leave out images that ``labels_csv`` does not have, and note how many, instead of refusing them.
-
-    Raises
-    ------
-    DataError
-        For a file that cannot be read or breaks the contract; the message names the column or the images.
-
-    Examples
-    --------
-    A challenge submission, and the ground truth as the challenge publishes it:
-
-    >>> from pathlib import Path
-    >>> header = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\\n"
-    >>> _ = Path("submission.csv").write_text(header + "one,.7,.1,.1,.1,0,0,0\\ntwo,.2,.8,0,0,0,0,0\\n")
-    >>> _ = Path("truth.csv").write_text(header + "one,1,0,0,0,0,0,0\\ntwo,1,0,0,0,0,0,0\\n")
-    >>> predictions = read("submission.csv", "truth.csv")
-    >>> [predictions.labels.codes[row] for row in predictions.predicted]
-    ['mel', 'nv']
-    """
-    frame = read_table(path)
-    try:
-        labels, names, kind = class_columns(frame)
-        ids = pd.Series(image_ids(column(frame, *ID_COLUMNS)), dtype=object).to_numpy(object)
-        probabilities, kind, notes = _probabilities(numbers(frame, names, ids), names[0], labels, kind)
-        own_scores = _scores(frame, labels, ids) if kind != SCORES else None
-        given = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
-        counts = np.ones(len(ids), bool)
-        if labels_csv is not None:
-            given, counts, more = _join(ids, given, labels_csv, only_labelled)
-            notes += more
-        elif "label" not in frame.columns:
-            raise DataError("the column label is missing; add it or name a CSV of labels (--labels)")
-        given = {name: values[counts] for name, values in given.items()}
-        ids, probabilities = ids[counts], probabilities[counts]
-        return Predictions(
-            image_ids=ids,
-            lesions=np.where(given["lesion_id"] == "", ids, given["lesion_id"]),
-            source=given["source"],
-            dx_type=given["dx_type"],
-            split=given["split"],
-            fold=folds(given["fold"], ids),
-            labels=labels,
-            y=_class_indices(given["label"], labels, ids, words),
-            probabilities=probabilities,
-            scores=probabilities if own_scores is None else own_scores[counts],
-            are_probabilities=kind != SCORES,
-            notes=notes,
-        )
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-
-
-def _probabilities(
-    values: np.ndarray, first: str, labels: LabelSet, kind: str
-) -> tuple[np.ndarray, str, tuple[str, ...]]:
-    """Probabilities (or scores) of a table's values, what these are, and notes about it."""
-    kind = kind or what_they_hold(values)
-    if kind == LOGITS:
-        return softmax(values), kind, (LOGITS_GIVEN,)
-    if kind == SCORES:
-        return values, kind, (SCORES_ONLY,)
-    if first != f"p_{labels.codes[0]}":  # rounded to few digits by who wrote them
-        values = values / values.sum(axis=1, keepdims=True)
-    return values, kind, ()
-
-
-def _scores(frame: pd.DataFrame, labels: LabelSet, ids: np.ndarray) -> np.ndarray | None:
-    """The model's own decision scores, or None where there are none."""
-    names = [f"score_{code}" for code in labels.codes]
-    given = any((optional(frame, name) != "").any() for name in names)
-    return numbers(frame, names, ids) if given else None
-
-
-def _join(ids: np.ndarray, given: dict[str, np.ndarray], labels_csv: str | Path, only_labelled: bool):
-    """What another table has of these images, which of them count, and notes about it."""
-    truth = read_truth(labels_csv)
-    where = match_ids(ids, list(truth.index))
-    missing = where < 0
-    if missing.all() or (missing.any() and not only_labelled):
-        raise DataError(f"{labels_csv} has no label for {some(ids[missing])}")
-    rows = truth.iloc[where]
-    joined = {name: np.where(given[name] == "", rows[name].to_numpy(object), given[name]) for name in TRUTH_COLUMNS}
-    counts = rows["counts"].to_numpy(bool) | missing
-    notes: tuple[str, ...] = ()
-    if not counts.all():
-        notes += (f"Left out, since the official scorer gives them no weight: {some(ids[~counts])}.",)
-    if missing.any():
-        notes += (f"{counted(int(missing.sum()), 'image')} without a label in {Path(labels_csv).name} left out.",)
-        counts &= ~missing
-    not_predicted = int(truth["counts"].sum() - counts.sum())
-    if not_predicted:
-        every = int(truth["counts"].sum())
-        notes += (f"No prediction for {not_predicted:,} of the {counted(every, 'image')} in {Path(labels_csv).name}.",)
-    return joined | {"label": rows["word"].to_numpy(object)}, counts, notes
-
-
-def _class_indices(words: np.ndarray, labels: LabelSet, ids: np.ndarray, own: Mapping | Iterable[str]) -> np.ndarray:
-    code_of = label_finder(labels, own if isinstance(own, Mapping) else parse_words(own))
-    unlabelled = ids[words == ""]
-    if len(unlabelled):
-        raise DataError(
-            f"these images have no label: {some(unlabelled)}; fill it in or name a CSV of labels (--labels)"
-        )
-    unknown = sorted(word for word in set(words) if code_of(word) is None)
-    if unknown:
-        near = nearest_words(unknown[0])
-        hint = f" (nearest known: {' or '.join(near)})" if near else ""
-        raise DataError(
-            f"unknown labels: {some(unknown)}{hint}; the classes are {', '.join(labels.codes)}. Map a word with "
-            f"--label '{unknown[0]}=CODE'"
-        )
-    return np.array([labels.index(str(code_of(word))) for word in words], np.int64)
+def column_set(labels: LabelSet) -> tuple[str, ...]:
+    """Column names of a challenge submission for these labels: ISIC 2018 Task 3's order for the seven."""
+    return ISIC2018_COLUMNS if labels is HAM7 else tuple(code.upper() for code in labels.codes)

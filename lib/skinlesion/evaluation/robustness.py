@@ -7,7 +7,7 @@ replicate draws the same lesions for both.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -99,12 +99,14 @@ def measure(
         raise DataError("robustness needs at least one image, and an id, a class and a lesion id for each")
     resamples = resample(lesions, replicates, seed)
     weight = np.ones(len(y)) if prior is None else _weights(y, np.asarray(prior))
-    clean = _predict(model, frames)
+    clean = _predict(model, len(y), frames.__getitem__)
     rows = [{"kind": CLEAN, "severity": 0, "level": 0.0} | _compare(clean, clean, y, resamples, weight)]
 
     def one(version: tuple[str, int]) -> dict:
         kind, severity = version
-        changed = _predict(model, frames, image_ids, kind, severity, seed)
+        changed = _predict(
+            model, len(y), lambda i: corrupt(frames[i], kind, severity, image_id=image_ids[i], seed=seed)
+        )
         level = (CORRUPTIONS | MOVEMENTS)[kind].levels[severity - 1]
         found = _compare(changed, clean, y, resamples, weight)
         return {"kind": kind, "severity": severity, "level": float(level)} | found
@@ -116,16 +118,10 @@ def measure(
     return pd.DataFrame(rows)
 
 
-def _predict(model, frames, image_ids=None, kind: str = CLEAN, severity: int = 0, seed: int = 0) -> Predicted:
+def _predict(model, images: int, frame: Callable[[int], np.ndarray]) -> Predicted:
     found = []
-    for start in range(0, len(frames), _CHUNK):
-        chunk = range(start, min(start + _CHUNK, len(frames)))
-        if kind == CLEAN:
-            found += model.predict([frames[i] for i in chunk])
-        else:
-            found += model.predict(
-                [corrupt(frames[i], kind, severity, image_id=image_ids[i], seed=seed) for i in chunk]
-            )
+    for start in range(0, images, _CHUNK):
+        found += model.predict([frame(i) for i in range(start, min(start + _CHUNK, images))])
     codes = list(found[0].probabilities)
     return Predicted(
         np.array([[one.probabilities[code] for code in codes] for one in found]),

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
-from skinlesion.evaluation import plots
-from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment, headline
+from skinlesion.evaluation import calibration, plots
+from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment
 from skinlesion.evaluation.bootstrap import describe, p_value
-from skinlesion.evaluation.metrics import CALIBRATION, NAMES, OF_A_PART, OVERALL
-from skinlesion.evaluation.net_benefit import curve_in_words
-from skinlesion.evaluation.operating import AIMS, QUESTIONS, SAME_MIX, OperatingPoint, count, in_plain_words
-from skinlesion.evaluation.published import CAUTION, published_table
+from skinlesion.evaluation.experiments import CAUTION, published_table
+from skinlesion.evaluation.metrics import NAMES, OF_A_PART, OVERALL, PER_CLASS
+from skinlesion.evaluation.operating import QUESTIONS, SAME_MIX, OperatingPoint, count, curve_in_words, in_plain_words
 from skinlesion.evaluation.subgroups import gaps_in_brief
 from skinlesion.report.document import Section
-
-_COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "average_precision")
 
 _FIXED = (
     "Every threshold was chosen on the validation rows and is evaluated here on other lesions. The intervals include "
@@ -28,21 +24,54 @@ _CURVE = (
 )
 
 
+def headline(assessment: Assessment) -> str:
+    """Balanced accuracy, melanoma recall, the weakest class and the referral threshold, in one paragraph."""
+    evaluated, metrics = assessment.evaluated, assessment.metrics
+    recall, worst = _recall(metrics)
+    text = f"The balanced accuracy is {describe(metrics['balanced_accuracy'])}, with its 95% interval"
+    if histology := metrics.get("histology_only"):
+        text += (
+            f"; on the {counted(histology['n_images'], 'image')} with histology only "
+            f"{describe(histology['balanced_accuracy'])}"
+        )
+    text += ". "
+    if recall["mel"]["n"]:
+        text += f"Of the melanomas, {describe(recall['mel'])} are predicted as melanoma. "
+    text += (
+        f"The weakest class is {evaluated.labels[worst].name.lower()}, with a recall of {describe(recall[worst])} on "
+        f"{counted(recall[worst]['n'], 'image')}."
+    )
+    point = assessment.referral
+    if point and point.measured:
+        kind = "probability" if evaluated.are_probabilities else "score"
+        text += (
+            f" Referring from a malignant {kind} of {point.threshold:.3f} has a sensitivity of "
+            f"{describe(point.sensitivity)} and a specificity of {describe(point.specificity)}."
+        )
+    return text
+
+
+def _recall(metrics: dict) -> tuple[dict[str, dict], str]:
+    """The sensitivity of every class, and the class for which it is lowest."""
+    recall = {code: values["sensitivity"] for code, values in metrics["per_class"].items()}
+    return recall, min((code for code in recall if recall[code]["n"]), key=lambda code: recall[code]["value"])
+
+
 def overall_table(metrics: dict) -> pd.DataFrame:
     """The metrics of all images, one a row."""
     values = {NAMES[name]: describe(metrics[name]) for name in OVERALL}
     return pd.DataFrame({"value (95% interval)": values}).rename_axis("metric")
 
 
-def class_table(metrics: dict) -> pd.DataFrame:
+def class_table(metrics: dict, digits: int = 2) -> pd.DataFrame:
     """The metrics of every class, one class a row; beside them its recall with histology only, where that is known."""
     rows = {
-        code: {"images": f"{values['sensitivity']['n']:,}"} | {NAMES[m]: describe(values[m], 2) for m in _COLUMNS}
+        code: {"images": f"{values['sensitivity']['n']:,}"} | {NAMES[m]: describe(values[m], digits) for m in PER_CLASS}
         for code, values in metrics["per_class"].items()
     }
     for code, values in metrics.get("histology_only", {}).get("per_class", {}).items():
         recall = values["sensitivity"]
-        rows[code]["Sensitivity, histology only"] = f"{describe(recall, 2)}, n = {recall['n']:,}"
+        rows[code]["Sensitivity, histology only"] = f"{describe(recall, digits)}, n = {recall['n']:,}"
     return pd.DataFrame(rows).T.rename_axis("class")
 
 
@@ -59,17 +88,14 @@ def parts_table(metrics: dict) -> pd.DataFrame:
                 parts[f"{name}, histology only"] = histology["by_source"][name]
     if len(parts) == 1:
         return pd.DataFrame()
-    wanted = (*OF_A_PART[:-1], "sensitivity", "specificity")  # the calibration error has a section of its own
-    shown = [name for name in wanted if any(name in one for one in parts.values())]
-    words = NAMES | {"malignant_auroc": "Malignant AUROC", "sensitivity": "Referral: sensitivity"}
-    words["specificity"] = "Referral: specificity"
-    return pd.DataFrame(
-        {
-            part: {"images": f"{one['n_images']:,}"}
-            | {words[name]: describe(one[name]) if name in one else "" for name in shown}
-            for part, one in parts.items()
-        }
-    ).T.rename_axis("images of")
+    shown = {name: NAMES[name] for name in OF_A_PART if name != "ece"}  # which has a section of its own
+    shown |= {"malignant_auroc": "Malignant AUROC", "sensitivity": "Referral: sensitivity"}
+    shown["specificity"] = "Referral: specificity"
+    rows = {
+        part: {"images": f"{one['n_images']:,}"} | {shown[name]: describe(one[name]) for name in shown if name in one}
+        for part, one in parts.items()
+    }
+    return pd.DataFrame(rows).T.fillna("").rename_axis("images of")
 
 
 def operating_table(points: dict[str, dict[str, OperatingPoint]]) -> pd.DataFrame:
@@ -87,15 +113,11 @@ def operating_table(points: dict[str, dict[str, OperatingPoint]]) -> pd.DataFram
 def curve_table(on_the_curve: dict[str, dict[str, dict]]) -> pd.DataFrame:
     """Points on the ROC curve, one question a column."""
     other = {"sensitivity": "Specificity", "specificity": "Sensitivity"}
-    return pd.DataFrame(
-        {
-            QUESTIONS[question]: {
-                f"{other[measure]} at {measure} {fraction:.2f}": describe(by_aim[f"{measure} {fraction:.2f}"])
-                for measure, fraction in AIMS
-            }
-            for question, by_aim in on_the_curve.items()
-        }
-    ).rename_axis("point on the ROC curve")
+    columns = {
+        QUESTIONS[question]: {f"{other[aim.split()[0]]} at {aim}": describe(metric) for aim, metric in by_aim.items()}
+        for question, by_aim in on_the_curve.items()
+    }
+    return pd.DataFrame(columns).rename_axis("point on the ROC curve")
 
 
 def subgroup_table(by_group: pd.DataFrame) -> pd.DataFrame:
@@ -123,33 +145,29 @@ def subgroup_table(by_group: pd.DataFrame) -> pd.DataFrame:
 
 def words(assessment: Assessment, prevalence: float) -> list[str]:
     """Confusions at the referral threshold, in plain words: at the images' own prevalence and at another."""
-    if assessment.referral is None:
+    if assessment.referral is None or not assessment.referral.measured:
         return []
     own = float(assessment.evaluated.is_malignant.mean())
-    try:
-        here, there = (in_plain_words(assessment.referral, share) for share in (own, prevalence))
-        return [
-            f"Where {own:.1%} are malignant, as among these images: {here}",
-            f"Where {prevalence:.1%} are malignant, as set by the prevalence: {there} {SAME_MIX}",
-        ]
-    except DataError:  # only malignant or only benign images
-        return []
+    here, there = (in_plain_words(assessment.referral, share) for share in (own, prevalence))
+    return [
+        f"Where {own:.1%} are malignant, as among these images: {here}",
+        f"Where {prevalence:.1%} are malignant, as set by the prevalence: {there} {SAME_MIX}",
+    ]
 
 
-def curves_in_words(assessment: Assessment) -> str:
-    """Every decision curve in a sentence or two, as a Markdown list."""
-    return "\n".join(f"- {CURVES[question]}. {curve_in_words(c)}" for question, c in assessment.curves.items())
+def curves_in_words(assessment: Assessment) -> list[str]:
+    """Every decision curve in a sentence or two."""
+    return [f"{CURVES[question]}. {curve_in_words(curve)}" for question, curve in assessment.curves.items()]
 
 
 def summary(assessment: Assessment, by_group: pd.DataFrame, covered: pd.DataFrame, prevalence: float) -> str:
     """The evaluation in a few points, as a Markdown list.
 
     ``by_group``: DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`; ``covered``: DataFrame of
-    :func:`skinlesion.evaluation.selective.coverage_curve`; ``prevalence``: see :func:`words`.
+    :func:`skinlesion.evaluation.uncertainty.coverage_curve`; ``prevalence``: see :func:`words`.
     """
     metrics, labels = assessment.metrics, assessment.evaluated.labels
-    recall = {code: metrics["per_class"][code]["sensitivity"] for code in labels.codes}
-    worst = min((code for code in recall if recall[code]["n"]), key=lambda code: recall[code]["value"])
+    recall, worst = _recall(metrics)
     half = covered.iloc[(covered["coverage"] - 0.5).abs().argmin()]
     points = [
         f"**Balanced accuracy {describe(metrics['balanced_accuracy'])}**, macro AUROC "
@@ -187,7 +205,7 @@ def _parts(metrics: dict) -> list[str]:
 
 def _referral(assessment: Assessment, prevalence: float) -> list[str]:
     point = assessment.referral
-    if point is None or point.sensitivity["value"] is None or point.specificity["value"] is None:
+    if point is None or not point.measured:
         return []
     malignant = round(1000 * prevalence)
     found = count(point.sensitivity, malignant)
@@ -245,7 +263,7 @@ def sections(assessment: Assessment, pictures: dict[str, tuple[bytes, str, str]]
         Section("Classes", (by_class, *show("by_class", "confusion_matrix", "roc_curves", "precision_recall_curves"))),
     ]
     if assessment.evaluated.are_probabilities:
-        values = "; ".join(f"{NAMES[name]} {describe(metrics[name])}" for name in CALIBRATION)
+        values = "; ".join(f"{words} {describe(metrics[name])}" for name, words in calibration.NAMES.items())
         found.append(Section("Calibration", (values, *show("reliability", "class_reliability"))))
     if assessment.points:
         points = operating_table(assessment.points), "Thresholds chosen on validation"
@@ -254,7 +272,7 @@ def sections(assessment: Assessment, pictures: dict[str, tuple[bytes, str, str]]
         points = curve_table(assessment.on_the_curve), "Points on the ROC curve"
         found.append(Section("ROC curve", (NOT_CHOSEN, points)))
     if assessment.curves:
-        curves = [f"{CURVES[question]}. {curve_in_words(curve)}" for question, curve in assessment.curves.items()]
-        found.append(Section("Usefulness of referring by the model", (_CURVE, *show("decision_curves"), *curves)))
+        useful = _CURVE, *show("decision_curves"), *curves_in_words(assessment)
+        found.append(Section("Usefulness of referring by the model", useful))
     found.append(Section("Published results", (CAUTION, (published_table(), "Results by other authors"))))
     return found

@@ -153,16 +153,22 @@ def by_subgroup(
     codes, lines, tests = np.array(predictions.labels.codes), [], []
     for attribute in groups:
         order = permutations if attribute == hold else held
-        for group, sides in _sides(groups[attribute], bootstrap.lesion, kind, rows.malignant_classes):
+        for group, sides in _sides(groups[attribute], bootstrap.lesion):
+            counts = np.stack([np.bincount(kind[side], minlength=len(codes)) for side in sides])
+            rest = counts[1] if sides[1].any() else counts[0]
+            classes = (counts[0] >= ENOUGH) & (rest >= ENOUGH)
             about = {
                 "attribute": attribute,
                 "group": group,
-                "images": int(sides.inside[bootstrap.lesion].sum()),
-                "lesions": int(sides.inside.sum()),
-                "malignant": int(sides.counts[0][rows.malignant_classes].sum()),
+                "images": int(sides[0][bootstrap.lesion].sum()),
+                "lesions": int(sides[0].sum()),
+                "malignant": int(counts[0][rows.malignant_classes].sum()),
             }
-            for line, test in _compare(rows, bootstrap, order, sides, wanted):
-                kinds = codes[sides.classes] if line["metric"] == "balanced_accuracy" else ()
+            lacking = {
+                name: tuple(_lacking(name, side, classes, rows.malignant_classes) for side in counts) for name in wanted
+            }
+            for line, test in _compare(rows, bootstrap, order, sides, classes, lacking):
+                kinds = codes[classes] if line["metric"] == "balanced_accuracy" else ()
                 lines.append(about | line | {"kinds": " ".join(kinds)})
                 tests.append(test)
     numbers = ["value", "low", "high", "gap", "gap_low", "gap_high", "gap_by_mix", "p"]  # floats, though all be missing
@@ -178,52 +184,15 @@ def _check_groups(groups: pd.DataFrame, predictions: Predictions, hold: str) -> 
         raise DataError(f"every image needs a word for every attribute; write {UNKNOWN!r} where none is known")
 
 
-@dataclass(frozen=True, eq=False)
-class _Sides:
-    """A group and all others whose group is known, as sets of lesions."""
-
-    inside: np.ndarray  # bool [L]
-    outside: np.ndarray  # bool [L]
-    counts: np.ndarray  # int [2, K], lesions of every kind
-    malignant: np.ndarray  # bool [K]
-
-    @property
-    def classes(self) -> np.ndarray:
-        """The kinds that balanced accuracy is over, bool [K]."""
-        rest = self.counts[1] if self.outside.any() else self.counts[0]
-        return (self.counts[0] >= ENOUGH) & (rest >= ENOUGH)
-
-    def lacking(self, metric: str, side: int) -> str:
-        """Why the group (0) or the others (1) are too few for a metric; empty where they aren't."""
-        total = self.counts[side].sum()
-        if not total:
-            return "0 lesions"
-        if metric == "balanced_accuracy":
-            few = self.classes.sum() < 2
-            return f"fewer than two kinds with {ENOUGH} lesions in the group and besides" if few else ""
-        if metric in ("accuracy", "ece"):
-            needed = ENOUGH_FOR_CALIBRATION if metric == "ece" else ENOUGH
-            return f"{counted(total, 'lesion')}, {needed} needed" if total < needed else ""
-        malignant = self.counts[side][self.malignant].sum()
-        have = {"malignant": malignant, "benign": total - malignant}
-        if metric != "malignant_auroc":
-            have.pop("benign" if metric == "sensitivity" else "malignant")
-        return "; ".join(f"{counted(n, f'{word} lesion')}, {ENOUGH} needed" for word, n in have.items() if n < ENOUGH)
-
-
-def _sides(
-    column: pd.Series, lesion: np.ndarray, kind: np.ndarray, malignant: np.ndarray
-) -> Iterator[tuple[str, _Sides]]:
-    """Every group of an attribute that has lesions, with all others whose group is known."""
+def _sides(column: pd.Series, lesion: np.ndarray) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    """Every group of an attribute: which lesions are in it, and all others whose group is known, bool [L] each."""
     words, code = _words(column)
     of_lesion = _most_frequent(lesion, code)
     known = words[of_lesion] != UNKNOWN
     for number, word in enumerate(words):
         inside = of_lesion == number
         if word != UNKNOWN and inside.any():
-            outside = known & ~inside
-            counts = np.stack([np.bincount(kind[side], minlength=len(malignant)) for side in (inside, outside)])
-            yield word, _Sides(inside, outside, counts, malignant)
+            yield word, (inside, known & ~inside)
 
 
 def _words(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -233,40 +202,71 @@ def _words(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return np.array(words, object), words.get_indexer(column)
 
 
+def _lacking(metric: str, lesions: np.ndarray, classes: np.ndarray, malignant: np.ndarray) -> str:
+    """Why a group's lesions of each kind, int [K], are too few for a metric; empty where they aren't.
+
+    ``classes``, ``malignant``: bool [K], the kinds that balanced accuracy is over, and those that are malignant.
+    """
+    total = lesions.sum()
+    if not total:
+        return "0 lesions"
+    if metric == "balanced_accuracy":
+        few = classes.sum() < 2
+        return f"fewer than two kinds with {ENOUGH} lesions in the group and besides" if few else ""
+    if metric in ("accuracy", "ece"):
+        needed = ENOUGH_FOR_CALIBRATION if metric == "ece" else ENOUGH
+        return f"{counted(total, 'lesion')}, {needed} needed" if total < needed else ""
+    have = {"malignant": lesions[malignant].sum(), "benign": lesions[~malignant].sum()}
+    if metric != "malignant_auroc":
+        have.pop("benign" if metric == "sensitivity" else "malignant")
+    return "; ".join(f"{counted(n, f'{word} lesion')}, {ENOUGH} needed" for word, n in have.items() if n < ENOUGH)
+
+
 def _compare(
-    rows: _Rows, bootstrap: Resamples, permutations: np.ndarray, sides: _Sides, wanted: list[str]
+    rows: _Rows,
+    bootstrap: Resamples,
+    permutations: np.ndarray,
+    sides: tuple[np.ndarray, np.ndarray],
+    classes: np.ndarray,
+    lacking: dict[str, tuple[str, ...]],
 ) -> list[tuple]:
-    """One (line, gap of the sample and of every permutation) a metric; the gaps are None where there is no test."""
-    lacking = {name: (sides.lacking(name, 0), sides.lacking(name, 1)) for name in wanted}
-    given = [name for name in wanted if not lacking[name][0]]
+    """One (line, gap of the sample and of every permutation) a metric; the gaps are None where there is no test.
+
+    ``sides``: bool [L] each, the group's lesions and the others'; ``lacking``: {metric: why either are too few}.
+    """
+    given = [name for name, (few, _) in lacking.items() if not few]
     tested = [name for name in given if not lacking[name][1]]
-    here = _resampled(rows, bootstrap, sides.inside, sides.classes, given)
-    elsewhere = _resampled(rows, bootstrap, sides.outside, sides.classes, tested)
-    permuted_here, permuted_others = (
-        {}
-        if not tested
-        else rows.metrics(replace(bootstrap, counts=members[permutations].astype(np.uint16)), sides.classes, tested)
-        for members in (sides.inside, sides.outside)
+    here, others = (
+        _resampled(rows, bootstrap, side, classes, names) for side, names in zip(sides, (given, tested), strict=True)
     )
-    image = sides.inside[bootstrap.lesion]
-    n, shares = _support(rows, image, sides.classes), rows.shares(image, bootstrap.lesion)
+    permuted = [
+        rows.metrics(replace(bootstrap, counts=side[permutations].astype(np.uint16)), classes, tested)
+        for side in sides
+        if tested
+    ]
+    image = sides[0][bootstrap.lesion]
+    shares = rows.shares(image, bootstrap.lesion)
+    n = {
+        "balanced_accuracy": int(rows.sums[image, : len(classes)][:, classes].sum()),
+        "malignant_auroc": shares["sensitivity"]["n"],
+        "ece": shares["accuracy"]["n"],
+    }
     result = []
-    for name in wanted:
+    for name, (few, others_few) in lacking.items():
         line: dict[str, Any] = {"metric": name, "value": None, "low": None, "high": None, "n": 0}
         line |= dict.fromkeys(("gap", "gap_low", "gap_high", "gap_by_mix"))
         if name in given:
             line |= shares[name] if name in shares else summarise(here[name], n[name])
             if name == "ece":  # its replicates lie above it, see calibration.by_chance
                 line |= {"low": None, "high": None}
-        permuted = None
+        gaps = None
         if name in tested:
-            gap = summarise(here[name] - elsewhere[name], n[name])
-            permuted = permuted_here[name] - permuted_others[name]
+            gap = summarise(here[name] - others[name], line["n"])
+            gaps = permuted[0][name] - permuted[1][name]
             line |= {"gap": gap["value"], "gap_low": gap["low"], "gap_high": gap["high"]}
-            line["gap_by_mix"] = float(permuted.mean())
-        few, others_few = lacking[name]
+            line["gap_by_mix"] = float(gaps.mean())
         line["note"] = f"too few: {few}" if few else f"no test, too few others: {others_few}" if others_few else ""
-        result.append((line, permuted))
+        result.append((line, gaps))
     return result
 
 
@@ -278,21 +278,6 @@ def _resampled(
     place = np.cumsum(members) - 1
     own = Resamples(place[bootstrap.lesion[image]], bootstrap.counts[:, members])
     return rows.only(image).metrics(own, classes, wanted) if wanted else {}
-
-
-def _support(rows: _Rows, image: np.ndarray, classes: np.ndarray) -> dict[str, int]:
-    """Images of the group that carry each metric."""
-    k = len(classes)
-    malignant = int(rows.is_malignant[image].sum())
-    whole = int(image.sum())
-    return {
-        "balanced_accuracy": int(rows.sums[image, :k][:, classes].sum()),
-        "accuracy": whole,
-        "malignant_auroc": malignant,
-        "sensitivity": malignant,
-        "specificity": whole - malignant,
-        "ece": whole,
-    }
 
 
 def _most_frequent(lesion: np.ndarray, code: np.ndarray) -> np.ndarray:

@@ -83,14 +83,19 @@ def population(groups: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 
 LEVEL = 0.05  # of significance
+_TOO_SMALL = "No group is large enough to be compared with the others."
+
+
+def _tested(table: pd.DataFrame) -> tuple[int, pd.DataFrame]:
+    """How many gaps were tested, and those that are significant, the surest first."""
+    return int(table["p"].notna().sum()), table[table["p"] < LEVEL].sort_values("p", kind="stable")
 
 
 def gaps_in_words(table: pd.DataFrame) -> str:
     """Which gaps are significant beyond the mix of cases, and which groups are too small: Markdown."""
-    tested = int(table["p"].notna().sum())
+    tested, found = _tested(table)
     if not tested:
-        return "No group is large enough to be compared with the others."
-    found = table[table["p"] < LEVEL].sort_values("p", kind="stable")
+        return _TOO_SMALL
     words = f"{tested} gaps were tested together. "
     if found.empty:
         words += "None is significant beyond what the mix of cases explains; gaps within the intervals may exist."
@@ -105,10 +110,10 @@ def gaps_in_words(table: pd.DataFrame) -> str:
 
 def gaps_in_brief(table: pd.DataFrame) -> str:
     """The same in two sentences: how many were tested, which groups differ, how many groups are too small."""
-    tested, groups = int(table["p"].notna().sum()), len(table.groupby(["attribute", "group"]))
+    tested, found = _tested(table)
     if not tested:
-        return "No group is large enough to be compared with the others."
-    found = table[table["p"] < LEVEL].sort_values("p", kind="stable")
+        return _TOO_SMALL
+    groups = len(table.groupby(["attribute", "group"]))
     names = list(dict.fromkeys(f"{row.attribute} {row.group}" for row in found.itertuples()))
     result = f"metrics differ for {', '.join(names)}" if names else "none differs"
     return (

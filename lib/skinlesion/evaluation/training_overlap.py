@@ -13,7 +13,7 @@ from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted, known, match_ids, read_table, some
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.tables import ID_COLUMNS, column, optional, read_truth
+from skinlesion.evaluation.reading import ID_COLUMNS, column, optional, read_truth
 
 UNKNOWN, LEAK, CLEAN = "unknown", "leak", "clean"
 _TRAINED_ON = ("", "train", "training", "validation", "val")  # of the words of a column split
@@ -173,7 +173,7 @@ def training_overlaps(
     """:func:`find_overlap` of every run; which images are of one lesion is taken from all lists, runs and ``labels``.
 
     ``lists``: a training list (:func:`read_training`) or None a run, in their order; ``labels``: CSV with lesion ids,
-    see :func:`skinlesion.evaluation.tables.read_truth`; ``twins``: CSV, see :func:`read_groups`.
+    see :func:`skinlesion.evaluation.reading.read_truth`; ``twins``: CSV, see :func:`read_groups`.
     """
     training = [read_training(path) if path else None for path in lists]
     tables = [pd.DataFrame({"image_id": one.image_ids, "lesion_id": one.lesions}) for one in runs.values()]

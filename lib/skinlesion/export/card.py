@@ -6,10 +6,13 @@ Reports in Dermatology, JAMA Dermatol. 158(1):90-96 (2022), doi:10.1001/jamaderm
 
 from __future__ import annotations
 
+import json
+import shutil
+import tomllib
 from pathlib import Path
 
 from skinlesion.core.framing import seen
-from skinlesion.core.runs import write_json, write_text
+from skinlesion.core.runs import Run, new_folder, write_json, write_text
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import TOGETHER, label_set
 from skinlesion.decision import REFERRALS
@@ -18,37 +21,20 @@ from skinlesion.serving.manifest import FILE, Manifest, external_evidence
 CARD = "MODEL_CARD.md"
 _RECIPE = ("pretrained", "image_size", "balance", "loss", "optimizer", "learning_rate", "epochs", "batch_size", "seed")
 
-_HAM10000 = {
-    "place": "the Department of Dermatology of the Medical University of Vienna, Austria, and a skin cancer practice "
-    "in Queensland, Australia, over 20 years.",
-    "truth": "histopathology for all malignant lesions and about half of the images; the rest by follow-up, expert "
-    "consensus or confocal microscopy, which concern lesions that looked benign.",
-    "skin": "patients of two clinics with mostly light skin; no skin type is recorded. Performance on dark skin is "
-    "not known.",
-    "acquisition": "film slides that were scanned, and several digital dermatoscopes, with immersion or polarised "
-    "light; cropped around the lesion and partly corrected in contrast and colour by the publishers.",
-    "vendors": "Several: film cameras, MoleMax systems and hand-held dermatoscopes on digital cameras. Which one took "
-    "an image is not recorded.",
-    "meta": "Age, sex and body site, incomplete; no patient identifier, ethnicity, skin type or history. Images of one "
-    "lesion are linked, lesions of one patient are not.",
-}
-_OWN = {
-    "place": "the user's own data; nothing but their numbers is recorded.",
-    "truth": "not recorded.",
-    "skin": "not recorded. Performance on dark skin is not known.",
-    "acquisition": "not recorded.",
-    "vendors": "Not recorded.",
-    "meta": "The columns of the data set's table; see the data check of the run.",
-}
-_DEMO = {
-    "place": "a program: no image shows a lesion.",
-    "truth": "the class that the program drew.",
-    "skin": "drawn. Performance on real skin is not known.",
-    "acquisition": "drawn at 200 x 150 px with simulated lighting, hair, bubbles and compression.",
-    "vendors": "None: one simulated camera.",
-    "meta": "Drawn ages, sexes and sites.",
-}
-_SOURCES = {"ham10000": _HAM10000, "isic-archive": _HAM10000, "dermamnist": _HAM10000, "demo": _DEMO}
+TOLERANCE = 1e-3  # largest difference between torch and ONNX Runtime in a logit, relative to 1 + its size
+_KNOWN = tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8"))
+
+
+def release(run: Run) -> dict:
+    """Make the evaluated ``candidate`` the run's ``model``, with its evaluation in manifest and card; no torch needed.
+
+    Raises DataError where 04_evaluation has not been run.
+    """
+    candidate = run.need(run.candidate, "04_evaluation")
+    found = json.loads(run.need(run.evaluation, "04_evaluation").read_text())
+    with new_folder(run.model) as folder:
+        shutil.copytree(candidate, folder, dirs_exist_ok=True)
+        return attach(folder, **found)
 
 
 def attach(folder: str | Path, **blocks: object) -> dict:
@@ -103,7 +89,7 @@ def _render(template: str, manifest: dict, **more: object) -> str:
     pages.filters["sentence"] = lambda text: text[0].upper() + text[1:]
     return pages.get_template(template).render(
         m=manifest, labels=label_set(manifest["labels"]), evaluation=manifest.get("evaluation", {}),
-        facts=about(manifest), split=described_split(manifest), REFERRALS=REFERRALS, RECIPE=_RECIPE,
+        facts=facts(manifest["data"]["source"]), split=described_split(manifest), REFERRALS=REFERRALS, RECIPE=_RECIPE,
         counted=counted, figure=figure, mix=mix, seen=seen, share=share, size=size, start=_start, **more,
     )  # fmt: skip
 
@@ -133,12 +119,23 @@ def headline_parts(metrics: dict, validation: dict | None, where: str) -> dict[s
     return parts
 
 
-def about(manifest: dict) -> dict[str, str]:
-    """What is published about the data set that a model was trained on (HAM10000: doi:10.1038/sdata.2018.161)."""
-    kinds = manifest["data"]["source"].split(TOGETHER)
+def about(kind: str) -> dict[str, str]:
+    """What is known of a kind of data, such as ``ham10000``: see ``sources.toml``."""
+    found = _KNOWN.get(kind, {})
+    return _KNOWN["own"] | _KNOWN.get(found.get("same_images_as"), {}) | found
+
+
+def of_each(topic: str, source: str) -> str:
+    """One topic of :func:`about`, of all kinds of data that a table was read from, every text once."""
+    return "; ".join(dict.fromkeys(about(kind)[topic] for kind in source.split(TOGETHER)))
+
+
+def facts(source: str) -> dict[str, str]:
+    """Every topic of :func:`about`; where a table was read from several kinds of data, each with its name."""
+    kinds = source.split(TOGETHER)
     if len(kinds) == 1:
-        return _SOURCES.get(kinds[0], _OWN)
-    return {topic: " ".join(f"{kind}: {_SOURCES.get(kind, _OWN)[topic]}" for kind in kinds) for topic in _OWN}
+        return about(source)
+    return {topic: " ".join(f"{kind}: {about(kind)[topic]}" for kind in kinds) for topic in _KNOWN["own"]}
 
 
 def described_split(manifest: dict) -> str:
@@ -173,12 +170,13 @@ def figure(metric: dict | None, factor: int = 1) -> str:
     if not metric or metric.get("value") is None:
         return "not measured"
     unit, digits = ("%", 1) if factor == 100 else ("", 3)
-    value, low, high = (metric[key] for key in ("value", "low", "high"))
-    if metric.get("by_chance") is not None:
-        return f"{value * factor:.{digits}f}{unit} (by chance {metric['by_chance'] * factor:.{digits}f})"
-    if low is None or high is None:
-        return f"{value * factor:.{digits}f}{unit}"
-    return f"{value * factor:.{digits}f}{unit} ({low * factor:.{digits}f} to {high * factor:.{digits}f})"
+    value, low, high, by_chance = (
+        None if metric.get(key) is None else f"{metric[key] * factor:.{digits}f}"
+        for key in ("value", "low", "high", "by_chance")
+    )
+    if by_chance is not None:
+        return f"{value}{unit} (by chance {by_chance})"
+    return f"{value}{unit}" if low is None or high is None else f"{value}{unit} ({low} to {high})"
 
 
 def mix(groups: dict[str, int]) -> str:

@@ -19,37 +19,15 @@ from skinlesion.core.errors import ModelError
 from skinlesion.core.framing import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
 from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run, new_folder, write_json, write_text
-from skinlesion.core.taxonomy import TOGETHER, LabelSet
+from skinlesion.core.taxonomy import LabelSet
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
-from skinlesion.export.card import model_card
-from skinlesion.export.release import TOLERANCE
+from skinlesion.export.card import TOLERANCE, model_card, of_each
 from skinlesion.serving.manifest import FORMAT, PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.domain import Domain, fit_domain
 from skinlesion.training.networks.models import Classifier, mean_outputs
 from skinlesion.training.parent_runs import recipe_of, start_run
 from skinlesion.training.trained import write_features
-
-LICENCES = {
-    "demo": "Apache-2.0 (trained on synthetic images only)",
-    "ham10000": "CC BY-NC 4.0: trained on HAM10000, for non-commercial use",
-    "isic-archive": "CC BY-NC 4.0: trained on images of the ISIC Archive, for non-commercial use",
-    "dermamnist": "CC BY-NC 4.0: trained on DermaMNIST (from HAM10000), for non-commercial use",
-    "milk10k": "CC BY-NC: trained on MILK10k, for non-commercial use",
-}
-CITATIONS = {
-    "demo": "Skin Lesion Lab's synthetic demo set",
-    "ham10000": "Tschandl, Rosendahl, Kittler: The HAM10000 dataset. Sci. Data 5:180161 (2018), "
-    "doi:10.1038/sdata.2018.161",
-    "isic-archive": "ISIC Archive, collection 212 (HAM10000): doi:10.1038/sdata.2018.161",
-    "dermamnist": "MedMNIST v2, doi:10.1038/s41597-022-01721-8, from HAM10000, doi:10.1038/sdata.2018.161",
-    "milk10k": "MILK study team: MILK10k. ISIC Archive (2025), doi:10.34970/648456",
-}
-
-
-def _of_each(known: dict[str, str], source: str, otherwise: str) -> str:
-    """What is known of each kind of data that a table was read from, every text once."""
-    return "; ".join(dict.fromkeys(known.get(kind, otherwise) for kind in source.split(TOGETHER)))
 
 
 def _weights(positions: torch.Tensor, target: int, start: torch.Tensor, stop: torch.Tensor) -> torch.Tensor:
@@ -83,11 +61,7 @@ class Exported(nn.Module):
         self.has_map = ends_in_pooling(model, image_size)
         self.names = ["logits", "features", OTHER_CAMERA, NOT_DERMATOSCOPIC] + ["map"] * self.has_map
         self.noise = domain.noise
-        for name, values in (
-            ("mean", domain.mean),
-            ("components", domain.components),
-            ("variances", domain.variances),
-        ):
+        for name, values in (("mean", domain.mean), ("components", domain.components), ("variances", domain.variances)):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
         probe = None if domain.probe is None else torch.from_numpy(domain.probe.astype(np.float32))
         self.register_buffer("probe", probe)
@@ -279,13 +253,13 @@ def export_model(
             "parity": {"largest_logit_difference": worst, "images": len(frames)},
             **decision,
             "domain": domain.to_dict(),
-            "data": data | {"citation": _of_each(CITATIONS, data["source"], "the user's own data")},
+            "data": data | {"citation": of_each("citation", data["source"])},
             "metrics": metrics,
             "measured_on": measured_on,
             **({"validation": validation} if validation else {}),
             **recipes(config, data["source"], run),
             "versions": versions(),
-            "licence": _of_each(LICENCES, data["source"], "as the training data allow"),
+            "licence": of_each("licence", data["source"]),
         }
         write_json(folder / "manifest.json", manifest)
         write_text(folder / "MODEL_CARD.md", model_card(manifest))

@@ -3,49 +3,8 @@
 ``plots.show(*plots.confusion_matrix(…), save=run.figures / "confusion_matrix.png")``
 """
 
-from skinlesion.evaluation.plots.acting import (
-    class_reliability,
-    decision_curve,
-    differences,
-    external_figure,
-    leakage_figure,
-    operating_points,
-)
-from skinlesion.evaluation.plots.data import (
-    balancing,
-    class_counts,
-    color_scatter,
-    color_swatches,
-    frame_fitting,
-    histograms,
-    image_grid,
-    stacked_bars,
-)
-from skinlesion.evaluation.plots.robustness import (
-    corruption_calibration,
-    corruption_curves,
-    coverage_curve,
-    movement_curves,
-    robustness_figures,
-)
-from skinlesion.evaluation.plots.scores import (
-    confusion_matrix,
-    forest,
-    labelled_images,
-    metric_forest,
-    precision_recall_curves,
-    reliability_diagram,
-    roc_curves,
-    training_curves,
-)
-from skinlesion.evaluation.plots.style import new_figure, png, show, show_all, show_table, styled, write
-from skinlesion.evaluation.plots.trust import (
-    domain_detection,
-    domain_figures,
-    domain_scores,
-    map_aim,
-    map_figures,
-    map_gallery,
-    skin_tone_histogram,
-    subgroup_forest,
-)
+from skinlesion.evaluation.plots.acting import *
+from skinlesion.evaluation.plots.data import *
+from skinlesion.evaluation.plots.scores import *
+from skinlesion.evaluation.plots.style import *
+from skinlesion.evaluation.plots.trust import *

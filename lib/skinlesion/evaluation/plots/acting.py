@@ -14,8 +14,7 @@ from skinlesion.evaluation.bootstrap import describe, from_columns
 from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.compare import COMPARED, LESS_IS_BETTER, Comparison, title
 from skinlesion.evaluation.metrics import threshold_counts
-from skinlesion.evaluation.net_benefit import curve_in_words
-from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint
+from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint, curve_in_words
 from skinlesion.evaluation.plots.scores import forest
 from skinlesion.evaluation.plots.style import (
     ACCENT,
@@ -38,14 +37,11 @@ _PER = 1000  # lesions that net benefit is counted for
 _MEASURES = ("sensitivity", "specificity")
 
 
-@styled(
-    "Net benefit of referring by the model, of referring every lesion and of referring none, by threshold. The "
-    "model is useful where its line is above both others."
-)
+@styled
 def decision_curve(curves: dict[str, pd.DataFrame]) -> tuple[Chart, str]:
     """Net benefit by threshold probability against referring all or none, one panel a curve.
 
-    ``curves``: {panel title: table of :func:`skinlesion.evaluation.net_benefit.decision_curve`}.
+    ``curves``: {panel title: table of :func:`skinlesion.evaluation.operating.decision_curve`}.
     """
     heading = "Decision curve"
     figure, axes = new_figure(min(10, 1 + 4.5 * len(curves)), 4.2, 1, len(curves))
@@ -70,10 +66,7 @@ def decision_curve(curves: dict[str, pd.DataFrame]) -> tuple[Chart, str]:
     return figure, f"{heading}. " + " ".join(f"{name}: {curve_in_words(curve)}" for name, curve in curves.items())
 
 
-@styled(
-    "Sensitivity and specificity at each threshold, with 95% intervals; a black line marks the aim on "
-    "validation. An interval that misses its line shows a threshold that does not transfer."
-)
+@styled
 def operating_points(points: dict[str, dict[str, OperatingPoint]]) -> tuple[Chart, str]:
     """Sensitivity and specificity at every threshold with intervals, one panel a question.
 
@@ -101,10 +94,7 @@ def operating_points(points: dict[str, dict[str, OperatingPoint]]) -> tuple[Char
     return figure, f"{heading}. {'; '.join(alt)}."
 
 
-@styled(
-    "Difference of each run to the first one, with 95% intervals over the same lesions. Where an interval "
-    "includes 0, the difference is not significant."
-)
+@styled
 def differences(comparison: Comparison) -> tuple[Chart, str]:
     """Every run minus the first one with intervals, one panel a metric."""
     heading = "Paired differences"
@@ -130,15 +120,8 @@ def differences(comparison: Comparison) -> tuple[Chart, str]:
     return figure, f"{heading} to {first} with 95% interval. {alt}."
 
 
-@styled(
-    "Observed fraction of each class by its predicted probability, in bins of equal size. Points below the "
-    "diagonal are probabilities that are too high."
-)
-def class_reliability(
-    probabilities: np.ndarray,
-    y: np.ndarray,
-    labels: LabelSet,
-) -> tuple[Chart, str]:
+@styled
+def class_reliability(probabilities: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple[Chart, str]:
     """Predicted probability of every class against its observed fraction, in bins of equal size, one panel a class.
 
     ``probabilities``: float [N, K]; ``y``: int [N].
@@ -165,10 +148,7 @@ def class_reliability(
 BINS = 10
 
 
-@styled(
-    "Left: ROC curve on external images with the model's referral threshold. Right: observed fraction of "
-    "malignant images by predicted probability. Points below the diagonal are probabilities that are too high."
-)
+@styled
 def external_figure(predictions: Predictions, metrics: dict[str, dict], threshold: float) -> tuple[Chart, str]:
     """ROC curve of malignant against benign with the referral threshold, and reliability of the malignant probability.
 
@@ -213,10 +193,7 @@ def _arms(metric: dict) -> np.ndarray:
     return np.array([[metric["high"] - metric["value"]], [metric["value"] - metric["low"]]])
 
 
-@styled(
-    "The same recipe, evaluated with three ways to split the data. The last row is the most careful split; what the "
-    "first row reaches above it is inflation by leakage."
-)
+@styled
 def leakage_figure(table: pd.DataFrame) -> tuple[Chart, str]:
     """The same recipe's balanced accuracy by each way to split the data (``evaluation.experiments.read_leak``)."""
     rows = {

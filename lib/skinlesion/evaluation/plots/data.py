@@ -1,4 +1,4 @@
-"""Figures of the data: counts, distributions, colours, sample images."""
+"""Figures of the data: counts, distributions, colours, skin tones, sample images."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 
 from skinlesion.core import framing
 from skinlesion.core.errors import DataError
+from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.plots.style import (
     ACCENT,
     CATEGORIES,
+    CONTRAST,
     INK,
     MUTED,
     REMAINDER,
@@ -27,7 +29,7 @@ from skinlesion.evaluation.plots.style import (
 _GROUPS = ((ACCENT, None), ("#BFDDF0", "//"), ("#F5C9A8", ".."))  # fill and hatch
 
 
-@styled("Number and share of each class. Compare the longest bar with the shortest: that is the imbalance.")
+@styled
 def class_counts(
     counts: dict[str, np.ndarray], labels: LabelSet, title: str, xlabel: str = "Number", log: bool = False
 ) -> tuple[Chart, str]:
@@ -60,10 +62,7 @@ def class_counts(
     return figure, f"{title}. {_count_text(counts, labels)}"
 
 
-@styled(
-    "Number of samples of each class in one epoch, before (dotted) and after balancing (bar). Equal bars give "
-    "every class the same weight in training."
-)
+@styled
 def balancing(
     before: np.ndarray, after: dict[str, np.ndarray], labels: LabelSet, title: str = "Balancing", xlabel: str = "Images"
 ) -> tuple[Chart, str]:
@@ -95,10 +94,7 @@ def balancing(
     return figure, f"{title}. {_count_text({'before': before} | after, labels)}"
 
 
-@styled(
-    "Distribution within each class, as a histogram and as a box with quartiles. A shift between classes is "
-    "information that a model may use."
-)
+@styled
 def histograms(
     values: np.ndarray, y: np.ndarray, labels: LabelSet, title: str, xlabel: str, step: float
 ) -> tuple[Chart, str]:
@@ -132,10 +128,7 @@ def histograms(
         f"{code} {np.median(group):.1f} ({len(group):,})" if len(group) else f"{code} none"
         for code, group in zip(labels.codes, groups, strict=True)
     )
-    return (
-        figure,
-        f"{title}. Median {xlabel} by class (number of images): {alt}. Unknown: {int((~known).sum()):,}.",
-    )
+    return (figure, f"{title}. Median {xlabel} by class (number of images): {alt}. Unknown: {int((~known).sum()):,}.")
 
 
 def _boxes(axis, groups: list[np.ndarray], labels: LabelSet) -> None:
@@ -149,9 +142,7 @@ def _boxes(axis, groups: list[np.ndarray], labels: LabelSet) -> None:
     _class_axis(axis, labels, short=True)
 
 
-@styled(
-    "Composition of each class. Bars that differ between classes show what a model could use instead of the lesion."
-)
+@styled
 def stacked_bars(table: pd.DataFrame, labels: LabelSet, title: str, legend: str) -> tuple[Chart, str]:
     """Composition of every class; beyond nine categories the rarest are put together as "other", unknown comes last.
 
@@ -189,7 +180,7 @@ def stacked_bars(table: pd.DataFrame, labels: LabelSet, title: str, legend: str)
     return figure, f"{title}, {xlabel.lower()}. {alt}."
 
 
-@styled("")
+@styled
 def image_grid(
     images: list[np.ndarray],
     titles: list[str],
@@ -232,10 +223,7 @@ def image_grid(
     return figure, alt
 
 
-@styled(
-    "Mean colours of 60 images of each class, from dark to light. Rows that look alike cannot be separated by "
-    "colour alone."
-)
+@styled
 def color_swatches(colors: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple[Chart, str]:
     """A row of mean colours a class, dark to light: the images at evenly spaced ranks of brightness.
 
@@ -263,10 +251,7 @@ def color_swatches(colors: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple
     return figure, f"{title}; mean red/green/blue of each class (0 to 255): {', '.join(alt)}."
 
 
-@styled(
-    "One point per image, and the mean of each class as a large symbol. Overlapping clouds cannot be separated by"
-    " these two numbers."
-)
+@styled
 def color_scatter(
     x: np.ndarray, values: np.ndarray, y: np.ndarray, labels: LabelSet, title: str, xlabel: str, ylabel: str
 ) -> tuple[Chart, str]:
@@ -300,10 +285,7 @@ def _count_text(counts: dict[str, np.ndarray], labels: LabelSet) -> str:
     )
 
 
-@styled(
-    "Four images: the whole frame, fitted by squash, by center_crop, and as in this run. Check what each "
-    "way distorts or cuts off."
-)
+@styled
 def frame_fitting(frames: list[np.ndarray], codes: list[str], size: int, fit: str, crops: int = 1) -> tuple[Chart, str]:
     """The ways to make a square of a frame, side by side, an image a row.
 
@@ -322,3 +304,38 @@ def frame_fitting(frames: list[np.ndarray], codes: list[str], size: int, fit: st
         titles += [f"{code}: whole frame", "squash", "center_crop", *own]
     alt = f"{len(frames)} images, each as the whole frame, squashed, as the centre square, and fitted as in this run."
     return image_grid(shown, titles, columns=3 + crops, title="Frame fitting", alt=alt)
+
+
+@styled
+def skin_tone_histogram(angles: np.ndarray, groups: dict[str, float], error: float | None = None) -> tuple[Chart, str]:
+    """Distribution of the typology angles, with the limits of the groups and the error of one estimate.
+
+    ``angles``: float [N], degrees, NaN where unknown; ``groups``: {name: lowest angle}, lightest first, as
+    ``skin_tone.GROUPS``; ``error``: standard deviation between images of one lesion, degrees
+    (``skin_tone.repeatability``).
+    """
+    known = np.asarray(angles, float)[np.isfinite(angles)]
+    figure, axis = new_axis(8.2, 3.4)
+    axis.hist(known, bins=range(-90, 186, 5), color=ACCENT, edgecolor="white", linewidth=0.4)
+    ends = [(name, lowest) for name, lowest in groups.items() if np.isfinite(lowest)]
+    top = axis.get_ylim()[1]
+    for _, lowest in ends:
+        axis.axvline(lowest, color=INK, linewidth=1, linestyle="--")
+    uppers = [180.0, *(lowest for _, lowest in ends)]
+    lowers = [*(lowest for _, lowest in ends), -90.0]
+    for name, low, high in zip(groups, lowers, uppers, strict=True):
+        axis.text((low + min(high, 130)) / 2, top * 1.02, name, ha="left", va="bottom", fontsize=8, rotation=40)
+    if error is not None and np.isfinite(error):
+        axis.errorbar(-60, top * 0.6, xerr=error, color=CONTRAST, capsize=4)
+        axis.text(-60, top * 0.66, "error of one estimate", ha="center", fontsize=8)
+    axis.set(xlabel="Individual typology angle (degrees), estimated from the image's border", ylabel="Images")
+    figure.suptitle("Colour of the images' borders (individual typology angle)")
+    shares = {
+        name: float(((known > low) & (known <= (high if high < 180 else np.inf))).mean()) if len(known) else 0.0
+        for name, low, high in zip(groups, [*lowers[:-1], -np.inf], uppers, strict=True)
+    }
+    alt = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    return figure, (
+        f"Histogram of the estimated typology angle of {counted(len(known), 'image')}: {alt}; unknown for "
+        f"{len(angles) - len(known):,}."
+    )

@@ -31,10 +31,7 @@ from skinlesion.evaluation.plots.style import (
 from skinlesion.evaluation.predictions import Predictions
 
 
-@styled(
-    "Images by true class (row) and predicted class (column). Correct predictions are on the diagonal; the "
-    "strongest colours beside it are the commonest confusions."
-)
+@styled
 def confusion_matrix(predictions: Predictions) -> tuple[Chart, str]:
     """Images by true and predicted class: counts, and the fraction of each row beside them."""
     title = "Confusion matrix"
@@ -62,7 +59,7 @@ def confusion_matrix(predictions: Predictions) -> tuple[Chart, str]:
     return figure, f"{title} of {counted(len(predictions), 'image')}. Recall by class: {recalls}."
 
 
-@styled("Images with their true class (frame colour) and predicted class. Look for what the wrong label could rest on.")
+@styled
 def labelled_images(images: list[np.ndarray], predictions: Predictions) -> tuple[Chart, str]:
     """Images with true and predicted class above each, four in a row.
 
@@ -78,10 +75,7 @@ def labelled_images(images: list[np.ndarray], predictions: Predictions) -> tuple
     return image_grid(images, texts, 4, title, f"{title}, true and predicted class: {'; '.join(texts)}.", colors)
 
 
-@styled(
-    "Sensitivity against false positive rate of each class's probability. A curve near the upper left corner "
-    "ranks its class well; the dotted diagonal is chance."
-)
+@styled
 def roc_curves(predictions: Predictions, metrics: dict):
     """ROC curve of every class that occurs, with AUROC and interval from ``metrics`` (see ``metrics.evaluate``)."""
     title = "ROC curves, one class against the rest"
@@ -94,10 +88,7 @@ def roc_curves(predictions: Predictions, metrics: dict):
     return _finish_curves(figure, axis, predictions, metrics, "auroc", title)
 
 
-@styled(
-    "Precision against recall of each class's probability. Rare classes start lower: precision depends on how "
-    "common a class is."
-)
+@styled
 def precision_recall_curves(predictions: Predictions, metrics: dict) -> tuple[Chart, str]:
     """Precision against recall of every class that occurs, with average precision and interval from ``metrics``."""
     title = "Precision-recall curves, one class against the rest"
@@ -135,10 +126,7 @@ def _finish_curves(figure, axis, predictions: Predictions, metrics: dict, name: 
     return figure, f"{title}. {NAMES[name]} with 95% interval: {alt}."
 
 
-@styled(
-    "Accuracy by confidence (top) and the distribution of confidence (bottom). Points below the diagonal are "
-    "overconfident."
-)
+@styled
 def reliability_diagram(
     probabilities: dict[str, np.ndarray], y: np.ndarray, ece: dict[str, dict] | None = None
 ) -> tuple[Chart, str]:
@@ -171,7 +159,7 @@ def reliability_diagram(
     return figure, f"Reliability diagram, accuracy against confidence. {'; '.join(alt)}."
 
 
-@styled("Value and 95% interval in each row. Intervals that overlap strongly give no reason to prefer one row.")
+@styled
 def forest(
     rows: dict[str, dict],
     title: str,
@@ -196,11 +184,9 @@ def forest(
     return figure, f"{title}, value with 95% interval: {alt}."
 
 
-@styled("Value and 95% interval of each metric by class. Wide intervals belong to classes with few images.")
+@styled
 def metric_forest(
-    metrics: dict,
-    labels: LabelSet,
-    names: tuple[str, ...] = ("sensitivity", "ppv", "auroc"),
+    metrics: dict, labels: LabelSet, names: tuple[str, ...] = ("sensitivity", "ppv", "auroc")
 ) -> tuple[Chart, str]:
     """Per-class metrics (see ``metrics.evaluate``) as points with intervals, a panel a metric."""
     title = "Metrics by class"
@@ -228,10 +214,7 @@ def metric_forest(
 _PANELS = (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy"), ("balanced_accuracy", "Balanced accuracy"))
 
 
-@styled(
-    "Loss, accuracy, balanced accuracy and learning rate by epoch; the dotted line marks the selected epoch. A "
-    "validation loss that rises while the training loss falls shows overfitting."
-)
+@styled
 def training_curves(history: pd.DataFrame, chosen_epoch: int) -> tuple[Chart, str]:
     """Loss, accuracy, balanced accuracy and learning rate by epoch.
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
+import tomllib
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any, ParamSpec
 
 import numpy as np
 import pandas as pd
-from matplotlib import patheffects, rc_context
+from matplotlib import patheffects, rc_context, rc_params_from_file
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,9 +22,6 @@ from PIL import Image
 from skinlesion.core.runs import atomic, write_text
 from skinlesion.core.taxonomy import Diagnosis
 from skinlesion.report.tables import table_html
-
-if TYPE_CHECKING:
-    from matplotlib.typing import RcKeyType
 
 P = ParamSpec("P")
 DPI = 110  # CSS pixels an inch: 9 inches fill a report's column
@@ -41,57 +39,30 @@ LINES = ("-", (0, (6, 1.5)), (0, (9, 1.5, 1.5, 1.5)))  # a second way to tell cu
 
 _CHART_COLORS = 16_384  # antialiased lines and letters make a few thousand shades, photographs far more
 
-STYLE: dict[RcKeyType, Any] = {
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.h_pad": 0.08,
-    "figure.constrained_layout.w_pad": 0.08,
-    "figure.titlesize": 13,
-    "figure.titleweight": "bold",
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures look alike everywhere
-    "font.size": 10,
-    "text.color": INK,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.labelsize": 10,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#999999",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.8,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-}
+STYLE = rc_params_from_file(Path(__file__).with_name("report.mplstyle"), use_default_template=False)
+_CAPTIONS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
 
 
 class Chart(Figure):
-    """A figure with a caption: what is plotted, then what to see."""
+    """A figure with a caption, see :func:`styled`."""
 
     caption = ""
 
 
-def styled(caption: str) -> Callable[[Callable[P, tuple[Chart, str]]], Callable[P, tuple[Chart, str]]]:
-    """Make a function that returns (figure, text alternative) draw in the house style, with this caption."""
+def styled(plot: Callable[P, tuple[Chart, str]]) -> Callable[P, tuple[Chart, str]]:
+    """Make a function that returns (figure, text alternative) draw in this style, with its caption.
 
-    def decorate(plot: Callable[P, tuple[Chart, str]]) -> Callable[P, tuple[Chart, str]]:
-        @wraps(plot)
-        def draw(*args: P.args, **kwargs: P.kwargs) -> tuple[Chart, str]:
-            with rc_context(STYLE):
-                figure, alt = plot(*args, **kwargs)
-            figure.caption = caption
-            return figure, alt
+    ``captions.toml`` has the caption under the function's name: what is plotted, then what to see.
+    """
 
-        return draw
+    @wraps(plot)
+    def draw(*args: P.args, **kwargs: P.kwargs) -> tuple[Chart, str]:
+        with rc_context(STYLE):
+            figure, alt = plot(*args, **kwargs)
+        figure.caption = _CAPTIONS[plot.__name__]
+        return figure, alt
 
-    return decorate
+    return draw
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, *, layout: Any = None, **grid):

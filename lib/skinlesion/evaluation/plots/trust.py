@@ -1,15 +1,16 @@
-"""Whom and when to trust: subgroups, out-of-distribution images, and activation maps against lesion masks."""
+"""Whom and when to trust: subgroups, foreign and corrupted images, deferring, activation maps against lesion masks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
 
 import numpy as np
 import pandas as pd
 
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.attention import ALL, MODEL, enlarged
+from skinlesion.evaluation.attention import ALL, MODEL
 from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS
 from skinlesion.evaluation.plots.style import (
     ACCENT,
     CATEGORIES,
@@ -17,6 +18,7 @@ from skinlesion.evaluation.plots.style import (
     INK,
     MUTED,
     Chart,
+    hide_unused,
     interval,
     name_rows,
     new_axis,
@@ -27,10 +29,7 @@ from skinlesion.evaluation.plots.style import (
 from skinlesion.evaluation.subgroup_metrics import NAMES
 
 
-@styled(
-    "AUROC and FPR95 of the domain score for each kind of out-of-distribution image, with 95% intervals. At an "
-    "AUROC of 0.5 (dotted) the score cannot detect that kind."
-)
+@styled
 def domain_detection(table: pd.DataFrame) -> tuple[Chart, str]:
     """AUROC and FPR95 against every set of out-of-distribution images, with intervals.
 
@@ -63,15 +62,8 @@ def domain_detection(table: pd.DataFrame) -> tuple[Chart, str]:
     return figure, f"{title}, with 95% intervals. {alt}."
 
 
-@styled(
-    "Distribution of the domain score for test images (top) and each kind of out-of-distribution image; the "
-    "dashed line is the threshold. Images to its right pass as in domain."
-)
-def domain_scores(
-    inside: np.ndarray,
-    outside: dict[str, np.ndarray],
-    threshold: float,
-) -> tuple[Chart, str]:
+@styled
+def domain_scores(inside: np.ndarray, outside: dict[str, np.ndarray], threshold: float) -> tuple[Chart, str]:
     """Distributions of the score for images of the domain and for every out-of-distribution set, with the threshold.
 
     ``inside``: float [N]; ``outside``: {set: float [M]}.
@@ -96,10 +88,7 @@ def domain_scores(
     return figure, f"{title}: share of images at or above the threshold {threshold:.2f}: {', '.join(alt)}."
 
 
-@styled(
-    "Fraction inside the lesion, by class, for the model and three baselines, with 95% intervals. Only a lead "
-    "over all baselines shows that the map follows the lesion."
-)
+@styled
 def map_aim(table: pd.DataFrame, measure: str = "energy") -> tuple[Chart, str]:
     """A map's energy (or pointing) inside the lesion by class, for the model and the baselines.
 
@@ -126,54 +115,6 @@ def map_aim(table: pd.DataFrame, measure: str = "energy") -> tuple[Chart, str]:
     return figure, f"{title}, all images: {alt}."
 
 
-def domain_figures(
-    table: pd.DataFrame, inside: np.ndarray, outside: dict[str, np.ndarray], threshold: float
-) -> dict[str, tuple[Chart, str]]:
-    """All figures of :func:`skinlesion.evaluation.out_of_domain.measure`'s results, by file name."""
-    return {
-        "domain_detection": domain_detection(table),
-        "domain_scores": domain_scores(inside, outside, threshold),
-    }
-
-
-def map_figures(table: pd.DataFrame) -> dict[str, tuple[Chart, str]]:
-    """All figures of :func:`skinlesion.evaluation.attention.compare_with_masks`'s table, by file name."""
-    return {"maps_energy": map_aim(table), "maps_pointing": map_aim(table, "pointing")}
-
-
-@styled(
-    "Images with the class activation map (bright: evidence for the predicted class) and the outline of the "
-    "lesion. The bright part should lie inside the outline."
-)
-def map_gallery(
-    frames: Sequence[np.ndarray],
-    maps: np.ndarray,
-    masks: np.ndarray,
-    captions: Sequence[str],
-) -> tuple[Chart, str]:
-    """Images on the network's square with the map's positive part over them and the lesion's outline.
-
-    ``frames``: uint8 [S, S, 3] each, fitted as the network fits them; ``maps``: float [N, h, w]; ``masks``: bool [N,
-    SIDE, SIDE].
-    """
-    title = "Class activation maps"
-    columns = min(6, len(frames))
-    rows = -(-len(frames) // columns)
-    figure, axes = new_figure(1.9 * columns, 2.1 * rows + 0.5, rows, columns)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, frame, one, mask, caption in zip(axes.flat, frames, maps, masks, captions, strict=False):
-        heat = np.maximum(enlarged(one), 0)
-        extent = (0, 1, 1, 0)
-        axis.imshow(frame, extent=extent)
-        axis.imshow(heat, extent=extent, cmap="magma", alpha=0.7 * heat / max(heat.max(), 1e-9))
-        axis.contour(mask, levels=[0.5], colors="white", linewidths=1.2, extent=(0, 1, 0, 1))
-        axis.set_title(caption, fontsize=8)
-    figure.suptitle(title)
-    alt = f"{len(frames)} images with class activation maps and lesion outlines: {'; '.join(captions)}."
-    return figure, f"{title}: {alt}"
-
-
 SIGNIFICANT = 0.05
 _SHORT = {
     "sensitivity": "Sensitivity\n(malignant)",
@@ -182,10 +123,7 @@ _SHORT = {
 }
 
 
-@styled(
-    "Value and 95% interval in each subgroup. A diamond marks a gap to the other groups that neither chance nor "
-    "the mix of diagnoses explains (p < 0.05)."
-)
+@styled
 def subgroup_forest(table: pd.DataFrame) -> tuple[Chart, str]:
     """Referral and ranking with 95% intervals of every group, a panel a metric, groups below their attribute's name.
 
@@ -237,39 +175,122 @@ def _alt(table: pd.DataFrame, names: list[str]) -> str:
     return "; ".join(alt) + "."
 
 
-@styled(
-    "Distribution of the typology angle (low: dark, high: light skin), with the limits of the groups. The bar "
-    "shows the error of one estimate: groups that are narrower than it overlap."
-)
-def skin_tone_histogram(angles: np.ndarray, groups: dict[str, float], error: float | None = None) -> tuple[Chart, str]:
-    """Distribution of the typology angles, with the limits of the groups and the error of one estimate.
+_COLUMNS = 4
 
-    ``angles``: float [N], degrees, NaN where unknown; ``groups``: {name: lowest angle}, lightest first, as
-    ``skin_tone.GROUPS``; ``error``: standard deviation between images of one lesion, degrees
-    (``skin_tone.repeatability``).
+
+@styled
+def corruption_curves(table: pd.DataFrame):
+    """A panel a corruption: balanced accuracy relative to clean images, and the fraction that counts as in domain.
+
+    ``table``: DataFrame of :func:`skinlesion.evaluation.robustness.measure`.
     """
-    known = np.asarray(angles, float)[np.isfinite(angles)]
-    figure, axis = new_axis(8.2, 3.4)
-    axis.hist(known, bins=range(-90, 186, 5), color=ACCENT, edgecolor="white", linewidth=0.4)
-    ends = [(name, lowest) for name, lowest in groups.items() if np.isfinite(lowest)]
-    top = axis.get_ylim()[1]
-    for _, lowest in ends:
-        axis.axvline(lowest, color=INK, linewidth=1, linestyle="--")
-    uppers = [180.0, *(lowest for _, lowest in ends)]
-    lowers = [*(lowest for _, lowest in ends), -90.0]
-    for name, low, high in zip(groups, lowers, uppers, strict=True):
-        axis.text((low + min(high, 130)) / 2, top * 1.02, name, ha="left", va="bottom", fontsize=8, rotation=40)
-    if error is not None and np.isfinite(error):
-        axis.errorbar(-60, top * 0.6, xerr=error, color=CONTRAST, capsize=4)
-        axis.text(-60, top * 0.66, "error of one estimate", ha="center", fontsize=8)
-    axis.set(xlabel="Individual typology angle (degrees), estimated from the image's border", ylabel="Images")
-    figure.suptitle("Colour of the images' borders (individual typology angle)")
-    shares = {
-        name: float(((known > low) & (known <= (high if high < 180 else np.inf))).mean()) if len(known) else 0.0
-        for name, low, high in zip(groups, [*lowers[:-1], -np.inf], uppers, strict=True)
-    }
-    alt = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    title = "Balanced accuracy on corrupted images"
+    lines = {"relative": "balanced accuracy, relative to clean images", "in_domain": "fraction of images in domain"}
+    figure, clean, last = _panels(table, title, lines, top=1.25)
+    alt = [f"{kind} {row['relative']:.2f} ({row['relative_low']:.2f} to {row['relative_high']:.2f})"
+            for kind, row in last.items()]  # fmt: skip
     return figure, (
-        f"Histogram of the estimated typology angle of {counted(len(known), 'image')}: {alt}; unknown for "
-        f"{len(angles) - len(known):,}."
+        f"{title}; clean {clean['balanced_accuracy']:.3f} on {counted(clean['n_images'], 'image')}. "
+        f"At severity {int(table['severity'].max())}: {'; '.join(alt)}."
     )
+
+
+@styled
+def corruption_calibration(table: pd.DataFrame):
+    """A panel a corruption: the mean of the largest probability, and how often that class is the true one.
+
+    Parameters and result as of :func:`corruption_curves`.
+    """
+    title = "Confidence and accuracy on corrupted images"
+    lines = {"accuracy": "accuracy", "confidence": "confidence (mean largest probability)"}
+    figure, clean, last = _panels(table, title, lines, top=1.0)
+
+    def words(row) -> str:
+        return f"confidence {row['confidence']:.2f}, accuracy {row['accuracy']:.2f}, calibration error {row['ece']:.3f}"
+
+    alt = [f"{kind} {words(row)}" for kind, row in last.items()]
+    severity = int(table["severity"].max())
+    return figure, f"{title}. Clean: {words(clean)}. At severity {severity}: {'; '.join(alt)}."
+
+
+def _panels(table: pd.DataFrame, title: str, lines: dict[str, str], top: float):
+    """A panel a corruption with two measures against severity; the clean row, and the last row of every corruption."""
+    kinds = [kind for kind in CORRUPTIONS if kind in set(table["kind"])]
+    rows = -(-len(kinds) // _COLUMNS)
+    figure, axes = new_figure(11.0, 2.4 * rows + 1.2, rows, _COLUMNS, sharex=True, sharey=True)
+    clean = table[table["kind"] == "clean"]
+    last = {}
+    for axis, kind in zip(axes.flat, kinds, strict=False):
+        curve = pd.concat([clean, table[table["kind"] == kind]])
+        for (measure, label), color, line in zip(lines.items(), (CONTRAST, ACCENT), ("-", "--"), strict=True):
+            _curve(axis, curve, measure, color, label, line)
+        axis.axhline(1, color=INK, linewidth=1, linestyle=":")
+        axis.set(title=kind, xticks=range(6), ylim=(0, top))
+        axis.set_xlabel(textwrap.fill(f"severity ({CORRUPTIONS[kind].about})", 30), fontsize=8)
+        last[kind] = curve.iloc[-1]
+    hide_unused(axes, len(kinds))
+    for axis in axes[:, 0]:
+        axis.set_ylabel("fraction")
+    figure.suptitle(title)
+    share_legend(figure, axes[0, 0], below=True, ncols=3)
+    return figure, clean.iloc[0], last
+
+
+@styled
+def movement_curves(table: pd.DataFrame) -> tuple[Chart, str]:
+    """Fraction of images that keep their label, and the mean largest change of a probability, under movements."""
+    title = "Stability under rotation and shift"
+    kinds = [kind for kind in MOVEMENTS if kind in set(table["kind"])]
+    figure, axes = new_figure(4.6 * len(kinds) + 0.8, 3.9, 1, len(kinds), sharey=True)
+    alt = []
+    for axis, kind in zip(axes.flat, kinds, strict=True):
+        curve = table[table["kind"] == kind]
+        _curve(axis, curve, "same_label", ACCENT, "same label, fraction of images", "-", x="level")
+        _curve(axis, curve, "mean_change", CONTRAST, "largest change of a probability, mean", "--", x="level")
+        axis.set(title=kind, xlabel=f"{kind} ({MOVEMENTS[kind].about})", ylim=(0, 1.02))
+        alt += [
+            f"{kind} by {row['level']:g} {MOVEMENTS[kind].about}: {row['same_label']:.2f} keep their label, "
+            f"probabilities change by {row['mean_change']:.3f}"
+            for _, row in curve.iterrows()
+        ]
+    axes[0, 0].set_ylabel("fraction, or probability")
+    figure.suptitle(title)
+    share_legend(figure, axes[0, 0], below=True, ncols=3)
+    return figure, f"{title}: {'; '.join(alt)}."
+
+
+@styled
+def coverage_curve(curve: pd.DataFrame) -> tuple[Chart, str]:
+    """Balanced accuracy, risk and the malignant images not deferred, against coverage.
+
+    ``curve``: DataFrame of :func:`skinlesion.evaluation.uncertainty.coverage_curve`.
+    """
+    about = "calibrated probability of the label"
+    title = "Results when the least certain images are deferred"
+    panels = (
+        ("balanced_accuracy", "Balanced accuracy", "mean over the classes that still occur"),
+        ("risk", "Risk", "wrong labels, fraction of images not deferred"),
+        ("malignant_retained", "Malignant images not deferred", "fraction of all malignant images"),
+    )
+    figure, axes = new_figure(11.0, 4.2, 1, 3, sharex=True)
+    for axis, (measure, name, label) in zip(axes.flat, panels, strict=True):
+        _curve(axis, curve, measure, ACCENT, about, "-", x="coverage")
+        axis.set(title=name, xlabel="coverage (fraction of images not deferred)", xlim=(1.02, 0))
+        axis.set_ylabel(label, fontsize=9)
+    axes[0, 2].axline((1, 1), slope=1, color=INK, linewidth=1, linestyle=":")
+    figure.suptitle(title)
+    share_legend(figure, axes[0, 0], below=True, ncols=3)
+    whole, half = curve.iloc[0], curve.iloc[(curve["coverage"] - 0.5).abs().argmin()]
+    return figure, (
+        f"{title}. by {about}: all images, risk {whole['risk']:.2f} and balanced accuracy "
+        f"{whole['balanced_accuracy']:.2f}; at a coverage of {half['coverage']:.2f}, "
+        f"risk {half['risk']:.2f}, balanced accuracy {half['balanced_accuracy']:.2f} over "
+        f"{half['classes']:.0f} classes, {half['malignant_retained']:.2f} of the malignant images not deferred."
+    )
+
+
+def _curve(axis, table: pd.DataFrame, measure: str, color: str, label: str, line: str, x: str = "severity") -> None:
+    axis.plot(table[x], table[measure], line, color=color, marker="o", markersize=3.5, label=label)
+    low, high = (table[f"{measure}_{end}"].astype(float).to_numpy() for end in ("low", "high"))
+    if np.isfinite(low).any():
+        axis.fill_between(table[x], low, high, color=color, alpha=0.18, linewidth=0)

@@ -1,22 +1,32 @@
-"""Prediction sets: the classes that cannot be left out at a stated level, class by class.
+"""Uncertain cases: prediction sets, which hold the true class at a stated level, and deferring images to a person.
 
 Of the lesions of *each* class, the set holds the true class for at least the level's share (label-conditional, or
 Mondrian, conformal prediction: Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World, 4.5). Images of
 a lesion are alike, so the lesion is the unit: each has the same weight, spread over its images (hierarchical conformal
 prediction, Lee, Barber and Willett 2023, arXiv:2306.06342). This holds for new lesions of the sources, and of their
 mix, that the thresholds were chosen on; for external images it has to be measured.
+
+Where the least certain images are deferred (selective prediction), risk is the fraction of wrong labels among the
+images that are retained, coverage the fraction that is (El-Yaniv and Wiener 2010, JMLR 11; Geifman and El-Yaniv 2017,
+arXiv:1705.08500).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from skinlesion.core.taxonomy import LabelSet
-from skinlesion.evaluation.bootstrap import describe, proportion
+from skinlesion.evaluation.bootstrap import describe, in_columns, proportion, proportions, resample, summarise
+from skinlesion.evaluation.metrics import confusion_metrics
 from skinlesion.evaluation.predictions import Predictions
 
-LEVEL = 0.9
+LEVEL = 0.9  # share of the lesions of each class whose prediction set is to hold it
+
+#: Fractions of the images that are retained.
+COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
 
 def choose_sets(
@@ -43,7 +53,7 @@ def choose_sets(
     return found
 
 
-def coverage(predictions: Predictions, thresholds: np.ndarray, groups: pd.DataFrame | None = None) -> pd.DataFrame:
+def set_coverage(predictions: Predictions, thresholds: np.ndarray, groups: pd.DataFrame | None = None) -> pd.DataFrame:
     """How often the set holds the true class: over all, by class, by source, by confirmation and by subgroup.
 
     Parameters
@@ -84,8 +94,8 @@ def coverage(predictions: Predictions, thresholds: np.ndarray, groups: pd.DataFr
     return pd.DataFrame(lines)
 
 
-def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of :func:`coverage` for people, one group a row."""
+def coverage_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of :func:`set_coverage` for people, one group a row."""
     return pd.DataFrame(
         {
             "group": [f"{row.attribute}: {row.group}" if row.group else row.attribute for row in table.itertuples()],
@@ -96,3 +106,42 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
             "note": table["note"],
         }
     ).set_index("group")
+
+
+def coverage_curve(predictions: Predictions, *, replicates: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """What is right among the images that a model is surest of, by the calibrated probability of the label.
+
+    Returns
+    -------
+    DataFrame, a row for each of :data:`COVERAGES`: ``coverage``, ``threshold`` (the least confidence that is retained),
+    ``n_images``, ``classes`` (how many still occur), and, each with ``_low`` and ``_high``: ``balanced_accuracy`` over
+    the classes that still occur, ``risk``, ``malignant_retained`` (fraction of all malignant images) and
+    ``malignant_missed`` (fraction of the retained malignant images whose label is benign). Images as sure as the last
+    one are retained too.
+    """
+    resamples = resample(predictions.lesions, replicates, seed)
+    k, y, predicted = len(predictions.labels), predictions.y, predictions.predicted
+    confidence = predictions.probabilities[np.arange(len(y)), predicted]
+    cells = np.eye(k * k)[y * k + predicted]
+    malignant = predictions.is_malignant
+    falling = np.sort(confidence)[::-1]
+    rows = []
+    for coverage in COVERAGES:
+        threshold = falling[max(1, round(coverage * len(confidence))) - 1]
+        retained = confidence >= threshold
+        found = confusion_metrics(resamples.totals(cells * retained[:, None]).reshape(-1, k, k))
+        shares = {
+            "risk": (predicted != y, retained),
+            "malignant_retained": (retained, malignant),
+            "malignant_missed": (~predictions.malignant_label, retained & malignant),
+        }
+        metrics = {"balanced_accuracy": summarise(found["balanced_accuracy"], int(retained.sum()))}
+        metrics |= proportions(shares, resamples.lesion)
+        counts: dict[str, Any] = {
+            "coverage": float(retained.mean()),
+            "threshold": float(threshold),
+            "n_images": int(retained.sum()),
+            "classes": len(np.unique(y[retained])),
+        }
+        rows.append(counts | in_columns(metrics))
+    return pd.DataFrame(rows)

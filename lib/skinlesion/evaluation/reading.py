@@ -1,8 +1,9 @@
-"""Other people's tables: columns by name, which of them are the classes, and what is true of every image."""
+"""Reading predictions and truths from anybody's tables: ours, challenge submissions, or a table with a row an image."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,28 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.images import image_name
-from skinlesion.core.tables import known, number, read_table, some
-from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, diagnosis
+from skinlesion.core.tables import counted, folds, image_ids, known, match_ids, number, read_table, some
+from skinlesion.core.taxonomy import (
+    HAM7,
+    ISIC8,
+    ISIC2018_COLUMNS,
+    LabelSet,
+    diagnosis,
+    label_finder,
+    nearest_words,
+    parse_words,
+)
+from skinlesion.decision import softmax
+from skinlesion.evaluation.predictions import Predictions, column_set
+
+#: What every result on a challenge submission has to say.
+SCORES_ONLY = (
+    "These are decision scores, as a challenge submission carries them, and no probabilities: they predict a class and "
+    "rank images, so calibration (ECE, Brier score, log loss) and net benefit are not reported. AUROC is that of the "
+    "scores; the probabilities behind them may rank better."
+)
+
+LOGITS_GIVEN = "The columns hold logits; the probabilities are their softmax, without temperature scaling."
 
 #: What the column of image ids is called.
 ID_COLUMNS = ("image_id", "image", "isic_id", "image_name", "file_name", "filename", "file", "path", "img", "id")
@@ -164,6 +185,139 @@ def _one_hot(frame: pd.DataFrame, codes: tuple[str, ...], ids: np.ndarray) -> np
     return np.array([code.lower() for code in codes], object)[marks.argmax(axis=1)]
 
 
-def column_set(labels: LabelSet) -> tuple[str, ...]:
-    """Column names of a challenge submission for these labels: ISIC 2018 Task 3's order for the seven."""
-    return ISIC2018_COLUMNS if labels is HAM7 else tuple(code.upper() for code in labels.codes)
+def read(
+    path: str | Path,
+    labels_csv: str | Path | None = None,
+    words: Mapping[str, str] | Iterable[str] = (),
+    *,
+    only_labelled: bool = False,
+) -> Predictions:
+    """Read a ``predictions.csv``, a challenge submission, or anybody's table with a row an image.
+
+    Parameters
+    ----------
+    path : CSV
+        Either ``image_id``, a probability column ``p_<code>`` for each of the 7 or 8 classes, and ``label``
+        (the other columns of :meth:`Predictions.write` may be absent or empty); or the ISIC 2018 Task 3 format
+        ``image,MEL,NV,BCC,AKIEC,BKL,DF,VASC`` (eight labels: their own), which holds decision scores and no truth; or
+        a column a class under any of its names, see :func:`skinlesion.evaluation.reading.class_columns`, with
+        probabilities, logits (softmax makes probabilities of them) or scores.
+    labels_csv : CSV, see :func:`skinlesion.evaluation.reading.read_truth`
+        Where the truth comes from instead of the column ``label``, and lesions and split where ``path`` names none. It
+        may hold more images than were predicted. Ids may have folders and endings in either table, see
+        :func:`skinlesion.core.tables.match_ids`.
+    words : mapping, or ``WORD=CODE`` texts
+        What labels are called, and the codes that those words stand for, beside the known ones.
+    only_labelled : bool
+        Leave out images that ``labels_csv`` does not have, and note how many, instead of refusing them.
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be read or breaks the contract; the message names the column or the images.
+
+    Examples
+    --------
+    A challenge submission, and the ground truth as the challenge publishes it:
+
+    >>> from pathlib import Path
+    >>> header = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\\n"
+    >>> _ = Path("submission.csv").write_text(header + "one,.7,.1,.1,.1,0,0,0\\ntwo,.2,.8,0,0,0,0,0\\n")
+    >>> _ = Path("truth.csv").write_text(header + "one,1,0,0,0,0,0,0\\ntwo,1,0,0,0,0,0,0\\n")
+    >>> predictions = read("submission.csv", "truth.csv")
+    >>> [predictions.labels.codes[row] for row in predictions.predicted]
+    ['mel', 'nv']
+    """
+    frame = read_table(path)
+    try:
+        labels, names, kind = class_columns(frame)
+        ids = pd.Series(image_ids(column(frame, *ID_COLUMNS)), dtype=object).to_numpy(object)
+        probabilities, kind, notes = _probabilities(numbers(frame, names, ids), names[0], labels, kind)
+        own_scores = _scores(frame, labels, ids) if kind != SCORES else None
+        given = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
+        counts = np.ones(len(ids), bool)
+        if labels_csv is not None:
+            given, counts, more = _join(ids, given, labels_csv, only_labelled)
+            notes += more
+        elif "label" not in frame.columns:
+            raise DataError("the column label is missing; add it or name a CSV of labels (--labels)")
+        given = {name: values[counts] for name, values in given.items()}
+        ids, probabilities = ids[counts], probabilities[counts]
+        return Predictions(
+            image_ids=ids,
+            lesions=np.where(given["lesion_id"] == "", ids, given["lesion_id"]),
+            source=given["source"],
+            dx_type=given["dx_type"],
+            split=given["split"],
+            fold=folds(given["fold"], ids),
+            labels=labels,
+            y=_class_indices(given["label"], labels, ids, words),
+            probabilities=probabilities,
+            scores=probabilities if own_scores is None else own_scores[counts],
+            are_probabilities=kind != SCORES,
+            notes=notes,
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _probabilities(
+    values: np.ndarray, first: str, labels: LabelSet, kind: str
+) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """Probabilities (or scores) of a table's values, what these are, and notes about it."""
+    kind = kind or what_they_hold(values)
+    if kind == LOGITS:
+        return softmax(values), kind, (LOGITS_GIVEN,)
+    if kind == SCORES:
+        return values, kind, (SCORES_ONLY,)
+    if first != f"p_{labels.codes[0]}":  # rounded to few digits by who wrote them
+        values = values / values.sum(axis=1, keepdims=True)
+    return values, kind, ()
+
+
+def _scores(frame: pd.DataFrame, labels: LabelSet, ids: np.ndarray) -> np.ndarray | None:
+    """The model's own decision scores, or None where there are none."""
+    names = [f"score_{code}" for code in labels.codes]
+    given = any((optional(frame, name) != "").any() for name in names)
+    return numbers(frame, names, ids) if given else None
+
+
+def _join(ids: np.ndarray, given: dict[str, np.ndarray], labels_csv: str | Path, only_labelled: bool):
+    """What another table has of these images, which of them count, and notes about it."""
+    truth = read_truth(labels_csv)
+    where = match_ids(ids, list(truth.index))
+    missing = where < 0
+    if missing.all() or (missing.any() and not only_labelled):
+        raise DataError(f"{labels_csv} has no label for {some(ids[missing])}")
+    rows = truth.iloc[where]
+    joined = {name: np.where(given[name] == "", rows[name].to_numpy(object), given[name]) for name in TRUTH_COLUMNS}
+    counts = rows["counts"].to_numpy(bool) | missing
+    notes: tuple[str, ...] = ()
+    if not counts.all():
+        notes += (f"Left out, since the official scorer gives them no weight: {some(ids[~counts])}.",)
+    if missing.any():
+        notes += (f"{counted(int(missing.sum()), 'image')} without a label in {Path(labels_csv).name} left out.",)
+        counts &= ~missing
+    not_predicted = int(truth["counts"].sum() - counts.sum())
+    if not_predicted:
+        every = int(truth["counts"].sum())
+        notes += (f"No prediction for {not_predicted:,} of the {counted(every, 'image')} in {Path(labels_csv).name}.",)
+    return joined | {"label": rows["word"].to_numpy(object)}, counts, notes
+
+
+def _class_indices(words: np.ndarray, labels: LabelSet, ids: np.ndarray, own: Mapping | Iterable[str]) -> np.ndarray:
+    code_of = label_finder(labels, own if isinstance(own, Mapping) else parse_words(own))
+    unlabelled = ids[words == ""]
+    if len(unlabelled):
+        raise DataError(
+            f"these images have no label: {some(unlabelled)}; fill it in or name a CSV of labels (--labels)"
+        )
+    unknown = sorted(word for word in set(words) if code_of(word) is None)
+    if unknown:
+        near = nearest_words(unknown[0])
+        hint = f" (nearest known: {' or '.join(near)})" if near else ""
+        raise DataError(
+            f"unknown labels: {some(unknown)}{hint}; the classes are {', '.join(labels.codes)}. Map a word with "
+            f"--label '{unknown[0]}=CODE'"
+        )
+    return np.array([labels.index(str(code_of(word))) for word in words], np.int64)
