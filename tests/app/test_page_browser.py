@@ -11,7 +11,7 @@ from browser import LOW_CONTRAST, PHONE, chromium, strangers, violations, watch 
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import mean_prediction
-from webapp import shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
+from webapp import choose, classify, shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
 
 pytestmark = pytest.mark.browser
 
@@ -42,16 +42,6 @@ def opened(browser, home):
     yield open_page
     for context in contexts:
         context.close()
-
-
-def choose(page, lesions, *names):
-    page.get_by_label("Images", exact=True).set_input_files([lesions / name for name in names])
-
-
-def classify(page, button="Classify"):
-    page.get_by_role("button", name=button).click()
-    page.get_by_role("article").first.wait_for()
-    page.wait_for_load_state()  # styles and scripts too
 
 
 def answers(predictor, lesions, *names):

@@ -10,7 +10,7 @@ from browser import LOW_CONTRAST, PHONE, chromium, pages, strangers, violations,
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import mean_prediction
-from webapp import encoded, photograph, shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
+from webapp import choose, classify, encoded, photograph, shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
 
 pytestmark = pytest.mark.browser
 
@@ -43,16 +43,6 @@ def opened(browser, home):
     yield open_page
     for context in contexts:
         context.close()
-
-
-def choose(page, lesions, *names):
-    page.get_by_label("Images", exact=True).set_input_files([lesions / name for name in names])
-
-
-def classify(page, button="Classify"):
-    page.get_by_role("button", name=button).click()
-    page.get_by_role("article").first.wait_for()
-    page.wait_for_load_state()
 
 
 def found(page) -> dict:

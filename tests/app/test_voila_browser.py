@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-import tiny_model
 from app.words import text
 from browser import LOW_CONTRAST, chromium, strangers, violations, watch  # noqa: F401  (chromium is the fixture `browser`)
 from skinlesion.core import images
@@ -23,11 +22,6 @@ from skinlesion.serving.predictor import Predictor
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model.write(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +74,16 @@ def choose(page, *files) -> None:
     chooser.value.set_files(files)
 
 
+@pytest.fixture
+def uploaded(page, lesion):
+    """The view with the lesion's card, whatever another test has chosen."""
+    card = page.get_by_role("article").filter(has_text=lesion.name).first
+    if not card.count():
+        choose(page, lesion)
+        card.wait_for(timeout=300_000)
+    return page
+
+
 def number(page, row: str, column: int) -> float:
     return float(page.locator(f'.lab-moves tr[data-code="{row}"] data').nth(column).get_attribute("value"))
 
@@ -99,10 +103,9 @@ def status(url: str, **headers) -> int:
         return error.code
 
 
-def test_a_person_uploads_an_image_and_reads_the_answer(page, voila, model, lesion):
+def test_a_person_uploads_an_image_and_reads_the_answer(uploaded, page, voila, model, lesion):
     expected = Predictor.load(model).predict([images.read(lesion)])[0]
     assert page.get_by_text("trained on synthetic demo images").is_visible()
-    choose(page, lesion)
     answer = page.locator("li[data-code]").first
     answer.wait_for(timeout=300_000)
     likeliest = max(expected.probabilities, key=expected.probabilities.get)
@@ -114,7 +117,7 @@ def test_a_person_uploads_an_image_and_reads_the_answer(page, voila, model, lesi
     assert "Using pre-heated kernel" in voila[1].read_text()
 
 
-def test_a_slider_moved_by_keyboard_moves_the_answer(page, model, lesion):
+def test_a_slider_moved_by_keyboard_moves_the_answer(uploaded, page, model, lesion):
     slider = page.get_by_role("slider", name="Brightness (%)")
     slider.focus()
     for _ in range(7):
@@ -134,7 +137,7 @@ def test_a_slider_moved_by_keyboard_moves_the_answer(page, model, lesion):
     comes_to(page, "all", 1, before.malignant_probability)
 
 
-def test_the_map_covers_the_image_as_strongly_as_asked(page):
+def test_the_map_covers_the_image_as_strongly_as_asked(uploaded, page):
     shown = page.get_by_label("Show the evidence for").first
     assert not shown.is_checked()
     page.get_by_role("article").first.focus()
@@ -163,7 +166,7 @@ def test_the_picture_is_enlarged_by_keyboard_within_the_window(page, width):
     assert page.evaluate("document.activeElement.textContent") == "Enlarge"
 
 
-def test_an_example_is_compared_with_the_upload(page):
+def test_an_example_is_compared_with_the_upload(uploaded, page):
     page.get_by_role("button", name="a melanoma").click()
     page.get_by_role("heading", name="Side by side").wait_for(timeout=300_000)
     assert page.get_by_role("button", name="a melanoma").get_attribute("aria-pressed") == "true"

@@ -67,6 +67,17 @@ def send_form(client, data: dict):
     return client.post("/", data=data, content_type="multipart/form-data", headers={"Sec-Fetch-Site": "same-origin"})
 
 
+def choose(page, folder: Path, *names: str):
+    """In a browser: files of a folder for the form."""
+    page.get_by_label("Images", exact=True).set_input_files([folder / name for name in names])
+
+
+def classify(page, button: str = "Classify"):
+    page.get_by_role("button", name=button).click()
+    page.get_by_role("article").first.wait_for()
+    page.wait_for_load_state()  # styles and scripts too
+
+
 def body_of(data: bytes, count: int = 1) -> tuple[bytes, dict]:
     """A multipart body by hand, and its headers."""
     part = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + data + b"\r\n"
