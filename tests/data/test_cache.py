@@ -3,14 +3,11 @@ import json
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 
+from exported import SIZE, exported, network
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError
 from skinlesion.data import cache
-from skinlesion.export.onnx import write_onnx
-from skinlesion.training.domain import fit_gaussian
-from skinlesion.training.networks.models import create_model
 from skinlesion.training.trained import predict
 from small import small_table
 
@@ -42,16 +39,12 @@ def test_two_squares_are_kept_beside_the_centre(table):
     assert np.array_equal(alone.squares[:, 0], alone.pixels)
 
 
-def test_what_training_answers_on_two_squares_is_what_the_exported_network_answers(table, tmp_path):
-    built = cache.build_cache(table, size=32, fit="random_crop", crops=2)
-    torch.manual_seed(0)
-    network = create_model("test_efficientnet", classes=7, image_size=32).eval()
-    width = network.backbone.num_features
-    domain = fit_gaussian(np.random.default_rng(1).normal(size=(20, width)), np.arange(20) % 7)
-    write_onnx(network, tmp_path / "m.onnx", image_size=32, fit="random_crop", domain=domain, views=4, crops=2)
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+def test_what_training_answers_on_two_squares_is_what_the_exported_network_answers(table, tmp_path_factory):
+    built = cache.build_cache(table, size=SIZE, fit="random_crop", crops=2)
+    path = exported(tmp_path_factory, "random_crop", 2)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     rows = np.array([5, 0, 3])
-    found = predict(network, built, rows, views=4)
+    found = predict(network(), built, rows, views=4)
     frames = [images.read(table.frame["path"][row]) for row in rows]
     theirs = [session.run(["logits", "features"], {"image": frame[None]}) for frame in frames]
     for ours, expected in zip(found, zip(*theirs, strict=True), strict=True):

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,16 +9,17 @@ import onnxruntime
 import pytest
 import torch
 
+from exported import SIZE, exported
+from exported import network as small_network
 from skinlesion.core import framing
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ModelError
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.export import onnx as export
-from skinlesion.export.onnx import write_onnx
 from skinlesion.export.variants import half_weights, integer_convolutions, without_framing
 from skinlesion.serving.manifest import NEEDED
-from skinlesion.training.domain import Domain, fit_gaussian
+from skinlesion.training.domain import Domain
 from skinlesion.training.inputs.augment import plain
 from skinlesion.training.networks.models import create_model
 
@@ -45,13 +47,15 @@ def model(name="classic"):
     return create_model(name, classes=7, image_size=64).eval()
 
 
-@pytest.mark.parametrize("fit", framing.FITS)
+@pytest.mark.parametrize("fit", ["squash", "center_crop"])
 def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
+    """``random_crop`` predicts on the centre, as ``center_crop`` does, or on two crops (below)."""
     network = model()
     exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit=fit, domain=domain())
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     for frame in frames:
         pixels = plain(torch.from_numpy(framing.fit(frame, 64, fit))[None])
+        assert fit == "squash" or np.array_equal(framing.fit(frame, 64, fit), framing.fit(frame, 64, "random_crop"))
         with torch.inference_mode():
             assert torch.equal(exported.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
             ours = network(pixels).numpy()
@@ -63,17 +67,14 @@ def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
     assert [o.name for o in session.get_outputs()] == list(NEEDED)
 
 
-def test_two_squares_of_a_frame_take_turns(tmp_path, frames):
-    network = model()
-    exported = export.write_onnx(
-        network, tmp_path / "m.onnx", image_size=64, fit="random_crop", domain=domain(), views=4, crops=2
-    )
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+def test_two_squares_of_a_frame_take_turns(two_squares, frames):
+    network = small_network()
+    inside = export.Exported(network, SIZE, "random_crop", domain(network.backbone.num_features), 4, 2)
+    session = onnxruntime.InferenceSession(two_squares)
     for frame in frames:
-        squares = framing.fit_squares(frame, 64, "random_crop", 2)
-        pixels = plain(torch.from_numpy(squares))
+        pixels = plain(torch.from_numpy(framing.fit_squares(frame, SIZE, "random_crop", 2)))
         with torch.inference_mode():
-            assert torch.equal(exported.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
+            assert torch.equal(inside.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
             first, second = pixels[:1], pixels[1:]
             looks = [first, second.flip(3), first.flip(2), second.flip(2, 3)]
             ours = torch.stack([network(look) for look in looks]).mean(0).numpy()
@@ -129,6 +130,8 @@ def folder(tmp_path, frames, **changes):
 
 
 def test_the_model_folder(tmp_path, frames, monkeypatch):
+    made, original = [], export.write_onnx
+    monkeypatch.setattr(export, "write_onnx", lambda *args, **how: made.append(original(*args, **how)) or made[0])
     manifest = folder(tmp_path, frames)
     place = tmp_path / "r" / "model"
     assert json.loads((place / "manifest.json").read_text()) == manifest
@@ -145,6 +148,12 @@ def test_the_model_folder(tmp_path, frames, monkeypatch):
         "Melanoma",
     ):
         assert said in card
+
+    def same_again(_model, path, **_options):
+        shutil.copy(place / "model.onnx", path)
+        return made[0]
+
+    monkeypatch.setattr(export, "write_onnx", same_again)
     again = folder(tmp_path, frames, name="other")
     assert json.loads((place / "manifest.json").read_text())["name"] == again["name"] == "other"
     assert [p.name for p in (tmp_path / "r").iterdir()] == ["model"]
@@ -158,14 +167,14 @@ def test_the_model_folder(tmp_path, frames, monkeypatch):
 FRAMES = np.random.default_rng(0).integers(0, 256, (24, 45, 60, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def full(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("full") / "model.onnx"
-    model = create_model("tf_efficientnet_lite0", classes=7, image_size=32).eval()
-    features = np.random.default_rng(1).normal(size=(24, 1280))
-    write_onnx(model, path, image_size=32, fit="squash", domain=fit_gaussian(features, np.arange(24) % 7))
-    return path
+    return exported(tmp_path_factory)
+
+
+@pytest.fixture
+def two_squares(tmp_path_factory):
+    return exported(tmp_path_factory, "random_crop", 2)
 
 
 def run(path, frames):
@@ -191,26 +200,20 @@ def test_without_framing_it_takes_fitted_frames_and_gives_the_same_answers(full,
     without_framing(full, tmp_path / "alone.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "alone.onnx", providers=["CPUExecutionProvider"])
     assert [(entry.name, entry.type) for entry in session.get_inputs()] == [("levels", "tensor(float)")]
-    fitted = np.stack([framing.fit(frame, 32, "squash") for frame in FRAMES]).astype(np.float32)
+    fitted = np.stack([framing.fit(frame, SIZE, "squash") for frame in FRAMES]).astype(np.float32)
     names = ["logits", "features", "map"]
     for ours, expected in zip(session.run(names, {"levels": fitted}), run(full, FRAMES), strict=True):
         assert np.abs(ours - expected).max() < 1e-5 * (1 + np.abs(expected).max())
 
 
-def test_without_framing_it_takes_two_squares_a_frame(tmp_path):
-    torch.manual_seed(0)
-    model = create_model("test_efficientnet", classes=7, image_size=32).eval()
-    features = np.random.default_rng(1).normal(size=(24, model.backbone.num_features))
-    domain = fit_gaussian(features, np.arange(24) % 7)
-    path = tmp_path / "model.onnx"
-    write_onnx(model, path, image_size=32, fit="random_crop", domain=domain, views=4, crops=2)
-    without_framing(path, tmp_path / "alone.onnx", crops=2)
+def test_without_framing_it_takes_two_squares_a_frame(two_squares, tmp_path):
+    without_framing(two_squares, tmp_path / "alone.onnx", crops=2)
     session = onnxruntime.InferenceSession(tmp_path / "alone.onnx", providers=["CPUExecutionProvider"])
     for frames in (FRAMES, FRAMES[:1]):
-        squares = np.stack([framing.fit_squares(frame, 32, "random_crop", 2) for frame in frames], axis=1)
-        fitted = squares.reshape(-1, 32, 32, 3).astype(np.float32)
+        squares = np.stack([framing.fit_squares(frame, SIZE, "random_crop", 2) for frame in frames], axis=1)
+        fitted = squares.reshape(-1, SIZE, SIZE, 3).astype(np.float32)
         found = session.run(["logits", "features", "map"], {"levels": fitted})
-        for ours, expected in zip(found, run(path, frames), strict=True):
+        for ours, expected in zip(found, run(two_squares, frames), strict=True):
             assert np.abs(ours - expected).max() < 1e-4 * (1 + np.abs(expected).max())
 
 
