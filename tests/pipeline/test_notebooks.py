@@ -51,8 +51,7 @@ def test_parameters_have_the_configurations_defaults():
     assert {name: declared[name] for name in Config.names()} == Config().to_dict()
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("recipe", ["classic", "quick"])
+@pytest.mark.parametrize("recipe", ["classic", pytest.param("quick", marks=pytest.mark.soak)])
 def test_every_cell_runs_in_order_with_a_recipes_own_network_on_eight_labels(recipe, tmp_path):
     """The end-to-end test runs every cell too, with a smaller network and on seven labels."""
     settings = ["max_images=150", "epochs=2", "replicates=50", "stress=1"]
