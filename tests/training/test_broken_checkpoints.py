@@ -1,7 +1,6 @@
 """Files of a finished or interrupted training that something has harmed: what can be saved of it is."""
 
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,6 @@ from skinlesion.core.runs import Run
 from skinlesion.training import checkpoint
 from skinlesion.training.fit import fit
 from skinlesion.training.session import Session
-
-EVERY = CONFIG.checkpoint_every
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +54,12 @@ def test_nothing_but_broken_checkpoints(data, whole, finished):
 
 
 @pytest.mark.parametrize("harm", [cut, Path.unlink])
-def test_a_broken_best_network(harm, data, whole, finished):
+def test_a_broken_best_network_is_written_again(harm, data, whole, finished):
     run, folder = finished
     harm(folder / "best.safetensors")
-    with pytest.warns(UserWarning, match="training starts anew"):
-        again(data, run)
+    made = []
+    fit(CONFIG, *data, Run(run), classes=7, watch=lambda progress: made.append(progress.done))
+    assert made == [0], "no step was made again"
     assert all(same(one, other) for one, other in zip(end_of(run), whole, strict=True))
 
 
@@ -69,35 +67,13 @@ class Stop(Exception):
     """Ends a training where a test wants it to."""
 
 
-@pytest.mark.parametrize(("epoch", "within"), [(2, False), (2, True), (4, False)])
-def test_a_broken_best_network_that_is_the_last_costs_nothing(epoch, within, data, tmp_path):
-    """Broken after an epoch, in the middle of one, or after the last."""
-
-    def stop(progress):
-        if len(progress.history) == epoch and (not within or progress.step == EVERY + 1):
-            raise Stop
-
-    last, run = CONFIG.but(keep="last", epochs=4), Run(tmp_path / "cut")
-    with pytest.raises(Stop):
-        fit(last, *data, run, classes=7, watch=stop)
-    (folder,) = run.checkpoints.iterdir()
-    reached = checkpoint.newest(folder)[1]
-    assert (reached["epoch"], reached["step"] > 0) == (epoch, within)
-    cut(folder / "best.safetensors")
-    ends = []
-    with nullcontext() if within else pytest.warns(UserWarning, match="written again"):
-        fit(last, *data, run, classes=7, watch=lambda progress: ends.append(progress.epoch))
-    assert all(end >= epoch for end in ends), "no finished epoch was gone through again"
-    fit(last, *data, Run(tmp_path / "whole"), classes=7)
-    assert all(same(a, b) for a, b in zip(end_of(run.folder), end_of(tmp_path / "whole"), strict=True))
-
-
-def test_the_epoch_that_is_named_is_the_kept_networks(data, tmp_path, monkeypatch):
-    """Killed between the best network and the checkpoint; that epoch comes out worse when it is gone through again."""
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_epoch_that_is_named_is_the_kept_networks(keep, data, tmp_path, monkeypatch):
+    """Killed at its end; the epoch that was killed comes out otherwise when it is gone through again."""
     judged = iter([0.5, 0.9, 0.1])
     figures = ("val_loss", "val_accuracy", "val_balanced_accuracy")
     monkeypatch.setattr(fitting, "validate", lambda *_: dict.fromkeys(figures, next(judged)))
-    config, run, save = CONFIG.but(keep="best", epochs=2, checkpoint_every=0), Run(tmp_path), Session.save
+    config, run, save = CONFIG.but(keep=keep, epochs=2, checkpoint_every=0), Run(tmp_path), Session.save
 
     def killed(session):
         if session.state["epoch"] == 2:
@@ -107,9 +83,12 @@ def test_the_epoch_that_is_named_is_the_kept_networks(data, tmp_path, monkeypatc
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(Session, "save", killed)
         fit(config, *data, run, classes=7)
+    first = checkpoint.newest(next(run.checkpoints.iterdir()))[0]
     trained = fit(config, *data, run, classes=7)
     assert list(trained.history["val_balanced_accuracy"]) == [0.5, 0.1]
-    assert trained.best_epoch == 2 == checkpoint.read(run.folder / trained.facts["checkpoint"])[1]["epoch"]
+    weights, state = checkpoint.read(run.folder / trained.facts["checkpoint"])
+    assert trained.best_epoch == state["epoch"] == (1 if keep == "best" else 2)
+    assert all(torch.equal(weights[name], first[f"best.{name}"]) for name in weights) == (keep == "best")
 
 
 def test_a_state_that_was_altered(finished):

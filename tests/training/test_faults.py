@@ -87,8 +87,7 @@ def die_half_way(path, content):
         "checkpoint half written": (("write_bytes", ".step-*.partial", 5, die_half_way), True),
         "checkpoint not yet moved into place": (("replace", ".step-*.partial", 5, die), True),
         "old checkpoint not yet deleted": (("unlink", "step-*", 3, die), False),
-        "best network half written": (("write_bytes", ".best.*", 2, die_half_way), True),
-        "best network written, its checkpoint not": (("write_bytes", ".step-*.partial", 3, die), True),
+        "best network half written": (("write_bytes", ".best.*", 1, die_half_way), True),
         "history not yet moved into place": (("replace", ".history.csv.*", 4, die), True),
         "all trained, but not said": (("replace", ".training.json.*", 1, die), True),
     }.items(),
@@ -155,7 +154,7 @@ def command_goes_on(images, run, whole_command):
 
 
 def on_a_small_disk(images, place, outside):
-    workers.small_disk(place, 4_000_000)  # two checkpoints and the best network, but no third beside them
+    workers.small_disk(place, 4_000_000)  # one checkpoint, but no second beside it
     assert workers.command(arguments(images, place), outside / "output") == 2
     assert last_state(place)["total_steps"] > 0
     workers.enlarge_disk(place, 64_000_000)

@@ -138,7 +138,7 @@ def fit(
             _write_history(session, run)
             tell(progress)
         _write_history(session, run)  # again, should a kill have come between the last checkpoint and it
-        _write_facts(session, run, prior, split)
+        _write_result(session, run, prior, split)
         world.wait()
         progress.ended = True
         tell(progress)
@@ -208,7 +208,7 @@ def _check_sizes(session: Session, smallest: int) -> None:
 
 
 def _end_epoch(session: Session, cache: PixelCache, targets, validation, prior) -> None:
-    """Evaluate the epoch that ended, save the network if it is the best so far, and write a checkpoint."""
+    """Evaluate the epoch that ended, remember the network if it is the best so far, and write a checkpoint."""
     config, state, began = session.config, session.state, time.perf_counter()
     confusion = np.array(state["confusion"])
     entry = {"epoch": state["epoch"] + 1, "learning_rate": session.optimizer.param_groups[0]["lr"]}
@@ -224,7 +224,7 @@ def _end_epoch(session: Session, cache: PixelCache, targets, validation, prior) 
         state["best"] = entry["val_balanced_accuracy"]
     if better or config.keep == "last" or not len(validation):
         state["best_epoch"] = entry["epoch"]
-        session.save_best()
+        session.keep_best()
     session.save()
 
 
@@ -234,11 +234,11 @@ def _write_history(session: Session, run: Run) -> None:
             pd.DataFrame(session.state["history"]).to_csv(temporary, index=False)
 
 
-def _write_facts(session: Session, run: Run, prior: np.ndarray, split: np.ndarray) -> None:
-    """Write ``training.json``, which says that the training is finished, and what the weights were trained by."""
-    state = session.state
+def _write_result(session: Session, run: Run, prior: np.ndarray, split: np.ndarray) -> None:
+    """Write the best weights, and ``training.json``: that the training is finished, and what they were trained by."""
+    state, best = session.state, session.folder / "best.safetensors"
     facts = {
-        "checkpoint": str(session.best_file.relative_to(run.folder)),
+        "checkpoint": str(best.relative_to(run.folder)),
         "best_epoch": state["best_epoch"],
         "epochs": len(state["history"]),
         "seconds": round(state["seconds"], 1),
@@ -250,6 +250,7 @@ def _write_facts(session: Session, run: Run, prior: np.ndarray, split: np.ndarra
         "split": digest(split),
     }
     if session.world.first:
+        checkpoint.write(best, session.best, {"epoch": state["best_epoch"]})
         write_json(run.training, facts)
 
 

@@ -58,12 +58,9 @@ class Session:
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = kind(learning, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.best: dict[str, torch.Tensor] = {}  # weights of the best epoch so far, ``state["best_epoch"]``
         self.state: dict[str, Any] = {"epoch": 0, "total_steps": 0, "seconds": 0.0, "history": []} | NEW_EPOCH
         self.state |= {"best": -1.0, "best_epoch": 0, "stale": 0, "processes": world.size}
-
-    @property
-    def best_file(self) -> Path:
-        return self.folder / "best.safetensors"
 
     @property
     def evaluated(self) -> Classifier:
@@ -80,9 +77,6 @@ class Session:
         # a shorter memory at first, or the random first weights would stay in the mean for long
         decay = min(self.config.average, (1 + int(count)) / (10 + int(count)))
         return torch.lerp(mean, new, 1 - decay) if mean.is_floating_point() else new
-
-    def _parts(self) -> dict[str, torch.nn.Module]:
-        return {"model.": self.model} | ({"average.": self.average} if self.average else {})
 
     def check_loss(self, value: float) -> None:
         """Raise DivergedError where the loss is no longer a number."""
@@ -102,19 +96,19 @@ class Session:
             + (f"The last good state is kept in {self.folder}" if kept else "No checkpoint was due before that")
         )
 
+    def keep_best(self) -> None:
+        """Remember the weights of the evaluated network: it is the best one so far."""
+        self.best = {name: tensor.cpu().clone() for name, tensor in self.evaluated.state_dict().items()}
+
     def save(self) -> None:
         """Write a checkpoint of this step."""
         if not self.world.first:
             return
-        tensors = checkpoint.flatten_optimizer(self.optimizer)
-        for prefix, module in self._parts().items():
-            tensors |= {prefix + name: tensor for name, tensor in module.state_dict().items()}
+        tensors, weights = checkpoint.flatten_optimizer(self.optimizer), {"model": self.model.state_dict()}
+        weights |= {"best": self.best} | ({"average": self.average.state_dict()} if self.average else {})
+        for part, of in weights.items():
+            tensors |= {f"{part}.{name}": tensor for name, tensor in of.items()}
         checkpoint.save_step(self.folder, self.state["total_steps"], tensors, self.state)
-
-    def save_best(self) -> None:
-        """Write the evaluated network as the best one, which it is since ``state["best_epoch"]``."""
-        if self.world.first:
-            checkpoint.write(self.best_file, self.evaluated.state_dict(), {"epoch": self.state["best_epoch"]})
 
     def resume(self) -> None:
         """Go on from the newest checkpoint that is whole; every process from the same.
@@ -123,41 +117,26 @@ class Session:
         checkpoint is of another network.
         """
         self.world.need_shared(self.folder)
-        saved, best_lost = self._newest() if self.world.first else (None, False)
+        saved = checkpoint.newest(self.folder) if self.world.first else None
         step = self.world.broadcast(saved[1]["total_steps"] if saved else -1)
         if self.world.first:
             checkpoint.drop_after(self.folder, step)
         if step >= 0:
             self._restore(*(saved or checkpoint.read(checkpoint.step_file(self.folder, step))))
-        if best_lost:
-            self.save_best()
-
-    def _newest(self) -> tuple[tuple[dict[str, torch.Tensor], dict] | None, bool]:
-        """The newest checkpoint to go on from, and whether the best network is lost but for what is in it."""
-        saved = checkpoint.newest(self.folder)
-        if saved is None or not saved[1]["best_epoch"]:
-            return saved, False
-        state = saved[1]
-        try:
-            # a kill between this file and the checkpoint leaves the best network of the epoch that comes now, which may
-            # come out worse this time, should the number of threads or processes have changed
-            state["best_epoch"] = max(state["best_epoch"], checkpoint.read(self.best_file)[1]["epoch"])
-        except ModelError as error:
-            if state["best_epoch"] == state["epoch"] and not state["step"]:
-                warnings.warn(
-                    f"{self.best_file} is damaged; it is written again from the newest checkpoint", stacklevel=2
-                )
-                return saved, True
-            if self.config.keep != "last":  # else the end of this epoch writes it again
-                warnings.warn(f"{error}; it was the best network so far, so training starts anew", stacklevel=2)
-                return None, False
-        return saved, False
 
     def _restore(self, tensors: dict[str, torch.Tensor], state: dict) -> None:
+        def of(part: str) -> dict[str, torch.Tensor]:
+            mine = (name for name in tensors if name.startswith(f"{part}."))
+            return {name.removeprefix(f"{part}."): tensors[name] for name in mine}
+
         try:
-            for prefix, module in self._parts().items():
-                module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            self.model.load_state_dict(of("model"))
+            if self.average:
+                self.average.load_state_dict(of("average"))
             checkpoint.restore_optimizer(self.optimizer, tensors)
+            self.best = of("best")
+            if state["best_epoch"] and not self.best:
+                raise KeyError("best")
         except (RuntimeError, ValueError, KeyError):
             raise ModelError(
                 f"the checkpoints in {self.folder} do not fit a {self.config.model} as it is built here; perhaps "
