@@ -201,7 +201,7 @@ def assert_ends_as(undisturbed, folder):
 @pytest.mark.parametrize("killed", [(0,), (1,)])
 def test_sigkill(killed, data, undisturbed, tmp_path):
     processes = workers.ranks(workers.train, *[(data, CONFIG, tmp_path)] * 2)
-    wait_for(tmp_path, "checkpoints/*/best*", processes[0])
+    wait_for(tmp_path, "checkpoints/*/step-*", processes[0])
     for rank in killed:
         processes[rank].kill()
     assert end(processes) == [-signal.SIGKILL if rank in killed else 2 for rank in range(2)]
