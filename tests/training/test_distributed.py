@@ -259,7 +259,7 @@ def test_torchrun_killed_and_started_again(launcher_again, images, undisturbed, 
     """Again by torchrun, or as the processes that it would start, which costs no three interpreters."""
     run = tmp_path / "run"
     launcher = torchrun(images, run, tmp_path / "killed")
-    wait_for(run, "checkpoints/*/best*", launcher)
+    wait_for(run, "checkpoints/*/step-*", launcher)
     processes = [int(pid) for pid in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
     launcher.kill()  # its processes have sessions of their own, and nobody is left to end them
     launcher.wait()
