@@ -129,7 +129,7 @@ def test_a_person_uploads_images_and_reads_the_answers(browser, server, model, t
         present.text(f"advice.{prediction.referral}") for prediction in expected
     ]
     for card, prediction in zip(page.get_by_role("article").all(), expected, strict=True):
-        shown = [row.locator("td").first.text_content() for row in card.locator("tbody tr").all()]
+        shown = [row.locator("td").first.text_content() for row in card.locator("[data-part=rows] tr").all()]
         ordered = sorted(prediction.probabilities.values(), reverse=True)
         assert [float(text.strip("underov %")) for text in shown] == pytest.approx([100 * p for p in ordered], abs=0.11)
         assert card.get_by_alt_text("Preview").evaluate("image => image.decode().then(() => image.naturalWidth)") == 300
