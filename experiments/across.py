@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ import torch
 from experiments import storage
 from experiments.recipes import OUTPUTS, ROOT, config, load
 from experiments.run import checked_table
+from experiments.shipped import SPLIT
 from skinlesion import crossval
 from skinlesion.core import framing, images
 from skinlesion.core.config import Config
@@ -56,9 +58,17 @@ def store(name: str, data: list[str], output: Path) -> None:
         return
     train(own, run)
     outputs = crossval.outputs_of_run(run, "test", f"source-{HELD}", own, fingerprint, commit=commit(ROOT))
+    tested = pd.read_csv(SPLIT).query("split == 'test'")["image_id"]  # MILK10k's own test part stays unread
+    outputs = without(outputs, tested)
     seven = set(load_table(own.data, 7, own.exclude_official_test).frame["image_id"])
     outputs.images["in_seven"] = outputs.images["image_id"].isin(seven)
     storage.store(STORED, name, outputs)
+
+
+def without(outputs: crossval.Outputs, images: pd.Series) -> crossval.Outputs:
+    """Outputs but for these images."""
+    rows = ~outputs.images["image_id"].isin(images).to_numpy()
+    return replace(outputs, images=outputs.images[rows].reset_index(drop=True), logits=outputs.logits[rows])
 
 
 def recolored(model: Classifier, own: Config, paths: list[str], light: torch.Tensor) -> pd.DataFrame:
