@@ -74,7 +74,7 @@ def tabulate(
     rows : DataFrame of str
         ``image_id`` and ``word`` (the source's own label); perhaps ``path`` (``""`` where there is no image; else what
         ``index`` finds for the id), ``label`` (the code that the word stands for, or None; else what ``words`` or
-        ``map_word`` make of it), ``sought`` (what ``index`` was asked for, if not the id), ``image_type`` (the ISIC
+        ``map_word`` make of it), ``sought`` (what ``index`` looks up, if not the id), ``image_type`` (the ISIC
         Archive's word: dermoscopic or another one) and ``lesion_id, age, sex, site, dx_type``
     index : ImageIndex of the images that were found: what had to be left out is listed
     location : Path, where the source is, if not the place of the index's files

@@ -66,8 +66,8 @@ def write_evaluation(
     write_json(run.metrics, found.to_dict())
     overall, by_class = overall_table(found.metrics).squeeze(), class_table(found.metrics, digits=3)[_COLUMNS]
     measured = overall[overall != "undefined"].to_string()
-    said = ["\n".join([lead, *found.notes]), headline(found), measured, by_class.to_string()]
-    print(*said, "\n".join(words(found, prevalence)), sep="\n\n", end="\n\n")
+    blocks = ["\n".join([lead, *found.notes]), headline(found), measured, by_class.to_string()]
+    print(*blocks, "\n".join(words(found, prevalence)), sep="\n\n", end="\n\n")
     print(f"Wrote {run.folder / REPORT}, {run.metrics.name} and {counted(len(pictures), 'figure')}")
     return 0
 
