@@ -184,9 +184,9 @@ class Worker:
 
 
 def answer_forever(facts: dict, questions: dict[str, Callable]) -> None:
-    """Say ``facts`` once, then answer each line ``{"do": name, …}`` by the function of that name.
+    """Print ``facts`` once, then the result for each line ``{"do": name, …}`` by the function of that name.
 
-    Answers go to what was standard output; whatever else prints is sent to standard error.
+    Results go to what was standard output; whatever else prints is sent to standard error.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

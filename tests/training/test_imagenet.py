@@ -138,7 +138,7 @@ def hub():
 
 
 def ask(address: str, home: Path, *names: str) -> dict[str, dict]:
-    """What ``create_model`` answers in a process of its own: the hub's client reads its settings as it is imported.
+    """What ``create_model`` returns in a process of its own: the hub's client reads its settings as it is imported.
 
     The client itself has a patience without end here: what ends a wait for ``test_vit2`` is ours, RESPONSE_SECONDS.
     """

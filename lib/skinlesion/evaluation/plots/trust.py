@@ -1,4 +1,4 @@
-"""Whom and when to trust: subgroups, foreign and corrupted images, deferring, activation maps against lesion masks."""
+"""Whom and when to trust: subgroups, images out of distribution or corrupted, deferring, maps against lesion masks."""
 
 from __future__ import annotations
 
