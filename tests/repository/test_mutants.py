@@ -20,7 +20,7 @@ MODULES = {
     "decision.py": ["serving/test_decision.py", "serving/test_predictor.py"],
     "evaluation/metrics.py": ["evaluation/test_metrics.py", "evaluation/test_official_scorer.py"],
     "data/splits.py": ["data/test_splits.py", "experiments/test_leak.py"],
-    "data/twins.py": ["data/test_twins.py", "data/test_twin_search.py"],
+    "data/twins.py": ["data/test_twins.py"],
     "core/images.py": ["core/test_images.py", "core/test_colour.py", "data/test_files.py"],
 }
 
@@ -84,6 +84,12 @@ def copy_of_the_repository(folder):
     left_out = shutil.ignore_patterns(".*", "build", "node_modules", "reports", "__pycache__", "outputs", "*.egg-info")
     shutil.copytree(REPOSITORY, folder, ignore=left_out)
     return folder
+
+
+def test_the_modules_and_their_tests_are_where_they_are_looked_for():
+    tests = REPOSITORY / "tests"
+    assert all((REPOSITORY / "lib" / "skinlesion" / module).is_file() for module in MODULES)
+    assert [name for names in MODULES.values() for name in names if not (tests / name).is_file()] == []
 
 
 @pytest.mark.soak
