@@ -1,6 +1,6 @@
 """What every benchmark shares: fresh processes, pairs measured in turn, and how their ratios are written.
 
-Rivals import it in their own environments: besides Python, it needs NumPy and Pillow alone.
+Rivals import it in their own environments: besides Python, it needs NumPy alone to be imported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 RIVALS = ROOT / "build" / "rivals"
@@ -123,6 +122,8 @@ def rival(name: str) -> Path | None:
 
 def drawn(seed: int, width: int, height: int) -> bytes:
     """A JPEG of a drawn lesion with a sensor's noise: without, it would be too small and too quick to decode."""
+    from PIL import Image
+
     from skinlesion.core.taxonomy import HAM7
     from skinlesion.data.demo.dataset import draw_example
 

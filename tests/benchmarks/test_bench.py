@@ -3,6 +3,7 @@
 import json
 import mmap
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -161,3 +162,9 @@ def test_the_index_explains_every_file():
         files = [path for path in (REPOSITORY / folder).rglob("*") if path.suffix in (".py", ".json", ".csv", ".toml")]
         unexplained = [path.name for path in files if path.stem not in text and path.name != "__init__.py"]
         assert len(files) > 8 and not unexplained, unexplained
+
+
+def test_rivals_can_import_what_is_shared_with_numpy_alone():
+    ours = ["PIL", "skinlesion", "torch", "pandas", "sklearn"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({ours})); import benchmarks.measure"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
