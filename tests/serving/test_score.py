@@ -1,7 +1,6 @@
 """Batch scoring: every image once, however often it is killed, in bounded memory."""
 
 import io
-import itertools
 import json
 import os
 import random
@@ -19,31 +18,48 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import dying
 import tiny_model
-import workers
 from batch import pictures, refused, score, table, zipped  # noqa: F401  (pictures is the fixture `folder`)
 from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError, ModelError
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.serving import parts
 from skinlesion.serving import score as scoring
 from skinlesion.serving.listing import listing
 from skinlesion.serving.predictor import Predictor
 
-MANY = 2000
+ARCHIVES = {"few.zip": 100, "many.zip": 400, "large.zip": 1000}
+PARTS = 40  # of many.zip, where a test cuts parts that small
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """2,000 tiny images in an archive, and the first 200 of them in another."""
+    """Archives of 100, 400 and 1,000 images, each the first of the same ones: plain colours, 58 kB when decoded."""
     place = tmp_path_factory.mktemp("many")
-    rng = np.random.default_rng(0)
-    for name, count in (("many.zip", MANY), ("few.zip", 200)):
+    rng, contents = np.random.default_rng(0), []
+    for _ in range(max(ARCHIVES.values())):
+        data = io.BytesIO()
+        Image.new("RGB", (160, 120), tuple(rng.integers(0, 256, 3).tolist())).save(data, "JPEG")
+        contents.append(data.getvalue())
+    for name, count in ARCHIVES.items():
         with zipfile.ZipFile(place / name, "w") as archive:
-            for i in range(count):
-                data = io.BytesIO()
-                Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).save(data, "JPEG")
-                archive.writestr(f"{i:05}.jpg", data.getvalue())
+            for i, content in enumerate(contents[:count]):
+                archive.writestr(f"{i:05}.jpg", content)
     return place
+
+
+def cut_small(patch) -> None:
+    """Parts of ten images instead of fifty: as many parts of fewer images."""
+    patch.setattr(parts, "SMALLEST", 10)
+
+
+@pytest.fixture(scope="module")
+def whole(many, model, tmp_path_factory):
+    """What many.zip leaves that nobody disturbs."""
+    with pytest.MonkeyPatch.context() as patch:
+        cut_small(patch)
+        return score(many / "many.zip", output=tmp_path_factory.mktemp("whole"), model=model)
 
 
 def test_a_folder_answers_as_the_predictor_does(folder, model, tmp_path):
@@ -191,13 +207,15 @@ def test_a_torn_part_is_made_again(folder, model, tmp_path):
     pd.testing.assert_frame_equal(score(folder, output=tmp_path, model=model), whole)
 
 
-def test_shards_share_the_work(many, model, tmp_path):
+def test_shards_share_the_work(many, model, whole, tmp_path, monkeypatch):
+    cut_small(monkeypatch)
     seen = {}
     for shard in ("2/3", "1/3", "3/3"):
         score(many / "many.zip", output=tmp_path, model=model, shard=shard)
         seen[shard] = {path.name for path in tmp_path.glob("part-*")} - set().union(*seen.values())
-    assert {shard: len(parts) for shard, parts in seen.items()} == {"1/3": 14, "2/3": 13, "3/3": 13}
-    assert list(table(tmp_path)["image_id"]) == [f"{i:05}" for i in range(MANY)]
+    assert {shard: len(names) for shard, names in seen.items()} == {"1/3": 14, "2/3": 13, "3/3": 13}
+    assert list(whole["image_id"]) == [f"{i:05}" for i in range(ARCHIVES["many.zip"])]
+    pd.testing.assert_frame_equal(table(tmp_path), whole)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")}
     score(many / "many.zip", output=tmp_path, model=model, shard="1/1")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")} == before
@@ -208,53 +226,39 @@ def start(source, output, model) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def dying(parts: int, calls: int, command: list[str], log: Path) -> None:
-    """The command, killed so many calls of any function after the beginning of that part: at no time of a clock."""
-    plain, begun, made = scoring.score_part, itertools.count(), itertools.count()
-
-    def count(*_):
-        if next(made) == calls:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def work(*arguments):
-        if next(begun) >= parts:
-            sys.setprofile(count)
-        return plain(*arguments)
-
-    scoring.score_part = work
-    workers.exit_with(workers.command, command, log)
-
-
-def test_sigkill_at_random_moments_loses_and_doubles_nothing(many, model, tmp_path):
-    whole = score(many / "many.zip", output=tmp_path / "whole", model=model)
+def test_sigkill_at_random_moments_loses_and_doubles_nothing(many, model, whole, tmp_path, monkeypatch):
+    cut_small(monkeypatch)
     seed = random.randrange(2**32)
     draw, output, done = random.Random(seed), tmp_path / "out", {}
     command = ["score", str(many / "many.zip"), "--output", str(output), "--model", str(model)]
-    for _ in range(5):  # they end well before the last of the 40 parts
-        moment = draw.randrange(1, 4), draw.randrange(200_000)  # a part takes about 100,000, the first one more
-        assert workers.run(dying, *moment, command, tmp_path / "log") == -signal.SIGKILL, f"seed {seed}"
+    for _ in range(5):  # they end well before the last part
+        moment = str(draw.randrange(1, 4)), str(draw.randrange(40_000))  # a part takes about 20,000, the first one more
+        killed = subprocess.run([sys.executable, dying.__file__, *moment, *command], capture_output=True, text=True)
+        assert killed.returncode == -signal.SIGKILL, f"seed {seed}: {killed.stderr}"
         now = {path: path.stat().st_mtime_ns for path in output.glob("part-*")}
         assert done.items() <= now.items(), f"a finished part was touched again (seed {seed})"
         done = now
-    assert len(done) < 40, f"seed {seed}"
-    (output / f".part-000039.parquet.{seed}.partial").write_bytes(b"half")
+    assert len(done) < PARTS, f"seed {seed}"
+    (output / f".part-{PARTS - 1:06}.parquet.{seed}.partial").write_bytes(b"half")
     pd.testing.assert_frame_equal(score(many / "many.zip", output=output, model=model), whole)
     assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert len(list(output.glob("part-*"))) == PARTS
     assert not list(output.glob("*.partial")) and not list(output.glob(".*.partial"))
 
 
 def test_memory_does_not_grow_with_the_source(many, model, tmp_path):
     peaks = []
-    for name in ("few.zip", "many.zip"):
+    for name in ("few.zip", "large.zip"):
         process = start(many / name, tmp_path / name, model)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0
         peaks.append(usage.ru_maxrss / 1024)
-    assert peaks[1] - peaks[0] < 15, f"{peaks[0]:.0f} MB for 200 images, {peaks[1]:.0f} MB for 2,000"
+    assert peaks[1] - peaks[0] < 15, f"{peaks[0]:.0f} MB for 100 images, {peaks[1]:.0f} MB for 1,000 (52 MB of pixels)"
 
 
 def test_an_error_stops_all_workers(many, model, tmp_path, monkeypatch, capsys):
+    cut_small(monkeypatch)
     calls = []
 
     def fetch(items):
@@ -269,4 +273,4 @@ def test_an_error_stops_all_workers(many, model, tmp_path, monkeypatch, capsys):
 def test_a_listing_is_the_same_each_time(folder, many):
     sources = [str(folder), str(many / "*.zip")]
     assert list(listing(sources)) == list(listing(sources))
-    assert len({item.path for item in listing(sources)}) == 84 + MANY + 200
+    assert len({item.path for item in listing(sources)}) == 84 + sum(ARCHIVES.values())
