@@ -29,6 +29,17 @@ def frames():
     return [images.read(path) for path in table.frame["path"][::5]]
 
 
+@pytest.fixture(scope="module")
+def predictions(predictor, frames):
+    return predictor.predict(frames)
+
+
+def largest_changes(before, after):
+    """Of each image, the probability that moved most."""
+    pairs = zip(before, after, strict=True)
+    return [max(abs(a.probabilities[code] - b.probabilities[code]) for code in ISIC8.codes) for a, b in pairs]
+
+
 def test_it_is_small_and_says_what_it_is(predictor):
     content = predictor.manifest.content
     assert content["bytes"] <= 12e6
@@ -47,45 +58,35 @@ def test_it_is_small_and_says_what_it_is(predictor):
     assert f"{content['metrics']['balanced_accuracy']['value'] * 100:.1f}%" in card
 
 
-def test_the_file_with_16_bits_answers_as_the_model_does(predictor, frames):
+def test_the_file_with_16_bits_answers_as_the_model_does(predictor, frames, predictions):
     entry = predictor.manifest.content["variants"]["fp16"]
     path = PRETRAINED / entry["file"]
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     smaller = Predictor(replace(predictor.manifest, file=path.name), session)
-    for a, b in zip(predictor.predict(frames), smaller.predict(frames), strict=True):
+    for a, b in zip(predictions, smaller.predict(frames), strict=True):
         assert b.probabilities == pytest.approx(a.probabilities, abs=0.02)
 
 
 @pytest.mark.parametrize("size", [(200, 150), (450, 338), (1200, 900), (2400, 1800)], ids=str)
-def test_the_same_picture_gets_the_same_answer_at_any_size(predictor, frames, size):
-    reference = predictor.predict(frames)
+def test_the_same_picture_gets_the_same_answer_at_any_size(predictor, frames, predictions, size):
     resized = [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)) for frame in frames]
-    moved = [
-        max(abs(a.probabilities[code] - b.probabilities[code]) for code in ISIC8.codes)
-        for a, b in zip(reference, predictor.predict(resized), strict=True)
-    ]
-    assert np.mean(moved) < 0.05
-    labels = [p.label for p in reference]
-    assert np.mean([a == b.label for a, b in zip(labels, predictor.predict(resized), strict=True)]) >= 0.8
+    found = predictor.predict(resized)
+    assert np.mean(largest_changes(predictions, found)) < 0.05
+    assert np.mean([a.label == b.label for a, b in zip(predictions, found, strict=True)]) >= 0.8
 
 
-def test_compression_moves_it_little(predictor, frames):
+def test_compression_moves_it_little(predictor, frames, predictions):
     def through_jpeg(frame):
         buffer = io.BytesIO()
         Image.fromarray(frame).save(buffer, "JPEG", quality=50)
         return images.decode(buffer.getvalue())
 
-    reference, compressed = predictor.predict(frames), predictor.predict([through_jpeg(frame) for frame in frames])
-    moved = [
-        max(abs(a.probabilities[code] - b.probabilities[code]) for code in ISIC8.codes)
-        for a, b in zip(reference, compressed, strict=True)
-    ]
-    assert np.mean(moved) < 0.1
+    assert np.mean(largest_changes(predictions, predictor.predict([through_jpeg(frame) for frame in frames]))) < 0.1
 
 
-def test_turned_by_mirrors_it_answers_alike(predictor, frames):
+def test_turned_by_mirrors_it_answers_alike(predictor, frames, predictions):
     assert predictor.manifest.content["views"] >= 4, "four views include the half turn"
     turned = predictor.predict([np.ascontiguousarray(frame[::-1, ::-1]) for frame in frames])
-    for a, b in zip(predictor.predict(frames), turned, strict=True):
+    for a, b in zip(predictions, turned, strict=True):
         assert a.probabilities == pytest.approx(b.probabilities, abs=1e-3)
