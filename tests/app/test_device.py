@@ -284,10 +284,17 @@ def test_decisions_and_words_are_the_servers(node):
         assert np.abs((found - expected)[..., :3] * expected[..., 3:] / 255).max() <= 2
 
 
-@pytest.mark.parametrize(("fit", "crops"), [("squash", 1), ("center_crop", 1), ("random_crop", 2)])
-@pytest.mark.parametrize(("width", "height"), [(600, 450), (81, 207), (16, 16), (161, 160), (2400, 17), (1632, 1224)])
-def test_frames_are_fitted_to_the_byte_as_everywhere(node, tmp_path, width, height, fit, crops):
-    frame = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    said = run("node", "tests/fit.js", str(width), str(height), "160", fit, str(crops), input=rgba(frame))
-    found = np.array(json.loads(said)).reshape(crops, 160, 160, 3)
-    assert np.array_equal(found, framing.fit_squares(frame, 160, fit, crops))
+FITS = [("squash", 1), ("center_crop", 1), ("random_crop", 2)]
+SIZES = [(600, 450), (81, 207), (16, 16), (161, 160), (2400, 17), (1632, 1224)]
+
+
+def test_frames_are_fitted_to_the_byte_as_everywhere(node):
+    frames = [
+        np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8) for width, height in SIZES
+    ]
+    sent = [{"data": rgba(frame), "width": frame.shape[1], "height": frame.shape[0]} for frame in frames]
+    given = json.dumps({"frames": sent, "size": 160, "fits": FITS})
+    for frame, by_fit in zip(frames, json.loads(run("node", "tests/fit.js", input=given)), strict=True):
+        for (fit, crops), levels in zip(FITS, by_fit, strict=True):
+            found = np.array(levels).reshape(crops, 160, 160, 3)
+            assert np.array_equal(found, framing.fit_squares(frame, 160, fit, crops)), (frame.shape, fit)

@@ -1,8 +1,12 @@
-// node fit.js WIDTH HEIGHT SIZE FIT CROPS < RGBA in base64: the fitted levels, for a test that asks the library the same.
+// node fit.js < {frames, size, fits}: the fitted levels of every frame (RGBA in base64) by every [fit, crops], for a test
+// that asks the library the same.
 
 import { readFileSync } from "node:fs";
 import { fitted } from "../fit.js";
 
-const [width, height, size] = process.argv.slice(2, 5).map(Number);
-const data = Buffer.from(readFileSync(0, "utf8"), "base64");
-console.log(JSON.stringify(Array.from(fitted({ data, width, height }, size, process.argv[5], Number(process.argv[6])))));
+const { frames, size, fits } = JSON.parse(readFileSync(0, "utf8"));
+const found = frames.map(({ data, width, height }) => {
+  const frame = { data: Buffer.from(data, "base64"), width, height };
+  return fits.map(([fit, crops]) => Array.from(fitted(frame, size, fit, crops)));
+});
+console.log(JSON.stringify(found));
