@@ -1,7 +1,7 @@
 import hashlib
 import json
 import shutil
-from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from exported import SIZE, exported
+from exported import domain as small_domain
 from exported import network as small_network
 from skinlesion.core import framing
 from skinlesion.core.config import Config
@@ -33,8 +34,13 @@ def frames():
     return [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in SHAPES]
 
 
-def domain(features=256):
-    """Any one: what it is made of is tested elsewhere."""
+def classic():
+    torch.manual_seed(0)
+    return create_model("classic", classes=7, image_size=64).eval()
+
+
+def any_domain(features=256):
+    """Any one, without a probe: what it is made of is tested elsewhere."""
     rng = np.random.default_rng(0)
     directions = np.linalg.qr(rng.normal(0, 1, (features, 8)))[0]
     mean, variances = rng.normal(0, 0.1, features), np.linspace(2, 1, 8)
@@ -42,68 +48,90 @@ def domain(features=256):
     return Domain(mean, directions, variances, 0.5, thresholds, dict.fromkeys(thresholds, 1.0))
 
 
-def model(name="classic"):
-    torch.manual_seed(0)
-    return create_model(name, classes=7, image_size=64).eval()
+@pytest.fixture(scope="module")
+def whole(frames, tmp_path_factory):
+    """A classic network as it is exported, with the folder, the manifest and the torch module of the file."""
+    made, write_onnx, run = [], export.write_onnx, Run(tmp_path_factory.mktemp("whole") / "r")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "write_onnx", lambda *args, **how: made.append(write_onnx(*args, **how)) or made[0])
+        manifest = export_classic(run, frames)
+    return SimpleNamespace(folder=run.model, manifest=manifest, module=made[0])
 
 
-@pytest.mark.parametrize("fit", ["squash", "center_crop"])
-def test_onnx_frames_and_answers_as_training_does(tmp_path, frames, fit):
-    """``random_crop`` predicts on the centre, as ``center_crop`` does, or on two crops (below)."""
-    network = model()
-    exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit=fit, domain=domain())
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+@pytest.fixture
+def full(tmp_path_factory):
+    return exported(tmp_path_factory)
+
+
+@pytest.fixture
+def two_squares(tmp_path_factory):
+    return exported(tmp_path_factory, "random_crop", 2)
+
+
+def inside(fit="squash", crops=1):
+    """What the files of small networks were made from."""
+    network = small_network()
+    return export.Exported(network, SIZE, fit, small_domain(network.backbone.num_features), 2 * crops, crops)
+
+
+def check_frames_and_answers(path, module, fit, frames, views):
+    """Whether file and torch module frame as training does, and average the network's outputs for these views."""
+    session = onnxruntime.InferenceSession(path)
     for frame in frames:
-        pixels = plain(torch.from_numpy(framing.fit(frame, 64, fit))[None])
-        assert fit == "squash" or np.array_equal(framing.fit(frame, 64, fit), framing.fit(frame, 64, "random_crop"))
+        pixels = plain(torch.from_numpy(framing.fit_squares(frame, module.image_size, fit, module.crops)))
         with torch.inference_mode():
-            assert torch.equal(exported.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
-            ours = network(pixels).numpy()
+            assert torch.equal(module.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
+            ours = torch.stack([module.model(view) for view in views(pixels)]).mean(0).numpy()
         theirs = session.run(["logits"], {"image": frame[None]})[0]
         assert np.abs(ours - theirs).max() < 1e-5
     pair = np.stack([frames[1], frames[1][::-1]])
     both = session.run(["logits"], {"image": pair})[0]
-    assert np.allclose(both[0], session.run(["logits"], {"image": pair[:1]})[0][0], atol=1e-5)
-    assert [o.name for o in session.get_outputs()] == list(NEEDED)
+    for frame, found in zip(pair, both, strict=True):
+        assert np.allclose(found, session.run(["logits"], {"image": frame[None]})[0][0], atol=1e-5)
+
+
+def test_onnx_frames_and_answers_as_training_does_on_whole_frames(full, frames):
+    check_frames_and_answers(full, inside(), "squash", frames, lambda pixels: [pixels, pixels.flip(3)])
+
+
+def test_onnx_frames_and_answers_as_training_does_on_the_centre(whole, frames):
+    """``random_crop`` predicts on the centre, as ``center_crop`` does, or on two crops (below)."""
+    for frame in frames:
+        assert np.array_equal(framing.fit(frame, 64, "center_crop"), framing.fit(frame, 64, "random_crop"))
+    path = whole.folder / "model.onnx"
+    check_frames_and_answers(path, whole.module, "center_crop", frames, lambda pixels: [pixels])
+    assert [output.name for output in onnxruntime.InferenceSession(path).get_outputs()] == list(NEEDED)
 
 
 def test_two_squares_of_a_frame_take_turns(two_squares, frames):
-    network = small_network()
-    inside = export.Exported(network, SIZE, "random_crop", domain(network.backbone.num_features), 4, 2)
+    def views(pixels):
+        first, second = pixels[:1], pixels[1:]
+        return [first, second.flip(3), first.flip(2), second.flip(2, 3)]
+
+    check_frames_and_answers(two_squares, inside("random_crop", 2), "random_crop", frames, views)
     session = onnxruntime.InferenceSession(two_squares)
-    for frame in frames:
-        pixels = plain(torch.from_numpy(framing.fit_squares(frame, SIZE, "random_crop", 2)))
-        with torch.inference_mode():
-            assert torch.equal(inside.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
-            first, second = pixels[:1], pixels[1:]
-            looks = [first, second.flip(3), first.flip(2), second.flip(2, 3)]
-            ours = torch.stack([network(look) for look in looks]).mean(0).numpy()
-        assert np.abs(ours - session.run(["logits"], {"image": frame[None]})[0]).max() < 1e-4
     wide = next(frame for frame in frames if frame.shape[1] > frame.shape[0])
     mirrored = np.ascontiguousarray(wide[:, ::-1])
     answers = [session.run(["logits"], {"image": frame[None]})[0] for frame in (wide, mirrored)]
     assert np.abs(answers[0] - answers[1]).max() < 1e-4, "its ends change places, its answer stays"
 
 
-def test_activation_maps_average_to_what_tells_the_logits_apart(tmp_path, frames):
-    network = model("test_resnet")
-    features = network.backbone.num_features
-    probed = replace(domain(features), probe=np.linspace(-1, 1, features + 1))
-    exported = export.write_onnx(network, tmp_path / "m.onnx", image_size=64, fit="squash", domain=probed)
-    assert exported.has_map
-    assert export.parity(exported, tmp_path / "m.onnx", frames[:3]) < 1e-3
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+def test_activation_maps_average_to_what_tells_the_logits_apart(full, frames):
+    module = inside()
+    assert module.has_map
+    assert export.parity(module, full, frames[:3]) < 1e-3
+    session = onnxruntime.InferenceSession(full)
     logits, maps = session.run(["logits", "map"], {"image": frames[1][None]})
-    evidence = logits - network.backbone.fc.bias.detach().numpy()
+    evidence = logits - module.model.backbone.get_classifier().bias.detach().numpy()
     assert np.allclose(maps.mean((2, 3)), evidence - evidence.mean(1, keepdims=True), atol=1e-3)
     assert np.abs(maps.sum(1)).max() < 1e-3, "what speaks for all classes alike is not shown"
 
 
 def test_a_network_without_pooling_has_no_map():
-    assert not export.ends_in_pooling(model(), 64)
+    assert not export.ends_in_pooling(classic(), 64)
 
 
-def folder(tmp_path, frames, **changes):
+def export_classic(run, frames, **changes):
     decision = {
         "temperature": 1.0,
         "prior": dict.fromkeys(HAM7.codes, 1 / 7),
@@ -124,16 +152,13 @@ def folder(tmp_path, frames, **changes):
         "metrics": metrics,
         "data": data,
         "frames": frames[:2],
-        "domain": domain(),
+        "domain": any_domain(),
     } | changes
-    return export.export_model(model(), Run(tmp_path / "r"), Config(image_size=64), HAM7, **options)
+    return export.export_model(classic(), run, Config(image_size=64, fit="center_crop"), HAM7, **options)
 
 
-def test_the_model_folder(tmp_path, frames, monkeypatch):
-    made, original = [], export.write_onnx
-    monkeypatch.setattr(export, "write_onnx", lambda *args, **how: made.append(original(*args, **how)) or made[0])
-    manifest = folder(tmp_path, frames)
-    place = tmp_path / "r" / "model"
+def test_the_model_folder(whole):
+    place, manifest = whole.folder, whole.manifest
     assert json.loads((place / "manifest.json").read_text()) == manifest
     strong = {"method": "energy along the components", "threshold": 0.7, "kept": 0.995, "kept_in_training": 1.0}
     mild = {"method": "mahalanobis", "threshold": -1.5, "kept": 0.95, "kept_in_training": 1.0}
@@ -148,33 +173,28 @@ def test_the_model_folder(tmp_path, frames, monkeypatch):
         "Melanoma",
     ):
         assert said in card
+    assert [path.name for path in place.parent.iterdir()] == ["model"]
 
+
+def test_a_model_is_replaced_as_a_whole_or_not_at_all(whole, frames, tmp_path, monkeypatch):
     def same_again(_model, path, **_options):
-        shutil.copy(place / "model.onnx", path)
-        return made[0]
+        shutil.copy(whole.folder / "model.onnx", path)
+        return whole.module
 
     monkeypatch.setattr(export, "write_onnx", same_again)
-    again = folder(tmp_path, frames, name="other")
-    assert json.loads((place / "manifest.json").read_text())["name"] == again["name"] == "other"
-    assert [p.name for p in (tmp_path / "r").iterdir()] == ["model"]
+    run = Run(tmp_path / "r")
+    shutil.copytree(whole.folder, run.model)
+    again = export_classic(run, frames, name="other")
+    assert json.loads((run.model / "manifest.json").read_text())["name"] == again["name"] == "other"
+    assert [path.name for path in run.folder.iterdir()] == ["model"]
 
     monkeypatch.setattr(export, "parity", lambda *_: 0.5)
     with pytest.raises(ModelError, match="differ by 0.5"):
-        folder(tmp_path, frames, name="third")
-    assert json.loads((place / "manifest.json").read_text()) == again, "a model that disagrees is not exported"
+        export_classic(run, frames, name="third")
+    assert json.loads((run.model / "manifest.json").read_text()) == again, "a model that disagrees is not exported"
 
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (24, 45, 60, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def full(tmp_path_factory):
-    return exported(tmp_path_factory)
-
-
-@pytest.fixture
-def two_squares(tmp_path_factory):
-    return exported(tmp_path_factory, "random_crop", 2)
 
 
 def run(path, frames):

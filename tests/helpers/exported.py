@@ -1,5 +1,6 @@
 """A small network with activation maps as it is exported, for all tests that only read the file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ def network():
 
 
 def domain(features: int) -> Domain:
-    """Any one."""
-    return fit_gaussian(np.random.default_rng(1).normal(size=(24, features)), np.arange(24) % 7)
+    """Any one, with a probe."""
+    fitted = fit_gaussian(np.random.default_rng(1).normal(size=(24, features)), np.arange(24) % 7)
+    return replace(fitted, probe=np.linspace(-1, 1, features + 1))
 
 
 def exported(tmp_path_factory, fit: str = "squash", crops: int = 1) -> Path:
