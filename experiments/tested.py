@@ -27,30 +27,31 @@ from skinlesion.training.trained import facts_of
 STORED = OUTPUTS / "test.parquet"
 
 
-def write(recipe: str, test: Predictions, facts: dict) -> None:
-    """Store a recipe's predictions; numbers read back as the same float64."""
+def write(recipe: str, test: Predictions, facts: dict, part: str = "test") -> None:
+    """Store a recipe's predictions on one part; numbers read back as the same float64."""
     frame = pd.DataFrame({
         "image_id": test.image_ids, "lesion_id": test.lesions, "label": np.array(test.labels.codes)[test.y],
-        "part": "test",
+        "part": part,
     })  # fmt: skip
     for prefix, values in (("p_", test.probabilities), ("score_", test.scores)):
         frame = frame.join(pd.DataFrame(values, columns=[prefix + code for code in test.labels.codes]))
-    storage.put(STORED, recipe, frame, {"test": facts})
+    storage.put(STORED, recipe, frame, {part: facts})
 
 
 def read(recipe: str) -> tuple[Predictions, dict]:
-    """A recipe's predictions on the test split, and the facts stored with them."""
+    """A recipe's predictions on the part that it was stored for, and the facts stored with them."""
     frame, facts = storage.read_parquet(STORED, recipe)
+    (part, about), *_ = facts.items()
     codes = [name.removeprefix("p_") for name in frame if name.startswith("p_")]
     n = len(frame)
     test = Predictions(
         image_ids=frame["image_id"].to_numpy(object), lesions=frame["lesion_id"].to_numpy(object),
-        split=np.full(n, "test", object), fold=np.full(n, -1), labels=label_set(codes),
+        split=np.full(n, part, object), fold=np.full(n, -1), labels=label_set(codes),
         y=frame["label"].map(codes.index).to_numpy(np.int64),
         probabilities=frame[[f"p_{code}" for code in codes]].to_numpy(),
         scores=frame[[f"score_{code}" for code in codes]].to_numpy(),
     )  # fmt: skip
-    return test, facts["test"]
+    return test, about
 
 
 def store_run(folder: Path) -> str:

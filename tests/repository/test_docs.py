@@ -192,6 +192,22 @@ def test_figures_by_source_follow_from_the_stored_outputs(part, source):
     assert found["macro_auroc"] == pytest.approx(np.mean(ranked), abs=1e-4)
 
 
+def test_figures_of_small_frames_follow_from_the_stored_predictions():
+    frame, _ = storage.read_parquet(tested.STORED, "shipped_full_frames")
+    scores = frame.filter(like="score_").rename(columns=lambda name: name[6:]).astype(float)
+    found = tables.by_source().loc[("validation", "ham10000_full_frames", "all", "shipped")]["value"]
+    assert found["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(frame["label"], scores.idxmax(axis=1)), abs=1e-4
+    )
+    melanoma = frame["label"] == "mel"
+    assert found["mel.auroc"] == pytest.approx(roc_auc_score(melanoma, frame["p_mel"]), abs=1e-4)
+    with_histology = tables.by_source().loc[("validation", "ham10000", "histology", "shipped", "macro_auroc"), "n"]
+    histology = tables.by_source().loc[
+        ("validation", "ham10000_full_frames", "histology", "shipped", "macro_auroc"), "n"
+    ]
+    assert histology == with_histology and len(frame) == 1665
+
+
 def test_the_model_card_is_the_manifests():
     assert (PRETRAINED / "MODEL_CARD.md").read_text(encoding="utf-8") == model_card(MANIFEST)
 
