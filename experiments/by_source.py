@@ -65,7 +65,8 @@ def predict_full_frames(place: Path) -> None:
     probabilities = as_seven(np.array([list(one.probabilities.values()) for one in found]), labels)
     scores = as_seven(np.array([list(one.scores.values()) for one in found]), labels)
     predictions = replace(known, probabilities=probabilities, scores=scores)
-    tested.write(FULL_FRAMES, predictions, {"model": model.manifest.identity}, "validation")
+    facts = {"model": model.manifest.identity, "config": model.manifest.content["config"]}
+    tested.write(FULL_FRAMES, predictions, facts, "validation")
 
 
 def full_frames(known: Predictions) -> Predictions:

@@ -476,7 +476,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     one.__name__.replace("_", "-"): one
     for one in (
         results, recipes, shipped, before_and_now, full_frames, across, cases, recolored, notices, same_at_any_size,
-        chosen_against, differences, eight_labels, smaller_files, accuracy_for_compute, coverage, ph2, classic_twice, bench,
-        steps, steps_accuracy, device, photographs, similar_cases, processes, costs,
+        chosen_against, differences, eight_labels, smaller_files, accuracy_for_compute, coverage, ph2, classic_twice,
+        bench, steps, steps_accuracy, device, photographs, similar_cases, processes, costs,
     )
 } | {"rate-scoring": rate("r"), "rate-training": rate("t"), "rate-decoding": rate("d")}  # fmt: skip
