@@ -11,9 +11,19 @@ import signal
 import sys
 from pathlib import Path
 
-from skinlesion import pipeline
-from skinlesion.commands.train import ListParameters
-from skinlesion.core.errors import ConfigError, SkinLesionError
+
+def lacks(error: ModuleNotFoundError) -> int:
+    """Say what this Python lacks, and what to do about it; the exit status."""
+    print(f"error: {sys.executable} has no {error.name}; make setup, then .venv/bin/python run_all.py", file=sys.stderr)
+    return 2
+
+
+try:
+    from skinlesion import pipeline
+    from skinlesion.commands.train import ListParameters
+    from skinlesion.core.errors import ConfigError, SkinLesionError
+except ModuleNotFoundError as error:
+    sys.exit(lacks(error))
 
 ROOT = Path(__file__).resolve().parent
 
@@ -102,6 +112,8 @@ def main(arguments: list[str] | None = None, *, notebooks=ROOT / "notebooks", re
     except SkinLesionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:  # of an installation for predictions alone
+        return lacks(error)
 
 
 if __name__ == "__main__":

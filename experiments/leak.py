@@ -86,7 +86,8 @@ def train(given: argparse.Namespace) -> None:
     if not table.has_lesions:
         raise DataError(f"{whole.data} has no lesion ids, so leakage cannot be measured; use a source that has them")
     cache, assigned = pixels(whole, table), assign(table, whole.seed)
-    for fold, name in tqdm([(fold, name) for fold in given.folds for name in TITLES], desc="leak", unit="run"):
+    runs = [(fold, name) for fold in given.folds for name in TITLES]
+    for fold, name in tqdm(runs, desc="leak", unit="run", disable=None):  # no bar into a file
         folds, own = assigned[name].to_numpy(), whole.but(fold=fold)
         (part,) = crossval.parts_of(folds, [fold], left_out=folds == splits.TEST_FOLD)
         if not storage.is_stored(given.outputs, name, part.name, own, table.fingerprint()):

@@ -88,7 +88,8 @@ def measure(data: str, seeds: int, settings: dict) -> dict:
     with tempfile.TemporaryDirectory() as place:
         split = Path(place) / "split.csv"
         write_one_split(data, split)
-        for seed, way in tqdm([(seed, way) for seed in range(seeds) for way in WAYS], unit="training"):
+        trainings = [(seed, way) for seed in range(seeds) for way in WAYS]
+        for seed, way in tqdm(trainings, unit="training", disable=None):  # no bar into a file
             own = settings | {"seed": seed, "split_file": split}
             found[way].append(measured(train(way, data, Path(place) / f"{way}-{seed}", own)))
     return {

@@ -75,7 +75,8 @@ class Rows:
             raise ConfigError(f"no recipe {', '.join(unknown)} among the rows; known: {', '.join(self.recipes)}")
         names = [name for name in names or self.recipes if not self.recipes[name].rows]
         tables: dict[tuple, LesionTable] = {}
-        for fold, name in tqdm([(fold, name) for fold in folds for name in names], desc="experiments", unit="run"):
+        runs = [(fold, name) for fold in folds for name in names]
+        for fold, name in tqdm(runs, desc="experiments", unit="run", disable=None):  # no bar into a file
             own = self.of_fold(name, data, fold)
             key = (own.labels, own.max_images, own.seed)
             if key not in tables:

@@ -31,6 +31,12 @@ def main(argv: list[str] | None = None) -> int:
     except SkinLesionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:  # after `pip install .`, which brings what predictions need
+        if str(error.name).partition(".")[0] == "skinlesion":
+            raise
+        install = "pip install 'skin-lesion-lab[lab,scale]'"
+        print(f"error: this command needs {error.name}, which is not installed; {install}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -3,11 +3,14 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
+from conftest import REPOSITORY
 from datafiles import write_images
 from skinlesion import cli
 from skinlesion.cli import main
@@ -27,6 +30,14 @@ def finished(tmp_path_factory):
     run = Run(tmp_path_factory.mktemp("finished"))
     command.train(TINY, run, progress=False)
     return run
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_bars_are_shown_on_a_terminal_and_lines_elsewhere(tmp_path, monkeypatch, capsys, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert command.train(TINY, Run(tmp_path)) == 0
+    shown = capsys.readouterr()
+    assert ("train:" in shown.err, "epoch 1 of 1: loss" in shown.out) == (terminal, not terminal)
 
 
 def test_an_interrupted_recipe_leaves_no_answers_of_the_one_before(tmp_path, monkeypatch):
@@ -171,3 +182,19 @@ def test_images_of_one_name_keep_their_folders(tmp_path, monkeypatch, model, nam
     expected = names if names[1].endswith("0.jpg") else ["0", "1"]
     assert list(predictions.image_ids) == expected
     assert [predictions.labels.codes[i] for i in predictions.y] == ["mel", "nv"]
+
+
+@pytest.mark.parametrize(
+    ("package", "call", "fix"),
+    [
+        ("pandas", "from skinlesion.cli import main; sys.exit(main(['data', 'check', 'demo']))", "pip install"),
+        ("nbformat", "import runpy; runpy.run_path('run_all.py', run_name='__main__')", "make setup"),
+        ("skinlesion", "import runpy; runpy.run_path('run_all.py', run_name='__main__')", "make setup"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_the_fix(package, call, fix):
+    code = f"import sys; sys.modules['{package}'] = None; sys.argv = ['it', '--run', 'unused']; {call}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and package in done.stderr and fix in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -61,7 +61,7 @@ def status(folder) -> dict:
     return json.loads((folder / "status.json").read_text())
 
 
-def test_two_runs_at_once_their_comparison_and_a_third_that_fails(notebooks, tmp_path):
+def test_two_runs_at_once_their_comparison_and_a_third_that_fails(notebooks, tmp_path, capsys):
     folder = tmp_path / "reports" / "both"
     assert group(configs(bad=13, one=1, two=2), folder, notebooks) == 1
     told = status(folder)
@@ -70,6 +70,8 @@ def test_two_runs_at_once_their_comparison_and_a_third_that_fails(notebooks, tmp
         ("bad", "failed", 1), ("one", "complete", 0), ("two", "complete", 0),
     ]  # fmt: skip
     assert "unlucky" in (folder / "bad" / "log.txt").read_text()
+    said = capsys.readouterr().out.splitlines()
+    assert f"bad  failed: {folder / 'bad' / 'log.txt'} says why" in said and "one  complete" in said
     for run in told["runs"][1:]:
         assert (folder / run["report"]).exists() and "01_a  done" in (folder / run["log"]).read_text()
         assert json.loads((folder / run["run"] / "run.json").read_text())["preset"] == "quick"

@@ -327,6 +327,20 @@ def test_a_promised_file_that_is_not_written_is_a_failure(chain):
     assert states(chain.folder) == {"01_a": "current", "02_b": "failed", "03_c": "skipped"}
 
 
+def test_a_run_on_other_data_is_replaced_only_by_force(chain, tmp_path):
+    (tmp_path / "other").mkdir()
+    before, mine = (chain.folder / "run.json").read_bytes(), chain.config
+    chain.config = mine.but(data=[str(tmp_path / "other")])
+    with pytest.raises(ConfigError, match=rf"holds a run on {mine.data[0]}, not on .*other; give --data .*--force"):
+        chain.go()
+    assert (chain.folder / "run.json").read_bytes() == before
+    assert chain.go(force=True) == ["01", "02", "03"]
+    chain.config = mine.but(data="demo:60")
+    assert chain.go(force=True) == ["01", "02", "03"]
+    chain.config = mine.but(data="demo:80")
+    assert chain.go() == ["01", "02", "03"], "drawn images are no loss"
+
+
 def test_the_fingerprint_sees_names_sizes_and_times(tmp_path):
     config = Config(data=str(tmp_path))
     (tmp_path / "images.zip").write_bytes(b"abc")

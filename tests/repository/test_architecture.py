@@ -101,6 +101,18 @@ def test_type_checkers_see_the_names_that_importers_get():
     assert set(skinlesion.__all__) <= set(dir(skinlesion))
 
 
+def test_no_progress_bar_is_drawn_into_a_file():
+    """Every bar says when it is left out; that of live.terminal() is for terminals by its name."""
+    bars = {}
+    for path in (file for place in ("lib", "experiments", "benchmarks") for file in (REPOSITORY / place).rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        for call in calls:
+            if isinstance(call.func, ast.Name) and call.func.id in ("tqdm", "thread_map"):
+                bars[f"{path.name}:{call.lineno}"] = {word.arg for word in call.keywords} & {"disable", None}
+    assert len(bars) > 8
+    assert [place.partition(":")[0] for place, said in bars.items() if not said] == ["live.py"]
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'load_modle'"):
         skinlesion.load_modle  # noqa: B018

@@ -16,6 +16,7 @@ from conftest import REPOSITORY
 from experiments import figures, recipes, shipped, storage, tables, tested
 from skinlesion.core.config import Config
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.data.sources import KINDS
 from skinlesion.export.card import model_card
 from skinlesion.serving.manifest import PRETRAINED
 
@@ -53,6 +54,12 @@ def test_every_page_is_rendered_and_the_reference_documents_what_is_exported(sit
     assert not [name for name in exported if f'id="skinlesion.{name}"' not in reference]
     assert 'id="skinlesion.core.errors.SkinLesionError"' in reference
     assert not re.search(r":(func|class|data|meth|mod):", reference)
+
+
+def test_the_page_of_data_sets_lists_every_kind():
+    table = (REPOSITORY / "docs/data.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    first_cells = "".join(re.findall(r"^\|([^|]+)\|", table, re.M))
+    assert set(re.findall(r"`([a-z0-9-]+)`", first_cells)) == {*KINDS, "demo"}
 
 
 def test_no_page_loads_anything_from_elsewhere(site):

@@ -51,6 +51,7 @@ TESTS = {
     "make bench": "test_bench.py",
     "pip install .": "test_wheel.py test_architecture.py",
     "pip install": "test_what_pip_is_told_to_install_is_there",
+    "conda activate": "test_setup_installs_what_environment_yml_does",
     "conda env create": "test_setup_installs_what_environment_yml_does",
     "python run_all.py": "test_end_to_end.py test_execution.py test_group.py",
     "python -m benchmarks": "test_modules_that_pages_name_are_there",
@@ -243,6 +244,7 @@ def test_setup_installs_what_environment_yml_does():
     assert extras[1] == "https://download.pytorch.org/whl/cpu"
     environment = yaml.safe_load((REPOSITORY / the("conda env create")[-1]).read_text(encoding="utf-8"))
     assert environment["dependencies"][-1]["pip"] == ["-c constraints.txt", f"-e {extras[2]}"]
+    assert environment["name"] == the("conda activate")[-1]
 
 
 def test_lab_opens_the_notebooks():

@@ -95,6 +95,15 @@ def test_the_bar_counts_all_steps(capsys):
     assert "7/8" in shown and "0.250" in shown
 
 
+@pytest.mark.parametrize("history", [[], [{"epoch": 1, "train_loss": 0.7}]], ids=["first epoch", "no fold validates"])
+def test_the_bar_shows_no_score_where_there_is_none(history, capsys):
+    progress = Progress(epoch=len(history), epochs=2, history=history)
+    progress.at(len(history), 1, 4, 0.7, 1.0)
+    live.terminal()(progress)
+    shown = capsys.readouterr().err
+    assert "loss=0.700" in shown and "nan" not in shown and "val_" not in shown
+
+
 def test_the_bar_of_a_resumed_training_goes_by_its_own_pace_and_is_closed_at_the_end(monkeypatch, capsys):
     now = 0.0
     monkeypatch.setattr("tqdm.std.time", lambda: now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from skinlesion.commands.data import add_label
 
@@ -20,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     from skinlesion.training.standalone import train
 
     config = configuration(arguments)
-    return train(config, Run(arguments.folder), features=twin_features(config), progress=sys.stderr.isatty())
+    return train(config, Run(arguments.folder), features=twin_features(config))
 
 
 def twin_features(config):

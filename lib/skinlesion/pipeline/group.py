@@ -124,7 +124,10 @@ class _Status:
     def tell(self, name: str, **facts) -> None:
         self.runs[name] |= facts | {"report": f"{name}/index.html", "log": f"{name}/{LOG}"}
         self.save()
-        print(f"{name}  {self.runs[name]['status']}", flush=True)
+        word = self.runs[name]["status"]
+        print(
+            f"{name}  {word}" + (f": {self.path.parent / name / LOG} says why" if word == "failed" else ""), flush=True
+        )
 
     def conclude(self, what: str, place: str, write: Callable[[], object]) -> bool:
         """Write what shows all runs, at ``place``; False if there is none to make."""

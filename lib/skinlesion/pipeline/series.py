@@ -78,11 +78,13 @@ def run_series(
     stdout by default.
 
     Returns the exit status: 0 if every notebook that had to run did, 1 if one failed or the run could not go on, 130
-    after Ctrl-C. Raises SkinLesionError, before anything runs, for a parameter that doesn't fit, an unknown step, or
-    another process at work in the folder.
+    after Ctrl-C. Raises SkinLesionError, before anything runs, for a parameter that doesn't fit, an unknown step,
+    a folder with a run on other data (unless ``force``), or another process at work in the folder.
     """
     names = check_parameters(config, notebooks, steps)
     run = Run(folder)
+    if not force:
+        _refuse_other_data(run, config)
     selected, wanted = list(steps), set(steps) if force else set()
     if start:
         wanted |= set(steps[steps.index(_find(steps, start)) :])
@@ -94,6 +96,17 @@ def run_series(
         write_json(run.config_file, config.to_dict())
         series = _Series(config, run, notebooks.resolve(), steps, names, cell_timeout, preset, stream or sys.stdout)
         return series.bring_up_to_date(selected, wanted)
+
+
+def _refuse_other_data(run: Run, config: Config) -> None:
+    """Raise ConfigError where the folder holds results on other data, which would be replaced."""
+    before = record.previous(run.summary).get("config", {}).get("data", [])
+    drawn = all(place.startswith("demo") for place in (*before, *config.data))
+    if before and before != list(config.data) and not drawn:
+        raise ConfigError(
+            f"{run.folder} holds a run on {' '.join(before)}, not on {' '.join(config.data)}; "
+            f"give --data {' '.join(before)}, or another --run; --force replaces that run"
+        )
 
 
 def check_parameters(config: Config, notebooks: Path, steps: tuple[Step, ...] = SERIES) -> dict[str, list[str]]:

@@ -18,6 +18,8 @@ from skinlesion.training.fit import Progress
 
 Watch = Callable[[Progress], None]
 
+SCORE = "val_balanced_accuracy"
+
 
 def together(*watches: Watch | None) -> Watch:
     """One watch that calls each of several in turn; ``None`` among them is left out."""
@@ -77,12 +79,11 @@ def terminal() -> Watch:
         if bar is None:  # not before the first step, when its clock starts
             bar = tqdm(total=total, initial=done, unit="step", desc="train", dynamic_ncols=True)
         bar.n, bar.total = done, total
+        shown = {"epoch": f"{progress.epoch + 1}/{progress.epochs}", "loss": f"{progress.loss:.3f}"}
         last = progress.history[-1] if progress.history else {}
-        bar.set_postfix(
-            epoch=f"{progress.epoch + 1}/{progress.epochs}",
-            loss=f"{progress.loss:.3f}",
-            val_balanced_accuracy=f"{last.get('val_balanced_accuracy', float('nan')):.3f}",
-        )
+        if SCORE in last:  # none before the first epoch ends, nor where no fold validates
+            shown[SCORE] = f"{last[SCORE]:.3f}"
+        bar.set_postfix(shown)
 
     return watch
 
@@ -96,10 +97,9 @@ def lines() -> Watch:
         if printed is None:  # epochs before a resume have been printed before
             printed = len(progress.history)
         for row in progress.history[printed:]:
-            score = row.get("val_balanced_accuracy")
             print(
                 f"epoch {row['epoch']} of {progress.epochs}: loss {row['train_loss']:.3f}"
-                + (f", val_balanced_accuracy {score:.3f}" if score is not None else "")
+                + (f", {SCORE} {row[SCORE]:.3f}" if SCORE in row else "")
                 + f", about {_minutes(progress.seconds_left)} left",
                 flush=True,
             )

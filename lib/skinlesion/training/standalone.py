@@ -28,15 +28,18 @@ from skinlesion.training.start import start_recipe, train_start
 from skinlesion.training.trained import facts_of, write_outputs
 
 
-def train(config: Config, run: Run, *, features: Callable[[], Features] | None = None, progress: bool = True) -> int:
+def train(
+    config: Config, run: Run, *, features: Callable[[], Features] | None = None, progress: bool | None = None
+) -> int:
     """Check the data, split it by lesion, decode it, train, and write every file that 04_evaluation reads.
 
     Calling it again goes on where an interrupted call was. Under torchrun the first process does all but the training
     alone, and is the only one that prints, and that makes the ``features`` by which twins are found that the split
-    keeps together; without them, twins are not looked for. ``progress`` shows bars, as on a terminal, instead of a line
-    an epoch. Returns the exit status. Raises SkinLesionError for data, parameters or a folder that cannot be used, or
-    an interruption; checkpoints are stored.
+    keeps together; without them, twins are not looked for. ``progress`` shows bars instead of a line an epoch; by
+    default where standard error is a terminal. Returns the exit status. Raises SkinLesionError for data, parameters or
+    a folder that cannot be used, or an interruption; checkpoints are stored.
     """
+    progress = sys.stderr.isatty() if progress is None else progress
     try:
         with _stoppable(), distributed.join() as world, lock(run.folder) if world.first else nullcontext():
             if world.first:
