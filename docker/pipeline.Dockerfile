@@ -1,5 +1,6 @@
 # The series, training, batch scoring and sweeps. From the repository's root:
 #   docker build -f docker/pipeline.Dockerfile -t skin-lesion-lab .
+#   mkdir -p reports scores && chmod a+w reports scores    # the container's user has no other rights to them
 #   docker run --rm -v "$PWD/reports:/srv/reports" -v lab-cache:/cache skin-lesion-lab python run_all.py --data demo
 #   docker run --rm -v "$PWD/images:/images:ro" -v "$PWD/scores:/scores" skin-lesion-lab \
 #     skinlesion score /images --output /scores

@@ -23,7 +23,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 2 an error that the user can fix, 130 interrupted."""
-    arguments = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = parser().parse_args(given or ["--help"])
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()

@@ -198,3 +198,17 @@ def test_a_package_that_is_not_installed_is_named_with_the_fix(package, call, fi
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and package in done.stderr and fix in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_is_no_image_but_can_be_scored(tmp_path, model, capsys):
+    assert main(["predict", str(tmp_path), "--model", str(model)]) == 1
+    assert f"error: it is a folder: skinlesion score {tmp_path} --output DIR" in capsys.readouterr().out
+
+
+def test_without_a_command_all_are_listed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["skinlesion"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    listed = capsys.readouterr().out
+    assert all(f"\n    {name} " in listed for name in ("data", "train", "predict", "compare"))

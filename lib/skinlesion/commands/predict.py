@@ -8,6 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skinlesion.core.errors import ImageError
@@ -79,6 +80,8 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
 def _predict(predictor: Predictor, path: str) -> Prediction | ImageError:
     from skinlesion.core.images import read
 
+    if Path(path).is_dir():
+        return ImageError("missing", f"it is a folder: skinlesion score {path} --output DIR, or name its images")
     try:
         return predictor.predict([read(path, predictor.manifest.enough)])[0]
     except ImageError as error:
