@@ -21,7 +21,7 @@ from importlib.metadata import version
 
 from benchmarks.measure import CORES, ROOT, written
 from experiments import figures
-from skinlesion.core.runs import write_json
+from skinlesion.core.writing import write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
 #: Title and about how many minutes, by module: what is measured each time, and what is read from committed results.

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.measure import CORES, ROOT, bar, chart, class_folders, exponent, memory
-from skinlesion.core.runs import write_json
+from skinlesion.core.writing import write_json
 
 RESULTS = ROOT / "benchmarks" / "results" / "growth.json"
 SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)

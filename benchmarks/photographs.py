@@ -37,7 +37,7 @@ from benchmarks.measure import CORES, memory  # noqa: E402
 from benchmarks.serve import app  # noqa: E402
 from browser import ARGUMENTS, program  # noqa: E402
 from skinlesion.core import framing, images  # noqa: E402
-from skinlesion.core.runs import write_json  # noqa: E402
+from skinlesion.core.writing import write_json  # noqa: E402
 from skinlesion.serving.manifest import Manifest  # noqa: E402
 from webapp import body_of, encoded, photograph  # noqa: E402
 

@@ -31,7 +31,7 @@ import onnxruntime
 
 from benchmarks.measure import CORES, bar, drawn, memory
 from skinlesion.core import images
-from skinlesion.core.runs import write_json
+from skinlesion.core.writing import write_json
 from skinlesion.serving.predictor import Predictor
 
 REPOSITORY = Path(__file__).resolve().parents[1]

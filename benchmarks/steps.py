@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from benchmarks.measure import CORES, ROOT, apart, in_turn
 from benchmarks.training import CONFIG, MODELS
-from skinlesion.core.runs import write_json
+from skinlesion.core.writing import write_json
 from skinlesion.training.fit import keep_freed_memory
 from skinlesion.training.networks.models import create_model, freeze_stages
 

@@ -30,7 +30,8 @@ from skinlesion import crossval
 from skinlesion.core import framing, images
 from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
-from skinlesion.core.runs import Run, atomic
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_csv
 from skinlesion.core.taxonomy import label_set
 from skinlesion.data.sources import load_table
 from skinlesion.evaluation.bootstrap import in_columns
@@ -140,8 +141,7 @@ def main(argv: list[str] | None = None) -> None:
             found = [recolor(name, given.output) for name in given.rows or load("across")]
             storage.write_parquet(RECOLORED, pd.concat(found, ignore_index=True), {"commit": commit(ROOT)})
         else:
-            with atomic(TABLE) as temporary:
-                table().round(5).to_csv(temporary, index=False)
+            write_csv(TABLE, table().round(5))
     except SkinLesionError as error:
         sys.exit(f"error: {error}")
 

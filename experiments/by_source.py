@@ -26,7 +26,7 @@ from experiments import shipped, storage, tested
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion import crossval
 from skinlesion.core.errors import DataError
-from skinlesion.core.runs import atomic
+from skinlesion.core.writing import write_csv
 from skinlesion.data.sources import load_table
 from skinlesion.decision import as_seven
 from skinlesion.evaluation.compare import pick, seven_labels
@@ -140,8 +140,7 @@ def main() -> None:
     place = parser.parse_args().full_frames
     if place:
         predict_full_frames(place)
-    with atomic(TABLE) as temporary:
-        lines().round(5).to_csv(temporary, index=False)
+    write_csv(TABLE, lines().round(5))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from experiments.run import checked_table
 from skinlesion import crossval
 from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
-from skinlesion.core.runs import Run, atomic
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_csv
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.splits import FOLDS
 from skinlesion.evaluation import compare
@@ -101,8 +102,7 @@ def write_candidates(recipes: dict[str, Recipe]) -> pd.DataFrame:
             more = crossval.difference(*both.values(), COMPARED)
             lines += [{"recipe": name, "set": f"minus_{other}", "metric": key} | value for key, value in more.items()]
     table = pd.DataFrame(lines).sort_values(["recipe", "set"], kind="stable", ignore_index=True)
-    with atomic(CANDIDATES) as temporary:
-        table.round(6).to_csv(temporary, index=False)
+    write_csv(CANDIDATES, table.round(6))
     return table
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.recipes import ROOT
-from skinlesion.core.runs import atomic
+from skinlesion.core.writing import write_csv
 from skinlesion.evaluation.bootstrap import design_effect, moments, wilson
 
 FILE = ROOT / "experiments" / "coverage.csv"
@@ -84,8 +84,7 @@ def line(lesions: str, correlation: float, n: int) -> dict:
 
 def main() -> None:
     table = pd.DataFrame([line(*which) for which in product(SIZES, CORRELATIONS, IMAGES)])
-    with atomic(FILE) as temporary:
-        table.round(4).to_csv(temporary, index=False)
+    write_csv(FILE, table.round(4))
     print(table.round(3).to_string(index=False))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from experiments.recipes import ROOT
 from experiments.tables import FIGURES
-from skinlesion.core.runs import write_text
+from skinlesion.core.writing import write_text
 
 MARK = re.compile(r"(<!-- figures: ([a-z][a-z0-9-]*) -->)(.*?)(<!-- end -->)", re.S)
 

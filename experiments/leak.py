@@ -34,7 +34,8 @@ from experiments.run import checked_table, pixels
 from skinlesion import crossval
 from skinlesion.core.config import Config, parse_setting
 from skinlesion.core.errors import DataError, SkinLesionError
-from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_csv, write_json
 from skinlesion.crossval import Outputs, Part
 from skinlesion.data import splits
 from skinlesion.data.cache import PixelCache
@@ -132,8 +133,7 @@ def write_table(given: argparse.Namespace) -> None:
             | in_columns(values)
             | {"minutes": np.mean([fact["seconds"] for fact in facts]) / 60, "commit": commits}
         )
-    with atomic(given.table) as temporary:
-        pd.DataFrame(lines).round(4).to_csv(temporary, index=False)
+    write_csv(given.table, pd.DataFrame(lines).round(4))
     shown = ["split", "folds", "n_images", "leaked", "balanced_accuracy", "inflation"]
     print(pd.DataFrame(lines)[shown].round(3).to_string(index=False))
 

@@ -20,7 +20,7 @@ import pandas as pd
 from benchmarks.measure import Worker, rival
 from experiments.recipes import ROOT
 from skinlesion.core import images
-from skinlesion.core.runs import write_json
+from skinlesion.core.writing import write_json
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import as_seven
 from skinlesion.evaluation.external_validation import external_metrics

@@ -32,7 +32,8 @@ from tqdm import tqdm
 
 from experiments.recipes import ROOT
 from skinlesion import crossval
-from skinlesion.core.runs import Run, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_json
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import make_split, write_split
 from skinlesion.evaluation.metrics import evaluate

@@ -32,7 +32,8 @@ from experiments.recipes import OUTPUTS, ROOT, Recipe, config, load
 from skinlesion import crossval
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
-from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_csv, write_json
 from skinlesion.crossval import Outputs, Part
 from skinlesion.data import splits
 from skinlesion.data.cache import PixelCache, build_cache
@@ -237,8 +238,7 @@ def main(argv: list[str] | None = None) -> None:
         table = Rows().table()
     except SkinLesionError as error:
         sys.exit(f"error: {error}")
-    with atomic(TABLE) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(TABLE, table)
     columns = ["row", "folds", "balanced_accuracy", "macro_auroc", "mel_sensitivity", "difference", "cpu_minutes"]
     print(table[columns].round(3).to_string(index=False))
 

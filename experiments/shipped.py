@@ -37,7 +37,8 @@ from skinlesion.core import framing, images
 from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.recipes import load_recipe
-from skinlesion.core.runs import Run, atomic, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_csv, write_json
 from skinlesion.core.tables import read_table
 from skinlesion.crossval import Outputs
 from skinlesion.data.cache import linked_cache
@@ -268,8 +269,7 @@ def note_reading(metrics: dict) -> int:
     compared = ["recipe", *figures]
     if len(known) and (known[compared] == pd.Series(line)[compared]).all(axis=1).any():
         return len(known)  # the same model, read again: nothing new is measured
-    with atomic(READS) as temporary:
-        pd.concat([known, pd.DataFrame([line])]).to_csv(temporary, index=False)
+    write_csv(READS, pd.concat([known, pd.DataFrame([line])]))
     return len(known) + 1
 
 

@@ -19,7 +19,7 @@ from pyarrow import ArrowException, parquet
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.runs import atomic, lock
+from skinlesion.core.writing import atomic, lock
 from skinlesion.core.taxonomy import label_set
 from skinlesion.crossval import Outputs
 

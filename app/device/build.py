@@ -21,7 +21,7 @@ from app.examples import EXAMPLES
 from app.examples import FOLDER as EXAMPLE_FOLDER
 from app.words import in_words, section, text
 from skinlesion.core.errors import SkinLesionError
-from skinlesion.core.runs import lock
+from skinlesion.core.writing import lock
 from skinlesion.export.variants import half_weights, without_framing
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 from skinlesion.serving.predictor import Predictor

@@ -15,7 +15,8 @@ from tqdm.contrib.concurrent import thread_map
 
 from skinlesion.core import framing, images
 from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.runs import Run, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_json
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import TOGETHER
 from skinlesion.data.check import check_table

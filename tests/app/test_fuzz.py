@@ -15,7 +15,7 @@ from PIL import Image
 
 from bombs import BOMBS, peak_memory
 from skinlesion.core import images
-from skinlesion.core.runs import write_json
+from skinlesion.core.writing import write_json
 from webapp import encoded, files
 
 SECONDS = 1.0  # of computing for one request, on a machine that does nothing else (make soak)

@@ -16,7 +16,8 @@ from skinlesion import cli
 from skinlesion.cli import main
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
-from skinlesion.core.runs import Run, lock
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import lock
 from skinlesion.data.splits import load_split
 from skinlesion.evaluation.reading import read
 from skinlesion.training import standalone as command

@@ -6,7 +6,8 @@ import pytest
 from skinlesion.core.config import Config, list_parameters, parse_setting
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.core.recipes import list_recipes, load_recipe, recipe_names
-from skinlesion.core.runs import atomic, open_run, write_json
+from skinlesion.core.runs import open_run
+from skinlesion.core.writing import atomic, write_json
 
 
 def test_the_defaults_are_the_classic_recipe():

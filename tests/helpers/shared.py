@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from skinlesion.core.runs import lock
+from skinlesion.core.writing import lock
 
 
 def folder_of_the_run(tmp_path_factory) -> Path:

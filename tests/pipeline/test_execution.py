@@ -15,7 +15,7 @@ import pytest
 import run_all
 from skinlesion import pipeline
 from skinlesion.core.config import Config
-from skinlesion.core.runs import lock
+from skinlesion.core.writing import lock
 from skinlesion.pipeline import notebook
 from skinlesion.pipeline.series import Step
 from small import HEAD, states, summary, write_notebook

@@ -14,7 +14,7 @@ import run_all
 from skinlesion import pipeline
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
-from skinlesion.core.runs import lock
+from skinlesion.core.writing import lock
 from skinlesion.pipeline import notebook, series, stamps
 from skinlesion.pipeline.series import Step
 from small import HEAD, states, summary, write_notebook

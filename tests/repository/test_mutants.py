@@ -11,7 +11,7 @@ import pytest
 
 from conftest import REPOSITORY
 from mutants import passes
-from skinlesion.core.runs import write_json
+from skinlesion.core.writing import write_json
 
 MUTANTS, SEED, AT_ONCE, LONGEST = 200, 0, 2, 900  # s
 STORED = REPOSITORY / "experiments" / "soak" / "mutants.json"

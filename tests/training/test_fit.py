@@ -19,7 +19,8 @@ import workers
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, ModelError
 from skinlesion.core.random_streams import generator
-from skinlesion.core.runs import Run, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_json
 from skinlesion.training import checkpoint
 from skinlesion.training.balance import epoch_rows
 from skinlesion.training.fit import fit, learning_rate, validate

@@ -11,7 +11,8 @@ from torchvision.ops import sigmoid_focal_loss
 
 from skinlesion.core.config import BALANCES, LOSSES, Config
 from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.runs import Run, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_json
 from skinlesion.data.cache import build_cache
 from skinlesion.data.splits import make_split, write_split
 from skinlesion.training.balance import class_targets

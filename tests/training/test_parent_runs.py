@@ -4,7 +4,8 @@ import torch
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.runs import Run, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_json
 from skinlesion.data.cache import build_cache
 from skinlesion.data.splits import DROPPED, make_split, write_split
 from skinlesion.export.onnx import recipes

@@ -60,7 +60,7 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
         and named on standard error
     output : a file, replaced only once everything is ready; standard output where None
     """
-    from skinlesion.core.runs import write_text
+    from skinlesion.core.writing import write_text
     from skinlesion.serving.predictor import Predictor
 
     predictor = Predictor.load(model)

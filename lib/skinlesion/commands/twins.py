@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from skinlesion.core import framing, images
-from skinlesion.core.runs import atomic, write_csv
+from skinlesion.core.writing import atomic, write_csv
 from skinlesion.core.tables import counted
 from skinlesion.data.sources import load_tables
 from skinlesion.data.splits import connected

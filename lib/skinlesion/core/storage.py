@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from skinlesion.core.errors import SkinLesionError
-from skinlesion.core.runs import atomic
+from skinlesion.core.writing import write_bytes
 
 #: What reaches a kind of place, where that is not part of the ``scale`` extra.
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "adl": "adlfs"}
@@ -86,8 +86,7 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write a file, replacing it."""
         if self.local:
-            with atomic(self.path(name)) as temporary:
-                temporary.write_bytes(data)
+            write_bytes(self.path(name), data)
             return
         with self._refusing("written to"):
             self.files.pipe_file(self.path(name), data)

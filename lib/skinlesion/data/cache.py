@@ -20,7 +20,8 @@ from tqdm.auto import tqdm
 
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError, ImageError
-from skinlesion.core.runs import Run, cache_folder, lock, write_json, writing
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import cache_folder, lock, write_errors, write_json
 from skinlesion.data.table import LesionTable
 
 VERSION = 2
@@ -96,7 +97,7 @@ def build_cache(
     disk is full or read-only; finished blocks stay.
     """
     folder = cache_folder() / "pixels" / cache_key(table, size, fit, crops)
-    with writing(f"the pixel cache {folder}", "free some space, or name another folder in SKINLESION_CACHE"):
+    with write_errors(f"the pixel cache {folder}", "free some space, or name another folder in SKINLESION_CACHE"):
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder, wait=True):  # a second process waits, then finds the work done
             if not (folder / "cache.json").exists():

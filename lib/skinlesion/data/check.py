@@ -13,7 +13,7 @@ import pandas as pd
 
 from skinlesion.core import colour, images
 from skinlesion.core.errors import DataError, ImageError
-from skinlesion.core.runs import write_csv
+from skinlesion.core.writing import write_csv
 from skinlesion.core.tables import counted
 from skinlesion.data import files, reading
 from skinlesion.data.table import LesionTable

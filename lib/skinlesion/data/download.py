@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.runs import write_json, writing
+from skinlesion.core.writing import write_errors, write_json
 from skinlesion.core.tables import need_columns, need_rows, read_table
 
 REGISTRY = "registry.json"
@@ -127,7 +127,7 @@ def download(files: list[Remote], folder: str | Path, terms: str, say: Callable[
     for remote in files:
         path = folder / remote.name
         known = registry.get(remote.name)
-        with writing(path):
+        with write_errors(path):
             if _is_whole(path, remote, known, say):
                 say(f"{path} is there already")
             else:

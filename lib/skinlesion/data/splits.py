@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.runs import write_csv
+from skinlesion.core.writing import write_csv
 from skinlesion.core.tables import counted, folds, known, match_ids, need_columns, read_table, some
 from skinlesion.data.table import LesionTable
 

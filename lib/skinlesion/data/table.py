@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.runs import Run, write_csv, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_csv, write_json
 from skinlesion.core.taxonomy import TOGETHER, LabelSet, label_set
 
 COLUMNS = ("image_id", "lesion_id", "source", "label", "age", "sex", "site", "dx_type", "path")

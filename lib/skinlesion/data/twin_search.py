@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from skinlesion.core import framing, images
-from skinlesion.core.runs import Run, cache_folder, write_csv
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import cache_folder, write_csv
 from skinlesion.data.splits import lesion_groups
 from skinlesion.data.table import LesionTable
 from skinlesion.data.twins import SIDE, contradictions, feature_squares, field_of_view, find_twins, grey_square

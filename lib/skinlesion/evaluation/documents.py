@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from skinlesion.core.errors import ConfigError
-from skinlesion.core.runs import Run, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_json
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import compare as comparing
 from skinlesion.evaluation import plots

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.runs import atomic
+from skinlesion.core.writing import write_csv
 from skinlesion.core.tables import known, some
 from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS, LabelSet, label_set
 from skinlesion.decision import as_seven
@@ -200,19 +200,14 @@ class Predictions:
         }  # fmt: skip
         columns |= {f"p_{code}": self.probabilities[:, i] for i, code in enumerate(codes)}
         columns |= {f"score_{code}": self.scores[:, i] for i, code in enumerate(codes)}
-        _write_csv(pd.DataFrame(columns), path)
+        write_csv(path, pd.DataFrame(columns))
 
     def write_submission(self, path: str | Path) -> None:
         """Write the challenge's format with the decision scores: the largest of a row is the predicted class."""
         order = [self.labels.index(name.lower()) for name in column_set(self.labels)]
         frame = pd.DataFrame(self.scores[:, order], columns=list(column_set(self.labels)))
         frame.insert(0, "image", self.image_ids)
-        _write_csv(frame, path)
-
-
-def _write_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    with atomic(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+        write_csv(path, frame)
 
 
 def origin(frame: pd.DataFrame) -> dict[str, Any]:

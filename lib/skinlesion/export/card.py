@@ -12,7 +12,8 @@ import tomllib
 from pathlib import Path
 
 from skinlesion.core.framing import seen
-from skinlesion.core.runs import Run, new_folder, write_json, write_text
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import new_folder, write_json, write_text
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import TOGETHER, label_set
 from skinlesion.decision import REFERRALS

@@ -20,7 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from skinlesion.core.errors import ModelError
-from skinlesion.core.runs import atomic, write_json
+from skinlesion.core.writing import write_bytes, write_json
 from skinlesion.evaluation.bootstrap import in_columns, resample, summarise
 from skinlesion.evaluation.metrics import balanced_accuracy
 from skinlesion.serving.manifest import FILE, Manifest
@@ -48,8 +48,7 @@ def half_weights(source: Path, target: Path) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     onnx.checker.check_model(model)
-    with atomic(target) as temporary:
-        temporary.write_bytes(model.SerializeToString())
+    write_bytes(target, model.SerializeToString())
 
 
 def without_framing(source: Path, target: Path, crops: int = 1) -> None:
@@ -82,8 +81,7 @@ def without_framing(source: Path, target: Path, crops: int = 1) -> None:
         value.name = "levels" if value.name == found[0] else value.name
     network = Extractor(model).extract_model(["levels"], [output.name for output in graph.output])
     onnx.checker.check_model(network, full_check=True)
-    with atomic(target) as temporary:
-        temporary.write_bytes(network.SerializeToString())
+    write_bytes(target, network.SerializeToString())
 
 
 def integer_convolutions(source: Path, target: Path, frames: Iterable[np.ndarray]) -> None:
@@ -98,8 +96,7 @@ def integer_convolutions(source: Path, target: Path, frames: Iterable[np.ndarray
             prepared, written, _Frames(frames), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
             op_types_to_quantize=["Conv"], activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
-        with atomic(target) as temporary:
-            temporary.write_bytes(written.read_bytes())
+        write_bytes(target, written.read_bytes())
 
 
 class _Frames(CalibrationDataReader):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
-from skinlesion.core.runs import write_json
+from skinlesion.core.writing import write_json
 from skinlesion.pipeline import record
 from skinlesion.pipeline.series import run_series
 

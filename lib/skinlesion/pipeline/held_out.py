@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.runs import Run, atomic
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_csv
 from skinlesion.evaluation.bootstrap import describe, in_columns
 from skinlesion.report.document import Section, write_document
 
@@ -45,8 +46,7 @@ def summarise(runs: Mapping[str, str], folder: Path) -> None:
     shown = values[["held_out", "run", "images counted", "n_images", "n_lesions"]].rename(columns=words)
     for measure, title in _MEASURES.items():
         shown[title] = [describe(part[measure]) for _, _, part in parts]
-    with atomic(folder / TABLE) as temporary:
-        values.to_csv(temporary, index=False)
+    write_csv(folder / TABLE, values)
     by = ["images counted"] if values["recipe"].nunique() == 1 else ["recipe", "images counted"]
     grouped = values.groupby(by, sort=False)
     means = grouped[list(_MEASURES)].mean().rename(columns=_MEASURES).assign(sources=grouped["held_out"].nunique())

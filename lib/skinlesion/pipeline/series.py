@@ -19,7 +19,8 @@ from skinlesion import report
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
 from skinlesion.core.machine import versions
-from skinlesion.core.runs import Run, lock, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import lock, write_json
 from skinlesion.core.taxonomy import TOGETHER
 from skinlesion.pipeline import notebook, record, stamps
 

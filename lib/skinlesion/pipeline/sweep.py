@@ -20,7 +20,8 @@ import pandas as pd
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DivergedError, SkinLesionError
 from skinlesion.core.random_streams import generator
-from skinlesion.core.runs import Run, atomic, lock, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import lock, write_csv, write_json
 from skinlesion.data import splits
 from skinlesion.data.cache import build_cache
 from skinlesion.data.table import LesionTable
@@ -207,6 +208,5 @@ def _write_table(study, names: list[str], path: Path) -> pd.DataFrame:
         .astype({SCORE: float})
         .sort_values([SCORE, "trial"], ascending=[False, True], ignore_index=True)
     )
-    with atomic(path) as temporary:
-        frame.to_csv(temporary, index=False)
+    write_csv(path, frame)
     return frame

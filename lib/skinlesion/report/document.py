@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from skinlesion.core.runs import write_text
+from skinlesion.core.writing import write_text
 from skinlesion.report.page import environment, page_parts
 from skinlesion.report.tables import readable, table_html
 

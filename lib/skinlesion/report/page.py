@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from skinlesion.core.errors import SkinLesionError
-from skinlesion.core.runs import write_text
+from skinlesion.core.writing import write_text
 from skinlesion.core.tables import counted
 from skinlesion.report import tables
 

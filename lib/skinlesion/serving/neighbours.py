@@ -18,7 +18,7 @@ from PIL import Image
 
 from skinlesion.core.errors import ModelError, SkinLesionError
 from skinlesion.core.images import image_name
-from skinlesion.core.runs import new_folder, write_json
+from skinlesion.core.writing import new_folder, write_json
 from skinlesion.core.similarity import NEAREST, unit
 from skinlesion.core.taxonomy import label_set
 from skinlesion.serving.manifest import Manifest

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from skinlesion.core.errors import ModelError
-from skinlesion.core.runs import atomic, writing
+from skinlesion.core.writing import write_bytes, write_errors
 
 STORED = 2  # the newest, and the one before in case the newest is damaged
 
@@ -28,7 +28,7 @@ def remove_partial(folder: Path, *files: Path) -> None:
     """
     for place, name in [(folder, "*"), *((file.parent, file.name) for file in files)]:
         for left in place.glob(f".{name}.*.partial"):
-            with writing(place, "make it writable, or choose another folder"):
+            with write_errors(place, "make it writable, or choose another folder"):
                 left.unlink()
 
 
@@ -45,8 +45,7 @@ def write(path: Path, tensors: dict[str, torch.Tensor], state: dict) -> None:
     text = json.dumps(state)
     facts = {"state": text, "state_crc32": str(zlib.crc32(text.encode())), "crc32": str(_crc(tensors))}
     data = save(tensors, metadata=facts)
-    with atomic(path) as temporary:
-        temporary.write_bytes(data)
+    write_bytes(path, data)
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:

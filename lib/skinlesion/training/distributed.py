@@ -36,7 +36,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
-from skinlesion.core.runs import write_text
+from skinlesion.core.writing import write_text
 
 _PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 #: Torchrun is there before its processes, unless it was killed while they were starting. torch tries twice as long, and

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from skinlesion.core.config import TRAINING_FIELDS, Config
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.random_streams import generator
-from skinlesion.core.runs import Run, atomic, lock, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import lock, write_csv, write_json
 from skinlesion.core.tables import counted
 from skinlesion.data.cache import PixelCache
 from skinlesion.data.splits import digest
@@ -230,8 +231,7 @@ def _end_epoch(session: Session, cache: PixelCache, targets, validation, prior) 
 
 def _write_history(session: Session, run: Run) -> None:
     if session.world.first:
-        with atomic(run.history) as temporary:
-            pd.DataFrame(session.state["history"]).to_csv(temporary, index=False)
+        write_csv(run.history, pd.DataFrame(session.state["history"]))
 
 
 def _write_result(session: Session, run: Run, prior: np.ndarray, split: np.ndarray) -> None:

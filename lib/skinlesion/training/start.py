@@ -7,7 +7,8 @@ from collections.abc import Callable
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.recipes import load_recipe, recipe_names
-from skinlesion.core.runs import Run, write_json
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import write_json
 from skinlesion.data.cache import build_cache, link_cache, linked_cache
 from skinlesion.data.splits import load_split, write_split
 from skinlesion.data.table import LesionTable

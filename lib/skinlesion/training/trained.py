@@ -12,7 +12,8 @@ import torch
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError, ModelError
-from skinlesion.core.runs import Run, atomic
+from skinlesion.core.runs import Run
+from skinlesion.core.writing import atomic
 from skinlesion.data.cache import PixelCache
 from skinlesion.training import checkpoint
 from skinlesion.training.inputs.augment import plain

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from skinlesion.core import runs
+from skinlesion.core import writing
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.data.demo.camera import Sitting
 from skinlesion.data.demo.classes import draw_lesion
@@ -70,7 +70,7 @@ class _Lesion(NamedTuple):
 
 def demo_folder(n: int = IMAGES, seed: int = 0) -> Path:
     """The cached demo set of ``n`` images, drawn first where there is none yet. See :func:`make_demo`."""
-    return make_demo(runs.cache_folder() / f"demo-v{VERSION}-{n}-{seed}", n, seed)
+    return make_demo(writing.cache_folder() / f"demo-v{VERSION}-{n}-{seed}", n, seed)
 
 
 def make_demo(folder: str | Path, n: int = IMAGES, seed: int = 0, progress: bool = False) -> Path:
@@ -94,9 +94,9 @@ def make_demo(folder: str | Path, n: int = IMAGES, seed: int = 0, progress: bool
         return folder
     about = "Synthetic demo data drawn by Skin Lesion Lab; no image shows a real lesion."
     try:
-        with runs.new_folder(folder, move=Path.rename) as temporary:
+        with writing.new_folder(folder, move=Path.rename) as temporary:
             _write(temporary, n, seed, progress)
-            runs.write_json(temporary / "demo.json", {"about": about, **identity})
+            writing.write_json(temporary / "demo.json", {"about": about, **identity})
     except SkinLesionError:  # perhaps since another process was faster
         if not _is_there(folder, identity):
             raise
@@ -205,7 +205,7 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(sorted(rows))
-    runs.write_text(path, text.getvalue())
+    writing.write_text(path, text.getvalue())
 
 
 def _plan(n: int, seed: int) -> list[_Lesion]:

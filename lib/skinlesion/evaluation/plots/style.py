@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from skinlesion.core.runs import atomic, write_text
+from skinlesion.core.writing import write_bytes, write_text
 from skinlesion.core.taxonomy import Diagnosis
 from skinlesion.report.tables import table_html
 
@@ -97,8 +97,7 @@ def png(figure: Figure) -> bytes:
 def write(figure: Figure, alt: str, path: str | Path) -> bytes:
     """Write the PNG to ``path`` and its text alternative beside it (``.txt``), each whole or not at all."""
     data = png(figure)
-    with atomic(path) as temporary:
-        temporary.write_bytes(data)
+    write_bytes(path, data)
     write_text(Path(path).with_suffix(".txt"), alt + "\n")
     return data
 
