@@ -10,11 +10,11 @@ import signal
 import sys
 
 from skinlesion import cli
-from skinlesion.serving import parts, score
+from skinlesion.serving import parts, score_local
 
 
 def main(after: int, calls: int, arguments: list[str]) -> int:
-    plain, begun, made = score.score_part, itertools.count(), itertools.count()
+    plain, begun, made = score_local.score_part, itertools.count(), itertools.count()
 
     def count(*_):
         if next(made) == calls:
@@ -25,7 +25,7 @@ def main(after: int, calls: int, arguments: list[str]) -> int:
             sys.setprofile(count)
         return plain(*given)
 
-    score.score_part, parts.SMALLEST = work, 10
+    score_local.score_part, parts.SMALLEST = work, 10
     return cli.main(arguments)
 
 

@@ -26,6 +26,7 @@ from skinlesion.core.errors import DataError, ImageError, ModelError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.serving import parts
 from skinlesion.serving import score as scoring
+from skinlesion.serving import score_local
 from skinlesion.serving.listing import listing
 from skinlesion.serving.predictor import Predictor
 
@@ -149,7 +150,7 @@ def test_an_image_that_the_network_fails_on_spoils_no_other():
 
     dark, bright = np.zeros((20, 20, 3), np.uint8), np.full((20, 20, 3), 255, np.uint8)
     unread = ImageError("missing", "there is none")
-    answers = scoring._predicted(Fussy(), [dark, bright, unread, dark])
+    answers = score_local._predicted(Fussy(), [dark, bright, unread, dark])
     assert answers[0] == answers[3] == "fine" and answers[2] is unread
     assert "not finite" in str(answers[1])
 
@@ -265,7 +266,7 @@ def test_an_error_stops_all_workers(many, model, tmp_path, monkeypatch, capsys):
         calls.append(len(items))
         raise DataError("the cable was pulled; the same command goes on")
 
-    monkeypatch.setattr(scoring, "fetch", fetch)
+    monkeypatch.setattr(score_local, "fetch", fetch)
     assert "the cable was pulled" in refused(capsys, many / "many.zip", "--output", tmp_path / "out", "--model", model)
     assert len(calls) < 10
 

@@ -15,7 +15,7 @@ import pytest
 
 from batch import pictures, refused, score, zipped  # noqa: F401  (pictures is the fixture `folder`)
 from skinlesion import cli
-from skinlesion.serving import score as scoring
+from skinlesion.serving import score_local
 from skinlesion.serving.listing import Item
 from skinlesion.serving.predictor import Predictor
 
@@ -52,7 +52,7 @@ def test_an_object_store(bucket, folder, model, tmp_path, capsys):
 
 def test_an_object_that_vanishes_is_a_row(bucket, model):
     item = Item("s3://skin/images/gone.jpg", "", 100, "x")
-    _, missed = scoring.score_part([item], Predictor.load(model), lambda count: None)
+    _, missed = score_local.score_part([item], Predictor.load(model), lambda count: None)
     assert missed == 1
 
 

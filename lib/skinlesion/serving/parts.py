@@ -56,10 +56,10 @@ class Plan:
         """Images in a part."""
         return min(self.part_size, self.images - number * self.part_size)
 
-    def agree(self, folder: Folder) -> None:
-        """Write the plan down, or find that the scores in the folder were made by the same one.
+    def record(self, folder: Folder) -> None:
+        """Write the plan into the folder; where there is one, check that it is the same.
 
-        Raises SkinLesionError if they were not: scores of two sources or models must not get mixed.
+        Raises SkinLesionError if it is not: scores of two sources or models must not get mixed.
         """
         written = folder.read(RECORD)
         if written is None:
@@ -80,7 +80,8 @@ class Plan:
         )
 
 
-def name(number: int) -> str:
+def file_name(number: int) -> str:
+    """What a part is called."""
     return f"part-{number:06}.parquet"
 
 
@@ -88,9 +89,9 @@ def finished(folder: Folder, plan: Plan, numbers: Iterable[int]) -> dict[int, in
     """Which of these parts are there and whole: {part: images that failed}."""
     there, found = folder.names(), {}
     for number in numbers:
-        if name(number) in there:
+        if file_name(number) in there:
             try:
-                with folder.files.open(folder.path(name(number)), "rb") as file:
+                with folder.files.open(folder.path(file_name(number)), "rb") as file:
                     footer = pq.ParquetFile(file).metadata
             except (OSError, pa.ArrowInvalid):  # torn, at a place that shows half-written files: scored again
                 continue
@@ -104,10 +105,10 @@ def _failed(group) -> int:
     return group.num_rows - column.statistics.null_count
 
 
-def sweep(folder: Folder, numbers: Iterable[int]) -> None:
+def remove_partial(folder: Folder, numbers: Iterable[int]) -> None:
     """Remove what a killed process left half-written of parts that are finished now."""
     if folder.local:
-        done = {name(number) for number in numbers}
+        done = {file_name(number) for number in numbers}
         for path in Path(folder.root).glob(".part-*.partial"):
             if path.name[1:].startswith(tuple(done)):
                 path.unlink(missing_ok=True)

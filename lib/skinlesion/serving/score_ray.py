@@ -19,10 +19,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from skinlesion.core.errors import DataError, SkinLesionError
-from skinlesion.serving import parts as files
+from skinlesion.serving import parts
 from skinlesion.serving.manifest import FILE, PRETRAINED
 from skinlesion.serving.predictor import Predictor
-from skinlesion.serving.score import Job, Part, Report, score_part
+from skinlesion.serving.score_local import Job, Part, Report, score_part
 
 LOST_NODES = 10  # how often a task is begun again elsewhere before there must be another reason
 
@@ -44,7 +44,7 @@ def on_ray(job: Job, todo: Iterator[Part], report: Report) -> dict[int, int]:
             for reference in ray.wait(list(running), num_returns=1)[0]:
                 number, images = running.pop(reference)
                 content, failed[number] = _result(ray, reference)
-                job.folder.write(files.name(number), content)
+                job.folder.write(parts.file_name(number), content)
                 report(images)
 
     for number, items in todo:
