@@ -131,11 +131,15 @@ class Decision:
         ``not_dermatoscopic`` and ``other_camera``, bool [N] or one for all, are what the domain scores found.
         """
         probabilities = np.asarray(probabilities, np.float64)
-        outside, camera = (np.broadcast_to(flag, len(probabilities)) for flag in (not_dermatoscopic, other_camera))
+        outside = np.broadcast_to(not_dermatoscopic, len(probabilities))
         scores = decision_scores(probabilities, self.weights)
-        label, malignant = scores.argmax(axis=1), self.malignant_probability(probabilities)
+        label = scores.argmax(axis=1)
+        malignant = self.malignant_probability(probabilities)
         advice = referral_zones(malignant, self._malignant[label], self.referral_threshold, self.borderline)
-        melanoma = self._melanoma_not_excluded(probabilities)
+        noted = {
+            OTHER_CAMERA: np.broadcast_to(other_camera, len(probabilities)),
+            MELANOMA_NOT_EXCLUDED: self._melanoma_not_excluded(probabilities),
+        }
         return Outcomes(
             probabilities=probabilities,
             scores=scores,
@@ -143,12 +147,10 @@ class Decision:
             malignant_probability=malignant,
             referral=tuple(np.where(outside, NONE, advice).tolist()),
             notices=tuple(
-                (NOT_DERMATOSCOPIC,)
-                if nothing
-                else (OTHER_CAMERA,) * bool(other) + (MELANOMA_NOT_EXCLUDED,) * bool(mel)
-                for nothing, other, mel in zip(outside, camera, melanoma, strict=True)
+                (NOT_DERMATOSCOPIC,) if outside[row] else tuple(notice for notice in noted if noted[notice][row])
+                for row in range(len(probabilities))
             ),
-            prediction_set=tuple(map(self._prediction_set, probabilities)),
+            prediction_set=tuple(self._prediction_set(row) for row in probabilities),
         )
 
     def decide_mean(

@@ -65,8 +65,8 @@ class Neighbours:
             self._columns = {name: stored[name] for name in COLUMNS}
             self._group, self._ends = stored["group"], stored["ends"]
             self._directions, self._sketch = stored["directions"], stored["sketch"]
-            self._looks = stored["looks"].astype(np.float32)
-        self._squares = (self._looks**2).sum(1)
+            self._thumbnails = stored["looks"].astype(np.float32)
+        self._squared_lengths = (self._thumbnails**2).sum(1)
         # Read, not mapped: mapped files count as this process's memory, the more the longer it runs.
         self._features, self._pictures = (folder / FEATURES).open("rb"), (folder / PICTURES).open("rb")
         self._reading = threading.Lock()
@@ -111,7 +111,7 @@ class Neighbours:
         most = min(CANDIDATES, len(rough))
         rows = np.sort(np.argpartition(rough, -most)[-most:])
         exact = self._rows(rows) @ query
-        seen = set(self._group[self._own(frame, own)])
+        seen = set(self._group[self._excluded(frame, own)])
         found: list[Case] = []
         for i in np.argsort(-exact, kind="stable"):
             row, group = int(rows[i]), self._group[rows[i]]
@@ -120,15 +120,15 @@ class Neighbours:
                 found.append(self._case(row, float(exact[i])))
         return found
 
-    def _own(self, frame: np.ndarray, names: Collection[str]) -> np.ndarray:
+    def _excluded(self, frame: np.ndarray, names: Collection[str]) -> np.ndarray:
         """Whether each row is a copy of the frame, or has one of the names; bool [N]."""
-        seen = thumbnail(frame).astype(np.float32)
-        apart = (self._squares + seen @ seen - 2 * (self._looks @ seen)) / len(seen)
-        own = apart <= COPY**2
+        small = thumbnail(frame).astype(np.float32)
+        difference = (self._squared_lengths + small @ small - 2 * (self._thumbnails @ small)) / len(small)
+        excluded = difference <= COPY**2
         for name in filter(None, map(_key, names)):
             for column in self._names:
-                own |= column == name
-        return own
+                excluded |= column == name
+        return excluded
 
     def _rows(self, rows: np.ndarray) -> np.ndarray:
         """The features of rows, float32 [len(rows), D]."""
@@ -182,9 +182,11 @@ def write(
 
 
 def _fill(folder: Path, rows: Mapping[str, Iterable[str]], group: np.ndarray, images) -> None:
-    ends, looks, features = np.empty(len(group), np.int64), np.empty((len(group), 64), np.uint8), None
+    ends = np.empty(len(group), np.int64)
+    thumbnails = np.empty((len(group), 64), np.uint8)
+    features = None
     with (folder / PICTURES).open("wb") as pictures:
-        for number, (found, looks[number], picture) in enumerate(images):
+        for number, (found, thumbnails[number], picture) in enumerate(images):
             if features is None:
                 features = np.lib.format.open_memmap(
                     folder / FEATURES, "w+", np.float16, (len(group), len(found))
@@ -198,7 +200,7 @@ def _fill(folder: Path, rows: Mapping[str, Iterable[str]], group: np.ndarray, im
     directions = _directions(features)
     sketch = np.concatenate([part.astype(np.float32) @ directions for part in _blocks(features)])
     columns = {name: np.array(list(rows[name]), str) for name in COLUMNS}
-    arrays = {"group": group, "ends": ends, "looks": looks, "directions": directions, "sketch": sketch}
+    arrays = {"group": group, "ends": ends, "looks": thumbnails, "directions": directions, "sketch": sketch}
     np.savez(folder / ROWS, **columns, **arrays)  # type: ignore[arg-type]
 
 

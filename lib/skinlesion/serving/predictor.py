@@ -131,19 +131,25 @@ class Predictor:
         ModelError
             If the network fails or an output is not finite.
         """
-        decision, maps = self.manifest.decision, maps and "map" in self.manifest.outputs
-        limits = self.manifest.domain_thresholds
-        names = ["logits", *DOMAIN_SCORES, *["map"] * maps, *["features"] * features]
+        decision, thresholds = self.manifest.decision, self.manifest.domain_thresholds
+        names = ["logits", *DOMAIN_SCORES]
+        if maps and "map" in self.manifest.outputs:
+            names.append("map")
+        if features:
+            names.append("features")
         predictions: dict[int, Prediction] = {}
         for batch, outputs in self._outputs(images, names):
             # compared as the 64-bit numbers that the thresholds are written as
-            flags = {name: outputs[name].astype(np.float64) < limits[name] for name in DOMAIN_SCORES}
+            flags = {name: outputs[name].astype(np.float64) < thresholds[name] for name in DOMAIN_SCORES}
             outcomes = decision.decide(decision.probabilities(outputs["logits"]), **flags)
             for row, i in enumerate(batch):
-                drawn = self._map(outputs["map"][row, outcomes.label[row]], images[i].shape) if maps else None
-                own = outputs["features"][row].copy() if features else None
-                score = float(outputs[NOT_DERMATOSCOPIC][row])
-                predictions[i] = _prediction(self.manifest, outcomes, row, score, map=drawn, features=own)
+                arrays: dict[str, np.ndarray] = {}
+                if "map" in outputs:
+                    arrays["map"] = self._map(outputs["map"][row, outcomes.label[row]], images[i].shape)
+                if "features" in outputs:
+                    arrays["features"] = outputs["features"][row].copy()
+                domain_score = float(outputs[NOT_DERMATOSCOPIC][row])
+                predictions[i] = _prediction(self.manifest, outcomes, row, domain_score, **arrays)
         return [predictions[i] for i in range(len(images))]
 
     def predict_files(
