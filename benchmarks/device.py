@@ -187,7 +187,7 @@ def weights(whole: Predictor, half: Predictor, data: str, most: int) -> dict:
     said = {"32 bits": [], "16 bits": []}
     for path in table.frame["path"].iloc[rows]:
         for name, predictor in zip(said, (whole, half), strict=True):
-            said[name] += predictor.predict([images.read(path)])
+            said[name] += predictor.predict([images.read_image(path)])
     resamples, k = resample(lesions, 2000, 0), len(HAM7)
     accuracy, p = {}, {}
     for name, answers in said.items():

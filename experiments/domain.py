@@ -94,7 +94,7 @@ def measure(sets: dict[str, tuple[list[str], list[str]]], labels: dict[str, str]
     predictor, rows = Predictor.load(), []
     for name, (fitted, others) in sets.items():
         for path in (*fitted, *others):
-            (one,) = predictor.predict([images.read(path)], maps=False)
+            (one,) = predictor.predict([images.read_image(path)], maps=False)
             flags = {code: code in one.notices for code in (NOT_DERMATOSCOPIC, OTHER_CAMERA)}
             about = {"set": name, "image_id": Path(path).stem, "label": labels.get(path, ""), "fitted": path in fitted}
             shares = {f"p_{code}": np.float32(p) for code, p in one.probabilities.items()}

@@ -60,7 +60,7 @@ def shipped_probabilities(folder: Path, names: list[str]) -> np.ndarray:
     from skinlesion.serving.predictor import Predictor
 
     predictor = Predictor.load()
-    predictions = predictor.predict([images.read(folder / "images" / f"{name}.jpg") for name in names])
+    predictions = predictor.predict([images.read_image(folder / "images" / f"{name}.jpg") for name in names])
     labels = predictor.manifest.labels
     return as_seven(np.array([[one.probabilities[code] for code in labels.codes] for one in predictions]), labels)
 

@@ -96,7 +96,7 @@ def features_of(model: Classifier, own: Config, paths: list[str]) -> np.ndarray:
     """Pooled features of images, float32 [N, D]."""
     found = []
     for path in paths:
-        square = torch.from_numpy(framing.fit_squares(images.read(path), own.image_size, own.fit, own.crops))
+        square = torch.from_numpy(framing.fit_squares(images.read_image(path), own.image_size, own.fit, own.crops))
         with torch.inference_mode():
             found.append(mean_outputs(model, plain(square), own.views, own.crops)[1].numpy())
     return np.concatenate(found)
@@ -190,7 +190,7 @@ def ship(run: Run, own: Config, outside: Path | None, other: Path | None) -> dic
     table = LesionTable.load(run)
     place = table.frame.set_index("image_id")["path"]
     frames = [
-        images.read(place[name]) for name in outputs.images["image_id"].iloc[:: max(1, len(outputs.images) // 100)]
+        images.read_image(place[name]) for name in outputs.images["image_id"].iloc[:: max(1, len(outputs.images) // 100)]
     ]
     model = load_trained(run, own, classes=len(table.labels)).model
     export_model(
@@ -248,7 +248,7 @@ def add_smaller_files(run: Run, table: LesionTable) -> None:
     known = known[known["split"].isin(["validation", "train"])].sort_values("split", ascending=False)
     y = known["label"].map({code: i for i, code in enumerate(table.labels.codes)}).to_numpy()
     chosen, place = sample_evenly(y, 100), table.frame.set_index("image_id")["path"]
-    frames = [images.read(place[name]) for name in known["image_id"].iloc[chosen]]
+    frames = [images.read_image(place[name]) for name in known["image_id"].iloc[chosen]]
     lesions = known["lesion_id"].to_numpy(str)[chosen]
     files = add_variants(run.model, frames, y[chosen], lesions, frames[:: max(1, len(frames) // 100)])
     print(files[["megabytes", "balanced_accuracy", "loss", "loss_low", "loss_high", "kept"]].to_string())

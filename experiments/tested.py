@@ -21,7 +21,7 @@ from experiments.recipes import OUTPUTS
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import label_set
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import read as read_csv
+from skinlesion.evaluation.reading import read_predictions
 from skinlesion.training.trained import facts_of
 
 STORED = OUTPUTS / "test.parquet"
@@ -57,7 +57,7 @@ def read(recipe: str) -> tuple[Predictions, dict]:
 def store_run(folder: Path) -> str:
     """Store a finished run's predictions under the last word of the folder's name, which is returned."""
     run = Run(folder)
-    test, facts = read_csv(run.need(run.predictions, "04_evaluation")).of("test"), facts_of(run)
+    test, facts = read_predictions(run.need(run.predictions, "04_evaluation")).of("test"), facts_of(run)
     recipe = run.folder.name.rpartition("-")[2]
     write(recipe, test, {key: facts[key] for key in ("epochs", "best_epoch", "seconds", "device", "processes")} | {
         "machine": f"{platform.machine()} {platform.system()}",

@@ -191,7 +191,7 @@ class View:
 
 
 def _try(name: str, button: ipywidgets.ToggleButton) -> ipywidgets.Widget:
-    picture = pictures.preview(images.read(examples.FOLDER / f"{name}.jpg"))
+    picture = pictures.preview(images.read_image(examples.FOLDER / f"{name}.jpg"))
     return ipywidgets.VBox([ipywidgets.HTML(f'<img src="{picture}" alt="">'), button])
 
 

@@ -106,7 +106,7 @@ def _received() -> list[uploads.Upload]:
     """The example that was chosen, as if it had been uploaded; else what was uploaded."""
     for example in examples.EXAMPLES:
         if example.name == request.form.get("example"):
-            frame = images.read(examples.FOLDER / example.file)
+            frame = images.read_image(examples.FOLDER / example.file)
             return [uploads.Upload(text("example", name=example.drawn_as), frame=frame)]
     return uploads.receive()
 

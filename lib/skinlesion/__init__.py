@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from skinlesion.core.config import Config as Config
     from skinlesion.core.errors import SkinLesionError as SkinLesionError
-    from skinlesion.core.images import read as read_image  # noqa: F401
+    from skinlesion.core.images import read_image as read_image
     from skinlesion.data.demo.dataset import draw_example as draw_example
     from skinlesion.data.sources import load_table as load_table
     from skinlesion.data.table import LesionTable as LesionTable
     from skinlesion.evaluation.metrics import evaluate as evaluate
     from skinlesion.evaluation.predictions import Predictions as Predictions
-    from skinlesion.evaluation.reading import read as read_predictions  # noqa: F401
+    from skinlesion.evaluation.reading import read_predictions as read_predictions
     from skinlesion.serving.predictor import Prediction as Prediction
     from skinlesion.serving.predictor import Predictor as Predictor
 
@@ -37,19 +37,19 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 
-#: Public name -> where it is defined: module, and name there.
+#: Public name -> the module that defines it.
 _PUBLIC = {
-    "Config": ("core.config", "Config"),
-    "LesionTable": ("data.table", "LesionTable"),
-    "Prediction": ("serving.predictor", "Prediction"),
-    "Predictions": ("evaluation.predictions", "Predictions"),
-    "Predictor": ("serving.predictor", "Predictor"),
-    "SkinLesionError": ("core.errors", "SkinLesionError"),
-    "draw_example": ("data.demo.dataset", "draw_example"),
-    "evaluate": ("evaluation.metrics", "evaluate"),
-    "load_table": ("data.sources", "load_table"),
-    "read_image": ("core.images", "read"),
-    "read_predictions": ("evaluation.reading", "read"),
+    "Config": "core.config",
+    "LesionTable": "data.table",
+    "Prediction": "serving.predictor",
+    "Predictions": "evaluation.predictions",
+    "Predictor": "serving.predictor",
+    "SkinLesionError": "core.errors",
+    "draw_example": "data.demo.dataset",
+    "evaluate": "evaluation.metrics",
+    "load_table": "data.sources",
+    "read_image": "core.images",
+    "read_predictions": "evaluation.reading",
 }
 
 __all__ = ["__version__", "load_model", *_PUBLIC]
@@ -93,8 +93,7 @@ def load_model(folder: str | Path | None = None, *, threads: int = 0) -> Predict
 def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _PUBLIC[name]
-    value = getattr(import_module(f"{__name__}.{module}"), attribute)
+    value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
     globals()[name] = value  # the next access finds it without this function
     return value
 

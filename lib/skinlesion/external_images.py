@@ -184,7 +184,7 @@ def _thumbnails(table: LesionTable, progress: bool) -> np.ndarray:
     """Every image at 16 x 16 pixels, mirrored so that its darker halves come first: float32 [N, 768]."""
 
     def one(path: str) -> np.ndarray:
-        small, half = framing.resize(images.read(path), (SIDE, SIDE)).astype(np.float32), SIDE // 2
+        small, half = framing.resize(images.read_image(path), (SIDE, SIDE)).astype(np.float32), SIDE // 2
         down = small[:half].sum() > small[half:].sum()
         across = small[:, :half].sum() > small[:, half:].sum()
         return small[:: -1 if down else 1, :: -1 if across else 1].reshape(-1)

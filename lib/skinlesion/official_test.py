@@ -128,6 +128,6 @@ def same_view(frame: np.ndarray) -> np.ndarray:
 
 def _read(path: str | Path) -> np.ndarray:
     try:
-        return images.read(path)
+        return images.read_image(path)
     except ImageError as error:
         raise DataError(f"{path}: {error}; without it there is no official score. Download the set again") from None

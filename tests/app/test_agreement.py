@@ -51,7 +51,7 @@ def pictures(tmp_path_factory) -> list[Path]:
 def predictions_of(folder: Path, pictures: list[Path]) -> list[dict]:
     """The library's, as a notebook asks for them."""
     predictor = Predictor.load(folder, threads=1)
-    return [predictor.predict([images.read(path)])[0].to_dict() for path in pictures]
+    return [predictor.predict([images.read_image(path)])[0].to_dict() for path in pictures]
 
 
 @pytest.fixture(scope="module")

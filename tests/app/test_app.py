@@ -113,7 +113,7 @@ def test_a_person_uploads_images_and_reads_the_answers(browser, server, model, t
     colors = {"one.png": LESION, "two.jpg": (30, 200, 90)}
     for name, color in colors.items():
         Image.new("RGB", (300, 200), color).save(tmp_path / name, quality=95)
-    expected = Predictor.load(model).predict([images.read(tmp_path / name) for name in colors])
+    expected = Predictor.load(model).predict([images.read_image(tmp_path / name) for name in colors])
     context = browser.new_context(
         viewport={"width": width, "height": 812}, color_scheme=scheme, java_script_enabled=script
     )

@@ -284,7 +284,7 @@ def test_after_one_visit_it_works_anywhere_without_a_network_and_with_threads(br
     context.set_offline(True)
     page.reload()
     ready(page)
-    frame = images.read(FOLDER / "mel.jpg")
+    frame = images.read_image(FOLDER / "mel.jpg")
     shown = present.result("", frame, predictor.predict([frame])[0], predictor.manifest)
     card = example(page, "a melanoma")
     assert card.get_by_role("heading", level=2).inner_text() == shown.advice

@@ -45,7 +45,7 @@ def opened(browser, home):
 
 
 def answers(predictor, lesions, *names):
-    return predictor.predict([images.read(lesions / name) for name in names])
+    return predictor.predict([images.read_image(lesions / name) for name in names])
 
 
 def headings(page):

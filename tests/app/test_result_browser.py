@@ -149,7 +149,7 @@ def test_a_crop_is_what_the_model_sees(opened, lesions, predictor):
     page.get_by_role("button", name="Use the square").click()
     page.get_by_role("listitem").filter(has_text=f"cropped to {side}").wait_for()
     classify(page)
-    frame = images.read(lesions / "arm_1.png")[top : top + side, left : left + side]
+    frame = images.read_image(lesions / "arm_1.png")[top : top + side, left : left + side]
     (expected,) = predictor.predict([frame])
     (answer,) = found(page)["predictions"]
     assert answer["image"] == "arm_1.png"
@@ -172,7 +172,7 @@ def test_several_images_are_listed_grouped_and_sorted(opened, lesions, predictor
     assert [field.input_value() for field in page.get_by_label("Lesion", exact=True).all()] == ["arm", "arm", "", ""]
     assert violations(page) == []
     classify(page)
-    each = predictor.predict([images.read(lesions / f"{name}.png") for name in ("arm_1", "arm_2", "back")])
+    each = predictor.predict([images.read_image(lesions / f"{name}.png") for name in ("arm_1", "arm_2", "back")])
     average = mean_prediction(each[:2], predictor.manifest)
     rows = page.locator(".overview tbody tr")
     assert rows.count() == 5
@@ -416,7 +416,7 @@ def test_a_large_photograph_is_made_smaller_before_it_is_sent_and_keeps_its_resu
     content = encoded(photograph(8), "JPEG", quality=92)
     (tmp_path / "large.jpg").write_bytes(content)
     (tmp_path / "cut short.jpg").write_bytes(content[: len(content) // 2])
-    (expected,) = predictor.predict([images.read(tmp_path / "large.jpg")])
+    (expected,) = predictor.predict([images.read_image(tmp_path / "large.jpg")])
     page = opened(**DESKTOP)
     choose(page, tmp_path, "large.jpg", "cut short.jpg")
     page.evaluate(SENT)

@@ -104,7 +104,7 @@ def status(url: str, **headers) -> int:
 
 
 def test_a_person_uploads_an_image_and_reads_the_answer(uploaded, page, voila, model, lesion):
-    expected = Predictor.load(model).predict([images.read(lesion)])[0]
+    expected = Predictor.load(model).predict([images.read_image(lesion)])[0]
     assert page.get_by_text("trained on synthetic demo images").is_visible()
     answer = page.locator("li[data-code]").first
     answer.wait_for(timeout=300_000)
@@ -123,7 +123,7 @@ def test_a_slider_moved_by_keyboard_moves_the_answer(uploaded, page, model, lesi
     for _ in range(7):
         page.keyboard.press("ArrowRight")
     page.locator(".lab-pair").get_by_text("Brightness 107%").wait_for(timeout=300_000)
-    frame = images.read(lesion)
+    frame = images.read_image(lesion)
     brighter = np.asarray(ImageEnhance.Brightness(Image.fromarray(frame)).enhance(1.07))
     predictor = Predictor.load(model)
     before, now = (predictor.predict([picture])[0] for picture in (frame, brighter))

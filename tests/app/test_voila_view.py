@@ -100,13 +100,13 @@ def changed_by_pillow(frame: np.ndarray, brightness, rotation, zoom, saturation,
 
 
 def test_sliders_at_rest_change_nothing(lesion):
-    frame = images.read(lesion)
+    frame = images.read_image(lesion)
     assert np.array_equal(apply(frame, NEUTRAL), frame)
     assert NEUTRAL == {"brightness": 100, "rotation": 0, "zoom": 100, "saturation": 100, "warmth": 0}
 
 
 def test_each_slider_does_what_it_says(lesion):
-    frame = images.read(lesion)
+    frame = images.read_image(lesion)
     square = frame[:200, :200]
     assert np.array_equal(apply(square, NEUTRAL | {"rotation": 90}), np.rot90(square, -1))
     assert np.array_equal(apply(frame, NEUTRAL | {"rotation": 180}), frame[::-1, ::-1])
@@ -127,7 +127,7 @@ def test_the_smallest_images_can_be_changed_in_every_way(predictor):
 def test_what_if_answers_as_the_predictor_does_for_the_changed_picture(predictor, lesion):
     sliders = {"brightness": 123, "rotation": -37, "zoom": 140, "saturation": 60, "warmth": 12}
     view = shown(predictor, lesion, **sliders)
-    frame = images.read(lesion)
+    frame = images.read_image(lesion)
     before, now = predictor.predict([frame])[0], predictor.predict([changed_by_pillow(frame, **sliders)])[0]
     assert abs(before.malignant_probability - now.malignant_probability) > 1e-3
     for code, value in (*now.probabilities.items(), ("all", now.malignant_probability)):
@@ -166,7 +166,7 @@ def test_what_if_says_whether_the_answer_flips(predictor, tmp_path):
 
 def test_an_image_without_advice_gets_no_figures(predictor, lesion, tmp_path):
     Image.fromarray(np.tile(np.uint8([150, 0, 60]), (40, 50, 1))).save(tmp_path / "other.png")
-    unlike = predictor.predict([images.read(tmp_path / "other.png")])[0]
+    unlike = predictor.predict([images.read_image(tmp_path / "other.png")])[0]
     assert unlike.referral == "none"
     view = View(predictor)
 
@@ -180,7 +180,7 @@ def test_an_image_without_advice_gets_no_figures(predictor, lesion, tmp_path):
         assert not re.search(r"\d\.\d%", html)
     assert numbers(view.whatif.table.value, "all") == []
     assert "points" in view.whatif.table.value.lower()
-    expected = predictor.predict([images.read(lesion)])[0]
+    expected = predictor.predict([images.read_image(lesion)])[0]
     for code, share in expected.probabilities.items():
         assert numbers(view.comparison.value, code) == pytest.approx([share], abs=1e-6)
     assert f"{unlike.malignant_probability:.1%}" not in view.comparison.value
@@ -192,7 +192,7 @@ def test_the_curve_follows_the_slider_moved_last(predictor, lesion):
     curve = view.whatif.curve.value
     assert "along Colour strength" in curve
     line = [tuple(map(float, point.split(","))) for point in re.search('points="(.*?)"', curve)[1].split()]
-    frame = images.read(lesion)
+    frame = images.read_image(lesion)
     for x, y in line:
         pixels = changed_by_pillow(frame, 130, 0, 100, 2 * x, 0)  # saturation goes from 0 to 200 over the width
         assert y == pytest.approx(100 * (1 - predictor.predict([pixels])[0].malignant_probability), abs=0.006)
@@ -229,7 +229,7 @@ def test_view_answers_every_chosen_file(predictor, lesion, tmp_path):
         view.upload.value = (chosen(lesion, "<b>one</b>.png"), chosen(tmp_path / "notes.png"))
 
     in_kernel(choose)
-    expected = predictor.predict([images.read(lesion)])[0]
+    expected = predictor.predict([images.read_image(lesion)])[0]
     answers = view.cards.value
     assert re.findall('data-label="(.*?)"', answers) == [expected.label]
     assert f"{expected.probability:.1%}" in answers
@@ -263,7 +263,7 @@ def test_images_are_compared_and_averaged(predictor, lesion):
 
     in_kernel(try_examples)
     paths = [lesion, *(examples.FOLDER / example.file for example in (first, second))]
-    each = [predictor.predict([images.read(path)])[0] for path in paths]
+    each = [predictor.predict([images.read_image(path)])[0] for path in paths]
     for code in predictor.manifest.labels.codes:
         values = [prediction.probabilities[code] for prediction in each]
         assert numbers(view.comparison.value, code) == pytest.approx([*values, np.mean(values)], abs=1e-6)

@@ -19,7 +19,7 @@ from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import lock
 from skinlesion.data.splits import load_split
-from skinlesion.evaluation.reading import read
+from skinlesion.evaluation.reading import read_predictions
 from skinlesion.training import standalone as command
 from small import small_table
 
@@ -179,7 +179,7 @@ def test_images_of_one_name_keep_their_folders(tmp_path, monkeypatch, model, nam
     monkeypatch.chdir(tmp_path)
     assert main(["predict", *names, "--model", str(model), "--format", "csv", "--output", "p.csv"]) == 0
     (tmp_path / "truth.csv").write_text("image,dx\n" + "".join(f"{name},{name.partition('/')[0]}\n" for name in names))
-    predictions = read("p.csv", "truth.csv")
+    predictions = read_predictions("p.csv", "truth.csv")
     expected = names if names[1].endswith("0.jpg") else ["0", "1"]
     assert list(predictions.image_ids) == expected
     assert [predictions.labels.codes[i] for i in predictions.y] == ["mel", "nv"]

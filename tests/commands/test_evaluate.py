@@ -16,7 +16,7 @@ from skinlesion.evaluation.documents import write_evaluation
 from skinlesion.evaluation.experiments import CAUTION, published_table
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.operating import binary_task
-from skinlesion.evaluation.reading import SCORES_ONLY, read
+from skinlesion.evaluation.reading import SCORES_ONLY, read_predictions
 from skinlesion.evaluation.sections import headline
 
 
@@ -31,7 +31,7 @@ def real():
 def test_everything_is_written_and_the_report_holds_it_all(real, tmp_path, capsys):
     real.write(tmp_path / "predictions.csv")
     output = tmp_path / "out"
-    predictions = read(tmp_path / "predictions.csv")
+    predictions = read_predictions(tmp_path / "predictions.csv")
     assert write_evaluation(predictions, output, "predictions.csv", replicates=30, prevalence=0.05) == 0
     printed, test = capsys.readouterr().out, real.of("test")
     metrics = json.loads((output / "metrics.json").read_text())
@@ -103,7 +103,7 @@ def test_what_does_not_work_is_said_before_anything_is_written(real, tmp_path, c
     real.write(tmp_path / "p.csv")
     output = tmp_path / "out"
     with pytest.raises(DataError, match="'train'; the splits here are 'test', 'validation'"):
-        write_evaluation(read(tmp_path / "p.csv"), output, "p.csv", split="train")
+        write_evaluation(read_predictions(tmp_path / "p.csv"), output, "p.csv", split="train")
     arguments = ["evaluate", str(tmp_path / "p.csv"), "--output", str(output)]
     assert cli.main([*arguments, "--prevalence", "2"]) == 2
     assert "between 0 and 1, not 2" in capsys.readouterr().err

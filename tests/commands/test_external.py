@@ -21,7 +21,7 @@ from skinlesion.evaluation import external_validation as external
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.plots.acting import external_figure
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import read as read_predictions
+from skinlesion.evaluation.reading import read_predictions
 from skinlesion.external_images import evaluate_external, not_compared, seen_before
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Predictor
@@ -110,7 +110,7 @@ def test_copies_of_training_images_are_found_and_others_are_not(tmp_path):
     flips = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
     rows = theirs.frame.head(8).copy()
     for i, (path, name) in enumerate(zip(theirs.frame["path"].head(8), "abcdefgh", strict=True)):
-        copy = again(images.read(path), (60, 95)[i % 2], (0.7, 1.5)[i % 2], flips[i % 4])
+        copy = again(images.read_image(path), (60, 95)[i % 2], (0.7, 1.5)[i % 2], flips[i % 4])
         Image.fromarray(copy).save(tmp_path / f"{name}.png")
     rows["image_id"], rows["path"] = list("abcdefgh"), [str(tmp_path / f"{name}.png") for name in "abcdefgh"]
     mixed = replace(ours, frame=pd.concat([ours.frame.head(12), rows], ignore_index=True))
@@ -176,7 +176,7 @@ def test_the_command_from_end_to_end(elsewhere, tmp_path, capsys):
     for name in ("malignant_auroc", "sensitivity", "malignant_ece"):
         assert record["metrics"][name] == pytest.approx(expected[name]), name
     answer = Predictor.load(model).predict(
-        [images.read(elsewhere.parent / "images" / f"{predictions.image_ids[5]}.jpg")]
+        [images.read_image(elsewhere.parent / "images" / f"{predictions.image_ids[5]}.jpg")]
     )
     assert dict(zip(HAM7.codes, predictions.probabilities[5], strict=True)) == pytest.approx(
         answer[0].probabilities, abs=1e-4

@@ -39,7 +39,7 @@ def test_the_index_holds_the_images_that_are_confirmed_so(tmp_path, data, capsys
     assert f"{(data['how'] == 'consensus').sum()} consensus" in told
     predictor = Predictor.load(model)
     index = Neighbours.load(place, predictor.manifest)
-    query = images.read(taken["path"].iloc[0])
+    query = images.read_image(taken["path"].iloc[0])
     found = index.nearest(predictor.features([query])[0], query, count=len(taken))
     assert {case.lesion_id for case in found} == set(taken["lesion_id"]) - {taken["lesion_id"].iloc[0]}
     by_image = taken.set_index("image_id")
@@ -47,7 +47,7 @@ def test_the_index_holds_the_images_that_are_confirmed_so(tmp_path, data, capsys
         row = by_image.loc[case.image_id]
         assert (case.label, case.confirmed, case.source) == (row["label"], row["how"], "data")
         (tmp_path / "small.jpg").write_bytes(case.picture)
-        small, whole = Image.open(tmp_path / "small.jpg"), images.read(row["path"])
+        small, whole = Image.open(tmp_path / "small.jpg"), images.read_image(row["path"])
         assert np.abs(np.asarray(small, float).mean((0, 1)) - whole.mean((0, 1))).max() < 4
     facts = json.loads((place / "index.json").read_text())
     assert facts["model"] == predictor.manifest.sha256

@@ -13,7 +13,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data.published import load_official_test
 from skinlesion.evaluation.metrics import evaluate
-from skinlesion.evaluation.reading import WITHOUT_WEIGHT, read
+from skinlesion.evaluation.reading import WITHOUT_WEIGHT, read_predictions
 from skinlesion.serving.predictor import Predictor
 from tiny_model import write as write_model
 
@@ -56,7 +56,7 @@ def test_one_command_from_the_folder_to_the_score(place, model, tmp_path, capsys
     assert "This is no official score: 28 of the 1,511 images" in printed
     assert "1 frame of another shape than 4:3" in printed
     assert "trained on synthetic images" in printed
-    predictions = read(output / "predictions.csv")
+    predictions = read_predictions(output / "predictions.csv")
     assert list(predictions.image_ids) == IDS
     predictor = Predictor.load(model)
     for i in (0, 3, 9):
@@ -67,14 +67,14 @@ def test_one_command_from_the_folder_to_the_score(place, model, tmp_path, capsys
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["balanced_accuracy"] == evaluate(predictions)["balanced_accuracy"]
     assert metrics["referral"]["threshold"] == 0.4  # the manifest's, chosen before
-    submission = read(output / "submission.csv", place / "ISIC2018_Task3_Test_GroundTruth.csv")
+    submission = read_predictions(output / "submission.csv", place / "ISIC2018_Task3_Test_GroundTruth.csv")
     assert (submission.predicted == predictions.predicted).all()
 
 
 def test_eight_labels_are_scored_as_seven(place, tmp_path):
     model, output = write_model(tmp_path / "eight", ISIC8), tmp_path / "out"
     assert cli.main(["evaluate", "--official", str(place), "--model", str(model), "--output", str(output)]) == 0
-    predictions = read(output / "predictions.csv")
+    predictions = read_predictions(output / "predictions.csv")
     (expected,) = Predictor.load(model).predict([frame(HAM7.codes[0], (30, 40), 0)])
     akiec = expected.probabilities["ak"] + expected.probabilities["scc"]
     assert predictions.probabilities[0, HAM7.index("akiec")] == pytest.approx(akiec, abs=1e-5)

@@ -161,13 +161,13 @@ def test_reading_from_files_zips_and_arrays(tmp_path, noise):
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("deep/a.png", encoded(noise))
     np.savez(tmp_path / "m.npz", train_images=noise[None], val_images=noise[None, ..., 0])
-    assert np.array_equal(images.read(tmp_path / "a.png"), noise)
-    assert np.array_equal(images.read(f"{tmp_path}/z.zip!deep/a.png"), noise)
-    assert np.array_equal(images.read(f"{tmp_path}/m.npz!train/0"), noise)
-    assert np.array_equal(images.read(f"{tmp_path}/m.npz!val/0")[..., 2], noise[..., 0])
+    assert np.array_equal(images.read_image(tmp_path / "a.png"), noise)
+    assert np.array_equal(images.read_image(f"{tmp_path}/z.zip!deep/a.png"), noise)
+    assert np.array_equal(images.read_image(f"{tmp_path}/m.npz!train/0"), noise)
+    assert np.array_equal(images.read_image(f"{tmp_path}/m.npz!val/0")[..., 2], noise[..., 0])
     for gone in ("b.png", "z.zip!b.png", "y.zip!a.png", "m.npz!train/1", "m.npz!test/0"):
         with pytest.raises(ImageError) as error:
-            images.read(f"{tmp_path}/{gone}")
+            images.read_image(f"{tmp_path}/{gone}")
         assert error.value.code == "missing"
 
 
@@ -177,7 +177,7 @@ def test_a_zip_that_is_replaced_is_read_anew(tmp_path, noise):
         path.unlink(missing_ok=True)
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a.png", encoded(content))
-        assert np.array_equal(images.read(f"{path}!a.png"), content)
+        assert np.array_equal(images.read_image(f"{path}!a.png"), content)
 
 
 def test_stamp_changes_with_the_content(tmp_path, noise):

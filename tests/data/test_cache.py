@@ -22,7 +22,7 @@ def table(tmp_path, monkeypatch):
 def test_pixels_are_what_the_one_resize_gives(table, fit):
     built = cache.build_cache(table, size=24, fit=fit)
     for i in (0, 7, len(table) - 1):
-        frame = images.read(table.frame["path"][i])
+        frame = images.read_image(table.frame["path"][i])
         assert np.array_equal(built.pixels[i], framing.fit(frame, 24, fit))
     assert built.pixels.dtype == np.uint8
     assert not built.pixels.flags.writeable
@@ -30,7 +30,7 @@ def test_pixels_are_what_the_one_resize_gives(table, fit):
 
 def test_two_squares_are_kept_beside_the_centre(table):
     built = cache.build_cache(table, size=24, fit="random_crop", crops=2)
-    frame = images.read(table.frame["path"][3])
+    frame = images.read_image(table.frame["path"][3])
     expected = [framing.resize(frame, (24, 24), box) for box in framing.squares(*frame.shape[:2], 2)]
     assert np.array_equal(built.squares[3], expected)
     assert np.array_equal(built.pixels[3], framing.fit(frame, 24, "random_crop"))
@@ -45,7 +45,7 @@ def test_what_training_answers_on_two_squares_is_what_the_exported_network_answe
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     rows = np.array([5, 0, 3])
     found = predict(network(), built, rows, views=4)
-    frames = [images.read(table.frame["path"][row]) for row in rows]
+    frames = [images.read_image(table.frame["path"][row]) for row in rows]
     theirs = [session.run(["logits", "features"], {"image": frame[None]}) for frame in frames]
     for ours, expected in zip(found, zip(*theirs, strict=True), strict=True):
         assert np.abs(ours - np.concatenate(expected)).max() < 1e-4
@@ -54,7 +54,7 @@ def test_what_training_answers_on_two_squares_is_what_the_exported_network_answe
 def test_random_crops_keep_the_whole_frame(table):
     built = cache.build_cache(table, size=24, fit="random_crop")
     assert built.frames.shape[1:] == (28, 37, 3)
-    assert np.array_equal(built.frames[3], cache.fit_frame(images.read(table.frame["path"][3]), 24, "random_crop"))
+    assert np.array_equal(built.frames[3], cache.fit_frame(images.read_image(table.frame["path"][3]), 24, "random_crop"))
 
 
 @pytest.mark.parametrize("shape", [(60, 40), (40, 40), (40, 53), (30, 90)])
@@ -65,7 +65,7 @@ def test_frames_of_any_shape_become_landscape(shape):
 
 def test_images_are_decoded_once(table, monkeypatch):
     first = cache.build_cache(table, size=24, fit="squash")
-    monkeypatch.setattr(images, "read", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(images, "read_image", lambda path: pytest.fail("decoded again"))
     again = cache.build_cache(table, size=24, fit="squash")
     assert again.content == first.content
     assert np.array_equal(again.pixels, first.pixels)
@@ -74,7 +74,7 @@ def test_images_are_decoded_once(table, monkeypatch):
 def test_an_interrupted_build_goes_on_and_ends_the_same(table, monkeypatch):
     monkeypatch.setattr(cache, "BLOCK", 8)
     whole = cache.build_cache(table, size=20, fit="squash", workers=1)
-    read, calls = images.read, []
+    read, calls = images.read_image, []
 
     def breaks(path):
         calls.append(path)
@@ -82,7 +82,7 @@ def test_an_interrupted_build_goes_on_and_ends_the_same(table, monkeypatch):
             raise KeyboardInterrupt
         return read(path)
 
-    monkeypatch.setattr(images, "read", breaks)
+    monkeypatch.setattr(images, "read_image", breaks)
     with pytest.raises(KeyboardInterrupt):
         cache.build_cache(table, size=24, fit="squash", workers=1)
     folder = next(f for f in whole.folder.parent.iterdir() if f != whole.folder)
@@ -91,7 +91,7 @@ def test_an_interrupted_build_goes_on_and_ends_the_same(table, monkeypatch):
     with pytest.raises(DataError, match="missing or damaged"):
         cache.open_cache(folder)
 
-    monkeypatch.setattr(images, "read", lambda path: calls.append(path) or read(path))
+    monkeypatch.setattr(images, "read_image", lambda path: calls.append(path) or read(path))
     calls.clear()
     finished = cache.build_cache(table, size=24, fit="squash", workers=1)
     assert calls == list(table.frame["path"][done:])

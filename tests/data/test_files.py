@@ -137,7 +137,7 @@ def test_image_mask_thumbnail_and_copy_in_every_reader(tmp_path, make):
     (tmp_path / "large" / f"{ids[5]}.png").write_bytes(encoded(picture((160, 120), seed=1)))  # another picture
     (tmp_path / "masks" / f"{ids[6]}.png").write_bytes(encoded(mask))  # its image is missing
     table = load_table(str(tmp_path / "t.csv") if make is plain_csv else str(tmp_path))
-    shapes = {row.image_id: images.read(row.path).shape[:2] for row in table.frame.itertuples()}
+    shapes = {row.image_id: images.read_image(row.path).shape[:2] for row in table.frame.itertuples()}
     assert shapes == dict.fromkeys(ids[:5], (60, 80)) | {ids[3]: (120, 160)}
     assert problems(table) == {
         (ids[1], "several sizes of one image"),
@@ -233,7 +233,7 @@ def test_bmp_is_read_from_files_and_folders_but_not_from_strangers(tmp_path):
     for name in ("nv/a.bmp", "mel/b.BMP"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(encoded(picture(), "BMP"))
-    assert all(np.array_equal(images.read(path), frame) for path in load_table(str(tmp_path)).frame["path"])
+    assert all(np.array_equal(images.read_image(path), frame) for path in load_table(str(tmp_path)).frame["path"])
     with pytest.raises(images.ImageError, match="is not a JPEG, PNG or WebP image"):
         images.decode(encoded(picture(), "BMP"))
 

@@ -14,7 +14,7 @@ from skinlesion.core.errors import SkinLesionError
 from skinlesion.data import splits
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
-from skinlesion.evaluation.reading import read
+from skinlesion.evaluation.reading import read_predictions
 
 CODES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 IMAGES = [f"ISIC_{24306 + i:07d}" for i in range(14)]
@@ -144,9 +144,9 @@ def read_everything(folder, ours) -> Counter:
             "data",
             lambda data=data: check_table(load_table(data, words="wart=bkl"), decode=data == str(folder), workers=1),
         )
-    attempt("predictions", lambda: read(folder / "predictions.csv"))
-    attempt("truth", lambda: read(folder / "predictions.csv", folder / "truth.csv"))
-    attempt("labels", lambda: read(folder / "truth.csv", folder / "HAM10000_metadata.csv"))
+    attempt("predictions", lambda: read_predictions(folder / "predictions.csv"))
+    attempt("truth", lambda: read_predictions(folder / "predictions.csv", folder / "truth.csv"))
+    attempt("labels", lambda: read_predictions(folder / "truth.csv", folder / "HAM10000_metadata.csv"))
     attempt("split", lambda: splits.split_for(ours, split_file=str(folder / "split.csv"), tested=False))
     attempt("run's split", lambda: splits.load_split(folder / "split.csv"))
     return found

@@ -44,7 +44,7 @@ def check_ham(table):
     assert list(table.frame["image_id"]) == HAM_IDS
     assert list(table.frame["label"]) == ["nv", "nv", "mel", "akiec", "akiec"]
     assert table.frame["lesion_id"].nunique() == 4
-    assert all(images.read(path).shape == (30, 40, 3) for path in table.frame["path"])
+    assert all(images.read_image(path).shape == (30, 40, 3) for path in table.frame["path"])
     assert table.source == "ham10000" and len(table.problems) == 0
 
 

@@ -128,7 +128,7 @@ def test_dermamnist(tmp_path):
         assert table.frame["label"].tolist()[:8] == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc", "akiec"]
         split = [table.official_split[name] for name in table.frame["image_id"]]
         assert split == ["train"] * 8 + ["validation"] * 2 + ["test"] * 4
-    assert np.array_equal(images.read(table.frame["path"].iloc[9]), arrays["val_images"][1])
+    assert np.array_equal(images.read_image(table.frame["path"].iloc[9]), arrays["val_images"][1])
     assert table.frame["lesion_id"].equals(table.frame["image_id"])
 
 

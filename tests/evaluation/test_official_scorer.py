@@ -10,7 +10,7 @@ import pytest
 from experiments import tested
 from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS
 from skinlesion.evaluation.metrics import evaluate, ties
-from skinlesion.evaluation.reading import WITHOUT_WEIGHT, read
+from skinlesion.evaluation.reading import WITHOUT_WEIGHT, read_predictions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the scorer's, of deprecations
 
@@ -45,7 +45,7 @@ def files(tmp_path):
 
 def test_balanced_accuracy_and_ranking_agree_on_real_predictions(scorer, files):
     official = scorer(*files)
-    submission = read(files[1], files[0])
+    submission = read_predictions(files[1], files[0])
     ours = evaluate(submission, replicates=0)
     assert len(submission) == 1669 and not submission.are_probabilities
     assert ours["balanced_accuracy"]["value"] == pytest.approx(official.overall, abs=1e-12)
@@ -70,7 +70,7 @@ def test_probabilities_agree_too_and_rank_better_than_scores(scorer, tmp_path):
     recalls = [np.mean(called[predictions.y == c] == c) for c in range(7)]
     assert official.overall == pytest.approx(np.mean(recalls), abs=1e-12)
     predictions.write_submission(tmp_path / "scores.csv")
-    by_scores = evaluate(read(tmp_path / "scores.csv", tmp_path / "truth.csv"), replicates=0)
+    by_scores = evaluate(read_predictions(tmp_path / "scores.csv", tmp_path / "truth.csv"), replicates=0)
     assert ours["macro_auroc"]["value"] > by_scores["macro_auroc"]["value"]
 
 
@@ -78,7 +78,7 @@ def test_the_scorers_conventions_are_those_that_the_metrics_describe(scorer, fil
     """A class is called where its own score is above 0.5; shared highest scores are wrong; weightless images go."""
     truth, submission = files
     official = scorer(truth, submission)
-    predictions = read(submission, truth)
+    predictions = read_predictions(submission, truth)
     nv = HAM7.index("nv")
     above = predictions.scores[predictions.y == nv, nv] > 0.5
     assert official.per_category.loc["NV", "sensitivity"] == pytest.approx(above.mean(), abs=1e-12)
@@ -87,7 +87,7 @@ def test_the_scorers_conventions_are_those_that_the_metrics_describe(scorer, fil
     frame = pd.read_csv(submission)
     frame.loc[frame.index[:150], list(ISIC2018_COLUMNS)] = 0.2  # all seven share the highest score
     frame.to_csv(tmp_path / "tied.csv", index=False)
-    tied, if_wrong = ties(read(tmp_path / "tied.csv", truth))
+    tied, if_wrong = ties(read_predictions(tmp_path / "tied.csv", truth))
     assert tied == 150
     assert if_wrong == pytest.approx(scorer(truth, tmp_path / "tied.csv").overall, abs=1e-12)
 
@@ -96,7 +96,7 @@ def test_the_scorers_conventions_are_those_that_the_metrics_describe(scorer, fil
     renamed.sort_values("image").to_csv(tmp_path / "weightless.csv", index=False)
     answers = pd.read_csv(submission).replace({"image": {frame["image"][0]: WITHOUT_WEIGHT}})
     answers.to_csv(tmp_path / "renamed.csv", index=False)
-    kept = read(tmp_path / "renamed.csv", tmp_path / "weightless.csv")
+    kept = read_predictions(tmp_path / "renamed.csv", tmp_path / "weightless.csv")
     assert len(kept) == 1668 and WITHOUT_WEIGHT in kept.notes[1]
     official = scorer(tmp_path / "weightless.csv", tmp_path / "renamed.csv")
     assert evaluate(kept, 0)["balanced_accuracy"]["value"] == pytest.approx(official.overall, abs=1e-12)

@@ -5,7 +5,7 @@ import pytest
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import read
+from skinlesion.evaluation.reading import read_predictions
 
 
 def make(labels=HAM7, n=30, seed=0):
@@ -38,7 +38,7 @@ def foreign(tmp_path, **changes):
 def test_what_is_written_reads_back_bit_for_bit(tmp_path, labels):
     predictions = make(labels)
     predictions.write(tmp_path / "run" / "predictions.csv")
-    back = read(tmp_path / "run" / "predictions.csv")
+    back = read_predictions(tmp_path / "run" / "predictions.csv")
     assert back.labels is labels
     for name in ("image_ids", "lesions", "split", "fold", "y", "probabilities", "scores"):
         np.testing.assert_array_equal(getattr(back, name), getattr(predictions, name), err_msg=name)
@@ -65,12 +65,12 @@ def test_tables_that_pandas_put_together_are_read(tmp_path):
     parts = [pd.read_csv(tmp_path / f"{number}.csv") for number in (0, 1)]
     parts[1] = parts[1].assign(fold=np.nan, image_id="other" + parts[1]["image_id"].astype(str))
     pd.concat(parts).to_csv(tmp_path / "all.csv", index=False)
-    found = read(tmp_path / "all.csv")
+    found = read_predictions(tmp_path / "all.csv")
     assert list(found.fold) == [*first.fold, *[-1] * len(second)]
 
 
 def test_a_foreign_file_needs_only_ids_labels_and_probabilities(tmp_path):
-    predictions = read(foreign(tmp_path))
+    predictions = read_predictions(foreign(tmp_path))
     assert list(predictions.lesions) == ["a", "b", "c", "d"] and not predictions.has_lesions
     assert set(predictions.split) == {""} and set(predictions.fold) == {-1}
     np.testing.assert_array_equal(predictions.scores, predictions.probabilities)
@@ -84,14 +84,14 @@ def test_column_order_spaces_empty_columns_and_a_byte_order_mark_do_not_matter(t
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     shuffled = tmp_path / "shuffled.csv"
     shuffled.write_text("\ufeff" + frame[frame.columns[::-1]].to_csv(index=False).replace(",", ", "), encoding="utf-8")
-    predictions = read(shuffled)
-    np.testing.assert_array_equal(predictions.probabilities, read(path).probabilities)
+    predictions = read_predictions(shuffled)
+    np.testing.assert_array_equal(predictions.probabilities, read_predictions(path).probabilities)
     assert list(predictions.lesions) == ["L1", "L1", "c", "d"] and predictions.has_lesions
 
 
 def test_scores_decide_and_malignancy_sums(tmp_path):
     scores = {f"score_{code}": [float(code == "vasc")] * 4 for code in HAM7.codes}
-    predictions = read(foreign(tmp_path, **scores))
+    predictions = read_predictions(foreign(tmp_path, **scores))
     assert (predictions.predicted == HAM7.index("vasc")).all()
     np.testing.assert_allclose(predictions.malignant_probability, 0.1 + 0.1 + 0.4)
     assert list(predictions.is_malignant) == [True, False, False, True]
@@ -100,7 +100,7 @@ def test_scores_decide_and_malignancy_sums(tmp_path):
 def test_labels_come_from_another_file_in_any_order_and_vocabulary(tmp_path):
     path = foreign(tmp_path, label=None)
     (tmp_path / "truth.csv").write_text("lesion_id,image_id,dx\nL9,d,Nevus\nL9,c,bcc\nL7,b,AK\nL1,a,mel\nL0,z,nv\n")
-    predictions = read(path, tmp_path / "truth.csv")
+    predictions = read_predictions(path, tmp_path / "truth.csv")
     assert [HAM7.codes[i] for i in predictions.y] == ["mel", "akiec", "bcc", "nv"]
     assert list(predictions.lesions) == ["L1", "L7", "L9", "L9"]
 
@@ -108,21 +108,21 @@ def test_labels_come_from_another_file_in_any_order_and_vocabulary(tmp_path):
 def test_labels_that_are_missing_unknown_or_doubled_are_named(tmp_path):
     path, truth = foreign(tmp_path, label=None), tmp_path / "truth.csv"
     with pytest.raises(DataError, match="column label is missing.*--labels"):
-        read(path)
+        read_predictions(path)
     truth.write_text("image_id,label\na,mel\nc,nv\n")
     with pytest.raises(DataError, match="no label for b, d"):
-        read(path, truth)
+        read_predictions(path, truth)
     truth.write_text("image_id,label\na,mel\nb,nv\nc,wart\nd,nv\n")
     with pytest.raises(DataError, match="unknown labels: wart; the classes are akiec, bcc"):
-        read(path, truth)
+        read_predictions(path, truth)
     truth.write_text("image_id,label\na,mel\nb,nv\nc,nv\nd,nv\nd,mel\n")
     with pytest.raises(DataError, match="more than once: d"):
-        read(path, truth)
+        read_predictions(path, truth)
     truth.write_text("image_id,age\na,5\n")
     with pytest.raises(DataError, match=r"truth\.csv: the column label is missing"):
-        read(path, truth)
+        read_predictions(path, truth)
     with pytest.raises(DataError, match="no file at"):
-        read(path, tmp_path / "nowhere.csv")
+        read_predictions(path, tmp_path / "nowhere.csv")
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,12 @@ def test_labels_that_are_missing_unknown_or_doubled_are_named(tmp_path):
 )
 def test_a_broken_file_is_refused_with_its_name_and_the_reason(tmp_path, changes, message):
     with pytest.raises(DataError, match=rf"foreign\.csv: .*{message}"):
-        read(foreign(tmp_path, **changes))
+        read_predictions(foreign(tmp_path, **changes))
 
 
 def test_unreadable_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="no file at"):
-        read(tmp_path / "nowhere.csv")
+        read_predictions(tmp_path / "nowhere.csv")
     for name, content in (
         ("empty.csv", b""),
         ("binary.csv", bytes(range(256)) * 9),
@@ -159,16 +159,16 @@ def test_unreadable_files_are_refused(tmp_path):
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=name):
-            read(tmp_path / name)
+            read_predictions(tmp_path / name)
     with pytest.raises(DataError):
-        read(tmp_path)
+        read_predictions(tmp_path)
     (tmp_path / "header.csv").write_text(foreign(tmp_path).read_text().splitlines()[0])
     with pytest.raises(DataError, match="there are no predictions"):
-        read(tmp_path / "header.csv")
+        read_predictions(tmp_path / "header.csv")
 
 
 def test_rounded_probabilities_are_accepted_and_left_alone(tmp_path):
-    predictions = read(foreign(tmp_path, p_nv=[0.1008] * 4))
+    predictions = read_predictions(foreign(tmp_path, p_nv=[0.1008] * 4))
     assert (predictions.probabilities[:, HAM7.index("nv")] == 0.1008).all()
 
 
@@ -216,7 +216,7 @@ def test_missing_lesions_are_no_lesion_and_folds_have_many_forms(tmp_path):
         "fold": ["fold3", "2.0", "", "NaN"],
         "split": ["nan", "", "test", "NA"],
     }
-    predictions = read(foreign(tmp_path, **changes))
+    predictions = read_predictions(foreign(tmp_path, **changes))
     assert list(predictions.lesions) == ["a", "b", "L1", "d"] and list(predictions.fold) == [3, 2, -1, -1]
     assert list(predictions.split) == ["", "", "test", ""]
 
@@ -227,17 +227,17 @@ def test_decimal_commas_and_files_of_one_name(tmp_path):
     path.write_text(frame.apply(lambda column: column.str.replace(".", ",") if column.name != "image_id" else column)
                     .to_csv(index=False, sep=";"))  # fmt: skip
     (tmp_path / "truth.csv").write_text("image,dx\nnv/1,df\nnv/0,nv\nmel/1.JPG,mel\nmel/0,mel\n")
-    predictions = read(path, tmp_path / "truth.csv")
+    predictions = read_predictions(path, tmp_path / "truth.csv")
     assert list(predictions.image_ids) == ["mel/0.jpg", "nv/0.jpg", "mel/1.jpg", "nv/1.jpg"]
     assert [HAM7.codes[i] for i in predictions.y] == ["mel", "nv", "mel", "df"]
     np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1)
     (tmp_path / "truth.csv").write_text("image,dx\n0,nv\n1,mel\n")
     with pytest.raises(DataError, match=r"mel/0\.jpg, nv/0\.jpg are all 0"):
-        read(path, tmp_path / "truth.csv")
+        read_predictions(path, tmp_path / "truth.csv")
 
 
 def test_words_of_ones_own(tmp_path):
     path = foreign(tmp_path, label=["mel", "wart", "nv", "nv"])
     with pytest.raises(DataError, match="Map a word with --label 'wart=CODE'"):
-        read(path)
-    assert HAM7.codes[read(path, words=["wart=bkl"]).y[1]] == "bkl"
+        read_predictions(path)
+    assert HAM7.codes[read_predictions(path, words=["wart=bkl"]).y[1]] == "bkl"

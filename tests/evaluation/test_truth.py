@@ -7,7 +7,7 @@ import pytest
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import SCORES_ONLY, WITHOUT_WEIGHT, read, read_truth
+from skinlesion.evaluation.reading import SCORES_ONLY, WITHOUT_WEIGHT, read_predictions, read_truth
 
 SUBMISSION = (
     "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\n"
@@ -40,7 +40,7 @@ METADATA = (
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("text", [ONE_HOT, METADATA], ids=["one-hot", "metadata"])
 def test_a_submission_with_either_truth(submission, tmp_path, text, separator):
-    predictions = read(submission, labels(tmp_path, text.replace(",", separator)))
+    predictions = read_predictions(submission, labels(tmp_path, text.replace(",", separator)))
     assert list(predictions.image_ids) == ["ISIC_0034524", "ISIC_0034525", "ISIC_0034526"]
     assert [HAM7.codes[i] for i in predictions.y] == ["mel", "bkl", "akiec"]
     assert [HAM7.codes[i] for i in predictions.predicted] == ["mel", "nv", "akiec"]
@@ -55,7 +55,7 @@ def test_a_runs_split_gives_lesions_folds_and_splits(submission, tmp_path):
         "image_id,lesion_id,group,label,fold,split\n"
         "ISIC_0034524,L1,0,mel,-1,test\nISIC_0034525,L1,0,nv,2,validation\nISIC_0034526,L2,1,akiec,-1,test\n"
     )
-    predictions = read(submission, labels(tmp_path, split))
+    predictions = read_predictions(submission, labels(tmp_path, split))
     assert list(predictions.split) == ["test", "validation", "test"] and list(predictions.fold) == [-1, 2, -1]
     assert list(predictions.lesions) == ["L1", "L1", "L2"]
     assert len(predictions.of("test")) == 2 and not predictions.of("test").are_probabilities
@@ -68,7 +68,7 @@ def test_a_file_of_ours_keeps_its_own_split(tmp_path):
         tmp_path / "p.csv"
     )
     text = "image_id,label,split,lesion_id\na,nv,train,L\nb,nv,train,L\n"
-    predictions = read(tmp_path / "p.csv", labels(tmp_path, text))
+    predictions = read_predictions(tmp_path / "p.csv", labels(tmp_path, text))
     assert list(predictions.split) == ["test", "train"] and list(predictions.lesions) == ["a", "b"]
     assert list(predictions.y) == [5, 5]
 
@@ -79,7 +79,7 @@ def test_images_without_weight_do_not_count(tmp_path):
     truth = read_truth(labels(tmp_path, weighted))
     assert list(truth["counts"]) == [True, True, False]
     (tmp_path / "s.csv").write_text(SUBMISSION)
-    predictions = read(tmp_path / "s.csv", tmp_path / "truth.csv")
+    predictions = read_predictions(tmp_path / "s.csv", tmp_path / "truth.csv")
     assert len(predictions) == 2 and "no weight: ISIC_0034526" in predictions.notes[1]
     with pytest.raises(DataError, match="score_weight must be 0 or 1"):
         read_truth(labels(tmp_path, weighted.replace(",0.0,1\n", ",0.5,1\n")))
@@ -90,34 +90,34 @@ def test_an_isic_2019_ground_truth_and_eight_labels(tmp_path):
     columns = "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\n"
     truth = labels(tmp_path, columns + "a,0,0,0,1,0,0,0,0,0\nb,0,0,0,0,0,0,0,1,0\n")
     (tmp_path / "s.csv").write_text("image,AK,BCC,BKL,DF,MEL,NV,SCC,VASC\na,1,0,0,0,0,0,0,0\nb,0,0,0,0,0,0,1,0\n")
-    predictions = read(tmp_path / "s.csv", truth)
+    predictions = read_predictions(tmp_path / "s.csv", truth)
     assert predictions.labels is ISIC8 and (predictions.predicted == predictions.y).all()
     with pytest.raises(DataError, match="unknown labels: unk"):
-        read(tmp_path / "s.csv", labels(tmp_path, columns + "a,0,0,0,1,0,0,0,0,0\nb,0,0,0,0,0,0,0,0,1\n"))
+        read_predictions(tmp_path / "s.csv", labels(tmp_path, columns + "a,0,0,0,1,0,0,0,0,0\nb,0,0,0,0,0,0,0,0,1\n"))
 
 
 def test_what_is_wrong_is_named(submission, tmp_path):
     with pytest.raises(DataError, match="label is missing.*--labels"):
-        read(submission)
+        read_predictions(submission)
     with pytest.raises(DataError, match="marked 1 and the others 0; not so for ISIC_0034525"):
-        read(submission, labels(tmp_path, ONE_HOT.replace("ISIC_0034525,0,0,0,0,1", "ISIC_0034525,0,1,0,0,1")))
+        read_predictions(submission, labels(tmp_path, ONE_HOT.replace("ISIC_0034525,0,0,0,0,1", "ISIC_0034525,0,1,0,0,1")))
     with pytest.raises(DataError, match="no label for ISIC_0034526"):
-        read(submission, labels(tmp_path, ONE_HOT.replace("ISIC_0034526", "ISIC_0034599")))
+        read_predictions(submission, labels(tmp_path, ONE_HOT.replace("ISIC_0034526", "ISIC_0034599")))
     with pytest.raises(DataError, match="more than once: ISIC_0034525"):
-        read(submission, labels(tmp_path, ONE_HOT.replace("ISIC_0034526", "ISIC_0034525")))
+        read_predictions(submission, labels(tmp_path, ONE_HOT.replace("ISIC_0034526", "ISIC_0034525")))
     submission.write_text(SUBMISSION.replace("0.9,0.1", "1.9,0.1"))
     with pytest.raises(DataError, match="scores must lie between 0 and 1.*ISIC_0034524"):
-        read(submission, labels(tmp_path, ONE_HOT))
+        read_predictions(submission, labels(tmp_path, ONE_HOT))
     submission.write_text(SUBMISSION.replace("BKL,", ""))
     with pytest.raises(DataError, match="row 2 has 8 values where the header has 7"):
-        read(submission, labels(tmp_path, ONE_HOT))
+        read_predictions(submission, labels(tmp_path, ONE_HOT))
     submission.write_text(SUBMISSION.replace("BKL", "OTHER"))
     with pytest.raises(DataError, match="give an ISIC 2018 submission: image,MEL"):
-        read(submission, labels(tmp_path, ONE_HOT))
+        read_predictions(submission, labels(tmp_path, ONE_HOT))
 
 
 def test_scores_never_become_probabilities(submission, tmp_path):
-    predictions = read(submission, labels(tmp_path, ONE_HOT))
+    predictions = read_predictions(submission, labels(tmp_path, ONE_HOT))
     with pytest.raises(DataError, match="holds probabilities"):
         predictions.write(tmp_path / "predictions.csv")
     predictions.write_submission(tmp_path / "again.csv")

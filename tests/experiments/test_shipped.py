@@ -26,7 +26,7 @@ def predictor():
 @pytest.fixture(scope="module")
 def frames():
     table = load_table("demo:70")
-    return [images.read(path) for path in table.frame["path"][::5]]
+    return [images.read_image(path) for path in table.frame["path"][::5]]
 
 
 @pytest.fixture(scope="module")

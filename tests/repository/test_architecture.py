@@ -92,7 +92,7 @@ def test_type_checkers_see_the_names_that_importers_get():
     tree = ast.parse(Path(skinlesion.__file__).read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     shown = {
-        alias.asname or alias.name: (node.module.removeprefix("skinlesion."), alias.name)
+        alias.name: node.module.removeprefix("skinlesion.")
         for node in block.body
         for alias in node.names
         if node.module.startswith("skinlesion.")

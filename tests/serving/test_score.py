@@ -69,7 +69,7 @@ def test_a_folder_answers_as_the_predictor_does(folder, model, tmp_path):
     assert sorted(found["path"]) == paths and len(paths) == 84
     assert list(found["image_id"]) == [Path(path).stem for path in found["path"]]
     assert found["error"].isna().all()
-    frames = [images.read(path) for path in found["path"]]
+    frames = [images.read_image(path) for path in found["path"]]
     for row, answer in zip(found.to_dict("records"), Predictor.load(model).predict(frames), strict=True):
         assert [row[f"p_{code}"] for code in HAM7.codes] == pytest.approx(list(answer.probabilities.values()), abs=1e-5)
         assert [row[f"score_{code}"] for code in HAM7.codes] == pytest.approx(list(answer.scores.values()), abs=1e-5)

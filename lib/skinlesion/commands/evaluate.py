@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         progress = sys.stderr.isatty()
         return evaluate_official(arguments.official, arguments.model, output, prevalence=prevalence, progress=progress)
     from skinlesion.evaluation.documents import write_evaluation
-    from skinlesion.evaluation.reading import read
+    from skinlesion.evaluation.reading import read_predictions
 
-    predictions = read(arguments.predictions, arguments.labels, arguments.label)
+    predictions = read_predictions(arguments.predictions, arguments.labels, arguments.label)
     name = Path(arguments.predictions).name
     return write_evaluation(predictions, output, name, prevalence=prevalence, split=arguments.split)

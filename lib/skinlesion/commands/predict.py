@@ -53,7 +53,7 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
 
     Parameters
     ----------
-    images : paths as :func:`skinlesion.core.images.read` takes them
+    images : paths as :func:`skinlesion.core.images.read_image` takes them
     model : a model folder; the shipped model where None
     format : ``table`` for people; ``json``, an array with one object an image; ``csv``, the ISIC 2018 Task 3 submission
         format with normalised decision scores (those of AK and SCC are summed), in which unreadable images are left out
@@ -78,12 +78,12 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
 
 
 def _predict(predictor: Predictor, path: str) -> Prediction | ImageError:
-    from skinlesion.core.images import read
+    from skinlesion.core.images import read_image
 
     if Path(path).is_dir():
         return ImageError("missing", f"it is a folder: skinlesion score {path} --output DIR, or name its images")
     try:
-        return predictor.predict([read(path, predictor.manifest.enough)])[0]
+        return predictor.predict([read_image(path, predictor.manifest.enough)])[0]
     except ImageError as error:
         return error
 

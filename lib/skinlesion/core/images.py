@@ -218,7 +218,7 @@ def is_image(path: str) -> bool:
     return dot + ending in SUFFIXES and not stem.endswith("_segmentation")
 
 
-def read(path: str | Path, enough: int = 0) -> np.ndarray:
+def read_image(path: str | Path, enough: int = 0) -> np.ndarray:
     """Read and decode a table's ``path``, uint8 [H, W, 3]; BMP and TIFF are accepted too.
 
     ``set.npz!split/3`` takes image 3 of a MedMNIST array. ``enough`` as for :func:`decode`.
@@ -232,14 +232,14 @@ def read(path: str | Path, enough: int = 0) -> np.ndarray:
     --------
     >>> from PIL import Image
     >>> Image.new("RGB", (640, 480)).save("lesion.png")
-    >>> read("lesion.png").shape
+    >>> read_image("lesion.png").shape
     (480, 640, 3)
     """
     return read_with_bytes(path, enough)[0]
 
 
 def read_with_bytes(path: str | Path, enough: int = 0) -> tuple[np.ndarray, bytes]:
-    """:func:`read`, and the bytes by which identical images are known: those of the file, or of the array's frame."""
+    """As :func:`read_image`, with the bytes that identical images share: those of the file, or of the array's frame."""
     archive, member = split_member(path)
     if not archive.lower().endswith(".npz"):
         data = read_bytes(path)

@@ -145,7 +145,7 @@ def _fill(table: LesionTable, folder: Path, size: int, fit: str, crops: int, wor
 
     def one(i: int) -> None:
         try:
-            frame = images.read(paths[i])
+            frame = images.read_image(paths[i])
         except ImageError as error:
             raise DataError(f"{table.frame['image_id'][i]}: {error}. Run the data check again.") from None
         arrays["pixels.npy"][i] = framing.fit(frame, size, fit)

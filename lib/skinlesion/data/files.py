@@ -268,7 +268,7 @@ def _distinct(paths: list[str]) -> list[str]:
 def _largest(paths: list[str]) -> tuple[str, str]:
     """The largest of several files that show one picture, and why the others are not it; ``""`` where they differ."""
     try:
-        pictures = {path: frame for path in paths if not _is_mask(frame := images.read(path))}
+        pictures = {path: frame for path in paths if not _is_mask(frame := images.read_image(path))}
     except ImageError:
         return "", ""
     order = sorted(pictures, key=lambda path: -pictures[path].shape[0] * pictures[path].shape[1])

@@ -96,7 +96,7 @@ def _size(table: LesionTable, ids: pd.Series) -> float:
 
 def _pixels(path: str) -> int:
     try:
-        height, width, _ = images.read(path).shape
+        height, width, _ = images.read_image(path).shape
         return height * width
     except ImageError:
         return 0  # the data check lists it

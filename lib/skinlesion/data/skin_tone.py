@@ -120,8 +120,8 @@ def skin_tones(table: LesionTable) -> np.ndarray:
 
     def one(row: tuple[str, str]) -> float:
         image_id, path = row
-        frame = images.read(path)
-        mask = images.read(masks[image_id])[..., 0] > 127 if image_id in masks else None
+        frame = images.read_image(path)
+        mask = images.read_image(masks[image_id])[..., 0] > 127 if image_id in masks else None
         return typology_angle(frame, mask if mask is not None and mask.shape == frame.shape[:2] else None)
 
     rows = list(zip(table.frame["image_id"], table.frame["path"], strict=True))

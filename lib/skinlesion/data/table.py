@@ -40,7 +40,7 @@ class LesionTable:
     frame : DataFrame with the columns :data:`COLUMNS`
         ``source`` is a key of ``origins``; ``label`` is a code of ``labels``; ``age`` is in years, NaN where unknown;
         ``sex``, ``site`` and ``dx_type`` (:data:`skinlesion.data.class_maps.CONFIRMED_BY`) are words, ``"unknown"``
-        where missing; ``path`` is what :func:`skinlesion.core.images.read` takes. Perhaps ``skin_tone`` as a source's
+        where missing; ``path`` is what :func:`skinlesion.core.images.read_image` takes. Perhaps ``skin_tone`` as a source's
         raters saw it, ``"0"`` (very dark) to ``"5"`` (very light), ``""`` where unknown.
     labels : LabelSet
     origins : dict name -> Origin

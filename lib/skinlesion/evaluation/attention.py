@@ -65,7 +65,7 @@ def measure(
     shown = [frames[i] for i in rows]
     return compare_with_masks(
         maps_of(model, shown),
-        np.stack([fit_mask(images.read(masks[image_ids[i]]), fit, crops) for i in rows]),
+        np.stack([fit_mask(images.read_image(masks[image_ids[i]]), fit, crops) for i in rows]),
         y[rows],
         model.manifest.labels.codes,
         lesions[rows],

@@ -17,7 +17,7 @@ from skinlesion.decision import as_seven
 from skinlesion.evaluation.bootstrap import beyond_chance, describe, resample, summarise
 from skinlesion.evaluation.metrics import NAMES, flat_values, replicate_values, summarised
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import read
+from skinlesion.evaluation.reading import read_predictions
 from skinlesion.evaluation.training_overlap import Overlap
 
 #: What is compared: metrics of the whole, or ``<code>.<metric>`` of one class.
@@ -151,7 +151,7 @@ def load(
     without labels takes them from the CSV ``labels``, else from the first file that has some; ids are those of the
     first run, whatever folder, ending or case others write them with. Raises DataError if a file is missing or breaks
     the contract. ``places``, ``words``: folders or files, and ``WORD=CODE`` texts, as
-    :func:`skinlesion.evaluation.reading.read` takes them.
+    :func:`skinlesion.evaluation.reading.read_predictions` takes them.
     """
     paths = [Path(place).expanduser() for place in places]
     files = [Run(path).need(Run(path).predictions, "04_evaluation") if path.is_dir() else path for path in paths]
@@ -160,7 +160,7 @@ def load(
     runs: dict[str, Predictions] = {}
     for name, path in zip(names(files), files, strict=True):
         truth = labels or (None if labelled[path] else other)
-        everything = read(path, truth, words, only_labelled=not labels and not labelled[path])
+        everything = read_predictions(path, truth, words, only_labelled=not labels and not labelled[path])
         everything = everything.of(split) if (everything.split != "").any() else everything
         first = next(iter(runs.values()), everything).image_ids
         place = match_ids(everything.image_ids, first)

@@ -185,7 +185,7 @@ def _one_hot(frame: pd.DataFrame, codes: tuple[str, ...], ids: np.ndarray) -> np
     return np.array([code.lower() for code in codes], object)[marks.argmax(axis=1)]
 
 
-def read(
+def read_predictions(
     path: str | Path,
     labels_csv: str | Path | None = None,
     words: Mapping[str, str] | Iterable[str] = (),
@@ -224,7 +224,7 @@ def read(
     >>> header = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\\n"
     >>> _ = Path("submission.csv").write_text(header + "one,.7,.1,.1,.1,0,0,0\\ntwo,.2,.8,0,0,0,0,0\\n")
     >>> _ = Path("truth.csv").write_text(header + "one,1,0,0,0,0,0,0\\ntwo,1,0,0,0,0,0,0\\n")
-    >>> predictions = read("submission.csv", "truth.csv")
+    >>> predictions = read_predictions("submission.csv", "truth.csv")
     >>> [predictions.labels.codes[row] for row in predictions.predicted]
     ['mel', 'nv']
     """

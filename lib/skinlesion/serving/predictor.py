@@ -13,7 +13,7 @@ import onnxruntime
 
 from skinlesion.core.errors import ModelError
 from skinlesion.core.framing import join_maps
-from skinlesion.core.images import read as read_image
+from skinlesion.core.images import read_image
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA, Outcomes
 from skinlesion.serving.manifest import DOMAIN_SCORES, PRETRAINED, Manifest
 
@@ -163,9 +163,9 @@ class Predictor:
 
         Parameters
         ----------
-        paths : as :func:`skinlesion.core.images.read` takes them
+        paths : as :func:`skinlesion.core.images.read_image` takes them
         read : what makes a frame, uint8 [H, W, 3], of a path; by default
-            :func:`skinlesion.core.images.read` with the manifest's ``enough`` pixels
+            :func:`skinlesion.core.images.read_image` with the manifest's ``enough`` pixels
         progress : show a bar on standard error
 
         Raises

@@ -70,7 +70,7 @@ def _installed(package: str, file: str) -> np.ndarray:
             "dermatoscopic; get it with: pip install 'skin-lesion-lab[lab]'"
         ) from None
     with resources.as_file(place) as path:
-        return images.read(path)
+        return images.read_image(path)
 
 
 def _crop(rng: np.random.Generator, frame: np.ndarray, least: float) -> np.ndarray:
