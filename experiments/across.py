@@ -83,7 +83,7 @@ def recolored(model: Classifier, own: Config, paths: list[str], light: torch.Ten
 
 
 def squares(paths: list[str], own: Config) -> np.ndarray:
-    return np.concatenate([framing.fit_squares(images.read_image(path), own.image_size, own.fit, 1) for path in paths])
+    return np.concatenate([framing.fit_crops(images.read_image(path), own.image_size, own.fit, 1) for path in paths])
 
 
 def recolor(name: str, output: Path, count: int = 200) -> pd.DataFrame:

@@ -96,7 +96,7 @@ def features_of(model: Classifier, own: Config, paths: list[str]) -> np.ndarray:
     """Pooled features of images, float32 [N, D]."""
     found = []
     for path in paths:
-        square = torch.from_numpy(framing.fit_squares(images.read_image(path), own.image_size, own.fit, own.crops))
+        square = torch.from_numpy(framing.fit_crops(images.read_image(path), own.image_size, own.fit, own.crops))
         with torch.inference_mode():
             found.append(mean_outputs(model, plain(square), own.views, own.crops)[1].numpy())
     return np.concatenate(found)

@@ -1,4 +1,4 @@
-// Into the network's crops: skinlesion/core/framing.py's `fit_squares` in whole numbers, equal to it to the byte. The model
+// Into the network's crops: skinlesion/core/framing.py's `fit_crops` in whole numbers, equal to it to the byte. The model
 // file does this too, but with dense matrices, most of them zeros, and in 64 bits, which WebGPU lacks.
 
 /** @import {Frame, Model} from "./types.js" */

@@ -159,7 +159,7 @@ def test_all_there_is_to_download_is_at_most_twenty_megabytes(site):
 def test_the_pages_file_is_the_model_without_its_framing(site, predictor):
     session = onnxruntime.InferenceSession(site / "network.onnx", providers=["CPUExecutionProvider"])
     made, frame = predictor.manifest, draw_example("mel", 5)
-    fitted = framing.fit_squares(frame, made.image_size, made.fit, made.crops).astype(np.float32)
+    fitted = framing.fit_crops(frame, made.image_size, made.fit, made.crops).astype(np.float32)
     names = ["logits", "other_camera", "not_dermatoscopic", "map"]
     whole = predictor._session.run(names, {"image": frame[None]})
     for ours, expected in zip(session.run(names, {"levels": fitted}), whole, strict=True):

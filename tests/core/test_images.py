@@ -99,7 +99,7 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_that_leaves_enough(size, expected
 def test_a_network_gets_the_same_frame_from_a_fraction_of_a_photograph(options):
     data = encoded(photograph(2400, 1800), "JPEG", **options)
     whole, less = (
-        framing.fit_squares(images.decode(data, enough=enough), 160, "random_crop", 2).astype(int)
+        framing.fit_crops(images.decode(data, enough=enough), 160, "random_crop", 2).astype(int)
         for enough in (0, 640)
     )
     apart = np.abs(whole - less)  # grey levels; lines of one pixel are where they differ most
@@ -126,13 +126,13 @@ def test_box_agrees_with_pillow():
     theirs = np.asarray(
         Image.fromarray(frame).resize((64, 64), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     )
-    assert np.abs(framing.fit(frame, 64, "center_crop").astype(int) - theirs).max() <= 1
+    assert np.abs(framing.fit_square(frame, 64, "center_crop").astype(int) - theirs).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(90, 120), (120, 90), (100, 100), (100, 110), (90, 300), (300, 90)])
 def test_two_squares_cover_the_middle_of_a_frame_and_overlap_by_half(shape):
     first, second = (
-        np.array(box).reshape(2, 2) for box in framing.squares(*shape, 2)
+        np.array(box).reshape(2, 2) for box in framing.crop_boxes(*shape, 2)
     )  # [[top, left], [bottom, right]]
     seen = np.array(framing.region(*shape, "random_crop", 2)).reshape(2, 2)
     sides = seen[1] - seen[0]
@@ -145,7 +145,7 @@ def test_two_squares_cover_the_middle_of_a_frame_and_overlap_by_half(shape):
 
 def test_squares_of_one_crop_are_what_fit_gives(noise):
     for how in framing.FITS:
-        assert np.array_equal(framing.fit_squares(noise, 24, how, 1), framing.fit(noise, 24, how)[None])
+        assert np.array_equal(framing.fit_crops(noise, 24, how, 1), framing.fit_square(noise, 24, how)[None])
         assert framing.region(*noise.shape[:2], how) == pytest.approx(
             (0, 0, *noise.shape[:2]) if how == "squash" else framing.center_square(*noise.shape[:2])
         )

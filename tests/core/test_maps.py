@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skinlesion.core.framing import join_maps, region, squares
+from skinlesion.core.framing import crop_boxes, join_maps, region
 
 
 def test_one_squares_map_stays_as_it_is():
@@ -21,7 +21,7 @@ def test_what_both_squares_show_of_one_scene_is_that_scene(shape):
     def cells(start, stop, count):
         return start + (np.arange(count) + 0.5) / count * (stop - start)
 
-    maps = [plane(cells(top, bottom, 5), cells(left, right, 5)) for top, left, bottom, right in squares(*shape, 2)]
+    maps = [plane(cells(top, bottom, 5), cells(left, right, 5)) for top, left, bottom, right in crop_boxes(*shape, 2)]
     joined = join_maps(np.array(maps, np.float32), *shape)
     top, left, bottom, right = region(*shape, "random_crop", 2)
     expected = plane(cells(top, bottom, joined.shape[0]), cells(left, right, joined.shape[1]))

@@ -23,7 +23,7 @@ def test_pixels_are_what_the_one_resize_gives(table, fit):
     built = cache.build_cache(table, size=24, fit=fit)
     for i in (0, 7, len(table) - 1):
         frame = images.read_image(table.frame["path"][i])
-        assert np.array_equal(built.pixels[i], framing.fit(frame, 24, fit))
+        assert np.array_equal(built.pixels[i], framing.fit_square(frame, 24, fit))
     assert built.pixels.dtype == np.uint8
     assert not built.pixels.flags.writeable
 
@@ -31,12 +31,12 @@ def test_pixels_are_what_the_one_resize_gives(table, fit):
 def test_two_squares_are_kept_beside_the_centre(table):
     built = cache.build_cache(table, size=24, fit="random_crop", crops=2)
     frame = images.read_image(table.frame["path"][3])
-    expected = [framing.resize(frame, (24, 24), box) for box in framing.squares(*frame.shape[:2], 2)]
-    assert np.array_equal(built.squares[3], expected)
-    assert np.array_equal(built.pixels[3], framing.fit(frame, 24, "random_crop"))
+    expected = [framing.resize(frame, (24, 24), box) for box in framing.crop_boxes(*frame.shape[:2], 2)]
+    assert np.array_equal(built.crops[3], expected)
+    assert np.array_equal(built.pixels[3], framing.fit_square(frame, 24, "random_crop"))
     alone = cache.build_cache(table, size=24, fit="random_crop")
     assert alone.folder != built.folder
-    assert np.array_equal(alone.squares[:, 0], alone.pixels)
+    assert np.array_equal(alone.crops[:, 0], alone.pixels)
 
 
 def test_what_training_answers_on_two_squares_is_what_the_exported_network_answers(table, tmp_path_factory):
@@ -54,13 +54,13 @@ def test_what_training_answers_on_two_squares_is_what_the_exported_network_answe
 def test_random_crops_keep_the_whole_frame(table):
     built = cache.build_cache(table, size=24, fit="random_crop")
     assert built.frames.shape[1:] == (28, 37, 3)
-    assert np.array_equal(built.frames[3], cache.fit_frame(images.read_image(table.frame["path"][3]), 24, "random_crop"))
+    assert np.array_equal(built.frames[3], framing.fit_training_frame(images.read_image(table.frame["path"][3]), 24, "random_crop"))
 
 
 @pytest.mark.parametrize("shape", [(60, 40), (40, 40), (40, 53), (30, 90)])
 def test_frames_of_any_shape_become_landscape(shape):
     frame = np.full((*shape, 3), 77, np.uint8)
-    assert (cache.fit_frame(frame, 24, "random_crop") == 77).all()
+    assert (framing.fit_training_frame(frame, 24, "random_crop") == 77).all()
 
 
 def test_images_are_decoded_once(table, monkeypatch):
@@ -95,7 +95,7 @@ def test_an_interrupted_build_goes_on_and_ends_the_same(table, monkeypatch):
     calls.clear()
     finished = cache.build_cache(table, size=24, fit="squash", workers=1)
     assert calls == list(table.frame["path"][done:])
-    expected = [framing.fit(read(path), 24, "squash") for path in table.frame["path"]]
+    expected = [framing.fit_square(read(path), 24, "squash") for path in table.frame["path"]]
     assert np.array_equal(finished.pixels, expected)
 
 

@@ -220,7 +220,7 @@ def test_without_framing_it_takes_fitted_frames_and_gives_the_same_answers(full,
     without_framing(full, tmp_path / "alone.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "alone.onnx", providers=["CPUExecutionProvider"])
     assert [(entry.name, entry.type) for entry in session.get_inputs()] == [("levels", "tensor(float)")]
-    fitted = np.stack([framing.fit(frame, SIZE, "squash") for frame in FRAMES]).astype(np.float32)
+    fitted = np.stack([framing.fit_square(frame, SIZE, "squash") for frame in FRAMES]).astype(np.float32)
     names = ["logits", "features", "map"]
     for ours, expected in zip(session.run(names, {"levels": fitted}), run(full, FRAMES), strict=True):
         assert np.abs(ours - expected).max() < 1e-5 * (1 + np.abs(expected).max())
@@ -230,7 +230,7 @@ def test_without_framing_it_takes_two_squares_a_frame(two_squares, tmp_path):
     without_framing(two_squares, tmp_path / "alone.onnx", crops=2)
     session = onnxruntime.InferenceSession(tmp_path / "alone.onnx", providers=["CPUExecutionProvider"])
     for frames in (FRAMES, FRAMES[:1]):
-        squares = np.stack([framing.fit_squares(frame, SIZE, "random_crop", 2) for frame in frames], axis=1)
+        squares = np.stack([framing.fit_crops(frame, SIZE, "random_crop", 2) for frame in frames], axis=1)
         fitted = squares.reshape(-1, SIZE, SIZE, 3).astype(np.float32)
         found = session.run(["logits", "features", "map"], {"levels": fitted})
         for ours, expected in zip(found, run(two_squares, frames), strict=True):

@@ -47,7 +47,7 @@ def gallery(pairs: pd.DataFrame, paths: Sequence[str] | pd.Series, side: int = 1
     sheet = Image.new("RGB", (across * (side + 4), max(1, -(-len(pairs) // across)) * (2 * side + 12)), "white")
     for number, pair in enumerate(pairs.itertuples(index=False)):
         for lower, row in enumerate((pair.a, pair.b)):
-            square = Image.fromarray(framing.fit(images.read_image(paths[row]), side, "center_crop"))
+            square = Image.fromarray(framing.fit_square(images.read_image(paths[row]), side, "center_crop"))
             sheet.paste(square, (number % across * (side + 4), number // across * (2 * side + 12) + lower * (side + 2)))
     return sheet
 

@@ -26,7 +26,6 @@ from skinlesion.data.table import LesionTable
 
 VERSION = 2
 BLOCK = 256  # images between two saved counts
-MARGIN = 1.125  # the frames that random crops are cut from are this much larger than the network's input
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class PixelCache:
     """Memory-mapped pixels of a table's rows, in the table's order."""
 
     pixels: np.ndarray  # uint8 [N, size, size, 3]: input of the network when an epoch is validated
-    #: uint8 [N, crops, size, size, 3]: crops whose predictions are averaged: ``pixels`` where there is one a frame
-    squares: np.ndarray
+    #: uint8 [N, crops, size, size, 3]: those whose predictions are averaged: ``pixels`` where there is one a frame
+    crops: np.ndarray
     #: uint8 [N, height, width, 3]: what training crops from; the same array as ``pixels`` unless the fit is
     #: ``random_crop``
     frames: np.ndarray
@@ -47,35 +46,6 @@ class PixelCache:
     def size(self) -> int:
         """Side of the network's input, pixels."""
         return self.pixels.shape[1]
-
-
-def frame_shape(size: int, fit: str) -> tuple[int, int]:
-    """Height and width of the frames kept for training, pixels; 4:3 as HAM10000's for random crops."""
-    if fit != "random_crop":
-        return size, size
-    height = 2 * round(size * MARGIN / 2)
-    return height, 4 * height // 3
-
-
-def fit_frame(frame: np.ndarray, size: int, fit: str) -> np.ndarray:
-    """The frame that training crops from: landscape, cut or mirrored to 4:3, for ``random_crop``.
-
-    Dermatoscopic images have no up or down, so a portrait one is turned. From uint8 [H, W, 3] to uint8 of
-    :func:`frame_shape`; ``size`` is the side of the network's input in pixels, ``fit`` one of
-    :data:`skinlesion.core.framing.FITS`.
-    """
-    if fit != "random_crop":
-        return framing.fit(frame, size, fit)
-    if frame.shape[0] > frame.shape[1]:
-        frame = np.rot90(frame)
-    height, width = frame.shape[:2]
-    wanted = round(height * 4 / 3)
-    if width < wanted:  # narrower than 4:3: mirror the sides
-        left = (wanted - width) // 2
-        frame = np.pad(frame, ((0, 0), (left, wanted - width - left), (0, 0)), mode="symmetric")
-        width = wanted
-    left = (width - wanted) / 2
-    return framing.resize(frame, frame_shape(size, fit), (0.0, left, float(height), left + wanted))
 
 
 def cache_key(table: LesionTable, size: int, fit: str, crops: int = 1) -> str:
@@ -111,14 +81,14 @@ def open_cache(folder: str | Path) -> PixelCache:
     try:
         facts = json.loads((folder / "cache.json").read_text())
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-        frames, squares = pixels, pixels[:, None]
+        frames, crops = pixels, pixels[:, None]
         if facts.get("crops", 1) > 1:
-            squares = np.load(folder / "squares.npy", mmap_mode="r", allow_pickle=False)
+            crops = np.load(folder / "squares.npy", mmap_mode="r", allow_pickle=False)
         if facts["fit"] == "random_crop":
             frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"the pixel cache {folder} is missing or damaged ({error}); delete it and run again") from None
-    return PixelCache(pixels, squares, frames, facts["fit"], folder, facts["content"])
+    return PixelCache(pixels, crops, frames, facts["fit"], folder, facts["content"])
 
 
 def link_cache(run: Run, cache: PixelCache) -> None:
@@ -138,7 +108,7 @@ def _fill(table: LesionTable, folder: Path, size: int, fit: str, crops: int, wor
     if crops > 1:
         shapes["squares.npy"] = (crops, size, size)
     if fit == "random_crop":
-        shapes["frames.npy"] = frame_shape(size, fit)
+        shapes["frames.npy"] = framing.training_shape(size, fit)
     done_file = folder / "done.json"
     done = json.loads(done_file.read_text())["images"] if done_file.exists() else 0
     arrays = {name: _open_array(folder / name, (len(paths), *shape, 3), done) for name, shape in shapes.items()}
@@ -148,11 +118,11 @@ def _fill(table: LesionTable, folder: Path, size: int, fit: str, crops: int, wor
             frame = images.read_image(paths[i])
         except ImageError as error:
             raise DataError(f"{table.frame['image_id'][i]}: {error}. Run the data check again.") from None
-        arrays["pixels.npy"][i] = framing.fit(frame, size, fit)
+        arrays["pixels.npy"][i] = framing.fit_square(frame, size, fit)
         if "squares.npy" in arrays:
-            arrays["squares.npy"][i] = framing.fit_squares(frame, size, fit, crops)
+            arrays["squares.npy"][i] = framing.fit_crops(frame, size, fit, crops)
         if "frames.npy" in arrays:
-            arrays["frames.npy"][i] = fit_frame(frame, size, fit)
+            arrays["frames.npy"][i] = framing.fit_training_frame(frame, size, fit)
 
     # Pillow and NumPy release the interpreter lock; BLAS threads inside ours would only queue up
     bar = tqdm(total=len(paths), initial=done, desc="decode", unit="image", disable=not progress)

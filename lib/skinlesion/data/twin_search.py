@@ -136,7 +136,7 @@ def gallery(found: pd.DataFrame, table: LesionTable, *, side: int = 120) -> tupl
     for pair in order.to_dict("records"):
         for end in ("a", "b"):
             name = pair[f"image_id_{end}"]
-            pictures.append(framing.fit(images.read_image(paths[name]), side, "center_crop"))
+            pictures.append(framing.fit_square(images.read_image(paths[name]), side, "center_crop"))
             titles.append(f"{name[-20:]}\n{pair[f'label_{end}']}, {pair['similarity']:.2f}")
     return pictures, titles
 

@@ -16,6 +16,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from skinlesion.core import framing
+from skinlesion.core.framing import Box
 from skinlesion.core.similarity import unit
 from skinlesion.data.alignment import SIDE, similarity
 
@@ -40,7 +41,6 @@ _INSIDE = 0.85  # half the side of what is taken of a round field of view, in it
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma weights of ITU-R BT.601
 _COLOUR_MEAN, _COLOUR_SPREAD = (194.0, 140.0, 145.0), (36.0, 38.0, 43.0)  # of HAM10000's images
 
-Box = tuple[float, float, float, float]
 PAIR_COLUMNS = ("a", "b", "cosine", "similarity", "overlap")
 
 

@@ -11,7 +11,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
-from skinlesion.core.framing import seen
+from skinlesion.core.framing import region_in_words
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import new_folder, write_json, write_text
 from skinlesion.core.tables import counted
@@ -91,7 +91,7 @@ def _render(template: str, manifest: dict, **more: object) -> str:
     return pages.get_template(template).render(
         m=manifest, labels=label_set(manifest["labels"]), evaluation=manifest.get("evaluation", {}),
         facts=facts(manifest["data"]["source"]), split=described_split(manifest), REFERRALS=REFERRALS, RECIPE=_RECIPE,
-        counted=counted, figure=figure, mix=mix, seen=seen, share=share, size=size, start=_start, **more,
+        counted=counted, figure=figure, mix=mix, region_in_words=region_in_words, share=share, size=size, start=_start, **more,
     )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ class Exported(nn.Module):
     def frame(self, image: torch.Tensor) -> torch.Tensor:
         """uint8 [N, H, W, 3] -> float32 [crops N, 3, S, S] in 0-1, the first crops of all frames, then the second.
 
-        Byte for byte as :func:`skinlesion.core.framing.fit_squares`.
+        Byte for byte as :func:`skinlesion.core.framing.fit_crops`.
         """
         n, h, w, _ = image.shape
         rows, columns = torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64)
@@ -105,7 +105,7 @@ class Exported(nn.Module):
         return torch.floor(torch.cat(found) + 0.5).permute(0, 3, 1, 2) / 255.0
 
     def boxes(self, height: torch.Tensor, width: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
-        """:func:`skinlesion.core.framing.squares` of a frame of any size; all of it where squashed."""
+        """:func:`skinlesion.core.framing.crop_boxes` of a frame of any size; all of it where squashed."""
         if self.squash:
             return [(height * 0, width * 0, height, width)]
         side = torch.minimum(height, width)

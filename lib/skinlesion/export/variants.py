@@ -52,7 +52,7 @@ def half_weights(source: Path, target: Path) -> None:
 
 
 def without_framing(source: Path, target: Path, crops: int = 1) -> None:
-    """Cut the framing off an exported model: what is left takes what :func:`skinlesion.core.framing.fit_squares` made.
+    """Cut the framing off an exported model: what is left takes what :func:`skinlesion.core.framing.fit_crops` made.
 
     For runtimes that lack the 64-bit arithmetic of the framing. Framed here or there, a pixel is the same to the byte.
     Raises ModelError if the model does not frame images as :mod:`skinlesion.export.onnx` writes it.

@@ -77,13 +77,13 @@ def predict(
 
     The cache's crops take turns where it has two a frame.
     """
-    crops = cache.squares.shape[1]
+    crops = cache.crops.shape[1]
     was_training, where = model.training, next(model.parameters()).device
     model.eval()
     logits, features, batch_size = [], [], max(1, batch_size // views)
     for start in range(0, len(rows), batch_size):
-        squares = cache.squares[rows[start : start + batch_size]].swapaxes(0, 1)
-        x = plain(torch.from_numpy(np.concatenate(squares)).to(where))
+        pixels = cache.crops[rows[start : start + batch_size]].swapaxes(0, 1)
+        x = plain(torch.from_numpy(np.concatenate(pixels)).to(where))
         mean, pooled, _ = mean_outputs(model, x.contiguous(memory_format=torch.channels_last), views, crops)
         logits.append(mean.cpu().numpy())
         features.append(pooled.cpu().numpy())

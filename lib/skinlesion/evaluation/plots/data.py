@@ -298,8 +298,8 @@ def frame_fitting(frames: list[np.ndarray], codes: list[str], size: int, fit: st
         shrink = min(whole.shape[0] / frame.shape[0], whole.shape[1] / frame.shape[1])
         small = framing.resize(frame, (round(frame.shape[0] * shrink), round(frame.shape[1] * shrink)))
         whole[: small.shape[0], : small.shape[1]] = small
-        squares = [framing.fit(frame, 128, way) for way in ("squash", "center_crop")]
-        shown += [whole, *squares, *framing.fit_squares(frame, size, fit, crops)]
+        squares = [framing.fit_square(frame, 128, way) for way in ("squash", "center_crop")]
+        shown += [whole, *squares, *framing.fit_crops(frame, size, fit, crops)]
         own = [f"this run: {fit}, {size} px", "second crop"][:crops]
         titles += [f"{code}: whole frame", "squash", "center_crop", *own]
     alt = f"{len(frames)} images, each as the whole frame, squashed, as the centre square, and fitted as in this run."
