@@ -20,7 +20,7 @@ from skinlesion.core.writing import write_json
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import TOGETHER
 from skinlesion.data.check import check_table
-from skinlesion.data.reading import NO_LESIONS, OF_HAM10000, trained_ids
+from skinlesion.data.tabulate import NO_LESIONS, OF_HAM10000, trained_ids
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
 from skinlesion.evaluation import external_validation as external

@@ -12,7 +12,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted, need_columns, read_table
 from skinlesion.data.files import find_files
 from skinlesion.data.published import METADATA, load_official_test
-from skinlesion.data.reading import official_test
+from skinlesion.data.tabulate import official_test
 from skinlesion.data.table import LesionTable
 from skinlesion.evaluation.assessment import PREVALENCE
 from skinlesion.evaluation.documents import write_evaluation

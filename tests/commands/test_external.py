@@ -15,7 +15,7 @@ from skinlesion import cli
 from skinlesion.core import images
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.data.reading import trained_ids
+from skinlesion.data.tabulate import trained_ids
 from skinlesion.data.sources import load_table
 from skinlesion.evaluation import external_validation as external
 from skinlesion.evaluation import plots

@@ -12,7 +12,8 @@ from PIL import Image, ImageStat
 from skinlesion.core import images
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.data.check import CONSEQUENCES, check_table
+from skinlesion.data.check import check_table
+from skinlesion.data.problems import CONSEQUENCES
 from skinlesion.data.splits import take_subset
 from skinlesion.data.table import LesionTable, Origin
 

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,39 +16,18 @@ from skinlesion.core import colour, images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.writing import write_csv
 from skinlesion.core.tables import counted
-from skinlesion.data import files, reading
+from skinlesion.data.problems import (
+    BAD_AGE,
+    CONSEQUENCES,
+    IDENTICAL,
+    NO_IMAGE,
+    TWO_LABELS,
+    TWO_LABELS_OF_ONE,
+    UNDECODABLE,
+    UNKNOWN_PAIR,
+)
 from skinlesion.data.table import LesionTable
 
-UNDECODABLE = "undecodable image"
-TWO_LABELS = "lesion with two labels"
-UNKNOWN_PAIR = "near-duplicate of unknown image"
-IDENTICAL = "identical images"
-TWO_LABELS_OF_ONE = "identical images with two labels"
-
-#: Every kind of problem and what is done about it.
-CONSEQUENCES = {
-    UNDECODABLE: "image set aside",
-    reading.NO_IMAGE: "row set aside",
-    reading.NO_ROW: "image ignored",
-    reading.UNKNOWN_LABEL: "row set aside",
-    reading.NO_CLASS: "row set aside",
-    reading.DUPLICATE: "row set aside",
-    reading.ONE_FILE: "row set aside",
-    files.SEVERAL_FILES: "row set aside",
-    files.SEVERAL_SIZES: "largest one used",
-    TWO_LABELS: "all its images set aside",
-    TWO_LABELS_OF_ONE: "all copies set aside",  # of several sources, those of the later one
-    IDENTICAL: "kept in one part of a split",
-    reading.NOT_DERMATOSCOPIC: "image set aside",
-    reading.ANOTHER_VERSION: "row set aside",
-    reading.BAD_AGE: "age left empty",
-    UNKNOWN_PAIR: "pair ignored",
-    files.UNREAD_FORMAT: "file left out",
-    files.UNREAD_ARCHIVE: "archive left out",
-    files.TOO_DEEP: "folder left out",
-    files.HIDDEN: "file or folder left out",
-    files.LINK: "link left out",
-}
 OLDEST = 120  # years
 IMAGE_COLUMNS = ("image_id", "width", "height", "red", "green", "blue", "brightness")
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -57,8 +37,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 class Check:
     """What the check found."""
 
-    table: LesionTable  # the rows that can be used; its ``problems`` are the ones below
-    problems: pd.DataFrame  # ``image_id, problem, detail, source``
+    table: LesionTable  # the rows that can be used
     #: one row a decoded image: ``image_id``, ``width`` and ``height`` in pixels, mean ``red``, ``green`` and
     #: ``blue`` (0 to 255), and ``brightness``, the mean luma (0 to 1). Without rows where nothing was decoded.
     images: pd.DataFrame
@@ -68,6 +47,11 @@ class Check:
     #: dict use -> count: what became of embedded colour profiles: images converted to sRGB, and unusable profiles
     #: ignored
     profiles: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> pd.DataFrame:
+        """``image_id, problem, detail, source``: those of the table."""
+        return self.table.problems
 
     def describe(self) -> str:
         """What ``skinlesion data check`` prints: the images that can be used, notes, and what was left out and why."""
@@ -79,7 +63,7 @@ class Check:
         if len(table.origins) > 1:
             lines += ["", self.by_source().to_string(), ""]
         lines += [f"Colour profiles: {counted(count, 'image')} {use}." for use, count in self.profiles.items()]
-        beside = ", ".join(counted(count, sort) for sort, count in table.passed_over.items())
+        beside = ", ".join(counted(count, kind) for kind, count in table.passed_over.items())
         lines += [f"Not counted as images: {beside or 'no file'}.", "", self.summary.to_string(index=False)]
         return "\n".join(lines)
 
@@ -116,7 +100,7 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
         checked, measured, profiles = _check_images(checked, workers, progress)
     summary = _summary(checked)
     _check_rest(table, checked, summary)
-    return Check(table=checked, problems=checked.problems, images=measured, summary=summary, profiles=profiles)
+    return Check(table=checked, images=measured, summary=summary, profiles=profiles)
 
 
 def _report(table: LesionTable, problem: str, details: list[tuple[str, str]]) -> LesionTable:
@@ -132,7 +116,7 @@ def _check_ages(table: LesionTable) -> LesionTable:
     wrong = age.notna() & ~age.between(0, OLDEST)
     details = [f"{years:g} years; left empty" for years in age[wrong]]
     checked = replace(table, frame=table.frame.assign(age=age.mask(wrong)))
-    return _report(checked, reading.BAD_AGE, list(zip(table.frame.loc[wrong, "image_id"], details, strict=True)))
+    return _report(checked, BAD_AGE, list(zip(table.frame.loc[wrong, "image_id"], details, strict=True)))
 
 
 def _check_lesions(table: LesionTable) -> LesionTable:
@@ -159,14 +143,15 @@ def _check_images(
 
     how = {"desc": "decoding", "unit": "image", "disable": not progress}
     found = thread_map(_measure, table.frame["path"], max_workers=workers or os.cpu_count(), **how)
-    kind = pd.Series([result if isinstance(result, str) else "" for result in found], index=table.frame.index)
-    decoded = [result for result in found if not isinstance(result, str)]
-    problem = kind.where(kind == "", UNDECODABLE).mask(kind.str.startswith("missing"), reading.NO_IMAGE)
-    table = table.set_aside(kind != "", problem, kind)
-    measured = pd.DataFrame([result[2:] for result in decoded], columns=IMAGE_COLUMNS[1:])
+    wrong = pd.Series([one if isinstance(one, str) else "" for one in found], index=table.frame.index)
+    problem = wrong.where(wrong == "", UNDECODABLE).mask(wrong.str.startswith("missing"), NO_IMAGE)
+    table = table.set_aside(wrong != "", problem, wrong)
+    decoded = [one for one in found if not isinstance(one, str)]
+    sizes_and_colors = [(one.width, one.height, *one.color, one.brightness) for one in decoded]
+    measured = pd.DataFrame(sizes_and_colors, columns=IMAGE_COLUMNS[1:])
     measured.insert(0, "image_id", table.frame["image_id"].to_numpy())
-    profiles = Counter(result[1] for result in decoded)
-    table = _check_identical(table, pd.Series([result[0] for result in decoded], dtype=object))
+    profiles = Counter(one.profile for one in decoded)
+    table = _check_identical(table, pd.Series([one.digest for one in decoded], dtype=object))
     measured = measured[measured["image_id"].isin(table.frame["image_id"])].reset_index(drop=True)
     return table, measured, {use: profiles[use] for use in (colour.CONVERTED, colour.IGNORED) if profiles[use]}
 
@@ -189,8 +174,19 @@ def _check_identical(table: LesionTable, digests: pd.Series) -> LesionTable:
     return table.set_aside(two, TWO_LABELS_OF_ONE, words)
 
 
-def _measure(path: str) -> tuple | str:
-    """Digest, use of the colour profile, width, height, mean red, green, blue, brightness; or what is wrong."""
+class _Measured(NamedTuple):
+    """What is measured of one image."""
+
+    digest: bytes  # SHA-256 of what identical images share
+    profile: str  # what became of its colour profile, see :func:`skinlesion.core.colour.profile_use`
+    width: int
+    height: int
+    color: tuple[float, float, float]  # mean red, green and blue, 0 to 255
+    brightness: float  # mean luma, 0 to 1
+
+
+def _measure(path: str) -> _Measured | str:
+    """The measures of an image, or what is wrong with it."""
     try:
         frame, data = images.read_with_bytes(path)
     except ImageError as error:
@@ -199,8 +195,15 @@ def _measure(path: str) -> tuple | str:
     # summed along whole rows first, which numpy does twenty times faster than along three channels
     columns = frame.reshape(height, -1).sum(axis=0, dtype=np.uint32)
     means = columns.reshape(width, 3).sum(axis=0, dtype=np.uint64) / (width * height)
-    digest, profile = hashlib.sha256(data).digest(), colour.profile_use(data)
-    return digest, profile, width, height, *means.tolist(), float(means @ LUMA) / 255
+    red, green, blue = means.tolist()
+    return _Measured(
+        digest=hashlib.sha256(data).digest(),
+        profile=colour.profile_use(data),
+        width=width,
+        height=height,
+        color=(red, green, blue),
+        brightness=float(means @ LUMA) / 255,
+    )
 
 
 def _summary(table: LesionTable) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, LabelSet
 from skinlesion.data.files import Files, ImageIndex
-from skinlesion.data.reading import tabulate
+from skinlesion.data.tabulate import tabulate
 from skinlesion.data.table import LesionTable
 
 #: MedMNIST's names of its splits, and ours.

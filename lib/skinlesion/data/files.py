@@ -19,21 +19,21 @@ from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.images import image_name, is_image, read_bytes, slashes, without_ending
 from skinlesion.core.tables import need_columns, need_rows, read_table
+from skinlesion.data.problems import (
+    HIDDEN,
+    LINK,
+    SEVERAL_FILES,
+    SEVERAL_SIZES,
+    TOO_DEEP,
+    UNREAD_ARCHIVE,
+    UNREAD_FORMAT,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DEPTH = 3  # levels of subfolders that are searched: enough for every known download, and quick on a home folder
 TABLES = (".csv", ".tab", ".tsv", ".txt")
-
-# Why a file or folder is left out; problems that the data check counts.
-UNREAD_FORMAT = "format that is not read"
-TOO_DEEP = "folder too deep"
-LINK = "link that leads nowhere or back"
-HIDDEN = "hidden image"
-UNREAD_ARCHIVE = "archive that is not read"
-SEVERAL_SIZES = "several sizes of one image"
-SEVERAL_FILES = "several images for one id"
 
 # What lies beside images without being one; counted, no problem.
 MASK, THUMBNAIL, COPY, OTHER = "mask", "thumbnail", "identical copy", "other file"
@@ -65,12 +65,12 @@ class Files:
     @cached_property
     def images(self) -> list[str]:
         """The paths of the files that are images by name, without masks and thumbnails."""
-        return [path for path, name in self.names.items() if not _sort(name)]
+        return [path for path, name in self.names.items() if not _beside(name)]
 
     @cached_property
     def beside(self) -> Counter:
-        """How many files of each other sort there are: masks, thumbnails, and others by their ending."""
-        return Counter(sort for sort in map(_sort, self.names.values()) if sort)
+        """How many files of each other kind there are: masks, thumbnails, and others by their ending."""
+        return Counter(kind for kind in map(_beside, self.names.values()) if kind)
 
     @property
     def is_one(self) -> bool:
@@ -100,8 +100,8 @@ class Files:
             return False
 
 
-def _sort(name: str) -> str:
-    """What a file is besides an image, by its name and the folders above it; ``""`` for an image."""
+def _beside(name: str) -> str:
+    """The kind of a file that is no image, by its name and the folders above it; ``""`` for an image."""
     folder, _, file = name.rpartition("/")
     ending = PurePosixPath(file).suffix.lower()
     if ending not in images.SUFFIXES:

@@ -12,7 +12,7 @@ import pandas as pd
 from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.tables import counted
-from skinlesion.data.reading import ANOTHER_VERSION
+from skinlesion.data.problems import ANOTHER_VERSION
 from skinlesion.data.table import OPTIONAL, LesionTable
 
 _SAMPLE = 20  # pictures by whose sizes two versions of a data set are compared

@@ -17,9 +17,10 @@ from skinlesion.core.images import image_name, slashes
 from skinlesion.core.tables import image_ids, known, need_columns, read_table
 from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, label_finder
 from skinlesion.data.class_maps import FINER, archive_label, finer_label, own_label
-from skinlesion.data.files import UNREAD_ARCHIVE, Files, ImageIndex, find_files
-from skinlesion.data.plain import locate
-from skinlesion.data.reading import LEVELS, first_known, one_hot_word, tabulate, trained_ids
+from skinlesion.data.files import Files, ImageIndex, find_files
+from skinlesion.data.own_images import locate
+from skinlesion.data.problems import UNREAD_ARCHIVE
+from skinlesion.data.tabulate import LEVELS, first_known, one_hot_word, tabulate, trained_ids
 from skinlesion.data.table import LesionTable
 
 METADATA = "HAM10000_metadata"

@@ -14,10 +14,10 @@ from skinlesion.core.config import split_kind
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted, some
 from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
-from skinlesion.data import dermamnist, plain, published
+from skinlesion.data import dermamnist, own_images, published
 from skinlesion.data.files import TABLES, Files, find_files
 from skinlesion.data.merge import merge
-from skinlesion.data.reading import official_test
+from skinlesion.data.tabulate import official_test
 from skinlesion.data.table import LesionTable
 
 
@@ -171,7 +171,7 @@ def _is_folder(files: Files) -> bool:
 
 def _is_csv(files: Files) -> bool:
     place = files.place
-    return (place / plain.LABELS).is_file() if place.is_dir() else place.suffix.lower() in TABLES
+    return (place / own_images.LABELS).is_file() if place.is_dir() else place.suffix.lower() in TABLES
 
 
 class Kind(NamedTuple):
@@ -211,11 +211,11 @@ KINDS = {
     "dermamnist": Kind("one npz file with DermaMNIST's arrays, or the path of it", _is_dermamnist, dermamnist.load),
     "folder": Kind(
         "one subfolder a class, named by code or by name, with images in it (or a zip of it)",
-        _is_folder, plain.load_folder,
+        _is_folder, own_images.load_folder,
     ),
     "csv": Kind(
         "a .csv file with columns for image path or id and label, or the folder of labels.csv",
-        _is_csv, plain.load_csv,
+        _is_csv, own_images.load_csv,
     ),
 }  # fmt: skip
 

@@ -53,7 +53,7 @@ class LesionTable:
         What every report on this data has to say.
     problems : DataFrame with the columns :data:`PROBLEM_COLUMNS`
         Rows that were set aside and files that were left out, and why.
-    passed_over : dict sort -> count
+    passed_over : dict kind -> count
         Files beside the images that are none: masks, thumbnails, identical copies, other files by their ending.
     official_split : dict image_id -> split
         The source's own split, where it has one.

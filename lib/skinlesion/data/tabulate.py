@@ -1,4 +1,4 @@
-"""What the readers of all data sources share: building the table, and saying what became of every row and file."""
+"""From the rows of any data source to a LesionTable that says what became of every row and file."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from skinlesion.core.images import image_name
 from skinlesion.core.tables import counted, known, number
 from skinlesion.core.taxonomy import TOGETHER, LabelSet, diagnosis, label_finder, nearest_words, normalise_label
 from skinlesion.data.class_maps import CONFIRMED_BY
-from skinlesion.data.files import COPY, SEVERAL_FILES, SEVERAL_SIZES, ImageIndex
+from skinlesion.data.files import COPY, ImageIndex
+from skinlesion.data.problems import (
+    BAD_AGE,
+    DUPLICATE,
+    NO_CLASS,
+    NO_IMAGE,
+    NO_ROW,
+    NOT_DERMATOSCOPIC,
+    ONE_FILE,
+    SEVERAL_FILES,
+    SEVERAL_SIZES,
+    UNKNOWN_LABEL,
+)
 from skinlesion.data.table import COLUMNS, OPTIONAL, PROBLEM_COLUMNS, LesionTable, Origin, no_problems
-
-# What the readers find; other kinds of problem are found by skinlesion.data.files and skinlesion.data.check.
-NO_IMAGE = "row without an image"
-NO_ROW = "image without a row"
-UNKNOWN_LABEL = "unknown label"
-NO_CLASS = "diagnosis without a class"
-DUPLICATE = "duplicate id"
-ONE_FILE = "one file for several ids"
-NOT_DERMATOSCOPIC = "not dermatoscopic"
-BAD_AGE = "age out of range"
-ANOTHER_VERSION = "another version of a picture"  # found by skinlesion.data.merge
 
 NO_LESIONS = (
     "This data names no lesions: images of one lesion may stand on both sides of a split, and then scores are too good."
