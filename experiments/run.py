@@ -93,7 +93,7 @@ class Rows:
         return own.but(data=data, fold=fold, **paths)
 
     def split(self, own: Config, table: LesionTable) -> pd.DataFrame:
-        return splits.split_for(
+        return splits.choose_split(
             table, split_file=own.split_file, seed=own.seed, fold=own.fold, holdout_source=own.holdout_source
         )[0]
 

@@ -41,7 +41,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.writing import write_csv, write_json
 from skinlesion.core.tables import read_table
 from skinlesion.crossval import Outputs
-from skinlesion.data.cache import linked_cache
+from skinlesion.data.cache import recorded_cache
 from skinlesion.data.files import ImageIndex, find_files
 from skinlesion.data.sources import load_table
 from skinlesion.data.splits import load_split
@@ -107,7 +107,7 @@ def compute_outputs(run: Run, own: Config, outside: Path | None, other: Path | N
 
     ``in_seven``: whether an image has one of the seven codes, too: invasive squamous cell carcinoma has none.
     """
-    table, cache = LesionTable.load(run), linked_cache(run)
+    table, cache = LesionTable.load(run), recorded_cache(run)
     split = load_split(run.split)["split"].to_numpy(str)
     trained = load_trained(run, own, classes=len(table.labels))
     domain, *_ = fit_domain(trained.model, run, own)

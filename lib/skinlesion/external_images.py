@@ -18,7 +18,7 @@ from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import write_json
 from skinlesion.core.tables import counted
-from skinlesion.core.taxonomy import TOGETHER
+from skinlesion.core.taxonomy import KIND_SEPARATOR
 from skinlesion.data.check import check_table
 from skinlesion.data.tabulate import NO_LESIONS, OF_HAM10000, trained_ids
 from skinlesion.data.sources import load_table
@@ -131,7 +131,7 @@ def not_compared(manifest: Manifest, table: LesionTable, known: LesionTable | No
     """
     data = manifest.content["data"]
     kinds = {name: source["kind"] for name, source in data.get("sources", {}).items()}
-    kinds = kinds or {kind: kind for kind in data["source"].split(TOGETHER)}
+    kinds = kinds or {kind: kind for kind in data["source"].split(KIND_SEPARATOR)}
     by_id = {*OF_HAM10000, *(() if table.synthetic else ("demo",))} - {"isic-archive"}  # which has others' images, too
     given = Counter(origin.kind for origin in known.origins.values()) if known else Counter()
     rest = []

@@ -147,7 +147,7 @@ def read_everything(folder, ours) -> Counter:
     attempt("predictions", lambda: read_predictions(folder / "predictions.csv"))
     attempt("truth", lambda: read_predictions(folder / "predictions.csv", folder / "truth.csv"))
     attempt("labels", lambda: read_predictions(folder / "truth.csv", folder / "HAM10000_metadata.csv"))
-    attempt("split", lambda: splits.split_for(ours, split_file=str(folder / "split.csv"), tested=False))
+    attempt("split", lambda: splits.choose_split(ours, split_file=str(folder / "split.csv"), tested=False))
     attempt("run's split", lambda: splits.load_split(folder / "split.csv"))
     return found
 

@@ -58,9 +58,9 @@ def test_a_given_split_is_used_as_it_is(table, tmp_path):
     ours = splits.make_split(table, seed=9)
     splits.write_split(ours, path)
     assert splits.load_split(path).equals(ours)
-    assert splits.read_split(table, path).equals(ours)
+    assert splits.read_given_split(table, path).equals(ours)
     ours.assign(split=ours["split"].replace("validation", "val"))[["image_id", "split"]].to_csv(path, index=False)
-    assert (splits.read_split(table, path)["split"] == ours["split"]).all()
+    assert (splits.read_given_split(table, path)["split"] == ours["split"]).all()
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,15 @@ def test_a_bad_split_file_is_refused(table, tmp_path, spoil, said):
     path = tmp_path / "split.csv"
     spoil(splits.make_split(table)).to_csv(path, index=False)
     with pytest.raises(DataError, match=said):
-        splits.read_split(table, path)
+        splits.read_given_split(table, path)
 
 
 def test_a_given_split_without_validation_is_for_a_training_on_all_folds(table, tmp_path):
     path, all_train = tmp_path / "split.csv", splits.make_split(table, fold=-1)
     splits.write_split(all_train, path)
-    assert splits.split_for(table, split_file=str(path), fold=-1)[0].equals(all_train)
+    assert splits.choose_split(table, split_file=str(path), fold=-1)[0].equals(all_train)
     with pytest.raises(DataError, match="validation split is empty"):
-        splits.split_for(table, split_file=str(path), fold=0)
+        splits.choose_split(table, split_file=str(path), fold=0)
 
 
 def test_leak_of_a_split_by_image(table):
@@ -128,7 +128,7 @@ def test_a_class_without_images_to_learn_from_or_to_choose_by_is_told(table, tmp
         moved = ours.assign(split=ours["split"].mask((ours["label"] == "df") & (ours["split"] == part), others))
         moved.to_csv(path, index=False)
         with pytest.raises(DataError, match=f"the {part} split has no images of df"):
-            splits.read_split(table, path)
+            splits.read_given_split(table, path)
 
 
 def test_identical_images_in_two_parts_are_told(table, tmp_path):
@@ -141,7 +141,7 @@ def test_identical_images_in_two_parts_are_told(table, tmp_path):
     path = tmp_path / "split.csv"
     splits.write_split(ours, path)
     with pytest.raises(DataError, match="in two splits .or near-duplicates or identical images"):
-        splits.read_split(checked, path)
+        splits.read_given_split(checked, path)
     splits.check_split(splits.make_split(checked))
 
 
@@ -155,21 +155,21 @@ def test_split_files_as_people_write_them(table, tmp_path):
         }
     )
     path.write_bytes(written.to_csv(index=False, sep=";").encode("utf-16"))
-    assert splits.read_split(table, path).equals(ours)
+    assert splits.read_given_split(table, path).equals(ours)
     written.assign(fold="").to_csv(path, index=False)
-    fold = splits.read_split(table, path)["fold"]
+    fold = splits.read_given_split(table, path)["fold"]
     assert fold.equals(ours["split"].map({"train": 1, "validation": 0, "test": -1}))
     written.assign(fold="one").to_csv(path, index=False)
     with pytest.raises(DataError, match="fold must hold whole numbers"):
-        splits.read_split(table, path)
+        splits.read_given_split(table, path)
 
 
 def test_a_split_without_test_images_is_enough_where_nothing_is_tested(table, tmp_path):
     ours, path = splits.make_split(table), tmp_path / "split.csv"
     splits.write_split(ours.assign(split=ours["split"].replace("test", "train")), path)
     with pytest.raises(DataError, match="test split is empty"):
-        splits.read_split(table, path)
-    assert set(splits.read_split(table, path, tested=False)["split"]) == {"train", "validation"}
+        splits.read_given_split(table, path)
+    assert set(splits.read_given_split(table, path, tested=False)["split"]) == {"train", "validation"}
 
 
 def test_twins_are_dropped_where_they_meet_the_test_and_else_stay_together(table):
@@ -177,7 +177,7 @@ def test_twins_are_dropped_where_they_meet_the_test_and_else_stay_together(table
     of_part = {name: ours[ours["split"] == name]["image_id"].iloc for name in splits.SPLITS}
     tested, trained, validated = (of_part[name] for name in ("test", "train", "validation"))
     pairs = ((tested[0], trained[0]), (trained[-1], validated[0]), (tested[1], tested[-1]))
-    split, origin = splits.split_for(replace(table, twins=pairs), seed=2)
+    split, origin = splits.choose_split(replace(table, twins=pairs), seed=2)
     assert list(split["image_id"]) == list(ours["image_id"]) and split["fold"].dtype == ours["fold"].dtype
     own = split.set_index("image_id")
     lesion = ours.set_index("image_id")["lesion_id"]
@@ -197,19 +197,19 @@ def test_a_split_file_with_dropped_twins_is_read_again(table, tmp_path):
     ours = splits.make_split(table)
     pair = ours[ours["split"] == "test"]["image_id"].iloc[0], ours[ours["split"] == "train"]["image_id"].iloc[0]
     linked, path = replace(table, twins=(pair,)), tmp_path / "split.csv"
-    split, _ = splits.split_for(linked)
+    split, _ = splits.choose_split(linked)
     splits.write_split(split, path)
     assert splits.load_split(path).equals(split)
-    assert splits.split_for(linked, split_file=str(path))[0].equals(split)
+    assert splits.choose_split(linked, split_file=str(path))[0].equals(split)
     splits.write_split(ours, path)  # a split that knows nothing of the twins
-    assert splits.split_for(linked, split_file=str(path))[0].equals(split)
+    assert splits.choose_split(linked, split_file=str(path))[0].equals(split)
 
 
 def test_without_lesion_ids_twins_are_one_lesion_from_the_start(table):
     ids = table.frame["image_id"]
     alone = replace(table, frame=table.frame.assign(lesion_id=ids), origins={"folder": Origin("folder", "", False)})
     pairs = tuple((name, f"{name[:-1]}1") for name in ids if name.endswith("_0") and f"{name[:-1]}1" in set(ids))
-    split, _ = splits.split_for(replace(alone, twins=pairs))
+    split, _ = splits.choose_split(replace(alone, twins=pairs))
     assert pairs and splits.DROPPED not in set(split["split"])
     of_image = split.set_index("image_id")["split"]
     assert all(of_image[a] == of_image[b] for a, b in pairs)
@@ -244,7 +244,7 @@ def test_lesions_that_sources_share_neither_move_nor_reach_the_tests_of_any(two_
     ids = two_sources.frame["image_id"]
     pairs = tuple((f"one/{name}", f"two/{name}") for name in ids[ids.str.startswith("two/")].str[4:][::3])
     linked = replace(two_sources, near_duplicates=pairs)
-    split, origin = splits.split_for(linked, seed=3)
+    split, origin = splits.choose_split(linked, seed=3)
     used = split[split["split"] != splits.DROPPED]
     assert (used.groupby("group")["split"].nunique() == 1).all()
     plain = splits.make_split(two_sources, seed=3)
@@ -266,7 +266,7 @@ def test_an_official_split_among_several_sources_trains_and_validates_in_every_f
 
 def test_a_held_out_source_is_the_test_set_and_its_twins_do_not_train(two_sources):
     pairs = (("one/mel_3_0", "two/mel_3_0"), ("one/nv_5_1", "two/nv_1_0"))
-    split, origin = splits.split_for(replace(two_sources, near_duplicates=pairs), seed=3, holdout_source="two")
+    split, origin = splits.choose_split(replace(two_sources, near_duplicates=pairs), seed=3, holdout_source="two")
     parts = split.set_index("image_id")["split"]
     assert set(split.loc[split["source"] == "two", "split"]) == {"test"}
     assert set(split.loc[split["source"] == "one", "split"]) == {"train", "validation", splits.DROPPED}
@@ -281,7 +281,7 @@ def test_a_held_out_source_is_the_test_set_and_its_twins_do_not_train(two_source
 def test_a_class_that_one_source_has_few_of_is_no_obstacle(two_sources):
     few = two_sources.keep((two_sources.frame["source"] == "one") | ~two_sources.frame["label"].isin(["df", "vasc"])
                            | two_sources.frame["lesion_id"].str.contains("_1"))  # fmt: skip
-    split, _ = splits.split_for(few, seed=3)
+    split, _ = splits.choose_split(few, seed=3)
     assert set(split.loc[split["label"] == "df", "source"]) == {"one", "two"}
     tiny = few.keep((few.frame["source"] == "one") | few.frame["lesion_id"].str.contains("mel_1|nv_1"))
     with pytest.raises(DataError, match="the source two has too few images"):

@@ -255,7 +255,7 @@ def test_the_shipped_model_follows_from_its_stored_outputs(data, tmp_path, monke
         ("PRETRAINED", "model"),
     ):
         monkeypatch.setattr(shipped, name, tmp_path / place)
-    splits.write_split(splits.split_for(table, split_file="", seed=0, fold=1)[0], shipped.SPLIT)
+    splits.write_split(splits.choose_split(table, split_file="", seed=0, fold=1)[0], shipped.SPLIT)
     milk, other = tmp_path / "milk", tmp_path / "other"
     rng = np.random.default_rng(0)
     for folder, count in ((milk, 8), (other, 4)):

@@ -18,7 +18,7 @@ from skinlesion.core.errors import DataError, ModelError
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data import splits
-from skinlesion.data.cache import build_cache, link_cache
+from skinlesion.data.cache import build_cache, record_cache
 from skinlesion.export import onnx as export
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training import domain
@@ -132,9 +132,9 @@ def run(tmp_path_factory):
     table = small.small_table(folder / "images", lesions=6)
     run = Run(folder / "run")
     table.save(run)
-    split, _ = splits.split_for(table, split_file="", seed=0, fold=0)
+    split, _ = splits.choose_split(table, split_file="", seed=0, fold=0)
     splits.write_split(split, run.split)
-    link_cache(run, build_cache(table, size=64, fit="squash"))
+    record_cache(run, build_cache(table, size=64, fit="squash"))
     return run, split["split"].to_numpy(str), table
 
 
@@ -173,7 +173,7 @@ def test_without_validation_images_there_are_no_thresholds(run, tmp_path):
     table.save(other)
     frame = splits.load_split(original.split)
     splits.write_split(frame.assign(split=np.where(split == "test", "test", "train")), other.split)
-    link_cache(other, build_cache(table, size=64, fit="squash"))
+    record_cache(other, build_cache(table, size=64, fit="squash"))
     network, config = create_model("classic", classes=7, image_size=64).eval(), Config(image_size=64)
     with pytest.raises(DataError, match="no validation images"):
         domain.fit_domain(network, other, config)

@@ -338,12 +338,12 @@ def parse_setting(text: str) -> tuple[str, object]:
         raise ConfigError(f"{name} must be {kind}, not {value!r}") from None
 
 
-def listed(text: str) -> list[str]:
+def comma_list(text: str) -> list[str]:
     """``"one, two"`` -> ``["one", "two"]``: the places in a value such as ``teachers``."""
     return [place.strip() for place in text.split(",") if place.strip()]
 
 
-def split_kind(data: str) -> tuple[str, Path]:
+def parse_place(data: str) -> tuple[str, Path]:
     """``"folder:my/images"`` -> ``("folder", Path("my/images"))``; the kind is empty where none is written before."""
     written = re.fullmatch(r"([a-z][a-z0-9-]+):(.+)", data)  # two letters at least: C:\images is a place
     if written and not Path(data).exists():

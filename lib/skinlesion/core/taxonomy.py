@@ -16,7 +16,7 @@ from pathlib import Path
 
 from skinlesion.core.errors import ConfigError, DataError
 
-TOGETHER = " + "  # between the kinds of data of a table of several sources
+KIND_SEPARATOR = " + "  # between the kinds of data of a table of several sources
 
 
 @dataclass(frozen=True)

@@ -91,13 +91,13 @@ def open_cache(folder: str | Path) -> PixelCache:
     return PixelCache(pixels, crops, frames, facts["fit"], folder, facts["content"])
 
 
-def link_cache(run: Run, cache: PixelCache) -> None:
+def record_cache(run: Run, cache: PixelCache) -> None:
     """Note in the run's folder where its pixels lie."""
     write_json(run.pixels, {"folder": str(cache.folder), "content": cache.content})
 
 
-def linked_cache(run: Run) -> PixelCache:
-    """The cache that :func:`link_cache` noted. Raises DataError where 02_preprocessing has not run, or it is gone."""
+def recorded_cache(run: Run) -> PixelCache:
+    """The cache that :func:`record_cache` noted. Raises DataError where 02_preprocessing has not run, or it is gone."""
     facts = json.loads(run.need(run.pixels, "02_preprocessing").read_text())
     return open_cache(facts["folder"])
 

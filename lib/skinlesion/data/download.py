@@ -80,11 +80,14 @@ _DERMAMNIST_MD5 = {
     128: "2defd784463fa5243564e855ed717de1",
     224: "8974907d8e169bef5f5b96bc506ae45d",
 }
-DERMAMNIST = {
-    size: Remote(name, ZENODO, f"/records/10519652/files/{name}", md5)
-    for size, md5 in _DERMAMNIST_MD5.items()
-    for name in ["dermamnist.npz" if size == 28 else f"dermamnist_{size}.npz"]
-}
+
+
+def _dermamnist(size: int, md5: str) -> Remote:
+    name = "dermamnist.npz" if size == 28 else f"dermamnist_{size}.npz"
+    return Remote(name, ZENODO, f"/records/10519652/files/{name}", md5)
+
+
+DERMAMNIST = {size: _dermamnist(size, md5) for size, md5 in _DERMAMNIST_MD5.items()}
 
 
 def download_ham10000(

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from skinlesion.core.config import split_kind
+from skinlesion.core.config import parse_place
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted, some
 from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
@@ -128,7 +128,7 @@ def detect(data: str) -> tuple[str, Files]:
     """
     if demo := re.fullmatch(r"demo(?::(.+))?", data):
         return "ham10000", _demo(demo[1])
-    kind, place = split_kind(data)
+    kind, place = parse_place(data)
     if kind and kind not in KINDS:
         raise DataError(f"{data} names a kind of data set, {kind}, that is unknown; known are {', '.join(KINDS)}")
     if not place.exists():

@@ -115,10 +115,10 @@ def _parts(table: LesionTable, name: str, seed: int, fold: int) -> np.ndarray:
 def _official(table: LesionTable) -> pd.DataFrame:
     """The source's own split."""
     official = pd.DataFrame(table.official_split.items(), columns=["image_id", "split"])
-    return _complete(table, official, f"the official split of {table.source}")
+    return _match_to_table(table, official, f"the official split of {table.source}")
 
 
-def split_for(
+def choose_split(
     table: LesionTable,
     *,
     split_file: str = "",
@@ -132,7 +132,7 @@ def split_for(
     With ``tested`` False, a given split may lack test images.
     """
     if split_file:
-        split, origin = read_split(table, split_file, fold=fold, tested=tested), f"given in {Path(split_file).name}"
+        split, origin = read_given_split(table, split_file, fold=fold, tested=tested), f"given in {Path(split_file).name}"
     elif table.official_split and len(table.origins) == 1 and not holdout_source:
         split, origin = _official(table), f"the official one of {table.source}"
     else:
@@ -166,7 +166,7 @@ def keep_twins_together(split: pd.DataFrame, table: LesionTable) -> pd.DataFrame
     return result
 
 
-def read_split(table: LesionTable, path: str | Path, *, fold: int = 0, tested: bool = True) -> pd.DataFrame:
+def read_given_split(table: LesionTable, path: str | Path, *, fold: int = 0, tested: bool = True) -> pd.DataFrame:
     """A split that the user gives: a CSV with ``image_id`` and ``split`` (train, validation, test), perhaps ``fold``.
 
     Ids may have folders and endings; a blank ``fold`` is 1 for training, 0 for validation, -1 for test images. Raises
@@ -174,12 +174,12 @@ def read_split(table: LesionTable, path: str | Path, *, fold: int = 0, tested: b
     ``fold`` validates: -1; test, where not ``tested``), a class has no images to train or validate on, or a lesion, its
     near-duplicates or identical images stand in two splits.
     """
-    split = _complete(table, read_table(path), f"the split file {path}")
+    split = _match_to_table(table, read_table(path), f"the split file {path}")
     check_split(split, fold=fold, tested=tested)
     return split
 
 
-def _complete(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFrame:
+def _match_to_table(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFrame:
     """The split of every row of the table, from a table of ids and words."""
     need_columns(given, ("image_id", "split"), name)
     repeated = given["image_id"].duplicated()
@@ -251,8 +251,8 @@ def load_split(path: str | Path) -> pd.DataFrame:
         raise DataError(f"{path} is damaged ({error}); run 02_preprocessing again") from None
 
 
-def digest(parts: Iterable[str]) -> str:
-    """Names a split by the part of every image, in the table's order: SHA-256, hexadecimal."""
+def split_digest(parts: Iterable[str]) -> str:
+    """A split's identity: SHA-256, hexadecimal, over the part of every image, in the table's order."""
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
@@ -278,13 +278,13 @@ def take_subset(table: LesionTable, count: int, *, seed: int = 0) -> LesionTable
         return table
     source, mask = table.frame["source"].to_numpy(), np.zeros(len(table), bool)
     for name in table.origins:
-        mask[source == name] = _chosen(table.of_source(name), count, seed)
+        mask[source == name] = _subset_rows(table.of_source(name), count, seed)
     subset = table.keep(mask)
     kept = set(subset.frame["image_id"])
     return replace(subset, near_duplicates=tuple(pair for pair in table.near_duplicates if kept.issuperset(pair)))
 
 
-def _chosen(table: LesionTable, count: int, seed: int) -> np.ndarray:
+def _subset_rows(table: LesionTable, count: int, seed: int) -> np.ndarray:
     """The rows of one source that :func:`take_subset` takes, bool [N]."""
     if count >= len(table):
         return np.ones(len(table), bool)

@@ -11,7 +11,7 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import write_csv, write_json
-from skinlesion.core.taxonomy import TOGETHER, LabelSet, label_set
+from skinlesion.core.taxonomy import KIND_SEPARATOR, LabelSet, label_set
 
 COLUMNS = ("image_id", "lesion_id", "source", "label", "age", "sex", "site", "dx_type", "path")
 OPTIONAL = ("skin_tone",)  # columns of sources that have them
@@ -84,13 +84,13 @@ class LesionTable:
 
     @property
     def source(self) -> str:
-        """The kinds of all sources, with :data:`TOGETHER` between them."""
-        return TOGETHER.join(dict.fromkeys(origin.kind for origin in self.origins.values()))
+        """The kinds of all sources, with :data:`KIND_SEPARATOR` between them."""
+        return KIND_SEPARATOR.join(dict.fromkeys(origin.kind for origin in self.origins.values()))
 
     @property
     def location(self) -> str:
         """Where it was read from, all places likewise."""
-        return TOGETHER.join(origin.location for origin in self.origins.values())
+        return KIND_SEPARATOR.join(origin.location for origin in self.origins.values())
 
     @property
     def has_lesions(self) -> bool:

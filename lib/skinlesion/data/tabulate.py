@@ -12,7 +12,7 @@ import pandas as pd
 
 from skinlesion.core.images import image_name
 from skinlesion.core.tables import counted, known, number
-from skinlesion.core.taxonomy import TOGETHER, LabelSet, diagnosis, label_finder, nearest_words, normalise_label
+from skinlesion.core.taxonomy import KIND_SEPARATOR, LabelSet, diagnosis, label_finder, nearest_words, normalise_label
 from skinlesion.data.class_maps import CONFIRMED_BY
 from skinlesion.data.files import COPY, ImageIndex
 from skinlesion.data.problems import (
@@ -203,6 +203,6 @@ def trained_ids(image_ids: pd.Series, source: str) -> np.ndarray:
 
     HAM10000 is ISIC_0024306 to ISIC_0034320, under whatever name it is given away; ids of other sources aren't known.
     """
-    if not set(source.split(TOGETHER)) & set(OF_HAM10000):
+    if not set(source.split(KIND_SEPARATOR)) & set(OF_HAM10000):
         return np.zeros(len(image_ids), bool)
     return isic_number(image_ids).between(24306, 34320).to_numpy()

@@ -15,7 +15,7 @@ from skinlesion.core.framing import region_in_words
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import new_folder, write_json, write_text
 from skinlesion.core.tables import counted
-from skinlesion.core.taxonomy import TOGETHER, label_set
+from skinlesion.core.taxonomy import KIND_SEPARATOR, label_set
 from skinlesion.decision import REFERRALS
 from skinlesion.serving.manifest import FILE, Manifest, external_evidence
 
@@ -128,12 +128,12 @@ def about(kind: str) -> dict[str, str]:
 
 def of_each(topic: str, source: str) -> str:
     """One topic of :func:`about`, of all kinds of data that a table was read from, every text once."""
-    return "; ".join(dict.fromkeys(about(kind)[topic] for kind in source.split(TOGETHER)))
+    return "; ".join(dict.fromkeys(about(kind)[topic] for kind in source.split(KIND_SEPARATOR)))
 
 
 def facts(source: str) -> dict[str, str]:
     """Every topic of :func:`about`; where a table was read from several kinds of data, each with its name."""
-    kinds = source.split(TOGETHER)
+    kinds = source.split(KIND_SEPARATOR)
     if len(kinds) == 1:
         return about(source)
     return {topic: " ".join(f"{kind}: {about(kind)[topic]}" for kind in kinds) for topic in _KNOWN["own"]}

@@ -14,7 +14,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from skinlesion.core.config import Config, listed
+from skinlesion.core.config import Config, comma_list
 from skinlesion.core.errors import ModelError
 from skinlesion.core.framing import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
 from skinlesion.core.machine import versions
@@ -289,7 +289,7 @@ def recipes(config: Config, source: str, run: Run) -> dict[str, dict]:
     """
     values = config.to_dict() | {"data": source}
     for name in ("split_file", "start", "teachers", "external_data"):
-        values[name] = ",".join(Path(place).name for place in listed(values[name]))
+        values[name] = ",".join(Path(place).name for place in comma_list(values[name]))
     start = start_run(config, run)
     earlier = recipes(recipe_of(start), source, start)["config"] if start and start.training.exists() else None
     return {"config": values} | ({"started_from": earlier} if earlier else {})

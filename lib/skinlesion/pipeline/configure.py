@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from skinlesion.core.config import Config, listed, parse_setting, split_kind
+from skinlesion.core.config import Config, comma_list, parse_setting, parse_place
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.recipes import load_recipe, recipe_names
 from skinlesion.core.runs import Run
@@ -62,7 +62,7 @@ def _place(name: str, value: str) -> str:
     """A path as notebooks, which run in another folder, can use it."""
     if (name == "data" and _DEMO.fullmatch(value)) or (name != "data" and not value):
         return value
-    kind, path = split_kind(value)
+    kind, path = parse_place(value)
     if not value or not path.exists():
         raise DataError(f"there is nothing at {value!r} ({name}); name a folder or file that exists")
     if name == "external_data":  # the notebook that reads it comes last
@@ -75,7 +75,7 @@ def _place(name: str, value: str) -> str:
 def _runs(config: Config, name: str) -> str:
     """Trained runs, separated by commas, as notebooks can use them."""
     found = []
-    for place in listed(getattr(config, name)):
+    for place in comma_list(getattr(config, name)):
         if not Run(place).training.exists():
             hint = f", or name a recipe: {', '.join(recipe_names())}" if name == "start" else ""
             raise DataError(f"there is no trained run at {place!r} ({name}); train it first{hint}")

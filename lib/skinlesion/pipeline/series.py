@@ -21,7 +21,7 @@ from skinlesion.core.errors import ConfigError, SkinLesionError
 from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import lock, write_json
-from skinlesion.core.taxonomy import TOGETHER
+from skinlesion.core.taxonomy import KIND_SEPARATOR
 from skinlesion.pipeline import notebook, record, stamps
 
 CELL_TIMEOUT = 7200  # seconds
@@ -300,7 +300,7 @@ class _Series:
 
     @property
     def synthetic(self) -> bool:
-        kinds = record.previous(self.run.table_info).get("source", "").split(TOGETHER)
+        kinds = record.previous(self.run.table_info).get("source", "").split(KIND_SEPARATOR)
         return "demo" in kinds or any(place.startswith("demo") for place in self.config.data)
 
     def finish(self, status: str | None = None) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from skinlesion.core.config import Config, split_kind
+from skinlesion.core.config import Config, parse_place
 from skinlesion.core.errors import DataError
 
 PLOTS = "evaluation/plots"
@@ -27,7 +27,7 @@ def data_fingerprint(config: Config) -> str:
             if place.startswith("demo"):
                 digest.update(f"{place}\n".encode())
                 continue
-            kind, root = split_kind(place)
+            kind, root = parse_place(place)
             digest.update(f"{kind}:\n".encode())
             for path in _files(root):
                 stat = path.stat()

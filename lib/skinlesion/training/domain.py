@@ -24,7 +24,7 @@ import numpy as np
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
-from skinlesion.data.cache import linked_cache
+from skinlesion.data.cache import recorded_cache
 from skinlesion.data.splits import load_split
 from skinlesion.data.table import LesionTable
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
@@ -117,7 +117,7 @@ def fit_domain(model: Classifier, run: Run, config: Config) -> tuple[Domain, np.
     Raises DataError where the run has no pixels, split or validation images.
     """
     split = load_split(run.need(run.split, "02_preprocessing"))["split"].to_numpy(str)
-    table, cache = LesionTable.load(run), linked_cache(run)
+    table, cache = LesionTable.load(run), recorded_cache(run)
     targets = table.targets
     rng = np.random.default_rng(config.seed)
     training, validation = np.flatnonzero(split == "train"), np.flatnonzero(split == "validation")

@@ -23,7 +23,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.writing import lock, write_csv, write_json
 from skinlesion.core.tables import counted
 from skinlesion.data.cache import PixelCache
-from skinlesion.data.splits import digest
+from skinlesion.data.splits import split_digest
 from skinlesion.training import checkpoint, distributed
 from skinlesion.training.balance import epoch_rows
 from skinlesion.training.distributed import ALONE, batch_norms
@@ -247,7 +247,7 @@ def _write_result(session: Session, run: Run, prior: np.ndarray, split: np.ndarr
         "prior": prior.tolist(),
         "parameters": sum(p.numel() for p in session.model.parameters()),
         "config": session.config.to_dict(),
-        "split": digest(split),
+        "split": split_digest(split),
     }
     if session.world.first:
         checkpoint.write(best, session.best, {"epoch": state["best_epoch"]})

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skinlesion.core.config import Config, listed
+from skinlesion.core.config import Config, comma_list
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.recipes import recipe_names
 from skinlesion.core.runs import Run
-from skinlesion.data.splits import digest, load_split
+from skinlesion.data.splits import split_digest, load_split
 from skinlesion.training import checkpoint
 from skinlesion.training.networks.models import Classifier
 from skinlesion.training.trained import facts_of, load_trained
@@ -28,7 +28,7 @@ TEMPERATURE = 2.0  # softens the predictions of teacher and student alike
 
 def teacher_runs(config: Config) -> list[Run]:
     """The runs that ``config.teachers`` names; none where it is empty. Raises ConfigError for nothing but commas."""
-    runs = [Run(place) for place in listed(config.teachers)]
+    runs = [Run(place) for place in comma_list(config.teachers)]
     if config.teachers and not runs:
         raise ConfigError(f"teachers={config.teachers!r} names no folder; name trained runs, or leave it empty")
     return runs
@@ -69,7 +69,7 @@ def check_parents(config: Config, run: Run, split: pd.DataFrame | None = None) -
             raise ConfigError(f"{run.folder} cannot be its own start or teacher; choose another folder for the new run")
         own = load_split(run.need(run.split, "02_preprocessing")) if split is None else split
         facts, theirs = facts_of(parent, MAKER), load_split(parent.need(parent.split, MAKER))
-        if facts["split"] != digest(theirs["split"]):
+        if facts["split"] != split_digest(theirs["split"]):
             raise ConfigError(
                 f"{parent.folder} was split anew since it was trained; train it again, or take another run"
             )

@@ -16,7 +16,7 @@ from skinlesion.core.writing import cache_folder, lock, write_json
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import label_set
 from skinlesion.data import splits
-from skinlesion.data.cache import build_cache, link_cache, linked_cache
+from skinlesion.data.cache import build_cache, record_cache, recorded_cache
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
@@ -87,7 +87,7 @@ def prepare(config: Config, run: Run, progress: bool, features: Callable[[], Fea
     found = load_table(config.data, config.labels, config.exclude_official_test, config.label_words)
     check = check_table(splits.take_subset(found, config.max_images, seed=config.seed), progress=progress)
     table, twins = with_twins(check.table, features() if features else None, progress=progress)
-    split, origin = splits.split_for(
+    split, origin = splits.choose_split(
         table,
         split_file=config.split_file,
         seed=config.seed,
@@ -112,7 +112,7 @@ def prepare(config: Config, run: Run, progress: bool, features: Callable[[], Fea
         print(f"{counted(len(twins), 'pair')} of twins in {run.twins}")
     sizes = split["split"].value_counts()
     print(f"split {origin}; " + ", ".join(f"{name} {sizes.get(name, 0):,}" for name in splits.SPLITS))
-    link_cache(run, build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops, progress=progress))
+    record_cache(run, build_cache(table, size=config.image_size, fit=config.fit, crops=config.crops, progress=progress))
 
 
 def _refuse_evaluated(config: Config, run: Run, split: pd.DataFrame) -> None:
@@ -122,7 +122,7 @@ def _refuse_evaluated(config: Config, run: Run, split: pd.DataFrame) -> None:
         return
     known, parts = recipe_of(run), facts_of(run)["split"]
     other = [name for name in (*TRAINING_FIELDS, "crops", "views") if getattr(known, name) != getattr(config, name)]
-    other += ["split"] if parts != splits.digest(split["split"]) else []
+    other += ["split"] if parts != splits.split_digest(split["split"]) else []
     if other:
         raise ConfigError(
             f"{run.folder} holds {', '.join(there)} of another training (with another {', '.join(other)}); choose "
@@ -135,7 +135,7 @@ def _train(config: Config, run: Run, world: distributed.World, progress: bool) -
         if world.first:
             print(f"training the start first: {config.start}, {counted(start.epochs, 'epoch')}", flush=True)
         train_start(config, run, watch=_watch(start_run(config, run), world, progress), progress=progress)
-    table, cache = LesionTable.load(run), linked_cache(run)
+    table, cache = LesionTable.load(run), recorded_cache(run)
     split = splits.load_split(run.split)["split"].to_numpy(str)
     watch = _watch(run, world, progress)
     trained = fit(config, cache, table.targets, split, run, classes=len(table.labels), watch=watch)

@@ -9,7 +9,7 @@ from skinlesion.core.errors import ConfigError
 from skinlesion.core.recipes import load_recipe, recipe_names
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import write_json
-from skinlesion.data.cache import build_cache, link_cache, linked_cache
+from skinlesion.data.cache import build_cache, record_cache, recorded_cache
 from skinlesion.data.splits import load_split, write_split
 from skinlesion.data.table import LesionTable
 from skinlesion.training import distributed
@@ -53,8 +53,8 @@ def train_start(
             table.save(start)
             write_split(split, start.split)
             cache = build_cache(table, size=recipe.image_size, fit=recipe.fit, crops=recipe.crops, progress=progress)
-            link_cache(start, cache)
+            record_cache(start, cache)
         world.wait()
         train_start(recipe, start, watch=watch, progress=progress)
         parts = split["split"].to_numpy(str)
-        fit(recipe, linked_cache(start), table.targets, parts, start, classes=len(table.labels), watch=watch)
+        fit(recipe, recorded_cache(start), table.targets, parts, start, classes=len(table.labels), watch=watch)
