@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None, *, notebooks=ROOT / "notebooks", re
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job ends as tidily as Ctrl-C
     try:
         runs = {
-            name: (_config(given, *asked), asked[0])
+            name: (_config(given, *asked), asked.preset)
             for name, asked in pipeline.members(given.preset, given.config, given.folds, _sources(given)).items()
         }
         options = {name: getattr(given, name) for name in ("start", "only", "force", "cell_timeout")}

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
@@ -30,25 +31,37 @@ COMPARISON = "comparison"
 _WORDS = {0: "complete", 130: "interrupted"}
 
 
+class Member(NamedTuple):
+    """What one run of a group is asked for."""
+
+    preset: str
+    recipe: str | None
+    fold: int | None
+    source: str  # the one that it holds out; empty for none
+
+
 def members(
     presets: list[str],
     recipes: list[str | None],
     folds: list[int | None],
     sources: Sequence[str] = ("",),
-) -> dict[str, tuple]:
-    """Each run's (preset, recipe, fold, held-out source), by a name made of what differs between them."""
-    found = {}
+) -> dict[str, Member]:
+    """The runs of a group, each by a name made of what differs between them."""
+    found: dict[str, Member] = {}
     for preset, recipe, fold, source in product(presets, recipes, folds, sources):
-        words = [
-            preset if len(presets) > 1 else "",
-            Path(recipe).stem if recipe and len(recipes) > 1 else "",
-            "" if fold is None or len(folds) == 1 else f"fold-{fold}",
-            source,
-        ]
-        name = "-".join(word for word in words if word) or "run"
+        words = []
+        if len(presets) > 1:
+            words.append(preset)
+        if recipe and len(recipes) > 1:
+            words.append(Path(recipe).stem)
+        if fold is not None and len(folds) > 1:
+            words.append(f"fold-{fold}")
+        if source:
+            words.append(source)
+        name = "-".join(words) or "run"
         if name in found or name == COMPARISON:
             raise ConfigError(f"two runs would be called {name!r}; name each preset, recipe and fold once")
-        found[name] = preset, recipe, fold, source
+        found[name] = Member(preset, recipe, fold, source)
     return found
 
 

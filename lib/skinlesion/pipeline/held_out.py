@@ -29,26 +29,10 @@ def summarise(runs: Mapping[str, str], folder: Path) -> None:
     ``runs``: {name of a run, a folder in ``folder``: the source that it held out}. A name ends with that source; runs
     whose names are alike before it have one recipe. Raises DataError where a run has no readable ``metrics.json``.
     """
-    parts = [
-        (name, kind, part)
-        for name in runs
-        for metrics in [_metrics(folder / name)]
-        for kind, part in (("all", metrics), ("histology only", metrics.get("histology_only")))
-        if part
-    ]
-    values = pd.DataFrame(
-        {"held_out": runs[name], "run": name, "recipe": name.removesuffix(runs[name]).rstrip("-")}
-        | {"images counted": kind, "n_images": part["n_images"], "n_lesions": part["n_lesions"]}
-        | in_columns({measure: part[measure] for measure in _MEASURES})
-        for name, kind, part in parts
-    )
-    words = {"held_out": "held out", "n_images": "images", "n_lesions": "lesions"}
-    shown = values[["held_out", "run", "images counted", "n_images", "n_lesions"]].rename(columns=words)
-    for measure, title in _MEASURES.items():
-        shown[title] = [describe(part[measure]) for _, _, part in parts]
-    write_csv(folder / TABLE, values)
-    by = ["images counted"] if values["recipe"].nunique() == 1 else ["recipe", "images counted"]
-    grouped = values.groupby(by, sort=False)
+    table, shown = _tables(runs, folder)
+    write_csv(folder / TABLE, table)
+    by = ["images counted"] if table["recipe"].nunique() == 1 else ["recipe", "images counted"]
+    grouped = table.groupby(by, sort=False)
     means = grouped[list(_MEASURES)].mean().rename(columns=_MEASURES).assign(sources=grouped["held_out"].nunique())
     links = tuple((f"{name}/index.html", f"The run that holds out {runs[name]}: {name}") for name in runs)
     sections = [
@@ -60,6 +44,25 @@ def summarise(runs: Mapping[str, str], folder: Path) -> None:
         Section("Runs", links),
     ]
     write_document(folder / INDEX, "Tested on sources that were held out", _LEAD, sections)
+
+
+def _tables(runs: Mapping[str, str], folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The figures of each run, of all its images and of those with histology: for programs, and for people."""
+    values, shown = [], []
+    for name, source in runs.items():
+        metrics = _metrics(folder / name)
+        parts = {"all": metrics}
+        if metrics.get("histology_only"):
+            parts["histology only"] = metrics["histology_only"]
+        for kind, part in parts.items():
+            measures = {measure: part[measure] for measure in _MEASURES}
+            sizes = {"images counted": kind, "n_images": part["n_images"], "n_lesions": part["n_lesions"]}
+            recipe = name.removesuffix(source).rstrip("-")
+            values.append({"held_out": source, "run": name, "recipe": recipe} | sizes | in_columns(measures))
+            words = {"images counted": kind, "images": part["n_images"], "lesions": part["n_lesions"]}
+            words |= {title: describe(measures[measure]) for measure, title in _MEASURES.items()}
+            shown.append({"held out": source, "run": name} | words)
+    return pd.DataFrame(values), pd.DataFrame(shown)
 
 
 def _metrics(folder: Path) -> dict:
