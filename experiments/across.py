@@ -39,7 +39,7 @@ from skinlesion.evaluation.compare import pick, seven_labels
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.pipeline.record import commit
-from skinlesion.training.inputs.augment import border_color, light_gain, plain
+from skinlesion.training.inputs.augment import border_color, light_gain, to_inputs
 from skinlesion.training.networks.models import Classifier
 from skinlesion.training.standalone import train
 from skinlesion.training.trained import load_trained
@@ -75,7 +75,7 @@ def without(outputs: crossval.Outputs, images: pd.Series) -> crossval.Outputs:
 def recolored(model: Classifier, own: Config, paths: list[str], light: torch.Tensor) -> pd.DataFrame:
     """Malignant probability of images as they are, and with the border colour ``light``, float32 [3]: softmax alone."""
     malignant = [one.malignant for one in label_set(own.labels)]
-    x = plain(torch.from_numpy(squares(paths, own)))
+    x = to_inputs(torch.from_numpy(squares(paths, own)))
     gain = light_gain(border_color(x).clamp_min(1e-3), light)[:, :, None, None]
     with torch.inference_mode():
         before, after = (model.eval()(each).softmax(1)[:, malignant].sum(1) for each in (x, (x * gain).clamp(0, 1)))
@@ -93,7 +93,7 @@ def recolor(name: str, output: Path, count: int = 200) -> pd.DataFrame:
     frame = load_table(own.data, own.labels, own.exclude_official_test).frame
     model = load_trained(run, own, classes=len(label_set(own.labels))).model
     follow_up = frame[frame["dx_type"] == "follow_up"].sample(count, random_state=0)
-    light = border_color(plain(torch.from_numpy(squares(list(follow_up["path"]), own)))).mean(0)
+    light = border_color(to_inputs(torch.from_numpy(squares(list(follow_up["path"]), own)))).mean(0)
     found = []
     for source, rows in frame[(frame["label"] == "mel") & frame["source"].isin([HOME, HELD])].groupby("source"):
         chosen = rows.sample(min(count, len(rows)), random_state=0)

@@ -57,7 +57,7 @@ from skinlesion.export.variants import add_variants
 from skinlesion.serving.manifest import FILE, PRETRAINED
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.domain import PROBE_ACCEPTED, Domain, fit_domain
-from skinlesion.training.inputs.augment import plain
+from skinlesion.training.inputs.augment import to_inputs
 from skinlesion.training.networks.models import Classifier, mean_outputs
 from skinlesion.training.standalone import train
 from skinlesion.training.trained import load_trained, predict
@@ -98,7 +98,7 @@ def features_of(model: Classifier, own: Config, paths: list[str]) -> np.ndarray:
     for path in paths:
         square = torch.from_numpy(framing.fit_crops(images.read_image(path), own.image_size, own.fit, own.crops))
         with torch.inference_mode():
-            found.append(mean_outputs(model, plain(square), own.views, own.crops)[1].numpy())
+            found.append(mean_outputs(model, to_inputs(square), own.views, own.crops)[1].numpy())
     return np.concatenate(found)
 
 

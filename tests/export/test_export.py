@@ -21,7 +21,7 @@ from skinlesion.export import onnx as export
 from skinlesion.export.variants import half_weights, integer_convolutions, without_framing
 from skinlesion.serving.manifest import NEEDED
 from skinlesion.training.domain import Domain
-from skinlesion.training.inputs.augment import plain
+from skinlesion.training.inputs.augment import to_inputs
 from skinlesion.training.networks.models import create_model
 
 SHAPES = [(100, 80), (150, 200), (451, 601), (129, 64), (3000, 4000)]

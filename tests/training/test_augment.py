@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional as V
 
 from skinlesion.core.config import Config
 from skinlesion.core.random_streams import uniform
-from skinlesion.training.inputs.augment import DRAWS, _grid, augment, mix, plain
+from skinlesion.training.inputs.augment import DRAWS, _grid, augment, mix, to_inputs
 
 STILL = Config(rotation=0.0, flip=False, scale=0.0, image_size=64)
 
@@ -26,7 +26,7 @@ def run(frames, config, epoch=0, index=None):
 
 
 def test_nothing_asked_nothing_done(frames):
-    assert torch.equal(run(frames, STILL), plain(frames))
+    assert torch.equal(run(frames, STILL), to_inputs(frames))
 
 
 def test_rotation_agrees_with_scipy(frames):
@@ -50,7 +50,7 @@ def test_zoom_agrees_with_scipy(frames):
 
 
 def test_flips_are_mirror_images(frames):
-    x, source = run(frames, STILL.but(flip=True)), plain(frames)
+    x, source = run(frames, STILL.but(flip=True)), to_inputs(frames)
     seen = set()
     for i in range(len(x)):
         options = {(): source[i], (1,): source[i].flip(1), (2,): source[i].flip(2), (1, 2): source[i].flip(1, 2)}
@@ -81,7 +81,7 @@ def test_random_crops_are_windows_of_the_frame():
 
 def test_colour_moves_and_keeps_hue_order(frames):
     x = run(frames, STILL.but(color=0.3))
-    ratio = x.mean((1, 2, 3)) / plain(frames).mean((1, 2, 3))
+    ratio = x.mean((1, 2, 3)) / to_inputs(frames).mean((1, 2, 3))
     assert ratio.std() > 0.03
     assert ratio.min() > 0.65 and ratio.max() < 1.35
 
@@ -90,7 +90,7 @@ def test_colour_is_brightness_then_contrast_then_saturation(frames):
     config, index = STILL.but(color=0.3), np.arange(len(frames))
     factors = 1 + (uniform(config.seed, 2, index, DRAWS)[:, 8:11] * 2 - 1) * config.color
     for image, found, (brightness, contrast, saturation) in zip(
-        plain(frames).double(), augment(frames, config, 2, index), factors.tolist(), strict=True
+        to_inputs(frames).double(), augment(frames, config, 2, index), factors.tolist(), strict=True
     ):
         expected = image * brightness
         expected = (expected - expected.mean()) * contrast + expected.mean()
@@ -113,7 +113,7 @@ def test_a_border_takes_the_colour_of_its_partners_border():
     x = run(torch.cat([warm, dim]), STILL.but(recolor=1.0))
     swapped = run(torch.cat([dim, warm]), STILL)
     assert torch.allclose(x[:, :, 0, 0], swapped[:, :, 0, 0], atol=1e-6)
-    assert torch.allclose(x[0, :, 32, 32] / x[0, :, 0, 0], plain(warm)[0, :, 32, 32] / plain(warm)[0, :, 0, 0])
+    assert torch.allclose(x[0, :, 32, 32] / x[0, :, 0, 0], to_inputs(warm)[0, :, 32, 32] / to_inputs(warm)[0, :, 0, 0])
 
 
 def test_as_many_borders_are_recoloured_as_asked(frames):

@@ -90,7 +90,7 @@ def test_the_thresholds_keep_what_they_shall_of_validation():
     x = features(2000)
     known, unknown = x[:1000], x[1000:]
     fitted = domain.fit_gaussian(known, np.zeros(1000, int))
-    bounded = domain.bounded(fitted, known, unknown)
+    bounded = domain.with_thresholds(fitted, known, unknown)
     for name, kept in (("other_camera", 0.95), ("not_dermatoscopic", 0.995)):
         threshold = bounded.thresholds[name]
         assert (bounded.scores(unknown)[name] >= threshold).mean() == pytest.approx(kept, abs=0.003)
@@ -100,7 +100,7 @@ def test_the_thresholds_keep_what_they_shall_of_validation():
 def test_a_probe_flags_pictures_like_those_it_was_shown_and_few_others():
     rng, away = np.random.default_rng(3), np.r_[np.full(5, 1.5), np.zeros(35)]
     inside, outside = rng.normal(0, 1, (3000, 40)), rng.normal(0, 1, (200, 40)) + away
-    fitted = domain.bounded(domain.fit_gaussian(inside, np.zeros(3000, int)), inside, inside)
+    fitted = domain.with_thresholds(domain.fit_gaussian(inside, np.zeros(3000, int)), inside, inside)
     probed, scores = shipped.probed(fitted, inside, outside)
     threshold = probed.thresholds["not_dermatoscopic"]
     assert (scores >= threshold).mean() == pytest.approx(0.98, abs=0.001)

@@ -20,7 +20,7 @@ from sklearn.datasets import load_sample_image
 
 from skinlesion.core import framing
 from skinlesion.core.errors import ModelError
-from skinlesion.training.inputs.augment import plain
+from skinlesion.training.inputs.augment import to_inputs
 from skinlesion.training.networks import imagenet
 from skinlesion.training.networks.models import create_model
 
@@ -63,7 +63,7 @@ def test_packaged_weights_know_imagenet(name):
     assert imagenet.PACKAGES[name].path(), "the package is not installed; run make setup"
     model = create_model(name, image_size=224, pretrained=True).eval()
     for photo, (load, sensible) in PHOTOS.items():
-        x = plain(torch.from_numpy(framing.fit_square(load(), 224, "center_crop"))[None])
+        x = to_inputs(torch.from_numpy(framing.fit_square(load(), 224, "center_crop"))[None])
         with torch.inference_mode():
             top = model(x)[0].argmax().item()
         assert top in sensible, f"{name} sees {top} in the {photo}, not one of {sensible}"

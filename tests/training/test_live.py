@@ -14,7 +14,7 @@ from skinlesion.training.fit import Progress
 def test_time_left_and_share():
     progress = Progress(epoch=0, epochs=4)
     for step in range(1, 6):
-        progress.at(1, step, 10, 0.5, 2.0)
+        progress.made_step(1, step, 10, 0.5, 2.0)
     assert progress.seconds_left == (4 * 10 - 15) * 2.0
     text = live.describe(progress, width=8)
     assert text == "███░░░░░ 38% · epoch 2 of 4 · step 5 of 10 · loss 0.500 · about 0:50 left"
@@ -41,7 +41,7 @@ def test_the_notebook_view_renews_itself_in_place(outputs):
     line, figure = outputs
     watch = live.notebook(lambda history: f"{len(history)} epochs", every=0.0)
     progress = Progress(epoch=0, epochs=2)
-    progress.at(0, 1, 3, 1.0, 1.0)
+    progress.made_step(0, 1, 3, 1.0, 1.0)
     watch(progress)
     progress.history.append({"epoch": 1})
     watch(progress)
@@ -54,7 +54,7 @@ def test_the_notebook_view_says_at_once_when_a_training_has_ended(outputs, epoch
     line, figure = outputs
     watch = live.notebook(lambda history: f"{len(history)} epochs", every=1e9)
     progress = Progress(epoch=2, epochs=epochs, history=[{"epoch": 1}, {"epoch": 2}])
-    progress.at(2, 3, 3, 1.0, 1.0)
+    progress.made_step(2, 3, 3, 1.0, 1.0)
     watch(progress)
     progress.history.append({"epoch": 3})
     watch(progress)
@@ -88,7 +88,7 @@ def test_the_bar_counts_all_steps(capsys):
     watch = live.terminal()
     progress = Progress(epoch=0, epochs=2)
     progress.history.append(pd.Series({"val_balanced_accuracy": 0.25}).to_dict())
-    progress.at(1, 3, 4, 0.7, 1.0)
+    progress.made_step(1, 3, 4, 0.7, 1.0)
     watch(progress)
     watch(progress)
     shown = capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_the_bar_of_a_resumed_training_goes_by_its_own_pace_and_is_closed_at_the
     for epoch in (8, 9):
         for step in range(1, 101):
             now += 2.0
-            progress.at(epoch, step, 100, 0.5, 2.0)
+            progress.made_step(epoch, step, 100, 0.5, 2.0)
             watch(progress)
             if (epoch, step) == (8, 20):
                 shown = capsys.readouterr().err
@@ -128,7 +128,7 @@ def test_the_bar_of_a_resumed_training_goes_by_its_own_pace_and_is_closed_at_the
 
 def test_the_bar_is_closed_after_an_early_stop(capsys):
     watch, progress = live.terminal(), Progress(epoch=0, epochs=10)
-    progress.at(0, 3, 3, 0.5, 1.0)
+    progress.made_step(0, 3, 3, 0.5, 1.0)
     watch(progress)
     assert not capsys.readouterr().err.endswith("\n")
     progress.ended = True
@@ -155,7 +155,7 @@ def train(folder, history, first, last):
     progress = Progress(epoch=first, epochs=4, history=history[:first])
     for epoch in range(first, last):
         for step in range(3):
-            progress.at(epoch, step + 1, 3, 1.0, 0.1)
+            progress.made_step(epoch, step + 1, 3, 1.0, 0.1)
             watch(progress)
         progress.history.append(history[epoch])
         watch(progress)
@@ -225,7 +225,7 @@ def test_lines_tell_each_epoch_once_with_loss_score_and_time_left(capsys):
     old = {"epoch": 1, "train_loss": 2.0, "val_balanced_accuracy": 0.1}
     progress = Progress(epoch=1, epochs=3, history=[old])  # resumed: the first epoch has been told before
     for step in range(1, 11):
-        progress.at(1, step, 10, 0.5, 7.0)
+        progress.made_step(1, step, 10, 0.5, 7.0)
         watch(progress)
     assert capsys.readouterr().out == ""
     progress.history.append({"epoch": 2, "train_loss": 1.25, "val_balanced_accuracy": 0.5})

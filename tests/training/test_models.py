@@ -12,7 +12,7 @@ from skinlesion.core.runs import Run
 from skinlesion.data.cache import build_cache
 from skinlesion.data.splits import make_split
 from skinlesion.training.fit import fit
-from skinlesion.training.inputs.augment import plain
+from skinlesion.training.inputs.augment import to_inputs
 from skinlesion.training.networks import models
 from skinlesion.training.networks.models import SmallMapConv2d, create_model, freeze_stages, pad_small_maps
 from small import small_table
@@ -94,7 +94,7 @@ def test_wrong_names():
 
 def test_numpy_and_torch_agree_on_plain():
     frame = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
-    assert np.allclose(plain(torch.from_numpy(frame)).numpy(), frame.transpose(0, 3, 1, 2) / 255)
+    assert np.allclose(to_inputs(torch.from_numpy(frame)).numpy(), frame.transpose(0, 3, 1, 2) / 255)
 
 
 @pytest.mark.parametrize(("constancy", "order"), [("grey_world", 1), ("shades_of_grey", 6)])

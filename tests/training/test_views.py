@@ -8,7 +8,7 @@ import torch
 from conftest import REPOSITORY
 from exported import SIZE, exported, network
 from skinlesion.core import framing
-from skinlesion.training.inputs.augment import plain
+from skinlesion.training.inputs.augment import to_inputs
 from skinlesion.training.networks.models import mean_outputs, unview, view
 
 
@@ -83,7 +83,7 @@ def test_the_exported_file_averages_too(model, tmp_path_factory):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     frames = np.random.default_rng(0).integers(0, 256, (3, 45, 60, 3), dtype=np.uint8)
     logits, _, maps = session.run(["logits", "features", "map"], {"image": frames})
-    inputs = plain(torch.from_numpy(np.stack([framing.fit_square(frame, SIZE, "squash") for frame in frames])))
+    inputs = to_inputs(torch.from_numpy(np.stack([framing.fit_square(frame, SIZE, "squash") for frame in frames])))
     with torch.inference_mode():
         expected = torch.stack([model(view(inputs, number)) for number in range(2)]).mean(0)
     assert np.abs(logits - expected.numpy()).max() < 1e-4

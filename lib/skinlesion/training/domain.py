@@ -102,7 +102,7 @@ def fit_gaussian(features: np.ndarray, y: np.ndarray) -> Domain:
     return Domain(mean, directions[:, :rank], np.maximum(variances[:rank], noise), noise)
 
 
-def bounded(domain: Domain, training: np.ndarray, validation: np.ndarray) -> Domain:
+def with_thresholds(domain: Domain, training: np.ndarray, validation: np.ndarray) -> Domain:
     """The domain with its thresholds, which :data:`ACCEPTED` of the validation images reach; features are [N, D]."""
     training_scores, scores = domain.scores(training), domain.scores(validation)
     thresholds = {name: float(np.quantile(scores[name], 1 - accepted)) for name, accepted in ACCEPTED.items()}
@@ -126,5 +126,5 @@ def fit_domain(model: Classifier, run: Run, config: Config) -> tuple[Domain, np.
     classes = [rng.permutation(training[targets[training] == c])[:MOST_OF_A_CLASS] for c in np.unique(targets)]
     training = np.sort(np.concatenate(classes))
     features, known = (predict(model, cache, rows, views=config.views)[1] for rows in (training, validation))
-    domain = bounded(fit_gaussian(features, targets[training]), features, known)
+    domain = with_thresholds(fit_gaussian(features, targets[training]), features, known)
     return domain, table.frame["image_id"].to_numpy(str)[training], features

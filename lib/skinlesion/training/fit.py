@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from skinlesion.core.config import TRAINING_FIELDS, Config
 from skinlesion.core.errors import ConfigError
@@ -49,7 +50,7 @@ class Progress:
     history: list[dict] = field(default_factory=list)  # one entry a finished epoch
     ended: bool = False  # no step is left, or none that patience waits for
 
-    def at(self, epoch: int, step: int, steps: int, loss: float, seconds: float) -> None:
+    def made_step(self, epoch: int, step: int, steps: int, loss: float, seconds: float) -> None:
         self.epoch, self.step, self.steps, self.loss = epoch, step, steps, loss
         self.seconds, self.done = self.seconds + seconds, self.done + 1
 
@@ -146,8 +147,20 @@ def fit(
         return load_trained(run, config, classes=classes)
 
 
-def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, counts, progress, tell) -> None:
-    """Go through ``rows`` once, from the step that the session's state names."""
+def _train_epoch(
+    session: Session,
+    teachers: nn.Module | None,
+    cache: PixelCache,
+    targets: np.ndarray,
+    rows: np.ndarray,
+    counts: np.ndarray,
+    progress: Progress,
+    tell: Callable[[Progress], None],
+) -> None:
+    """Go through ``rows`` (int64 [M], in the epoch's order) once, from the step that the session's state names.
+
+    ``counts``: int [K], training images a class.
+    """
     config, state, model, world = session.config, session.state, session.model, session.world
     epoch, steps = state["epoch"], math.ceil(len(rows) / config.batch_size)
     batches = np.array_split(np.arange(len(rows)), steps)  # nearly equal sizes: no rump that upsets batch norm
@@ -195,7 +208,7 @@ def _train_epoch(session: Session, teachers, cache: PixelCache, targets, rows, c
         state["seconds"] += seconds
         if due and step + 1 < steps:
             session.save()
-        progress.at(epoch, step + 1, steps, value, seconds)
+        progress.made_step(epoch, step + 1, steps, value, seconds)
         tell(progress)
 
 
@@ -208,7 +221,9 @@ def _check_sizes(session: Session, smallest: int) -> None:
         )
 
 
-def _end_epoch(session: Session, cache: PixelCache, targets, validation, prior) -> None:
+def _end_epoch(
+    session: Session, cache: PixelCache, targets: np.ndarray, validation: np.ndarray, prior: np.ndarray
+) -> None:
     """Evaluate the epoch that ended, remember the network if it is the best so far, and write a checkpoint."""
     config, state, began = session.config, session.state, time.perf_counter()
     confusion = np.array(state["confusion"])
@@ -279,9 +294,8 @@ def validate(
     truth = targets[rows]
     loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
     even = np.where(prior > 0, logits - np.log(np.maximum(prior, 1e-8)), -np.inf)
-    return _scores("val", loss, _confusion(truth, logits.argmax(1), len(prior))) | {
-        "val_balanced_accuracy": _scores("", 0.0, _confusion(truth, even.argmax(1), len(prior)))["_balanced_accuracy"]
-    }
+    scores = _scores("val", loss, _confusion(truth, logits.argmax(1), len(prior)))
+    return scores | {"val_balanced_accuracy": _balanced_accuracy(_confusion(truth, even.argmax(1), len(prior)))}
 
 
 def _confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -289,14 +303,18 @@ def _confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 
 
 def _scores(name: str, loss: float, confusion: np.ndarray) -> dict[str, float]:
-    """Loss, accuracy and balanced accuracy (mean recall over the classes present) from a confusion matrix [K, K]."""
-    right, total = np.diag(confusion), confusion.sum(1)
-    recall = right[total > 0] / total[total > 0]
+    """Loss, and accuracy and balanced accuracy from a confusion matrix [K, K]."""
     return {
         f"{name}_loss": loss,
-        f"{name}_accuracy": float(right.sum() / total.sum()),
-        f"{name}_balanced_accuracy": float(recall.mean()),
+        f"{name}_accuracy": float(np.diag(confusion).sum() / confusion.sum()),
+        f"{name}_balanced_accuracy": _balanced_accuracy(confusion),
     }
+
+
+def _balanced_accuracy(confusion: np.ndarray) -> float:
+    """Mean recall over the classes that occur in a confusion matrix [K, K]: true classes are rows."""
+    right, total = np.diag(confusion), confusion.sum(1)
+    return float((right[total > 0] / total[total > 0]).mean())
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h

@@ -16,7 +16,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.writing import atomic
 from skinlesion.data.cache import PixelCache
 from skinlesion.training import checkpoint
-from skinlesion.training.inputs.augment import plain
+from skinlesion.training.inputs.augment import to_inputs
 from skinlesion.training.networks.models import Classifier, create_model, mean_outputs
 
 
@@ -83,7 +83,7 @@ def predict(
     logits, features, batch_size = [], [], max(1, batch_size // views)
     for start in range(0, len(rows), batch_size):
         pixels = cache.crops[rows[start : start + batch_size]].swapaxes(0, 1)
-        x = plain(torch.from_numpy(np.concatenate(pixels)).to(where))
+        x = to_inputs(torch.from_numpy(np.concatenate(pixels)).to(where))
         mean, pooled, _ = mean_outputs(model, x.contiguous(memory_format=torch.channels_last), views, crops)
         logits.append(mean.cpu().numpy())
         features.append(pooled.cpu().numpy())

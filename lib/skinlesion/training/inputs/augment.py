@@ -33,7 +33,7 @@ def augment(frames: torch.Tensor, config: Config, epoch: int, index: np.ndarray)
     each sample's position in the epoch (``index``, int [N]) alone. The result lies channels last in memory.
     """
     chance = torch.from_numpy(uniform(config.seed, epoch, index, DRAWS)).to(frames.device)
-    x = plain(frames)
+    x = to_inputs(frames)
     if config.rotation or config.flip or config.scale or config.shift or config.shear or config.fit == "random_crop":
         x = _affine(x, config, chance)
     if config.color:
@@ -109,8 +109,8 @@ def _recolor(x: torch.Tensor, amount: float, chance: np.ndarray) -> torch.Tensor
     return (x * torch.where(chosen[:, None], gain, 1.0)[:, :, None, None]).clamp_(0, 1)
 
 
-def plain(pixels: torch.Tensor) -> torch.Tensor:
-    """Inputs without augmentation, channels last in memory: uint8 [N, S, S, 3] -> float32 [N, 3, S, S] in 0-1."""
+def to_inputs(pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels as inputs of a network, channels last in memory: uint8 [N, S, S, 3] -> float32 [N, 3, S, S] in 0-1."""
     return pixels.permute(0, 3, 1, 2).float().div_(255.0)
 
 
