@@ -48,7 +48,7 @@ from skinlesion.data.demo.dataset import draw_example  # noqa: E402
 from skinlesion.data.sources import load_table  # noqa: E402
 from skinlesion.data.splits import make_split  # noqa: E402
 from skinlesion.decision import as_seven  # noqa: E402
-from skinlesion.evaluation.bootstrap import resample, summarise  # noqa: E402
+from skinlesion.evaluation.intervals import resample, summarise  # noqa: E402
 from skinlesion.evaluation.metrics import confusion_metrics  # noqa: E402
 from skinlesion.export.variants import half_weights  # noqa: E402
 from skinlesion.serving.manifest import PRETRAINED, Manifest  # noqa: E402

@@ -22,7 +22,7 @@ import pandas as pd
 
 from experiments.recipes import ROOT
 from skinlesion.core.writing import write_csv
-from skinlesion.evaluation.bootstrap import design_effect, moments, wilson
+from skinlesion.evaluation.intervals import design_effect, moments, wilson
 
 FILE = ROOT / "experiments" / "coverage.csv"
 SIZES = {"all": (5514, 1423, 490, 34, 5, 4), "melanoma": (230, 278, 100, 4, 1, 1)}  # lesions with 1, 2, … images

@@ -40,7 +40,7 @@ from skinlesion.crossval import Outputs, Part
 from skinlesion.data import splits
 from skinlesion.data.cache import PixelCache
 from skinlesion.data.table import LesionTable
-from skinlesion.evaluation.bootstrap import in_columns
+from skinlesion.evaluation.intervals import in_columns
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.pipeline.record import commit
 from skinlesion.training.fit import fit

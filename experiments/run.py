@@ -40,7 +40,7 @@ from skinlesion.data.cache import PixelCache, build_cache
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
-from skinlesion.evaluation.bootstrap import in_columns
+from skinlesion.evaluation.intervals import in_columns
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.pipeline.record import commit

@@ -48,7 +48,7 @@ from skinlesion.data.splits import load_split
 from skinlesion.data.table import LesionTable
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA, Decision
 from skinlesion.evaluation import decision_fit, operating
-from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.intervals import describe
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.robustness import sample_evenly
 from skinlesion.export.card import attach

@@ -15,7 +15,7 @@ from benchmarks import measure
 from experiments import storage, tested
 from experiments.domain import SOURCES, counted
 from experiments.recipes import OUTPUTS, ROOT
-from skinlesion.evaluation.bootstrap import describe, proportion
+from skinlesion.evaluation.intervals import describe, proportion
 from skinlesion.evaluation.experiments import published_table
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.export.card import headline_parts

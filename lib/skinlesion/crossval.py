@@ -23,7 +23,7 @@ from skinlesion.data.splits import load_split
 from skinlesion.data.table import LesionTable
 from skinlesion.decision import Decision
 from skinlesion.evaluation import decision_fit
-from skinlesion.evaluation.bootstrap import Resamples, resample, summarise
+from skinlesion.evaluation.intervals import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import flat_values, replicate_values
 from skinlesion.evaluation.predictions import Predictions, origin
 from skinlesion.training.trained import Trained, predict

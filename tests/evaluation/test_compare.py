@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 from skinlesion import cli, crossval
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation.bootstrap import beyond_chance, resample
+from skinlesion.evaluation.intervals import is_significant, resample
 from skinlesion.evaluation.compare import COMPARED, compare, load, shared
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.training_overlap import find_overlap, training_lists
@@ -44,7 +44,7 @@ def test_differences_are_those_of_two_models_and_of_a_loop():
     assert (difference["low"], difference["high"]) == pytest.approx(np.percentile(loop, [2.5, 97.5]), abs=1e-12)
     same = compare({"first": first, "again": first}, replicates=20).differences["again"]
     assert all(one["value"] == one["low"] == one["high"] == 0 for one in same.values())
-    assert beyond_chance(found.differences["other"]["accuracy"])
+    assert is_significant(found.differences["other"]["accuracy"])
     assert " *" in found.differences_table().loc["Accuracy", "other"]
     assert found.n_lesions == 150
 

@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation.bootstrap import proportion, resample
+from skinlesion.evaluation.intervals import proportion, resample
 from skinlesion.evaluation.compare import compare
 from skinlesion.evaluation.metrics import (
     OVERALL,

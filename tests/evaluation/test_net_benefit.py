@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skinlesion.core.errors import DataError
-from skinlesion.evaluation.bootstrap import resample
+from skinlesion.evaluation.intervals import resample
 from skinlesion.evaluation.operating import curve_in_words, decision_curve, move_prevalence
 
 

@@ -10,7 +10,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import REFERRALS, Decision
 from skinlesion.evaluation import decision_fit, operating
-from skinlesion.evaluation.bootstrap import resample
+from skinlesion.evaluation.intervals import resample
 from skinlesion.evaluation.predictions import Predictions
 
 

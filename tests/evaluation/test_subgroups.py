@@ -12,7 +12,7 @@ from skinlesion.core.taxonomy import HAM7
 from skinlesion.evaluation import calibration, plots
 from skinlesion.evaluation import subgroup_metrics as subgroups
 from skinlesion.evaluation import subgroups as people
-from skinlesion.evaluation.bootstrap import proportion, resample, summarise
+from skinlesion.evaluation.intervals import proportion, resample, summarise
 from skinlesion.evaluation.plots import skin_tone_histogram, subgroup_forest
 from skinlesion.evaluation.predictions import Predictions
 

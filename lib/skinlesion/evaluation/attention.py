@@ -17,7 +17,7 @@ from PIL import Image
 
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError
-from skinlesion.evaluation.bootstrap import Resamples, in_columns, resample, summarise
+from skinlesion.evaluation.intervals import Resamples, in_columns, resample, summarise
 from skinlesion.evaluation.metrics import mean_defined, ratio
 
 SIDE = 64  # pixels of the square that maps and masks are compared on

@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 
 from skinlesion.core.errors import DataError
 from skinlesion.decision import calibrated
-from skinlesion.evaluation.bootstrap import Resamples, describe, resample, summarise
+from skinlesion.evaluation.intervals import Resamples, describe, resample, summarise
 
 #: Metrics that only probabilities have, and what they are called for people.
 NAMES = {

@@ -14,7 +14,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted, match_ids, read_table
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import as_seven
-from skinlesion.evaluation.bootstrap import beyond_chance, describe, resample, summarise
+from skinlesion.evaluation.intervals import is_significant, describe, resample, summarise
 from skinlesion.evaluation.metrics import NAMES, flat_values, replicate_values, summarised
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.reading import read_predictions
@@ -48,7 +48,7 @@ class Comparison:
 
     def differences_table(self) -> pd.DataFrame:
         """For people: the same for the differences to the first run, marked where they are significant."""
-        marked = pd.DataFrame(self.differences).map(lambda one: describe(one) + " *" * beyond_chance(one))
+        marked = pd.DataFrame(self.differences).map(lambda one: describe(one) + " *" * is_significant(one))
         return marked.rename(title)
 
 

@@ -11,7 +11,7 @@ import skinlesion
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.bootstrap import beyond_chance, describe, from_columns
+from skinlesion.evaluation.intervals import is_significant, describe, from_columns
 
 SHIPPED = Path(skinlesion.__file__).resolve().parent / "pretrained" / "manifest.json"
 PUBLISHED = Path(__file__).with_name("published.csv")
@@ -138,7 +138,7 @@ def describe_inflation(table: pd.DataFrame) -> str:
     more = from_columns(shortcut, "inflation")
     verdict = (
         "The 95% interval excludes 0."
-        if beyond_chance(more)
+        if is_significant(more)
         else "The difference is not significant on these images (the 95% interval includes 0)."
     )
     return (

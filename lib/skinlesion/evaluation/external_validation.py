@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.bootstrap import describe, proportions, resample, summarise
+from skinlesion.evaluation.intervals import describe, proportions, resample, summarise
 from skinlesion.evaluation.metrics import ranking
 from skinlesion.evaluation.predictions import Predictions
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.bootstrap import Resamples, proportion, proportions, rates, resample, summarise
+from skinlesion.evaluation.intervals import Resamples, proportion, proportions, rates, resample, summarise
 from skinlesion.evaluation.predictions import Predictions
 
 #: What every metric is called for people.

@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 
 from skinlesion.core.errors import DataError
 from skinlesion.decision import NONE, REFERRALS, Decision, referral_zones
-from skinlesion.evaluation.bootstrap import Resamples, in_columns, proportion, rates, resample, summarise
+from skinlesion.evaluation.intervals import Resamples, in_columns, proportion, rates, resample, summarise
 from skinlesion.evaluation.decision_fit import choose_threshold, choose_threshold_by_specificity
 from skinlesion.evaluation.metrics import ratio
 from skinlesion.evaluation.predictions import Predictions

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.evaluation.bootstrap import Resamples, in_columns, resample, summarise
+from skinlesion.evaluation.intervals import Resamples, in_columns, resample, summarise
 from skinlesion.evaluation.metrics import ranking
 
 KEPT = 0.95

@@ -8,7 +8,7 @@ import numpy as np
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.similarity import NEAREST, unit
-from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.intervals import describe, resample, summarise
 from skinlesion.evaluation.metrics import balanced_accuracy
 from skinlesion.evaluation.predictions import Predictions
 

@@ -7,7 +7,7 @@ import pandas as pd
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration, plots
 from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment
-from skinlesion.evaluation.bootstrap import describe, p_value
+from skinlesion.evaluation.intervals import describe, p_in_words
 from skinlesion.evaluation.experiments import CAUTION, published_table
 from skinlesion.evaluation.metrics import NAMES, OF_A_PART, OVERALL, PER_CLASS
 from skinlesion.evaluation.operating import QUESTIONS, SAME_MIX, OperatingPoint, count, curve_in_words, in_plain_words
@@ -138,7 +138,7 @@ def subgroup_table(by_group: pd.DataFrame) -> pd.DataFrame:
             "lesions": shown["lesions"],
             "value": [describe(row) for row in shown.to_dict("records")],
             **gaps,
-            "p, corrected": ["" if pd.isna(p) else p_value(p) for p in shown["p"]],
+            "p, corrected": ["" if pd.isna(p) else p_in_words(p) for p in shown["p"]],
         }
     ).set_index("group")
 

@@ -18,7 +18,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from skinlesion.core.colour import BORDER, GAIN
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.bootstrap import beyond_chance, describe, resample, summarise
+from skinlesion.evaluation.intervals import is_significant, describe, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
 
@@ -70,8 +70,8 @@ def read_border(frames: Sequence[np.ndarray], images: Predictions, *, replicates
         cv=StratifiedGroupKFold(folds, shuffle=True, random_state=seed),
         method="decision_function",
     )
-    draws = resample(images.lesions, replicates, seed)
-    border, network = (ranking(values, malignant, draws)[0] for values in (score, images.malignant_probability))
+    resamples = resample(images.lesions, replicates, seed)
+    border, network = (ranking(values, malignant, resamples)[0] for values in (score, images.malignant_probability))
     found = {"border": border, "network": network, "difference": network - border}
     return {name: summarise(values, len(images)) for name, values in found.items()}
 
@@ -138,7 +138,7 @@ def recoloring(
     if not len(rows):
         return []
     own = images.take(rows)
-    draws = resample(own.lesions, replicates, seed)
+    resamples = resample(own.lesions, replicates, seed)
     melanoma = np.array([own.labels.codes[y] == "mel" for y in own.y])
 
     def referred(pictures: list[np.ndarray]) -> np.ndarray:
@@ -148,9 +148,9 @@ def recoloring(
     for name, color in colors.items():
         after = referred([recolor(frames[row], border_color(squares[row]), color) for row in rows.tolist()])
         for kind, chosen in (("malignant", np.ones(len(rows), bool)), ("melanoma", melanoma)):
-            total = draws.totals(chosen)
+            total = resamples.totals(chosen)
             shares = {"before": before, "after": after, "change": after - before}
-            values = {key: ratio(draws.totals(share * chosen), total) for key, share in shares.items()}
+            values = {key: ratio(resamples.totals(share * chosen), total) for key, share in shares.items()}
             metrics = {key: summarise(value, int(chosen.sum())) for key, value in values.items()}
             found.append({"border": name, "images": kind, **metrics})
     return found
@@ -185,5 +185,5 @@ def in_words(found: dict) -> str:
     return (
         f"{text} The largest change of the referral by another border colour: {describe(change, 2)} for "
         f"{counted(change['n'], worst['images'] + ' image')} ({worst['border']}); "
-        f"the interval {'excludes' if beyond_chance(change) else 'includes'} 0."
+        f"the interval {'excludes' if is_significant(change) else 'includes'} 0."
     )

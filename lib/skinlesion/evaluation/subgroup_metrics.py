@@ -23,7 +23,7 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.bootstrap import Resamples, proportions, resample, summarise
+from skinlesion.evaluation.intervals import Resamples, proportions, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import some
-from skinlesion.evaluation.bootstrap import p_value
+from skinlesion.evaluation.intervals import p_in_words
 from skinlesion.evaluation.subgroup_metrics import NAMES, UNKNOWN
 
 AGES = {0: "under 30", 30: "30 to 44", 45: "45 to 59", 60: "60 to 74", 75: "75 and older"}
@@ -127,7 +127,7 @@ def _gap(row) -> str:
     side = "above" if row.gap > 0 else "below"
     return (
         f"{name} {row.value:.3f}, {abs(row.gap):.3f} {side} the others (by the mix of cases alone "
-        f"{row.gap_by_mix:+.3f}; p {p_value(row.p)})"
+        f"{row.gap_by_mix:+.3f}; p {p_in_words(row.p)})"
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.bootstrap import describe, resample, summarise
+from skinlesion.evaluation.intervals import describe, resample, summarise
 from skinlesion.evaluation.predictions import Predictions
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # probabilities from which a prediction counts as certain
@@ -52,7 +52,7 @@ def excess(images: Predictions, *, replicates: int = 2000, seed: int = 0) -> pd.
     ``expected``, and ``excess``, the first less the second, as a metric with its interval.
     """
     top, wrong = images.probabilities.max(axis=1), images.probabilities.argmax(axis=1) != images.y
-    draws = resample(images.lesions, replicates, seed)
+    resamples = resample(images.lesions, replicates, seed)
     rows = []
     for level in LEVELS:
         certain = top >= level
@@ -63,7 +63,7 @@ def excess(images: Predictions, *, replicates: int = 2000, seed: int = 0) -> pd.
                 "images": int(certain.sum()),
                 "contradicted": int(contradicted.sum()),
                 "expected": float(expected.sum()),
-                "excess": summarise(draws.totals(contradicted - expected), int(certain.sum())),
+                "excess": summarise(resamples.totals(contradicted - expected), int(certain.sum())),
             }
         )
     return pd.DataFrame(rows)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.taxonomy import LabelSet
-from skinlesion.evaluation.bootstrap import describe, in_columns, proportion, proportions, resample, summarise
+from skinlesion.evaluation.intervals import describe, in_columns, proportion, proportions, resample, summarise
 from skinlesion.evaluation.metrics import confusion_metrics
 from skinlesion.evaluation.predictions import Predictions
 

@@ -21,7 +21,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from skinlesion.core.errors import ModelError
 from skinlesion.core.writing import write_bytes, write_json
-from skinlesion.evaluation.bootstrap import in_columns, resample, summarise
+from skinlesion.evaluation.intervals import in_columns, resample, summarise
 from skinlesion.evaluation.metrics import balanced_accuracy
 from skinlesion.serving.manifest import FILE, Manifest
 from skinlesion.serving.predictor import Predictor

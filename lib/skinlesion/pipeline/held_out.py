@@ -11,7 +11,7 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import write_csv
-from skinlesion.evaluation.bootstrap import describe, in_columns
+from skinlesion.evaluation.intervals import describe, in_columns
 from skinlesion.report.document import Section, write_document
 
 INDEX = "index.html"

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
-from skinlesion.evaluation.bootstrap import describe, from_columns
+from skinlesion.evaluation.intervals import describe, from_columns
 from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.compare import COMPARED, LESS_IS_BETTER, Comparison, title
 from skinlesion.evaluation.metrics import threshold_counts

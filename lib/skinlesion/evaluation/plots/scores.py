@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
-from skinlesion.evaluation.bootstrap import describe
+from skinlesion.evaluation.intervals import describe
 from skinlesion.evaluation.calibration import expected_calibration_error, reliability, top_label
 from skinlesion.evaluation.metrics import NAMES, ratio, threshold_counts
 from skinlesion.evaluation.plots.data import image_grid

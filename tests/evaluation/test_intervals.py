@@ -4,8 +4,8 @@ import pytest
 from scipy.stats import binomtest
 
 from experiments import coverage
-from skinlesion.evaluation import bootstrap
-from skinlesion.evaluation.bootstrap import describe, proportion, resample, summarise
+from skinlesion.evaluation import intervals
+from skinlesion.evaluation.intervals import describe, proportion, resample, summarise
 
 LESIONS = np.array(["b", "a", "a", "c", "b", "d"], object)
 
@@ -144,9 +144,9 @@ def test_a_line_of_the_simulation_follows_from_the_code():
 
 def test_draws_too_large_for_memory_are_the_same(monkeypatch):
     here = resample(LESIONS, 30)
-    monkeypatch.setattr(bootstrap, "_IN_MEMORY", 0)
+    monkeypatch.setattr(intervals, "_IN_MEMORY", 0)
     there = resample(LESIONS, 30)
     assert isinstance(there.counts, np.memmap) and (here.counts == there.counts).all()
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 1)  # a replicate at a time
+    monkeypatch.setattr(intervals, "_AT_ONCE", 1)  # a replicate at a time
     rows = np.arange(12.0).reshape(6, 2)
     np.testing.assert_allclose(there.totals(rows), [counts[there.lesion] @ rows for counts in here.counts])

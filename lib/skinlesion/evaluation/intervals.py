@@ -102,7 +102,7 @@ def describe(metric: dict, digits: int = 3) -> str:
         return "undefined"
     value = f"{metric['value']:.{digits}f}"
     if metric.get("by_chance") is not None:
-        return f"{value} (by chance {metric['by_chance']:.{digits}f}; p {p_value(metric['p'])})"
+        return f"{value} (by chance {metric['by_chance']:.{digits}f}; p {p_in_words(metric['p'])})"
     if metric["low"] is None:
         return value
     return f"{value} ({metric['low']:.{digits}f} to {metric['high']:.{digits}f})"
@@ -119,12 +119,12 @@ def from_columns(row, name: str) -> dict:
     return {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
 
 
-def beyond_chance(difference: dict) -> bool:
+def is_significant(difference: dict) -> bool:
     """Whether the 95% interval leaves out zero."""
     return difference["low"] is not None and (difference["low"] > 0 or difference["high"] < 0)
 
 
-def p_value(p: float) -> str:
+def p_in_words(p: float) -> str:
     """``= 0.012``, or ``< 0.001``."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
