@@ -35,7 +35,7 @@ from skinlesion.core.writing import write_csv
 from skinlesion.core.taxonomy import label_set
 from skinlesion.data.sources import load_table
 from skinlesion.evaluation.intervals import in_columns
-from skinlesion.evaluation.compare import pick, seven_labels
+from skinlesion.evaluation.comparison import pick, seven_labels
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.pipeline.record import commit

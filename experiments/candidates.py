@@ -30,7 +30,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.writing import write_csv
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.splits import FOLDS
-from skinlesion.evaluation import compare
+from skinlesion.evaluation import comparison
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.training.standalone import train
@@ -91,14 +91,14 @@ def write_candidates(recipes: dict[str, Recipe]) -> pd.DataFrame:
     stored = storage.read_facts(STORED)
     names = [name for name in recipes if name in stored]
     found = {name: out_of_fold(name, config(name, recipes)) for name in names}
-    seven = {name: compare.seven_labels(one) for name, one in found.items()}
+    seven = {name: comparison.seven_labels(one) for name, one in found.items()}
     lines = []
     for name in names:
         lines += _lines(name, "out_of_fold", evaluate(found[name]))
         if found[name].labels != HAM7:
             lines += _lines(name, "as_seven_labels", evaluate(seven[name]))
         for other in {"ham10000", "centre"} & set(names) - {name}:
-            both = compare.shared({name: seven[name], other: seven[other]})
+            both = comparison.on_shared_images({name: seven[name], other: seven[other]})
             more = crossval.difference(*both.values(), COMPARED)
             lines += [{"recipe": name, "set": f"minus_{other}", "metric": key} | value for key, value in more.items()]
     table = pd.DataFrame(lines).sort_values(["recipe", "set"], kind="stable", ignore_index=True)

@@ -23,7 +23,7 @@ from skinlesion.core import images
 from skinlesion.core.writing import write_json
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import as_seven
-from skinlesion.evaluation.external_validation import external_metrics
+from skinlesion.evaluation.external_metrics import external_metrics
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.serving.manifest import Manifest
 

@@ -195,7 +195,7 @@ def difference(
 ) -> dict[str, dict]:
     """``a`` minus ``b``, paired: each bootstrap replicate draws the same lesions for both.
 
-    Unlike in :func:`skinlesion.evaluation.compare.compare` the two may cover different images; a lesion that only one
+    Unlike in :func:`skinlesion.evaluation.comparison.compare` the two may cover different images; a lesion that only one
     of them has counts for it alone. For the same images the two functions agree. ``names``: metrics of the whole, or
     ``<code>.<metric>`` of one class. Returns {name: metric}, with value, low, high and n, the images of ``a``.
     """

@@ -23,8 +23,8 @@ from skinlesion.data.check import check_table
 from skinlesion.data.tabulate import NO_LESIONS, OF_HAM10000, trained_ids
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
-from skinlesion.evaluation import external_validation as external
 from skinlesion.evaluation import plots
+from skinlesion.evaluation.external_metrics import beside_home, change_in_words, external_metrics
 from skinlesion.evaluation.operating import evidence
 from skinlesion.evaluation.plots import external_figure
 from skinlesion.evaluation.predictions import Predictions
@@ -85,7 +85,7 @@ def evaluate_external(
     predictions = Predictions.joined(table.frame, table.labels, table.targets, found)
     in_domain = np.array([one.in_domain for one in found])
     threshold = manifest.decision.referral_threshold
-    metrics = external.external_metrics(predictions, threshold, in_domain, replicates)
+    metrics = external_metrics(predictions, threshold, in_domain, replicates)
     record = _record(table, manifest, predictions, in_domain, metrics, notes)
     run = Run(output)
     predictions.write(run.predictions)
@@ -213,5 +213,5 @@ def _print(record: dict, table: LesionTable) -> None:
         print(note)
     for problem, count in table.problems["problem"].value_counts().items():
         print(f"set aside: {count:,} x {problem}")
-    print(f"\n{external.beside_home(record['metrics'], record['home']).to_string()}\n")
-    print(external.change_in_words(record["metrics"], record["home"]))
+    print(f"\n{beside_home(record['metrics'], record['home']).to_string()}\n")
+    print(change_in_words(record["metrics"], record["home"]))

@@ -17,7 +17,7 @@ from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.tabulate import trained_ids
 from skinlesion.data.sources import load_table
-from skinlesion.evaluation import external_validation as external
+from skinlesion.evaluation import external_metrics as external
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.plots.acting import external_figure
 from skinlesion.evaluation.predictions import Predictions

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from skinlesion import cli
-from skinlesion import official_test as official
+from skinlesion import official_test_set as official
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data.published import load_official_test

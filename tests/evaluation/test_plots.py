@@ -15,7 +15,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import confident_errors
-from skinlesion.evaluation.compare import compare
+from skinlesion.evaluation.comparison import compare
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.operating import binary_task, decision_curve, operating_points
 from skinlesion.evaluation.predictions import Predictions

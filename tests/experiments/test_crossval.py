@@ -15,7 +15,7 @@ from skinlesion import crossval
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation.compare import compare
+from skinlesion.evaluation.comparison import compare
 from skinlesion.evaluation.predictions import Predictions
 
 PRIOR = np.array([0.3, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1])

@@ -20,8 +20,8 @@ from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data import splits
 from skinlesion.data.sources import load_table
-from skinlesion.evaluation import compare
-from skinlesion.evaluation.experiments import changes_by_base, read_experiments, read_shipped, readable_experiments
+from skinlesion.evaluation import comparison
+from skinlesion.evaluation.reference_results import changes_by_base, read_experiments, read_shipped, readable_experiments
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training import checkpoint
@@ -301,7 +301,7 @@ def test_eight_labels_are_merged_into_seven():
     scores, y = random.dirichlet(np.ones(8), 300), random.integers(0, 8, 300)
     ids, nothing = np.arange(300).astype(str), np.full(300, "")
     eight = Predictions(ids, ids, nothing, np.zeros(300, int), ISIC8, y, scores, scores)
-    seven = compare.seven_labels(eight)
+    seven = comparison.seven_labels(eight)
     folded = {"ak": "akiec", "scc": "akiec"}
     assert [folded.get(code, code) for code in np.array(ISIC8.codes)[eight.y]] == np.array(HAM7.codes)[seven.y].tolist()
     for code in HAM7.codes:

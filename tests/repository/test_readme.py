@@ -65,7 +65,7 @@ TESTS = {
     "skinlesion score": "test_images_are_predicted_and_scored test_score.py test_score_remote.py test_score_ray.py",
     "skinlesion evaluate --official": "test_official.py",
     "skinlesion evaluate": "test_evaluate.py",
-    "skinlesion compare": "test_compare.py",
+    "skinlesion compare": "test_comparison.py",
     "skinlesion external": "test_external.py",
     "torchrun": "test_distributed.py test_faults.py",
 }

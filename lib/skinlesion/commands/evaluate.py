@@ -27,7 +27,7 @@ def add_parser(subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     output, prevalence = arguments.output, arguments.prevalence
     if arguments.official:
-        from skinlesion.official_test import evaluate_official
+        from skinlesion.official_test_set import evaluate_official
 
         progress = sys.stderr.isatty()
         return evaluate_official(arguments.official, arguments.model, output, prevalence=prevalence, progress=progress)

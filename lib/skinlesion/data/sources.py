@@ -17,7 +17,7 @@ from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
 from skinlesion.data import dermamnist, own_images, published
 from skinlesion.data.files import TABLES, Files, find_files
 from skinlesion.data.merge import merge
-from skinlesion.data.tabulate import official_test
+from skinlesion.data.tabulate import in_official_test
 from skinlesion.data.table import LesionTable
 
 
@@ -239,11 +239,11 @@ def _left_out(files: Files) -> str:
 def _without_official_test(table: LesionTable) -> LesionTable:
     """The table without that set's images, by id; DermaMNIST-E's whole test part, after which it has no split."""
     ids, split = table.frame["image_id"], table.official_split
-    gone = official_test(ids)
+    gone = in_official_test(ids)
     if dermamnist.EXTENDED in table.notes:
         gone, split = ids.map(split) == "test", {}
     if not gone.any():
         return table
     note = f"{counted(int(gone.sum()), 'image')} of the official ISIC 2018 test set left out."
-    problems = table.problems[~official_test(table.problems["image_id"])]
+    problems = table.problems[~in_official_test(table.problems["image_id"])]
     return replace(table.keep(~gone), notes=(*table.notes, note), problems=problems, official_split=split)

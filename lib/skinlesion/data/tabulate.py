@@ -193,7 +193,7 @@ def isic_number(image_ids: pd.Series) -> pd.Series:
     return pd.to_numeric(image_ids.str.extract(_ISIC, expand=False), errors="coerce")
 
 
-def official_test(image_ids: pd.Series) -> pd.Series:
+def in_official_test(image_ids: pd.Series) -> pd.Series:
     """Which ids belong to the official test set of ISIC 2018 Task 3 (ISIC_0034524 to ISIC_0036064), bool [N]."""
     return isic_number(image_ids).between(34524, 36064)
 

@@ -11,9 +11,9 @@ from skinlesion.core.errors import ConfigError
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import write_json
 from skinlesion.core.tables import counted
-from skinlesion.evaluation import compare as comparing
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import PREVALENCE, assess
+from skinlesion.evaluation.comparison import Comparison, compare, load_runs, on_shared_images, without_leaked
 from skinlesion.evaluation.metrics import NAMES
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.sections import class_table, figures, headline, overall_table, sections, words
@@ -90,17 +90,17 @@ def compare_files(
 
     Parameters
     ----------
-    places, labels, split, words : see :func:`skinlesion.evaluation.compare.load`
+    places, labels, split, words : see :func:`skinlesion.evaluation.comparison.load_runs`
     output : folder for ``comparison.json``, ``report.html`` and ``figures/differences.png``
     shared : compare on the images that all runs share, where they differ
     training, twins : see :func:`skinlesion.evaluation.training_overlap.training_lists` and ``read_groups``
     """
-    runs = comparing.load(list(places), labels, split, words)
-    runs = comparing.shared(runs) if shared else runs
+    runs = load_runs(list(places), labels, split, words)
+    runs = on_shared_images(runs) if shared else runs
     overlaps = training_overlaps(runs, training_lists(list(places), training), labels, twins)
-    found = comparing.compare(runs)
-    fresh = comparing.without(runs, overlaps)
-    clean = comparing.compare(fresh) if fresh else None
+    found = compare(runs)
+    fresh = without_leaked(runs, overlaps)
+    clean = compare(fresh) if fresh else None
     run, first = Run(output), next(iter(found.metrics))
     figure, alt = plots.differences(found)
     picture = plots.write(figure, alt, run.figures / "differences.png"), alt, figure.caption
@@ -134,5 +134,5 @@ def compare_files(
     return 0
 
 
-def _size(found: comparing.Comparison) -> str:
+def _size(found: Comparison) -> str:
     return f"{counted(found.n_images, 'image')} of {counted(found.n_lesions, 'lesion')}"

@@ -8,7 +8,7 @@ from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration, plots
 from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment
 from skinlesion.evaluation.intervals import describe, p_in_words
-from skinlesion.evaluation.experiments import CAUTION, published_table
+from skinlesion.evaluation.reference_results import CAUTION, published_table
 from skinlesion.evaluation.metrics import NAMES, OF_A_PART, OVERALL, PER_CLASS
 from skinlesion.evaluation.operating import QUESTIONS, SAME_MIX, OperatingPoint, count, curve_in_words, in_plain_words
 from skinlesion.evaluation.subgroups import gaps_in_brief

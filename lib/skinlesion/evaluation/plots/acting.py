@@ -12,7 +12,7 @@ from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.intervals import describe, from_columns
 from skinlesion.evaluation.calibration import reliability
-from skinlesion.evaluation.compare import COMPARED, LESS_IS_BETTER, Comparison, title
+from skinlesion.evaluation.comparison import COMPARED, LESS_IS_BETTER, Comparison, title
 from skinlesion.evaluation.metrics import threshold_counts
 from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint, curve_in_words
 from skinlesion.evaluation.plots.scores import forest
@@ -152,7 +152,7 @@ BINS = 10
 def external_figure(predictions: Predictions, metrics: dict[str, dict], threshold: float) -> tuple[Chart, str]:
     """ROC curve of malignant against benign with the referral threshold, and reliability of the malignant probability.
 
-    ``metrics``: of ``external.external_metrics``; ``threshold``: on the malignant probability.
+    ``metrics``: of ``external_metrics.external_metrics``; ``threshold``: on the malignant probability.
     """
     score, malignant = predictions.malignant_probability, predictions.is_malignant
     figure, (axes,) = new_figure(9.0, 4.4, 1, 2)
@@ -195,7 +195,7 @@ def _arms(metric: dict) -> np.ndarray:
 
 @styled
 def leakage_figure(table: pd.DataFrame) -> tuple[Chart, str]:
-    """The same recipe's balanced accuracy by each way to split the data (``evaluation.experiments.read_leak``)."""
+    """The same recipe's balanced accuracy by each way to split the data (``evaluation.reference_results.read_leak``)."""
     rows = {
         f"{line['title']}\n({line['leaked']:.1%} of images share a lesion with training)": from_columns(
             line, "balanced_accuracy"

@@ -117,7 +117,7 @@ def _aligned(first: str, start: Predictions, name: str, other: Predictions) -> P
     return other
 
 
-def shared(runs: dict[str, Predictions]) -> dict[str, Predictions]:
+def on_shared_images(runs: dict[str, Predictions]) -> dict[str, Predictions]:
     """Every run cut down to the images that all of them have, with a note of how many those are.
 
     Raises DataError if they share none.
@@ -133,7 +133,7 @@ def shared(runs: dict[str, Predictions]) -> dict[str, Predictions]:
     return result
 
 
-def without(runs: dict[str, Predictions], overlaps: dict[str, Overlap]) -> dict[str, Predictions]:
+def without_leaked(runs: dict[str, Predictions], overlaps: dict[str, Overlap]) -> dict[str, Predictions]:
     """The runs without the images that any of them was trained on; empty where there are none, or no others."""
     gone = {name for run, one in overlaps.items() for name in runs[run].image_ids[one.leaked]}
     kept = {run: np.array([name not in gone for name in one.image_ids]) for run, one in runs.items()}
@@ -142,7 +142,7 @@ def without(runs: dict[str, Predictions], overlaps: dict[str, Overlap]) -> dict[
     return {run: one.take(kept[run]) for run, one in runs.items()}
 
 
-def load(
+def load_runs(
     places: list[str], labels: str | Path | None = None, split: str = "test", words: Iterable[str] = ()
 ) -> dict[str, Predictions]:
     """Read run folders or predictions files; of those that name splits, one split.
@@ -158,7 +158,7 @@ def load(
     labelled = {path: "label" in read_table(path) for path in files}
     other = next((path for path in files if labelled[path]), None)
     runs: dict[str, Predictions] = {}
-    for name, path in zip(names(files), files, strict=True):
+    for name, path in zip(run_names(files), files, strict=True):
         truth = labels or (None if labelled[path] else other)
         everything = read_predictions(path, truth, words, only_labelled=not labels and not labelled[path])
         everything = everything.of(split) if (everything.split != "").any() else everything
@@ -185,7 +185,7 @@ def seven_labels(predictions: Predictions) -> Predictions:
     )
 
 
-def names(files: list[Path]) -> list[str]:
+def run_names(files: list[Path]) -> list[str]:
     """The last parts of every path, as many as make them unique; ``predictions.csv`` itself is left out."""
     parts = [path.resolve().with_suffix("").parts for path in files]
     parts = [one[:-1] if one[-1] == "predictions" else one for one in parts]

@@ -12,7 +12,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted, need_columns, read_table
 from skinlesion.data.files import find_files
 from skinlesion.data.published import METADATA, load_official_test
-from skinlesion.data.tabulate import official_test
+from skinlesion.data.tabulate import in_official_test
 from skinlesion.data.table import LesionTable
 from skinlesion.evaluation.assessment import PREVALENCE
 from skinlesion.evaluation.documents import write_evaluation
@@ -80,7 +80,7 @@ def choose(
     Raises DataError if nothing is left.
     """
     ids, lesions = table.frame["image_id"], table.frame["lesion_id"]
-    strange = ~official_test(ids)
+    strange = ~in_official_test(ids)
     weightless = ids == WITHOUT_WEIGHT
     trained = ids.isin(training[0]) | lesions.isin(training[1])
     kept = table.keep(~(strange | weightless | trained))

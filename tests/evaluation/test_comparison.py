@@ -12,7 +12,7 @@ from skinlesion import cli, crossval
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation.intervals import is_significant, resample
-from skinlesion.evaluation.compare import COMPARED, compare, load, shared
+from skinlesion.evaluation.comparison import COMPARED, compare, load_runs, on_shared_images
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.training_overlap import find_overlap, training_lists
 
@@ -61,11 +61,11 @@ def test_unlike_images_are_refused_with_the_way_out_and_compared_only_when_asked
     runs = {"a": make(), "b": make(1.0).take(np.arange(250))}
     with pytest.raises(DataError, match=r"a \(300 images\) and b \(250\) share 250,.*--shared"):
         compare(runs)
-    found = compare(shared(runs), 10)
+    found = compare(on_shared_images(runs), 10)
     assert found.n_images == 250
     assert found.notes == ("a: evaluated on 250 of its 300 images, those that all runs share.",)
     with pytest.raises(DataError, match="no image in common"):
-        shared({"a": make().take(np.arange(5)), "b": make().take(np.arange(5, 9))})
+        on_shared_images({"a": make().take(np.arange(5)), "b": make().take(np.arange(5, 9))})
     with pytest.raises(DataError, match="two runs or more"):
         compare({"a": make()})
     with pytest.raises(DataError, match="a and b disagree about the true class of 300 images"):
@@ -76,13 +76,13 @@ def test_runs_are_named_as_short_as_they_can_be_told_apart(tmp_path):
     for place in ("x/one", "y/one", "y/two"):
         make().write(tmp_path / place / "predictions.csv")
     places = [str(tmp_path / place) for place in ("x/one", "y/one", "y/two/predictions.csv")]
-    assert list(load(places)) == ["x/one", "y/one", "y/two"]
-    assert list(load(places[1:])) == ["one", "two"]
+    assert list(load_runs(places)) == ["x/one", "y/one", "y/two"]
+    assert list(load_runs(places[1:])) == ["one", "two"]
     with pytest.raises(DataError, match="given more than once"):
-        load([places[0], places[0]])
+        load_runs([places[0], places[0]])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"predictions\.csv is not there yet; run 04_evaluation"):
-        load([str(tmp_path / "empty"), places[0]])
+        load_runs([str(tmp_path / "empty"), places[0]])
 
 
 def test_the_command_writes_table_figure_and_report_and_reads_the_split_that_is_asked_for(tmp_path, capsys):
@@ -120,7 +120,7 @@ def test_published_tables_are_matched_and_give_the_same_figures(tmp_path, form):
                   "ids": str.lower, "id_column": "filename"},
     }  # fmt: skip
     published(other, tmp_path / "theirs.csv", **forms[form])
-    runs = load([str(tmp_path / "own.csv"), str(tmp_path / "theirs.csv")])
+    runs = load_runs([str(tmp_path / "own.csv"), str(tmp_path / "theirs.csv")])
     found, expected = compare(runs, 20), compare({"own": own, "theirs": other}, 20)
     for name in ("balanced_accuracy", "macro_auroc", "brier"):
         for end in ("value", "low", "high"):
@@ -139,7 +139,7 @@ def test_eight_labels_are_merged_where_another_run_has_seven(tmp_path):
         eight[:, i] = own.probabilities[:, HAM7.index(place.get(code, code))] / (2 if code in place else 1)
     y = np.array([ISIC8.index({"akiec": "scc"}.get(code, code)) for code in np.array(HAM7.codes)[own.y]])
     replace(own, labels=ISIC8, y=y, probabilities=eight, scores=eight).write(tmp_path / "eight.csv")
-    found = compare(load([str(tmp_path / "seven.csv"), str(tmp_path / "eight.csv")]), 5)
+    found = compare(load_runs([str(tmp_path / "seven.csv"), str(tmp_path / "eight.csv")]), 5)
     for one in found.differences["eight"].values():
         assert one["value"] == pytest.approx(0, abs=1e-12)
     assert found.notes == ("eight: its eight labels are merged into seven, as others have them.",)
@@ -149,7 +149,7 @@ def test_images_without_truth_are_left_out_of_published_tables_and_counted(tmp_p
     own = make().take(np.arange(200))
     own.write(tmp_path / "own.csv")
     published(make(1.0), tmp_path / "theirs.csv", names=list(HAM7.codes), values=make(1.0).probabilities)
-    runs = load([str(tmp_path / "own.csv"), str(tmp_path / "theirs.csv")])
+    runs = load_runs([str(tmp_path / "own.csv"), str(tmp_path / "theirs.csv")])
     assert len(runs["theirs"]) == 200 and "100 images without a label in own.csv" in runs["theirs"].notes[0]
 
 
@@ -223,7 +223,7 @@ def test_lists_are_read_before_anything_is_computed_and_a_file_in_a_run_folder_n
     def computed(*_):
         raise AssertionError("computed before the lists were read")
 
-    monkeypatch.setattr("skinlesion.evaluation.compare.compare", computed)
+    monkeypatch.setattr("skinlesion.evaluation.documents.compare", computed)
     command = ["compare", *files, "--output", str(tmp_path / "out")]
     assert cli.main([*command, "--training", f"other={tmp_path / 'absent.csv'}"]) == 2
     assert "absent.csv" in capsys.readouterr().err
