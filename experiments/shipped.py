@@ -176,7 +176,7 @@ def figures(outputs: Outputs, decision: Decision) -> tuple[dict, dict]:
         known = outputs.take([part])
         one, seen = known.decided(decision, part), (known.images[NOT_DERMATOSCOPIC] >= least).to_numpy()
         metrics[part] = evaluate(one, referred=one.referred(decision.referral_threshold) & seen)
-    advice = operating.as_shown(one, decision, one.source, "test", seen)
+    advice = operating.measure_advice(one, decision, one.source, "test", seen)
     written = decision.to_dict(**advice) | {"metrics": metrics["test"], "validation": metrics["validation"]}
     return written, metrics
 

@@ -10,7 +10,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
 from skinlesion.data.sources import detect, load_table
 from skinlesion.data.table import LesionTable
-from skinlesion.evaluation.subgroups import people
+from skinlesion.evaluation.subgroups import group_images
 
 MILK = ("AKIEC", "BCC", "BEN_OTH", "BKL", "DF", "INF", "MAL_OTH", "MEL", "NV", "SCCKA", "VASC")
 
@@ -75,7 +75,7 @@ def test_rated_skin_tone_is_kept_and_changes_no_fingerprint(milk10k, tmp_path):
     assert LesionTable.load(Run(tmp_path / "run")).frame["skin_tone"].tolist() == ["-1", "0", "", "4", "5"]
     bare = replace(table, frame=table.frame.drop(columns="skin_tone"))
     assert bare.fingerprint() == table.fingerprint()
-    groups = people(table.frame, table.frame["image_id"].to_numpy(object))
+    groups = group_images(table.frame, table.frame["image_id"].to_numpy(object))
     assert groups["rated skin tone"].tolist() == ["unknown", "0, very dark", "unknown", "4", "5, very light"]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from skinlesion.core.errors import DataError
 from skinlesion.evaluation.intervals import resample
-from skinlesion.evaluation.operating import curve_in_words, decision_curve, move_prevalence
+from skinlesion.evaluation.decision_curve import curve_in_words, decision_curve, move_prevalence
 
 
 def draw(n=600, seed=0):

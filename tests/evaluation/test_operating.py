@@ -183,7 +183,7 @@ def test_evidence_counts_every_image_once_by_source():
             assert row[kind] == sum(counts.values()) == mine.sum()
             alone = mine & inside & test.malignant_label & (test.malignant_probability < 0.4)
             assert row[f"{kind}_by_label"] == alone.sum()
-    facts = decision.to_dict(**operating.as_shown(test, decision, sources, "test", inside))
+    facts = decision.to_dict(**operating.measure_advice(test, decision, sources, "test", inside))
     assert facts["evidence"] == rows
     found = np.array(outcomes.referral) == "refer"
     assert facts["referral"]["sensitivity"]["value"] == pytest.approx(found[test.is_malignant].mean())

@@ -17,7 +17,8 @@ from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import confident_errors
 from skinlesion.evaluation.comparison import compare
 from skinlesion.evaluation.metrics import evaluate
-from skinlesion.evaluation.operating import binary_task, decision_curve, operating_points
+from skinlesion.evaluation.decision_curve import decision_curve
+from skinlesion.evaluation.operating import binary_task, operating_points
 from skinlesion.evaluation.predictions import Predictions
 
 

@@ -10,8 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.evaluation import calibration, plots
-from skinlesion.evaluation import subgroup_metrics as subgroups
-from skinlesion.evaluation import subgroups as people
+from skinlesion.evaluation import subgroup_gaps, subgroup_metrics, subgroups
 from skinlesion.evaluation.intervals import proportion, resample, summarise
 from skinlesion.evaluation.plots import skin_tone_histogram, subgroup_forest
 from skinlesion.evaluation.predictions import Predictions
@@ -44,7 +43,7 @@ def line(table, attribute, group, metric):
 def test_values_are_those_of_scikit_learn_on_the_group_alone():
     predictions = make()
     groups = pd.DataFrame({"site": words(600)})
-    table = subgroups.by_subgroup(predictions, groups, THRESHOLD, replicates=20)
+    table = subgroup_metrics.by_subgroup(predictions, groups, THRESHOLD, replicates=20)
     gaps = calibration.gaps(*calibration.top_label(predictions.probabilities, predictions.y))
     for name in "abc":
         own = (groups["site"] == name).to_numpy()
@@ -53,7 +52,7 @@ def test_values_are_those_of_scikit_learn_on_the_group_alone():
         referred = (score >= THRESHOLD) | np.isin(called, [0, 1, 4])  # by probability, or by a malignant label
         kinds = [HAM7.index(code) for code in line(table, "site", name, "balanced_accuracy").kinds.split()]
         counts = [np.bincount(predictions.y[side], minlength=7) for side in (own, ~own)]
-        assert kinds == [k for k in range(7) if min(c[k] for c in counts) >= subgroups.ENOUGH]
+        assert kinds == [k for k in range(7) if min(c[k] for c in counts) >= subgroup_metrics.ENOUGH]
         expected = {
             "balanced_accuracy": recall_score(y, called, labels=kinds, average="macro", zero_division=0),
             "accuracy": (y == called).mean(),
@@ -73,7 +72,7 @@ def test_values_are_those_of_scikit_learn_on_the_group_alone():
 
 def test_balanced_accuracy_over_all_kinds_is_that_of_scikit_learn():
     predictions = make(4000)
-    table = subgroups.by_subgroup(predictions, pd.DataFrame({"site": words(4000)}), replicates=5)
+    table = subgroup_metrics.by_subgroup(predictions, pd.DataFrame({"site": words(4000)}), replicates=5)
     own = words(4000) == "b"
     found = line(table, "site", "b", "balanced_accuracy")
     assert found.kinds.split() == list(HAM7.codes)
@@ -84,7 +83,7 @@ def test_balanced_accuracy_over_all_kinds_is_that_of_scikit_learn():
 def test_intervals_are_over_lesions():
     predictions = make(600, images_a_lesion=3)
     groups = pd.DataFrame({"sex": np.repeat(words(200, names=("f", "m")), 3)})
-    found = line(subgroups.by_subgroup(predictions, groups, replicates=400), "sex", "f", "accuracy")
+    found = line(subgroup_metrics.by_subgroup(predictions, groups, replicates=400), "sex", "f", "accuracy")
     resamples = resample(predictions.lesions, 400)
     own = (groups["sex"] == "f").to_numpy()[:, None]
     right = (predictions.y == predictions.predicted)[:, None]
@@ -108,7 +107,7 @@ def false_alarms(simulations, n, replicates, threshold=None):
         rng = np.random.default_rng(1000 + seed)
         older = np.where(rng.random(n) < np.where(predictions.is_malignant, 0.8, 0.3), "old", "young")
         groups = pd.DataFrame({"age": older, "site": words(n, seed + 1)})
-        alarms += bool((subgroups.by_subgroup(predictions, groups, threshold, "", replicates, seed).p <= 0.05).any())
+        alarms += bool((subgroup_metrics.by_subgroup(predictions, groups, threshold, "", replicates, seed).p <= 0.05).any())
     return alarms
 
 
@@ -124,13 +123,13 @@ def test_the_family_wise_error_is_five_percent_in_many_simulations():
 def test_a_real_gap_is_found_and_the_mix_is_told_from_it():
     sex = words(1500, 3, ("f", "m"))
     predictions = make(1500, worse=sex == "m")
-    table = subgroups.by_subgroup(predictions, pd.DataFrame({"sex": sex, "site": words(1500)}), THRESHOLD, "", 300)
+    table = subgroup_metrics.by_subgroup(predictions, pd.DataFrame({"sex": sex, "site": words(1500)}), THRESHOLD, "", 300)
     assert line(table, "sex", "m", "balanced_accuracy").p < 0.02
     assert line(table, "sex", "m", "balanced_accuracy").gap < -0.2
     assert table[table.attribute == "site"].p.min() > 0.05
-    said = people.gaps_in_words(table)
+    said = subgroup_gaps.gaps_in_words(table)
     assert "\n- sex m: balanced accuracy" in said and "site" not in said.split("Too small")[0]
-    brief = people.gaps_in_brief(table)
+    brief = subgroup_gaps.gaps_in_brief(table)
     assert f"{table.p.notna().sum()} gaps" in brief and ("sex m" in brief) and "site" not in brief
 
 
@@ -146,7 +145,7 @@ def two_levels(easy, n=2000):
 def test_a_gap_of_mix_alone_is_no_gap():
     predictions, nevus = two_levels(lambda y: y == HAM7.index("nv"))
     clinic = np.where(np.random.default_rng(77).random(2000) < np.where(nevus, 0.8, 0.3), "screening", "ward")
-    table = subgroups.by_subgroup(predictions, pd.DataFrame({"c": clinic}), replicates=300)
+    table = subgroup_metrics.by_subgroup(predictions, pd.DataFrame({"c": clinic}), replicates=300)
     found = line(table, "c", "screening", "accuracy")
     assert found.gap > 0.15 and found.gap_low > 0, "a naive comparison would call it real"
     assert found.gap_by_mix == pytest.approx(found.gap, abs=0.04) and found.p > 0.05
@@ -159,13 +158,13 @@ def test_an_attribute_can_be_held():
         "truth": np.where(followed, "follow-up", "histology"),
         "tone": np.where(rng.random(2000) < np.where(followed, 0.8, 0.2), "light", "dark"),
     })  # fmt: skip
-    free = subgroups.by_subgroup(predictions, groups, replicates=200)
-    held = subgroups.by_subgroup(predictions, groups, hold="truth", replicates=200)
+    free = subgroup_metrics.by_subgroup(predictions, groups, replicates=200)
+    held = subgroup_metrics.by_subgroup(predictions, groups, hold="truth", replicates=200)
     assert line(free, "tone", "dark", "accuracy").p < 0.02
     assert line(held, "tone", "dark", "accuracy").p > 0.05
     assert line(held, "truth", "histology", "accuracy").p < 0.02, "the held attribute itself is still compared"
     with pytest.raises(DataError, match="no attribute 'camera'"):
-        subgroups.by_subgroup(predictions, groups, hold="camera", replicates=2)
+        subgroup_metrics.by_subgroup(predictions, groups, hold="camera", replicates=2)
 
 
 def test_small_groups_get_a_word_instead_of_a_number():
@@ -175,7 +174,7 @@ def test_small_groups_get_a_word_instead_of_a_number():
     site[malignant[:4]] = "hand"
     site[np.flatnonzero(~predictions.is_malignant)[:30]] = "hand"
     site[-5:] = "unknown"
-    table = subgroups.by_subgroup(predictions, pd.DataFrame({"site": site}), THRESHOLD, replicates=50)
+    table = subgroup_metrics.by_subgroup(predictions, pd.DataFrame({"site": site}), THRESHOLD, replicates=50)
     assert set(table.group) == {"trunk", "hand"}, "unknown is no group"
     found = line(table, "site", "hand", "sensitivity")
     assert pd.isna(found.value) and pd.isna(found.p) and "4 malignant lesions, 10 needed" in found.note
@@ -183,19 +182,19 @@ def test_small_groups_get_a_word_instead_of_a_number():
     assert "34 lesions, 150 needed" in line(table, "site", "hand", "ece").note
     other = line(table, "site", "trunk", "sensitivity")
     assert other.value is not None and pd.isna(other.gap) and "too few others: 4 malignant" in other.note
-    assert "Too small for some or all figures: site (trunk, hand)." in people.gaps_in_words(table)
-    assert "2 of 2 groups are too small for some or all figures" in people.gaps_in_brief(table)
-    alone = subgroups.by_subgroup(predictions, pd.DataFrame({"site": ["trunk"] * 600}), THRESHOLD, replicates=5)
+    assert "Too small for some or all figures: site (trunk, hand)." in subgroup_gaps.gaps_in_words(table)
+    assert "2 of 2 groups are too small for some or all figures" in subgroup_gaps.gaps_in_brief(table)
+    alone = subgroup_metrics.by_subgroup(predictions, pd.DataFrame({"site": ["trunk"] * 600}), THRESHOLD, replicates=5)
     assert line(alone, "site", "trunk", "balanced_accuracy").value > 0 and alone.p.isna().all()
-    assert people.gaps_in_words(alone).startswith("No group is large enough")
+    assert subgroup_gaps.gaps_in_words(alone).startswith("No group is large enough")
 
 
 def test_rows_may_come_in_any_order_and_lesions_have_one_group():
     predictions = make(300, images_a_lesion=3)
     site = words(300, 5)
-    table = subgroups.by_subgroup(predictions, pd.DataFrame({"site": site}), replicates=30)
+    table = subgroup_metrics.by_subgroup(predictions, pd.DataFrame({"site": site}), replicates=30)
     order = np.random.default_rng(9).permutation(300)
-    again = subgroups.by_subgroup(predictions.take(order), pd.DataFrame({"site": site[order]}), replicates=30)
+    again = subgroup_metrics.by_subgroup(predictions.take(order), pd.DataFrame({"site": site[order]}), replicates=30)
     keys = ["attribute", "group", "metric"]
     pd.testing.assert_frame_equal(
         table.sort_values(keys, ignore_index=True), again.sort_values(keys, ignore_index=True), rtol=1e-9
@@ -203,9 +202,9 @@ def test_rows_may_come_in_any_order_and_lesions_have_one_group():
     sizes = table.drop_duplicates("group").set_index("group")
     assert sizes.lesions.sum() == 100 and sizes.images.sum() == 300
     with pytest.raises(DataError, match="299 rows of groups do not fit 300"):
-        subgroups.by_subgroup(predictions, pd.DataFrame({"site": site[1:]}))
+        subgroup_metrics.by_subgroup(predictions, pd.DataFrame({"site": site[1:]}))
     with pytest.raises(DataError, match="write 'unknown'"):
-        subgroups.by_subgroup(predictions, pd.DataFrame({"site": [None, *site[1:]]}))
+        subgroup_metrics.by_subgroup(predictions, pd.DataFrame({"site": [None, *site[1:]]}))
 
 
 def test_people():
@@ -214,28 +213,28 @@ def test_people():
         "site": ["face", "acral", "elbow"], "dx_type": "unknown",
     })  # fmt: skip
     tones = pd.Categorical(["light", "dark", "unknown"], categories=["light", "dark", "unknown"])
-    groups = people.people(frame, np.array(["c", "a"], object), tones)
+    groups = subgroups.group_images(frame, np.array(["c", "a"], object), tones)
     assert groups.astype(str).to_dict("list") == {
         "sex": ["unknown", "male"], "age": ["unknown", "under 30"], "body site": ["elbow", "head and neck"],
         "border colour": ["unknown", "light"],
     }, "an attribute that is unknown throughout is left out"  # fmt: skip
     rated = frame.assign(skin_tone=["3", "", "5"], source=["one", "two", "one"])
-    assert people.people(rated, np.array(["a", "b", "c"]))["rated skin tone"].tolist() == [
+    assert subgroups.group_images(rated, np.array(["a", "b", "c"]))["rated skin tone"].tolist() == [
         "3", "unknown", "5, very light",
     ]  # fmt: skip
     rated["skin_tone"] = ["3", "0", "5"]
-    assert people.people(rated, np.array(["a", "b"]))["rated skin tone"].tolist() == ["one, 3", "two, 0, very dark"]
-    assert people.population(groups)["sex"] == {"unknown": 1, "male": 1}
-    assert [people.age_band(years) for years in (0, 30, 44.9, 45, 60, 85)] == [
+    assert subgroups.group_images(rated, np.array(["a", "b"]))["rated skin tone"].tolist() == ["one, 3", "two, 0, very dark"]
+    assert subgroups.population(groups)["sex"] == {"unknown": 1, "male": 1}
+    assert [subgroups.age_band(years) for years in (0, 30, 44.9, 45, 60, 85)] == [
         "under 30", "30 to 44", "30 to 44", "45 to 59", "60 to 74", "75 and older",
     ]  # fmt: skip
     with pytest.raises(DataError, match="no row for z"):
-        people.people(frame, np.array(["a", "z"], object))
+        subgroups.group_images(frame, np.array(["a", "z"], object))
 
 
 def test_groups_keep_the_order_of_their_categories():
     ages = pd.Categorical(words(600, 0, ("b", "a")), categories=["b", "a", "none of them"])
-    table = subgroups.by_subgroup(make(), pd.DataFrame({"age": ages}), replicates=5)
+    table = subgroup_metrics.by_subgroup(make(), pd.DataFrame({"age": ages}), replicates=5)
     assert list(dict.fromkeys(table.group)) == ["b", "a"]
 
 
@@ -245,14 +244,14 @@ def test_figures_and_records():
     predictions = make(900, worse=words(900, 3, ("f", "m")) == "m")
     groups = pd.DataFrame({"sex": words(900, 3, ("f", "m")), "site": np.where(np.arange(900) < 8, "hand", "trunk")})
     groups.loc[8, "site"] = "foot"
-    table = subgroups.by_subgroup(predictions, groups, THRESHOLD, replicates=100)
+    table = subgroup_metrics.by_subgroup(predictions, groups, THRESHOLD, replicates=100)
     figure, alt = subgroup_forest(table)
     assert len(figure.axes) == 3
     labels = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert labels[0] == "Sex" and {"hand (8 lesions)", "foot (1 lesion)"} <= {label.strip() for label in labels}
     assert "(significant gap)" in alt and "too few" in alt and " nan" not in alt
     assert plots.png(figure)
-    records = json.loads(json.dumps(people.to_records(table), allow_nan=False))
+    records = json.loads(json.dumps(subgroup_gaps.to_records(table), allow_nan=False))
     male = next(r for r in records if r["group"] == "m")
     assert male["metrics"]["accuracy"]["value"] == line(table, "sex", "m", "accuracy").value
     assert next(r for r in records if r["group"] == "hand")["metrics"]["ece"]["value"] is None

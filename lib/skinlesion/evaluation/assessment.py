@@ -9,6 +9,7 @@ import pandas as pd
 
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import operating
+from skinlesion.evaluation.decision_curve import decision_curve
 from skinlesion.evaluation.decision_fit import choose_referral
 from skinlesion.evaluation.metrics import evaluate, ties
 from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint
@@ -104,7 +105,7 @@ def assess(
     }
 
     def curve(task: tuple[np.ndarray, np.ndarray], share: float | None = None) -> pd.DataFrame:
-        return operating.decision_curve(*task, evaluated.lesions, prevalence=share, replicates=replicates, seed=seed)
+        return decision_curve(*task, evaluated.lesions, prevalence=share, replicates=replicates, seed=seed)
 
     curves = {}
     if evaluated.are_probabilities:

@@ -10,8 +10,9 @@ from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment
 from skinlesion.evaluation.intervals import describe, p_in_words
 from skinlesion.evaluation.reference_results import CAUTION, published_table
 from skinlesion.evaluation.metrics import NAMES, OF_A_PART, OVERALL, PER_CLASS
-from skinlesion.evaluation.operating import QUESTIONS, SAME_MIX, OperatingPoint, count, curve_in_words, in_plain_words
-from skinlesion.evaluation.subgroups import gaps_in_brief
+from skinlesion.evaluation.decision_curve import SAME_MIX, curve_in_words
+from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint, count_in_words, in_plain_words
+from skinlesion.evaluation.subgroup_gaps import gaps_in_brief
 from skinlesion.report.document import Section
 
 _FIXED = (
@@ -208,8 +209,8 @@ def _referral(assessment: Assessment, prevalence: float) -> list[str]:
     if point is None or not point.measured:
         return []
     malignant = round(1000 * prevalence)
-    found = count(point.sensitivity, malignant)
-    needless = count(point.specificity, 1000 - malignant, others=True)
+    found = count_in_words(point.sensitivity, malignant)
+    needless = count_in_words(point.specificity, 1000 - malignant, others=True)
     return [
         f"**Referral** from a malignant probability of {point.threshold:.3f}: sensitivity "
         f"{describe(point.sensitivity)}, specificity {describe(point.specificity)}. Of 1,000 lesions, {malignant:,} of "

@@ -26,8 +26,8 @@ from skinlesion.evaluation import calibration
 from skinlesion.evaluation.intervals import Resamples, proportions, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.subgroups import UNKNOWN
 
-UNKNOWN = "unknown"  # a group that is not compared
 ENOUGH = 10  # lesions of a kind without which a group's figure for it is not given
 ENOUGH_FOR_CALIBRATION = ENOUGH * calibration.BINS
 
@@ -123,8 +123,9 @@ def by_subgroup(
 
     Parameters
     ----------
-    groups : DataFrame of words [N], one column an attribute, as ``people.people`` gives; ``unknown`` is no group.
-        Categories keep their order, other words come by their number of images.
+    groups : DataFrame of words [N], one column an attribute
+        As :func:`skinlesion.evaluation.subgroups.group_images` gives; ``unknown`` is no group. Categories keep their
+        order, other words come by their number of images.
     threshold : float, optional
         Of the referral, on the malignant probability; without it there is no sensitivity and specificity.
     hold : str, optional

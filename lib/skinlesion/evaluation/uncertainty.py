@@ -60,7 +60,7 @@ def set_coverage(predictions: Predictions, thresholds: np.ndarray, groups: pd.Da
     ----------
     predictions : Predictions, none of which chose the thresholds
     thresholds : float64 [K], see :func:`choose_sets`
-    groups : DataFrame of words [N], one column an attribute, see :func:`skinlesion.evaluation.subgroups.people`
+    groups : DataFrame of words [N], one column an attribute, see :func:`skinlesion.evaluation.subgroups.group_images`
 
     Returns
     -------

@@ -14,7 +14,8 @@ from skinlesion.evaluation.intervals import describe, from_columns
 from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.comparison import COMPARED, LESS_IS_BETTER, Comparison, title
 from skinlesion.evaluation.metrics import threshold_counts
-from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint, curve_in_words
+from skinlesion.evaluation.decision_curve import curve_in_words
+from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint
 from skinlesion.evaluation.plots.scores import forest
 from skinlesion.evaluation.plots.style import (
     ACCENT,
@@ -41,7 +42,7 @@ _MEASURES = ("sensitivity", "specificity")
 def decision_curve(curves: dict[str, pd.DataFrame]) -> tuple[Chart, str]:
     """Net benefit by threshold probability against referring all or none, one panel a curve.
 
-    ``curves``: {panel title: table of :func:`skinlesion.evaluation.operating.decision_curve`}.
+    ``curves``: {panel title: table of :func:`skinlesion.evaluation.decision_curve.decision_curve`}.
     """
     heading = "Decision curve"
     figure, axes = new_figure(min(10, 1 + 4.5 * len(curves)), 4.2, 1, len(curves))
