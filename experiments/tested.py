@@ -57,7 +57,7 @@ def read(recipe: str) -> tuple[Predictions, dict]:
 def store_run(folder: Path) -> str:
     """Store a finished run's predictions under the last word of the folder's name, which is returned."""
     run = Run(folder)
-    test, facts = read_predictions(run.need(run.predictions, "04_evaluation")).of("test"), facts_of(run)
+    test, facts = read_predictions(run.need(run.predictions, "04_evaluation")).of_split("test"), facts_of(run)
     recipe = run.folder.name.rpartition("-")[2]
     write(recipe, test, {key: facts[key] for key in ("epochs", "best_epoch", "seconds", "device", "processes")} | {
         "machine": f"{platform.machine()} {platform.system()}",

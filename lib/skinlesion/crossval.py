@@ -25,7 +25,7 @@ from skinlesion.decision import Decision
 from skinlesion.evaluation import decision_fit
 from skinlesion.evaluation.intervals import Resamples, resample, summarise
 from skinlesion.evaluation.metrics import flat_values, replicate_values
-from skinlesion.evaluation.predictions import Predictions, origin
+from skinlesion.evaluation.predictions import Predictions, origin_columns
 from skinlesion.training.trained import Trained, predict
 
 IMAGE_COLUMNS = ("image_id", "lesion_id", "label")
@@ -144,7 +144,7 @@ class Outputs:
             y=self.y,
             probabilities=probabilities,
             scores=scores,
-            **origin(self.images),
+            **origin_columns(self.images),
         )
 
 

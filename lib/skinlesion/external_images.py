@@ -82,7 +82,7 @@ def evaluate_external(
     if not table.has_lesions:
         notes.append("The data name no lesions, so intervals are over images.")
     found = predictor.predict_files(list(table.frame["path"]), progress=progress)
-    predictions = Predictions.joined(table.frame, table.labels, table.targets, found)
+    predictions = Predictions.from_model(table.frame, table.labels, table.targets, found)
     in_domain = np.array([one.in_domain for one in found])
     threshold = manifest.decision.referral_threshold
     metrics = external_metrics(predictions, threshold, in_domain, replicates)

@@ -56,7 +56,7 @@ def evaluate_official(
     predicted = predictor.predict_files(list(table.frame["path"]), read=read, progress=progress)
     if recut := shapes.count(False):
         notes += (f"{counted(recut, 'frame')} of another shape than 4:3, the training images', cut to that.",)
-    predictions = Predictions.joined(table.frame, table.labels, table.targets, predicted, notes)
+    predictions = Predictions.from_model(table.frame, table.labels, table.targets, predicted, notes)
     run = Run(output)
     predictions.write(run.predictions)
     predictions.write_submission(run.folder / "submission.csv")

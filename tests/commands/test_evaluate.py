@@ -33,7 +33,7 @@ def test_everything_is_written_and_the_report_holds_it_all(real, tmp_path, capsy
     output = tmp_path / "out"
     predictions = read_predictions(tmp_path / "predictions.csv")
     assert write_evaluation(predictions, output, "predictions.csv", replicates=30, prevalence=0.05) == 0
-    printed, test = capsys.readouterr().out, real.of("test")
+    printed, test = capsys.readouterr().out, real.of_split("test")
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["balanced_accuracy"] == evaluate(test, 30)["balanced_accuracy"]
     assert f"{metrics['balanced_accuracy']['value']:.3f}" in printed
@@ -54,7 +54,7 @@ def test_everything_is_written_and_the_report_holds_it_all(real, tmp_path, capsy
 
 def test_thresholds_come_from_validation_alone(real):
     found = assess(real, replicates=10)
-    validation = real.of("validation")
+    validation = real.of_split("validation")
     plain = choose_threshold(*binary_task(validation, "malignant"), 0.9)
     assert found.points["malignant"]["sensitivity 0.90"].threshold == plain
     score, truth, labelled = (validation.malignant_probability, validation.is_malignant, validation.malignant_label)
@@ -94,7 +94,7 @@ def test_a_submission_through_the_command_line(real, tmp_path, capsys):
     metrics = json.loads((output / "metrics.json").read_text())
     for name in ("ece", "classwise_ece", "brier", "log_loss"):
         assert metrics[name] == {"value": None, "low": None, "high": None, "n": 0}
-    assert metrics["decision_curves"] == {} and metrics["balanced_accuracy"]["n"] == len(real.of("test"))
+    assert metrics["decision_curves"] == {} and metrics["balanced_accuracy"]["n"] == len(real.of_split("test"))
     assert not (output / "figures/reliability.png").exists()
     assert SCORES_ONLY.partition(",")[0] in (output / "report.html").read_text()
 

@@ -183,11 +183,11 @@ def test_many_offenders_are_counted_not_listed(tmp_path):
 
 def test_splits_are_selected_by_name():
     predictions = make(n=30)
-    test = predictions.of("test")
+    test = predictions.of_split("test")
     assert len(test) == 20 and set(test.split) == {"test"}
     np.testing.assert_array_equal(test.scores, predictions.scores[predictions.split == "test"])
     with pytest.raises(DataError, match="'train'; the splits here are 'test', 'val'"):
-        predictions.of("train")
+        predictions.of_split("train")
 
 
 def test_arrays_that_do_not_fit_are_refused():

@@ -45,16 +45,16 @@ def test_a_border_that_gives_the_class_away_is_read_and_another_is_not():
     told = pictures([(150, 110, 110) if one == MEL else (170, 130, 110) for one in y])
     untold = pictures(np.random.default_rng(1).uniform(100, 200, (len(y), 3)))
     images = predicted(y, np.where(y == MEL, 0.8, 0.1))
-    found = shortcut.read_border(told, images, **QUICK)
+    found = shortcut.border_auroc(told, images, **QUICK)
     assert found["border"]["value"] > 0.95 and found["network"]["value"] == 1
     assert found["difference"]["value"] == pytest.approx(1 - found["border"]["value"])
-    blind = shortcut.read_border(untold, images, **QUICK)
+    blind = shortcut.border_auroc(untold, images, **QUICK)
     assert 0.25 < blind["border"]["value"] < 0.75 and blind["difference"]["low"] > 0
 
 
 def test_too_few_lesions_are_told():
     with pytest.raises(DataError, match="two malignant and two benign"):
-        shortcut.read_border(pictures([(1, 2, 3)] * 3), predicted([MEL, NV, NV], [0.5] * 3), **QUICK)
+        shortcut.border_auroc(pictures([(1, 2, 3)] * 3), predicted([MEL, NV, NV], [0.5] * 3), **QUICK)
 
 
 def test_recolouring_gives_the_border_another_colour():
@@ -95,6 +95,6 @@ def test_a_model_that_reads_the_border_changes_its_referral():
     assert by["dark", "malignant"]["change"] == {"value": -1, "low": -1, "high": -1, "n": 12}
     assert by["dark", "melanoma"]["change"]["n"] == 8 and by["dark", "melanoma"]["before"]["value"] == 1
     assert by["same", "malignant"]["change"]["value"] == 0
-    told = {"auroc": shortcut.read_border(frames, predicted(y, [0.5] * 15), **QUICK), "recolored": found}
+    told = {"auroc": shortcut.border_auroc(frames, predicted(y, [0.5] * 15), **QUICK), "recolored": found}
     assert "-1.00" in shortcut.in_words(told) and "excludes 0" in shortcut.in_words(told)
     assert [len(table) for table in shortcut.tables(told)] == [3, 4]

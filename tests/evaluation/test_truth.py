@@ -58,7 +58,7 @@ def test_a_runs_split_gives_lesions_folds_and_splits(submission, tmp_path):
     predictions = read_predictions(submission, labels(tmp_path, split))
     assert list(predictions.split) == ["test", "validation", "test"] and list(predictions.fold) == [-1, 2, -1]
     assert list(predictions.lesions) == ["L1", "L1", "L2"]
-    assert len(predictions.of("test")) == 2 and not predictions.of("test").are_probabilities
+    assert len(predictions.of_split("test")) == 2 and not predictions.of_split("test").are_probabilities
 
 
 def test_a_file_of_ours_keeps_its_own_split(tmp_path):

@@ -79,7 +79,7 @@ def test_the_test_split_shares_no_lesion(run):
 
 def test_metrics_are_those_of_the_predictions(run):
     metrics = json.loads((run / "metrics.json").read_text())
-    test = read_predictions(run / "predictions.csv").of("test")
+    test = read_predictions(run / "predictions.csv").of_split("test")
     assert metrics["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(test.y, test.predicted))
     assert metrics["macro_auroc"]["value"] == pytest.approx(
         np.mean([roc_auc_score(test.y == i, test.probabilities[:, i]) for i in range(7)])
@@ -93,7 +93,7 @@ def test_metrics_are_those_of_the_predictions(run):
 def test_the_exported_model_gives_the_evaluated_answers(run):
     predictor = Predictor.load(run / "model")
     table = pd.read_csv(run / "table.csv").set_index("image_id")
-    test = read_predictions(run / "predictions.csv").of("test")
+    test = read_predictions(run / "predictions.csv").of_split("test")
     answers = predictor.predict([images.read_image(table.loc[name, "path"]) for name in test.image_ids])
     ours = np.array([[answer.probabilities[code] for code in HAM7.codes] for answer in answers])
     assert np.abs(ours - test.probabilities).max() < 1e-4

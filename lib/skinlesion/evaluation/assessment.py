@@ -84,7 +84,7 @@ def assess(
         with which 90% of the malignant validation images are referred
     prevalence : in (0, 1), fraction of malignant lesions in the population of the last of :data:`CURVES`
     """
-    evaluated = everything.of(split) if (everything.split != "").any() else everything
+    evaluated = everything.of_split(split) if everything.has_splits else everything
     validation = (everything.split == "validation") & (split != "validation")
     points = operating.operating_points(everything.take(validation), evaluated) if validation.any() else {}
     tasks = {question: operating.binary_task(evaluated, question) for question in QUESTIONS}

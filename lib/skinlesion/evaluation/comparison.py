@@ -161,7 +161,7 @@ def load_runs(
     for name, path in zip(run_names(files), files, strict=True):
         truth = labels or (None if labelled[path] else other)
         everything = read_predictions(path, truth, words, only_labelled=not labels and not labelled[path])
-        everything = everything.of(split) if (everything.split != "").any() else everything
+        everything = everything.of_split(split) if everything.has_splits else everything
         first = next(iter(runs.values()), everything).image_ids
         place = match_ids(everything.image_ids, first)
         runs[name] = replace(everything, image_ids=np.where(place < 0, everything.image_ids, first[place]))

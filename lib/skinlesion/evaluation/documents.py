@@ -45,14 +45,13 @@ def write_evaluation(
     """
     if not 0 < prevalence < 1:
         raise ConfigError(f"the prevalence must be a fraction between 0 and 1, not {prevalence:g}")
-    names_splits = bool((everything.split != "").any())
     found = assess(
         everything, split=split, referral_threshold=referral_threshold, prevalence=prevalence, replicates=replicates
     )
     evaluated, left_out = found.evaluated, len(everything) - len(found.evaluated)
     lead = (
         f"{counted(len(evaluated), 'image')} of {counted(found.metrics['n_lesions'], 'lesion')}"
-        f"{f' of the {split} split' if names_splits else ''}"
+        f"{f' of the {split} split' if everything.has_splits else ''}"
         + (f"; {left_out:,} of other splits left out" if left_out else "")
         + f". In brackets: {found.metrics['interval']}."
     )

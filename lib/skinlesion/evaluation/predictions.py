@@ -112,6 +112,11 @@ class Predictions:
         return self.scores.argmax(axis=1)
 
     @property
+    def has_splits(self) -> bool:
+        """Whether some row names its split."""
+        return bool((self.split != "").any())
+
+    @property
     def has_lesions(self) -> bool:
         """Whether real lesion ids are known."""
         return bool((self.lesions != self.image_ids).any())
@@ -145,7 +150,7 @@ class Predictions:
         return np.array([diagnosis.malignant for diagnosis in self.labels])
 
     @classmethod
-    def joined(
+    def from_model(
         cls, frame: pd.DataFrame, labels: LabelSet, y: np.ndarray, found: list, notes: tuple[str, ...] = ()
     ) -> Predictions:
         """A model's predictions beside the true classes; those of eight labels as seven where the truth has seven.
@@ -169,7 +174,7 @@ class Predictions:
             probabilities=values("probabilities"),
             scores=values("scores"),
             notes=notes,
-            **origin(frame),
+            **origin_columns(frame),
         )
 
     def take(self, rows: np.ndarray) -> Predictions:
@@ -177,7 +182,7 @@ class Predictions:
         by_row = ("image_ids", "lesions", "source", "dx_type", "split", "fold", "y", "probabilities", "scores")
         return replace(self, **{name: getattr(self, name)[rows] for name in by_row})
 
-    def of(self, split: str) -> Predictions:
+    def of_split(self, split: str) -> Predictions:
         """The rows of one split. Raises DataError if there are none."""
         rows = self.split == split
         if not rows.any():
@@ -204,17 +209,17 @@ class Predictions:
 
     def write_submission(self, path: str | Path) -> None:
         """Write the challenge's format with the decision scores: the largest of a row is the predicted class."""
-        order = [self.labels.index(name.lower()) for name in column_set(self.labels)]
-        frame = pd.DataFrame(self.scores[:, order], columns=list(column_set(self.labels)))
+        order = [self.labels.index(name.lower()) for name in submission_columns(self.labels)]
+        frame = pd.DataFrame(self.scores[:, order], columns=list(submission_columns(self.labels)))
         frame.insert(0, "image", self.image_ids)
         write_csv(path, frame)
 
 
-def origin(frame: pd.DataFrame) -> dict[str, Any]:
+def origin_columns(frame: pd.DataFrame) -> dict[str, Any]:
     """``source`` and ``dx_type`` of the rows of a table or a split, as :class:`Predictions` takes them."""
     return {name: frame[name].to_numpy(object) for name in ("source", "dx_type") if name in frame}
 
 
-def column_set(labels: LabelSet) -> tuple[str, ...]:
+def submission_columns(labels: LabelSet) -> tuple[str, ...]:
     """Column names of a challenge submission for these labels: ISIC 2018 Task 3's order for the seven."""
     return ISIC2018_COLUMNS if labels is HAM7 else tuple(code.upper() for code in labels.codes)

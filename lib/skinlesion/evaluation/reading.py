@@ -23,7 +23,7 @@ from skinlesion.core.taxonomy import (
     parse_words,
 )
 from skinlesion.decision import softmax
-from skinlesion.evaluation.predictions import Predictions, column_set
+from skinlesion.evaluation.predictions import Predictions, submission_columns
 
 #: What every result on a challenge submission has to say.
 SCORES_ONLY = (
@@ -43,7 +43,7 @@ TRUTH_COLUMNS = ("lesion_id", "source", "dx_type", "split", "fold")
 _LABEL_COLUMNS = ("label", "dx")
 _NO_CLASS = "UNK"  # a column of ISIC 2019's ground truth
 
-PROBABILITIES, SCORES, LOGITS, UNSAID = "probabilities", "scores", "logits", ""
+PROBABILITIES, SCORES, LOGITS, UNSTATED = "probabilities", "scores", "logits", ""
 _AFFIX = r"p|probs?|probability|probabilities|pred|prediction|conf|confidence|softmax|logits?|scores?|output"
 _PREFIX = re.compile(rf"({_AFFIX})[\s_.:-]+", re.IGNORECASE)
 _SUFFIX = re.compile(rf"[\s_.:-]+({_AFFIX})$", re.IGNORECASE)
@@ -87,23 +87,23 @@ def class_columns(frame: pd.DataFrame) -> tuple[LabelSet, list[str], str]:
     Known are ``p_<code>`` (probabilities), the columns of a challenge submission (scores), and a column a class under
     any name of that class, in any case and with an affix such as ``prob_``, ``logit_`` or ``_score``. Raises DataError
     if the columns are neither the 7 nor the 8 classes. The last is one of :data:`PROBABILITIES`, :data:`SCORES`,
-    :data:`LOGITS`, or :data:`UNSAID` where only the values can tell (:func:`what_they_hold`).
+    :data:`LOGITS`, or :data:`UNSTATED` where only the values can tell (:func:`kind_of_values`).
     """
     found = {name.removeprefix("p_") for name in frame.columns if name.startswith("p_")}
     for labels in (HAM7, ISIC8):
         if found == set(labels.codes):
             return labels, [f"p_{code}" for code in labels.codes], PROBABILITIES
-        if not found and set(column_set(labels)) <= set(frame.columns):
+        if not found and set(submission_columns(labels)) <= set(frame.columns):
             return labels, [code.upper() for code in labels.codes], SCORES
     for affix, columns in sorted(_by_affix(frame).items(), key=lambda item: (item[0].startswith("score"), item[0])):
         for labels in (HAM7, ISIC8):
             if set(columns) == set(labels.codes) and (not found or (affix == "p" and len(found) == len(columns))):
-                kind = LOGITS if affix.startswith("logit") else UNSAID
+                kind = LOGITS if affix.startswith("logit") else UNSTATED
                 return labels, [columns[code] for code in labels.codes], kind
     if not found:
         raise DataError(
             "there are no probability columns; name them p_<code>, e.g. p_mel, or give an ISIC 2018 submission: "
-            f"image,{','.join(column_set(HAM7))}"
+            f"image,{','.join(submission_columns(HAM7))}"
         )
     nearest = min((HAM7, ISIC8), key=lambda labels: len(found ^ set(labels.codes)))
     missing = [f"p_{code}" for code in nearest.codes if code not in found]
@@ -116,16 +116,24 @@ def _by_affix(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
     """{affix: {code: column}} of all columns that are called like a class; a class with two columns is in no group."""
     groups: dict[str, dict[str, str]] = {}
     for column in frame.columns:
-        prefix, suffix = _PREFIX.match(column), _SUFFIX.search(column)
-        word = column[prefix.end() :] if prefix else column[: suffix.start()] if suffix else column
-        code, affix = diagnosis(word), prefix or suffix
+        word, affix = _without_affix(column)
+        code = diagnosis(word)
         if code is not None:
-            group = groups.setdefault(affix[1].lower() if affix else "", {})
+            group = groups.setdefault(affix, {})
             group["" if code in group else code] = column
     return groups
 
 
-def what_they_hold(values: np.ndarray) -> str:
+def _without_affix(column: str) -> tuple[str, str]:
+    """A column's name without its prefix, else without its suffix, and that affix in lower case."""
+    if prefix := _PREFIX.match(column):
+        return column[prefix.end() :], prefix[1].lower()
+    if suffix := _SUFFIX.search(column):
+        return column[: suffix.start()], suffix[1].lower()
+    return column, ""
+
+
+def kind_of_values(values: np.ndarray) -> str:
     """Whether float [N, K] are :data:`PROBABILITIES` (rows sum to one), :data:`SCORES` (0 to 1) or :data:`LOGITS`."""
     if ((values < 0) | (values > 1)).any():
         return LOGITS
@@ -150,7 +158,7 @@ def read_truth(path: str | Path) -> pd.DataFrame:
     frame = read_table(path)
     try:
         ids = column(frame, *ID_COLUMNS)
-        codes = _class_columns(frame)
+        codes = _one_hot_columns(frame)
         words = (
             _one_hot(frame, codes, ids) if codes else known(pd.Series(column(frame, *_LABEL_COLUMNS))).to_numpy(object)
         )
@@ -169,7 +177,7 @@ def read_truth(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame({"word": words, **more, "counts": counts}, index=pd.Index(ids, name="image_id"))
 
 
-def _class_columns(frame: pd.DataFrame) -> tuple[str, ...]:
+def _one_hot_columns(frame: pd.DataFrame) -> tuple[str, ...]:
     """The columns of a one-hot ground truth; empty where the table is none."""
     for columns in (ISIC2018_COLUMNS, tuple(code.upper() for code in ISIC8.codes)):
         if set(columns) <= set(frame.columns):
@@ -265,7 +273,7 @@ def _probabilities(
     values: np.ndarray, first: str, labels: LabelSet, kind: str
 ) -> tuple[np.ndarray, str, tuple[str, ...]]:
     """Probabilities (or scores) of a table's values, what these are, and notes about it."""
-    kind = kind or what_they_hold(values)
+    kind = kind or kind_of_values(values)
     if kind == LOGITS:
         return softmax(values), kind, (LOGITS_GIVEN,)
     if kind == SCORES:

@@ -48,7 +48,7 @@ def _border(height: int, width: int) -> np.ndarray:
     return ~inside
 
 
-def read_border(frames: Sequence[np.ndarray], images: Predictions, *, replicates: int = 2000, seed: int = 0) -> dict:
+def border_auroc(frames: Sequence[np.ndarray], images: Predictions, *, replicates: int = 2000, seed: int = 0) -> dict:
     """AUROC of malignant against benign, read from the border alone and by the network.
 
     The small model is a logistic regression on :func:`border_features`, their squares and products, cross-validated by
@@ -157,7 +157,7 @@ def recoloring(
 
 
 def tables(found: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """AUROC and change of referral for people, from ``{"auroc": read_border(…), "recolored": recoloring(…)}``."""
+    """AUROC and change of referral for people, from ``{"auroc": border_auroc(…), "recolored": recoloring(…)}``."""
     names = {"border": "border and corner colours alone", "network": "network", "difference": "difference"}
     auroc = {words: describe(found["auroc"][key]) for key, words in names.items()}
     first = pd.DataFrame({"AUROC, malignant against benign": auroc}).rename_axis("read from")

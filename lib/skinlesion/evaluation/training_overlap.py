@@ -119,28 +119,35 @@ def find_overlap(
     ``training``: DataFrame of :func:`read_training`, None where there is no list; ``lesions``: tables of
     :func:`lesions_of`; ``groups``: see :func:`read_groups`.
     """
-    none = np.zeros(len(evaluated), bool)
     if training is None:
-        return Overlap(UNKNOWN, none)
-    names, trained = evaluated.image_ids, training["image_id"].to_numpy(object)
-    known_lesions = training["lesion_id"].to_numpy(object)
-    known_lesions = np.where(known_lesions == "", _looked_up(lesions, trained), known_lesions)
-    same = match_ids(names, trained) >= 0
-    own = [
-        {lesion, more} - {"", image}
-        for lesion, more, image in zip(evaluated.lesions, _looked_up(lesions, names), names, strict=True)
-    ]
-    in_training = set(known_lesions)
-    other = np.array([bool(one & in_training) for one in own]) & ~same
+        return Overlap(UNKNOWN, np.zeros(len(evaluated), bool))
+    images, trained_images = evaluated.image_ids, training["image_id"].to_numpy(object)
+    trained_lesions = training["lesion_id"].to_numpy(object)
+    trained_lesions = np.where(trained_lesions == "", _looked_up(lesions, trained_images), trained_lesions)
+    same_image = match_ids(images, trained_images) >= 0
+
+    known_lesions = set(trained_lesions)
+    same_lesion = np.zeros(len(images), bool)
+    for row, names in enumerate(zip(evaluated.lesions, _looked_up(lesions, images), strict=True)):
+        same_lesion[row] = bool((set(names) - {"", images[row]}) & known_lesions)
+    same_lesion &= ~same_image
+
     twins = () if groups is None else (groups,)
-    in_training = set(_looked_up(twins, trained)) - {""}
-    twin = np.array([group in in_training for group in _looked_up(twins, names)]) & ~same & ~other
-    touched = set(evaluated.lesions[same | other | twin])  # a lesion leaks with all its images
-    leaked = np.array([lesion in touched for lesion in evaluated.lesions])
+    trained_groups = set(_looked_up(twins, trained_images)) - {""}
+    twin = np.array([group in trained_groups for group in _looked_up(twins, images)]) & ~same_image & ~same_lesion
+
+    leaked_lesions = set(evaluated.lesions[same_image | same_lesion | twin])  # a lesion leaks with all its images
+    leaked = np.array([lesion in leaked_lesions for lesion in evaluated.lesions])
     return Overlap(
-        LEAK if leaked.any() else CLEAN, leaked, int(same.sum()), int((other | (leaked & ~same & ~twin)).sum()),
-        int(twin.sum()), len(trained), len(touched), int((known_lesions == "").sum()),
-    )  # fmt: skip
+        verdict=LEAK if leaked.any() else CLEAN,
+        leaked=leaked,
+        same_image=int(same_image.sum()),
+        same_lesion=int((same_lesion | (leaked & ~same_image & ~twin)).sum()),
+        twin=int(twin.sum()),
+        training_images=len(trained_images),
+        lesions=len(leaked_lesions),
+        without_lesion=int((trained_lesions == "").sum()),
+    )
 
 
 def training_lists(places: list[str], given: Iterable[str] = ()) -> list[Path | None]:
@@ -149,18 +156,20 @@ def training_lists(places: list[str], given: Iterable[str] = ()) -> list[Path | 
     A run is given as its folder or as the ``predictions.csv`` in it. Raises ConfigError for a text that is not written
     so, or a RUN that is none of ``places`` (as given, or the last part of its path).
     """
-    paths = [Path(place).expanduser() for place in places]
-    folders = [path.parent if path.name == Run(path.parent).predictions.name else path for path in paths]
-    lists: list[Path | None] = [split if (split := Run(folder).split).exists() else None for folder in folders]
+    lists: list[Path | None] = []
+    names = []  # by which each run may be called
+    for place in places:
+        path = Path(place).expanduser()
+        folder = path.parent if path.name == Run(path.parent).predictions.name else path
+        split = Run(folder).split
+        lists.append(split if split.exists() else None)
+        names.append({place, path.name, path.stem, folder.name})
     for text in given:
-        name, mark, path = text.rpartition("=")
-        called = zip(places, paths, folders, strict=True)
-        fits = [
-            i for i, (place, path, folder) in enumerate(called) if name in (place, path.name, path.stem, folder.name)
-        ]
-        if not mark or len(fits) != 1:
+        name, mark, csv = text.rpartition("=")
+        runs = [number for number, known_as in enumerate(names) if name in known_as]
+        if not mark or len(runs) != 1:
             raise ConfigError(f"--training {text} must be RUN=CSV with one of the runs: {', '.join(places)}")
-        lists[fits[0]] = Path(path).expanduser()
+        lists[runs[0]] = Path(csv).expanduser()
     return lists
 
 

@@ -47,7 +47,7 @@ def attach(folder: str | Path, **blocks: object) -> dict:
     ----------
     blocks : what goes into the manifest's ``evaluation``, replacing blocks of the same name
         ``population`` {attribute: {group: images}} of the data (``subgroups.population``); ``subgroups``, as
-        ``subgroup_gaps.for_card`` returns it; ``shortcuts``, ``read_border`` and ``recoloring`` of
+        ``subgroup_gaps.for_card`` returns it; ``shortcuts``, ``border_auroc`` and ``recoloring`` of
         :mod:`skinlesion.evaluation.shortcut`; ``external``, a list of ``external.json``; ``test_reads``, how often the
         test part has been read so far, where that was counted.
     """
