@@ -19,7 +19,7 @@ from skinlesion.data.tabulate import trained_ids
 from skinlesion.data.sources import load_table
 from skinlesion.evaluation import external_metrics as external
 from skinlesion.evaluation import plots
-from skinlesion.evaluation.plots.acting import external_figure
+from skinlesion.evaluation.plots.decisions import external_figure
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.reading import read_predictions
 from skinlesion.external_images import evaluate_external, not_compared, seen_before

@@ -16,7 +16,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.evaluation import calibration, plots, robustness
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
-from skinlesion.evaluation.plots.trust import corruption_calibration, corruption_curves, movement_curves
+from skinlesion.evaluation.plots.robustness import corruption_calibration, corruption_curves, movement_curves
 
 EVERY = CORRUPTIONS | MOVEMENTS
 

@@ -9,7 +9,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.demo.not_dermatoscopic import picture_sets
 from skinlesion.evaluation import attention, out_of_domain, plots, uncertainty
-from skinlesion.evaluation.plots import trust
+from skinlesion.evaluation.plots import robustness as figures
 from skinlesion.evaluation.predictions import Predictions
 
 # --- out-of-distribution images ---------------------------------------------------------------------------------------
@@ -191,12 +191,12 @@ def test_figures_say_what_they_show(looked, scores, predictions):
     detection = out_of_domain.detection(inside, np.arange(400), outside, replicates=50)
     curve = uncertainty.coverage_curve(predictions, replicates=50)
     drawn = {
-        "far: AUROC 0.99": trust.domain_detection(detection),
-        "in domain 96.2%, near 75.6%, far 0.0%": trust.domain_scores(
+        "far: AUROC 0.99": figures.domain_detection(detection),
+        "in domain 96.2%, near 75.6%, far 0.0%": figures.domain_scores(
             inside, {name: values for name, (values, _) in outside.items()}, float(np.quantile(inside, 0.05))
         ),
-        "model 0.60": trust.map_aim(table),
-        f"risk {curve['risk'].iloc[0]:.2f}": trust.coverage_curve(curve),
+        "model 0.60": figures.map_aim(table),
+        f"risk {curve['risk'].iloc[0]:.2f}": figures.coverage_curve(curve),
     }
     for said, (figure, alt) in drawn.items():
         assert plots.png(figure).startswith(b"\x89PNG")

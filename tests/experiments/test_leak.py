@@ -12,7 +12,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.data import splits
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.reference_results import LEAK_COLUMNS, describe_inflation, read_leak
-from skinlesion.evaluation.plots.acting import leakage_figure
+from skinlesion.evaluation.plots.decisions import leakage_figure
 from small import small_table
 
 

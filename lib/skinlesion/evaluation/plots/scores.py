@@ -20,6 +20,7 @@ from skinlesion.evaluation.plots.style import (
     MUTED,
     Chart,
     class_name,
+    hide_unused,
     interval,
     name_rows,
     new_axis,
@@ -157,6 +158,31 @@ def reliability_diagram(
     axes[1, 0].set_ylabel("Images")
     figure.suptitle("Reliability of the probabilities")
     return figure, f"Reliability diagram, accuracy against confidence. {'; '.join(alt)}."
+
+
+@styled
+def class_reliability(probabilities: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple[Chart, str]:
+    """Predicted probability of every class against its observed fraction, in bins of equal size, one panel a class.
+
+    ``probabilities``: float [N, K]; ``y``: int [N].
+    """
+    heading = "Reliability of the probabilities by class"
+    columns = 4
+    rows = -(-len(labels) // columns)
+    figure, axes = new_figure(10, 2.5 * rows + 0.6, rows, columns, sharex=True, sharey=True)
+    alt = []
+    for i, (axis, diagnosis) in enumerate(zip(axes.flat, labels, strict=False)):
+        table = reliability(probabilities[:, i], y == i)
+        axis.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2)
+        axis.plot(table["confidence"], table["accuracy"], "o-", color=diagnosis.color, markersize=4,
+                  path_effects=outlined())  # fmt: skip
+        axis.set(title=class_name(diagnosis, 24), xlim=(0, 1), ylim=(0, 1.02))
+        alt.append(f"{diagnosis.code} predicted {probabilities[:, i].mean():.3f}, observed {(y == i).mean():.3f}")
+    hide_unused(axes, len(labels))
+    figure.supxlabel("Predicted probability (mean of the bin)", fontsize=10)
+    figure.supylabel("Observed fraction", fontsize=10)
+    figure.suptitle(heading)
+    return figure, f"{heading}, 15 bins of equal size. Mean over all images: {'; '.join(alt)}."
 
 
 @styled

@@ -1,4 +1,4 @@
-"""Figures of what acting on a model does: decision curves, thresholds, other models, external images, leakage."""
+"""Figures of decisions and comparisons: decision curves, thresholds, other models, external images, leakage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.tables import counted
-from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.intervals import describe, from_columns
 from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.comparison import COMPARED, LESS_IS_BETTER, Comparison, title
@@ -23,12 +22,10 @@ from skinlesion.evaluation.plots.style import (
     INK,
     MUTED,
     Chart,
-    class_name,
     hide_unused,
     interval,
     name_rows,
     new_figure,
-    outlined,
     share_legend,
     styled,
 )
@@ -119,31 +116,6 @@ def differences(comparison: Comparison) -> tuple[Chart, str]:
         for run in others
     )
     return figure, f"{heading} to {first} with 95% interval. {alt}."
-
-
-@styled
-def class_reliability(probabilities: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple[Chart, str]:
-    """Predicted probability of every class against its observed fraction, in bins of equal size, one panel a class.
-
-    ``probabilities``: float [N, K]; ``y``: int [N].
-    """
-    heading = "Reliability of the probabilities by class"
-    columns = 4
-    rows = -(-len(labels) // columns)
-    figure, axes = new_figure(10, 2.5 * rows + 0.6, rows, columns, sharex=True, sharey=True)
-    alt = []
-    for i, (axis, diagnosis) in enumerate(zip(axes.flat, labels, strict=False)):
-        table = reliability(probabilities[:, i], y == i)
-        axis.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2)
-        axis.plot(table["confidence"], table["accuracy"], "o-", color=diagnosis.color, markersize=4,
-                  path_effects=outlined())  # fmt: skip
-        axis.set(title=class_name(diagnosis, 24), xlim=(0, 1), ylim=(0, 1.02))
-        alt.append(f"{diagnosis.code} predicted {probabilities[:, i].mean():.3f}, observed {(y == i).mean():.3f}")
-    hide_unused(axes, len(labels))
-    figure.supxlabel("Predicted probability (mean of the bin)", fontsize=10)
-    figure.supylabel("Observed fraction", fontsize=10)
-    figure.suptitle(heading)
-    return figure, f"{heading}, 15 bins of equal size. Mean over all images: {'; '.join(alt)}."
 
 
 BINS = 10

@@ -1,4 +1,4 @@
-"""Whom and when to trust: subgroups, images out of distribution or corrupted, deferring, maps against lesion masks."""
+"""Figures of where a model may fail: subgroups, images out of distribution or corrupted, uncertain cases, its maps."""
 
 from __future__ import annotations
 
