@@ -42,7 +42,7 @@ from skinlesion.serving.manifest import Manifest  # noqa: E402
 from webapp import body_of, encoded, photograph  # noqa: E402
 
 #: The app as it is, and where it decodes every pixel.
-WAYS = {"reduced": "", "whole": "import skinlesion.serving.manifest as m; m.ENOUGH = 10**9; "}
+WAYS = {"reduced": "", "whole": "import skinlesion.serving.manifest as m; m.SUFFICIENT = 10**9; "}
 START = "import sys; from app.web.__main__ import main; sys.exit(main(['--port', '0']))"
 
 

@@ -140,7 +140,7 @@ class View:
 
     def _classify(self, title: str, data: bytes) -> Outcome:
         try:
-            frame = images.decode(data, enough=self._predictor.manifest.enough)
+            frame = images.decode(data, sufficient_side=self._predictor.manifest.sufficient_side)
             wanted = self._index is not None
             return Outcome(title, frame, self._predictor.predict([frame], features=wanted)[0])
         except SkinLesionError as error:  # raised in a callback, anything would go unseen

@@ -80,7 +80,8 @@ def _decode(name: str, data: bytes, room: int) -> Upload:
     """Decode one file into at most ``room`` pixels: what is left of what a request may hold in memory."""
     most = current_app.config["MAX_PIXELS"]
     try:
-        return Upload(name, frame=images.decode(data, max_pixels=min(most, room), enough=g.predictor.manifest.enough))
+        side = g.predictor.manifest.sufficient_side
+        return Upload(name, frame=images.decode(data, max_pixels=min(most, room), sufficient_side=side))
     except ImageError as error:
         why = str(error)
         if error.code == "too-many-pixels" and room < most:

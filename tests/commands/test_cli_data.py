@@ -203,7 +203,7 @@ def test_a_model_without_a_network_is_refused(model):
 
 
 def test_the_cut_does_not_depend_on_the_names_in_the_file():
-    part, (start, mean, scale), end = serving.cut(onnx.load(serving.PRETRAINED / "model.onnx"))
+    part, start, mean, scale, end = serving.cut(onnx.load(serving.PRETRAINED / "model.onnx"))
     assert [value.name for value in part.graph.input] == [start]
     assert [value.name for value in part.graph.output] == [end]
     assert mean.size == scale.size == 1 or mean.shape == scale.shape

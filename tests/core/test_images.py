@@ -75,7 +75,7 @@ def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_what_has_not_twice_enough_is_decoded_whole(kind):
     data = encoded(photograph(639, 700), kind)
-    assert np.array_equal(images.decode(data, enough=320), images.decode(data))
+    assert np.array_equal(images.decode(data, sufficient_side=320), images.decode(data))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_that_leaves_enough(size, expected
     turned[0x0112] = 6
     whole = photograph(*size)
     data = encoded(whole, "JPEG", quality=95, subsampling=0, exif=turned)
-    found = images.decode(data, enough=320)
+    found = images.decode(data, sufficient_side=320)
     height, width = (-(-side // expected) for side in size)  # turned: height and width change places
     assert found.shape == (height, width, 3) and min(found.shape[:2]) >= 320
     blocks = np.rot90(np.asarray(whole.reduce(expected)), -1).astype(int)
@@ -99,8 +99,8 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_that_leaves_enough(size, expected
 def test_a_network_gets_the_same_frame_from_a_fraction_of_a_photograph(options):
     data = encoded(photograph(2400, 1800), "JPEG", **options)
     whole, less = (
-        framing.fit_crops(images.decode(data, enough=enough), 160, "random_crop", 2).astype(int)
-        for enough in (0, 640)
+        framing.fit_crops(images.decode(data, sufficient_side=side), 160, "random_crop", 2).astype(int)
+        for side in (0, 640)
     )
     apart = np.abs(whole - less)  # grey levels; lines of one pixel are where they differ most
     assert apart.mean() < 0.5 and np.quantile(apart, 0.99) <= 4

@@ -8,7 +8,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.writing import write_json
 from skinlesion.data.cache import build_cache
 from skinlesion.data.splits import DROPPED, make_split, write_split
-from skinlesion.export.onnx import recipes
+from skinlesion.export.onnx import recorded_config
 from skinlesion.training.fit import fit, training_key
 from skinlesion.training.trained import predict
 from small import another, small_table
@@ -170,12 +170,12 @@ def test_a_manifest_tells_what_the_start_was_trained_by(earlier, data, tmp_path)
     train(data, run.folder, CONFIG.but(epochs=1))
     write_json(run.config_file, CONFIG.but(epochs=7).to_dict())
     child = Run(tmp_path / "child")
-    stated = recipes(CONFIG.but(start=str(run.folder)), "demo", child)
+    stated = recorded_config(CONFIG.but(start=str(run.folder)), "demo", child)
     assert stated["started_from"]["epochs"] == 1 and stated["config"]["start"] == "earlier"
-    assert "started_from" not in recipes(CONFIG.but(start=str(tmp_path / "nobody")), "demo", child)
+    assert "started_from" not in recorded_config(CONFIG.but(start=str(tmp_path / "nobody")), "demo", child)
     child.folder.mkdir()
     run.folder.rename(child.folder / "start")
-    assert recipes(CONFIG.but(start="classic"), "demo", child)["started_from"]["epochs"] == 1
+    assert recorded_config(CONFIG.but(start="classic"), "demo", child)["started_from"]["epochs"] == 1
 
 
 #: Told by the pixels, the targets, the split and the parent runs' weights, or without effect on the weights.

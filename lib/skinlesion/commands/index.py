@@ -105,7 +105,7 @@ def _images(predictor: Predictor, table: LesionTable, progress: bool) -> Iterato
     from skinlesion.serving.neighbours import thumbnail
 
     for path in tqdm(table.frame["path"], desc="index", unit="image", disable=not progress):
-        frame = images.read_image(path, predictor.manifest.enough)
+        frame = images.read_image(path, predictor.manifest.sufficient_side)
         small, data = Image.fromarray(frame), io.BytesIO()
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         small.save(data, "JPEG", quality=80)

@@ -83,7 +83,7 @@ def _predict(predictor: Predictor, path: str) -> Prediction | ImageError:
     if Path(path).is_dir():
         return ImageError("missing", f"it is a folder: skinlesion score {path} --output DIR, or name its images")
     try:
-        return predictor.predict([read_image(path, predictor.manifest.enough)])[0]
+        return predictor.predict([read_image(path, predictor.manifest.sufficient_side)])[0]
     except ImageError as error:
         return error
 

@@ -40,7 +40,7 @@ def decode(
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
     formats: tuple[str, ...] = FORMATS,
-    enough: int = 0,
+    sufficient_side: int = 0,
 ) -> np.ndarray:
     """Decode an encoded image into RGB, upright and without its metadata: uint8 [H, W, 3].
 
@@ -53,7 +53,7 @@ def decode(
     data : bytes, the whole file
     max_bytes, max_pixels : int, the largest file, and picture (width x height), that are accepted
     formats : tuple of str, what is accepted, by Pillow's names
-    enough : int
+    sufficient_side : int
         Pixels of the shorter side that are enough, 0 for all there are. A JPEG is decoded at a half, a quarter or an
         eighth of its size where that leaves so many; any other image, and smaller ones, at their own.
 
@@ -74,10 +74,10 @@ def decode(
             profile = profile or image.info.get("icc_profile")
             if image.format == "WEBP":
                 turn = container.orientation(image.info.get("exif", b""))
-            if enough and image.format == "JPEG":
-                side = min(image.size) // enough  # draft() takes the largest of 1, 2, 4 and 8 that leaves this size
-                width, height = (length // max(1, side) for length in image.size)
-                image.draft(image.mode, (width, height))
+            if sufficient_side and image.format == "JPEG":
+                fraction = max(1, min(image.size) // sufficient_side)
+                width, height = (length // fraction for length in image.size)
+                image.draft(image.mode, (width, height))  # takes the largest of 1, 2, 4 and 8 that leaves this size
             image.load()
             frame = to_srgb(_to_rgb(image), profile)
             return np.asarray(Image.fromarray(frame).transpose(_TURNS[turn])) if turn in _TURNS else frame
@@ -218,10 +218,10 @@ def is_image(path: str) -> bool:
     return dot + ending in SUFFIXES and not stem.endswith("_segmentation")
 
 
-def read_image(path: str | Path, enough: int = 0) -> np.ndarray:
+def read_image(path: str | Path, sufficient_side: int = 0) -> np.ndarray:
     """Read and decode a table's ``path``, uint8 [H, W, 3]; BMP and TIFF are accepted too.
 
-    ``set.npz!split/3`` takes image 3 of a MedMNIST array. ``enough`` as for :func:`decode`.
+    ``set.npz!split/3`` takes image 3 of a MedMNIST array. ``sufficient_side`` as for :func:`decode`.
 
     Raises
     ------
@@ -235,15 +235,15 @@ def read_image(path: str | Path, enough: int = 0) -> np.ndarray:
     >>> read_image("lesion.png").shape
     (480, 640, 3)
     """
-    return read_with_bytes(path, enough)[0]
+    return read_with_bytes(path, sufficient_side)[0]
 
 
-def read_with_bytes(path: str | Path, enough: int = 0) -> tuple[np.ndarray, bytes]:
+def read_with_bytes(path: str | Path, sufficient_side: int = 0) -> tuple[np.ndarray, bytes]:
     """As :func:`read_image`, with the bytes that identical images share: those of the file, or of the array's frame."""
     archive, member = split_member(path)
     if not archive.lower().endswith(".npz"):
         data = read_bytes(path)
-        return decode(data, formats=FILE_FORMATS, enough=enough), data
+        return decode(data, formats=FILE_FORMATS, sufficient_side=sufficient_side), data
     split, _, index = member.partition("/")
     with _reading(path):
         with _npz_lock:  # threads that miss the cache together would load the array twice

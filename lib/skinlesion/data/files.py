@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,14 @@ _MASKS = re.compile(r"(^|[^a-z])(masks?|segmentations?|segm?|superpixels?|annota
 _MASK_NAME = re.compile(r"[_-](segmentation|mask|seg)$", re.IGNORECASE)
 _THUMBNAILS = re.compile(r"(^|[^a-z])(thumb(nail)?s?|previews?|icons?)([^a-z]|$)", re.IGNORECASE)
 
-Found = tuple[str, str, tuple[str, str] | None]  # a file's path, its name, and why it is left out
+
+class Found(NamedTuple):
+    """A file or folder below a place."""
+
+    path: str
+    name: str  # below the place
+    problem: str = ""  # why it is left out; empty where it is not
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,8 @@ def find_files(place: Path) -> Files:
     """
     place = place.resolve()
     found = list(_walk(place) if place.is_dir() else _file(str(place), place.name, archive=""))
-    left_out = [(name, *problem) for _, name, problem in found if problem]
-    names = {path: name for path, name, problem in found if not problem}
+    left_out = [(one.name, one.problem, one.detail) for one in found if one.problem]
+    names = {one.path: one.name for one in found if not one.problem}
     return Files(place, dict(sorted(names.items(), key=lambda item: (item[1].count("/"), item[0]))), left_out)
 
 
@@ -136,22 +143,20 @@ def _walk(folder: Path, inner: str = "", above: tuple[Path, ...] = ()) -> Iterat
         if entry.is_file():
             yield from _file(entry.path, name, archive=f"{name[:-4]}/")
         elif not entry.is_dir():  # reading a pipe or a device would never end
-            is_link = entry.is_symlink()
-            nothing = (LINK, "there is nothing where it leads") if is_link else (UNREAD_FORMAT, "it is no regular file")
-            yield entry.path, name, nothing
+            if entry.is_symlink():
+                yield Found(entry.path, name, LINK, "there is nothing where it leads")
+            else:
+                yield Found(entry.path, name, UNREAD_FORMAT, "it is no regular file")
         elif entry.name.startswith("."):
             if _holds_images(entry.path):
-                yield entry.path, name, (HIDDEN, "a hidden folder with images; rename it")
+                yield Found(entry.path, name, HIDDEN, "a hidden folder with images; rename it")
         elif entry.name == "__MACOSX":
             continue
         elif len(above) > DEPTH:
-            yield (
-                entry.path,
-                name,
-                (TOO_DEEP, f"more than {DEPTH} folders below {above[0]}; name a folder nearer to it"),
-            )
+            detail = f"more than {DEPTH} folders below {above[0]}; name a folder nearer to it"
+            yield Found(entry.path, name, TOO_DEEP, detail)
         elif Path(entry.path).resolve() in above:
-            yield entry.path, name, (LINK, "it leads back to a folder that it is in")
+            yield Found(entry.path, name, LINK, "it leads back to a folder that it is in")
         else:
             yield from _walk(Path(entry.path), f"{name}/", above)
 
@@ -169,17 +174,17 @@ def _file(path: str, name: str, archive: str | None = None) -> Iterator[Found]:
     ending = file.suffix.lower()
     if file.name.startswith("."):
         if is_image(file.name) and not file.name.startswith("._"):  # such as a Mac's note about another file
-            yield path, name, (HIDDEN, "its name begins with a point; rename it")
+            yield Found(path, name, HIDDEN, "its name begins with a point; rename it")
     elif archive is None and ending in (".zip", *_ARCHIVES_UNREAD):
-        yield path, name, (UNREAD_ARCHIVE, "an archive within an archive: unpack the outer one")
+        yield Found(path, name, UNREAD_ARCHIVE, "an archive within an archive: unpack the outer one")
     elif ending in _ARCHIVES_UNREAD:
-        yield path, name, (UNREAD_ARCHIVE, f"{ending[1:]}; unpack it")
+        yield Found(path, name, UNREAD_ARCHIVE, f"{ending[1:]}; unpack it")
     elif ending in _IMAGES_UNREAD:
-        yield path, name, (UNREAD_FORMAT, f"{_IMAGES_UNREAD[ending]}; save it as JPEG or PNG")
+        yield Found(path, name, UNREAD_FORMAT, f"{_IMAGES_UNREAD[ending]}; save it as JPEG or PNG")
     elif archive is not None and ending == ".zip":
         yield from _members(path, archive)
     else:
-        yield path, name, None
+        yield Found(path, name)
 
 
 def _members(path: str, archive: str) -> Iterator[Found]:
@@ -195,7 +200,7 @@ def _members(path: str, archive: str) -> Iterator[Found]:
             continue
         member, inner = f"{path}!{name}", archive + slashes(name)
         if count > 1:
-            yield member, inner, (SEVERAL_FILES, f"{count} files of this name in the archive; the last is used")
+            yield Found(member, inner, SEVERAL_FILES, f"{count} files of this name in the archive; the last is used")
         yield from _file(member, inner)
 
 

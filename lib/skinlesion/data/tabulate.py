@@ -85,7 +85,7 @@ def tabulate(
     """
     if "label" not in rows:
         rows = rows.assign(label=_labels(rows["word"], label_finder(labels, words, map_word), rows.index))
-    rows = _in_words(rows)
+    rows = _cleaned(rows)
     if "path" not in rows:
         rows["path"] = [index.find(name) for name in rows["image_id"]]
     problem, detail = _find_problems(rows, labels, index.notes, complete)
@@ -102,7 +102,7 @@ def tabulate(
     listed = pd.DataFrame({"image_id": rows["image_id"], "problem": problem, "detail": detail})
     strange = used & rows["age"].isna() & (written != "")
     ages = listed.assign(problem=BAD_AGE, detail=written + " is not a number; left empty")
-    files = pd.DataFrame(_of_files(rows, index, spare), columns=["image_id", "problem", "detail"], dtype=str)
+    files = pd.DataFrame(_file_problems(rows, index, spare), columns=["image_id", "problem", "detail"], dtype=str)
     problems = pd.concat([no_problems(), listed[~used], ages[strange], files], ignore_index=True)
     columns = [*COLUMNS, *(name for name in OPTIONAL if name in rows)]
     return LesionTable(
@@ -120,7 +120,7 @@ def _labels(words, code_of: Callable[[object], str | None], index: pd.Index) -> 
     return pd.Series([code_of(word) for word in words], index=index, dtype=object)
 
 
-def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
+def _cleaned(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with the columns of a table as one writes them here; ``""`` where an id, age or word is missing."""
     rows = rows.reset_index(drop=True)
     rows["image_id"] = rows["image_id"].str.strip()
@@ -133,7 +133,7 @@ def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _of_files(rows: pd.DataFrame, index: ImageIndex, spare: bool) -> list[tuple[str, str, str]]:
+def _file_problems(rows: pd.DataFrame, index: ImageIndex, spare: bool) -> list[tuple[str, str, str]]:
     """The problems with files: (name, problem, detail) each."""
     found = [(image_name(name), *note) for name, note in index.notes.items() if note[0] == SEVERAL_SIZES]
     if spare:

@@ -258,7 +258,7 @@ def export_model(
             "metrics": metrics,
             "measured_on": measured_on,
             **({"validation": validation} if validation else {}),
-            **recipes(config, data["source"], run),
+            **recorded_config(config, data["source"], run),
             "versions": versions(),
             "licence": of_each("licence", data["source"]),
         }
@@ -282,7 +282,7 @@ def _identity(file: Path, name: str) -> dict:
     }
 
 
-def recipes(config: Config, source: str, run: Run) -> dict[str, dict]:
+def recorded_config(config: Config, source: str, run: Run) -> dict[str, dict]:
     """``config`` of ``run`` and, where it started from another run that is still there, that one's as ``started_from``.
 
     Of paths only the last name is recorded: no path of this machine leaves it.
@@ -291,7 +291,7 @@ def recipes(config: Config, source: str, run: Run) -> dict[str, dict]:
     for name in ("split_file", "start", "teachers", "external_data"):
         values[name] = ",".join(Path(place).name for place in comma_list(values[name]))
     start = start_run(config, run)
-    earlier = recipes(recipe_of(start), source, start)["config"] if start and start.training.exists() else None
+    earlier = recorded_config(recipe_of(start), source, start)["config"] if start and start.training.exists() else None
     return {"config": values} | ({"started_from": earlier} if earlier else {})
 
 

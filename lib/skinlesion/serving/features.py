@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -35,25 +36,36 @@ class Features:
         # the threads that decode need the cores
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            network, (self._start, self._mean, self._scale), self._end = cut(onnx.load(path))
+            self._part = cut(onnx.load(path))
             self._session = onnxruntime.InferenceSession(
-                network.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                self._part.network.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnx and ONNX Runtime raise kinds of their own
             raise ModelError(f"{path} holds no network whose features can be compared ({error})") from None
 
     def __call__(self, squares: np.ndarray) -> np.ndarray:
-        x = ((squares.transpose(0, 3, 1, 2).astype(np.float32) / 255 - self._mean) / self._scale).astype(np.float32)
+        part = self._part
+        x = ((squares.transpose(0, 3, 1, 2).astype(np.float32) / 255 - part.mean) / part.scale).astype(np.float32)
         total: np.ndarray | float = 0.0
         for number in range(self.views):
             view = np.rot90(x if number < 4 else x[..., ::-1], number, (2, 3))
-            maps = self._session.run([self._end], {self._start: np.ascontiguousarray(view)})[0]
+            maps = self._session.run([part.output], {part.input: np.ascontiguousarray(view)})[0]
             total = total + maps.mean((2, 3))
         return np.asarray(total) / self.views
 
 
-def cut(whole: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, np.ndarray, np.ndarray], str]:
-    """The part from the first convolution to the maps that are pooled; its input with mean and scale; its output."""
+class Part(NamedTuple):
+    """A network from its first convolution to the maps that are pooled."""
+
+    network: onnx.ModelProto
+    input: str  # its name; pixels from 0 to 1, less ``mean``, divided by ``scale``
+    mean: np.ndarray
+    scale: np.ndarray
+    output: str  # its name
+
+
+def cut(whole: onnx.ModelProto) -> Part:
+    """The part of an exported network that features are taken from."""
     nodes = list(whole.graph.node)
     maker = {name: node for node in nodes for name in node.output}
     constant = {one.name: onnx.numpy_helper.to_array(one) for one in whole.graph.initializer}
@@ -69,4 +81,4 @@ def cut(whole: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, np.ndarray,
     for value in (*part.graph.input, *part.graph.output):  # any number of squares of any size
         for axis in value.type.tensor_type.shape.dim:
             axis.Clear()
-    return part, (start, constant[less.input[1]], constant[divided.input[1]]), end
+    return Part(part, start, constant[less.input[1]], constant[divided.input[1]], end)

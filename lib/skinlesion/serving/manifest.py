@@ -28,7 +28,7 @@ EVIDENCE = tuple(
     for zone in ("", *(f"_{zone}" for zone in REFERRALS), "_by_label")
 )
 # Times the network's square. From half as many pixels, noise and lines as fine as a pixel move probabilities by 0.009.
-ENOUGH = 4
+SUFFICIENT = 4
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 
 
@@ -63,9 +63,9 @@ class Manifest:
         return {"name": self.name, "version": self.version, "sha256": self.sha256}
 
     @property
-    def enough(self) -> int:
+    def sufficient_side(self) -> int:
         """Pixels that suffice for an image's shorter side: what is larger may be decoded at a fraction of its size."""
-        return ENOUGH * self.image_size
+        return SUFFICIENT * self.image_size
 
     @property
     def domain_threshold(self) -> float:

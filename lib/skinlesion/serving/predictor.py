@@ -165,7 +165,7 @@ class Predictor:
         ----------
         paths : as :func:`skinlesion.core.images.read_image` takes them
         read : what makes a frame, uint8 [H, W, 3], of a path; by default
-            :func:`skinlesion.core.images.read_image` with the manifest's ``enough`` pixels
+            :func:`skinlesion.core.images.read_image` with the manifest's ``sufficient_side``
         progress : show a bar on standard error
 
         Raises
@@ -177,7 +177,7 @@ class Predictor:
         """
         from tqdm import tqdm  # which predictions alone do not need
 
-        read = read or partial(read_image, enough=self.manifest.enough)
+        read = read or partial(read_image, sufficient_side=self.manifest.sufficient_side)
         predictions: list[Prediction] = []
         with tqdm(total=len(paths), desc="predict", unit="image", disable=not progress) as bar:
             for start in range(0, len(paths), FILES):

@@ -80,7 +80,7 @@ def score_part(items: Sequence[Item], predictor: Predictor, report: Report) -> t
     predictions: list[Prediction | ImageError] = []
     waiting: list[np.ndarray | ImageError] = []
     for data in fetch(items):
-        waiting.append(_decoded(data, predictor.manifest.enough))
+        waiting.append(_decoded(data, predictor.manifest.sufficient_side))
         held = sum(frame.size for frame in waiting if not isinstance(frame, ImageError))
         if len(waiting) == BATCH_FRAMES or held > HELD_BYTES:
             predictions += _predicted(predictor, waiting)
@@ -92,9 +92,11 @@ def score_part(items: Sequence[Item], predictor: Predictor, report: Report) -> t
     return parts.to_parquet(items, predictions, predictor.manifest), missed
 
 
-def _decoded(data: bytes | ImageError, enough: int) -> np.ndarray | ImageError:
+def _decoded(data: bytes | ImageError, sufficient_side: int) -> np.ndarray | ImageError:
+    if isinstance(data, ImageError):
+        return data
     try:
-        return data if isinstance(data, ImageError) else images.decode(data, formats=images.FILE_FORMATS, enough=enough)
+        return images.decode(data, formats=images.FILE_FORMATS, sufficient_side=sufficient_side)
     except ImageError as error:
         return error
 
