@@ -88,7 +88,11 @@ def assess(
     validation = (everything.split == "validation") & (split != "validation")
     points = operating.operating_points(everything.take(validation), evaluated) if validation.any() else {}
     tasks = {question: operating.binary_task(evaluated, question) for question in QUESTIONS}
-    both = {question: one for question, one in tasks.items() if 0 < one[1].sum() < len(evaluated)}
+    both = {  # those that have positive and negative images
+        question: (score, positive)
+        for question, (score, positive) in tasks.items()
+        if 0 < positive.sum() < len(evaluated)
+    }
     if referral_threshold is None and "malignant" in points:
         chosen_on = everything.take(validation)
         referral_threshold = choose_referral(

@@ -23,8 +23,8 @@ from skinlesion.evaluation.metrics import mean_defined, ratio
 SIDE = 64  # pixels of the square that maps and masks are compared on
 CENTRE_SIGMA = 0.25  # of the centred baseline, in sides
 ALL = "all"
-BASELINES = ("everywhere the same", "centre", "shuffled weights")
 MODEL = "model"
+BASELINES = UNIFORM, CENTRE, SHUFFLED = "everywhere the same", "centre", "shuffled weights"
 
 
 def maps_of(model, frames: Sequence[np.ndarray]) -> np.ndarray:
@@ -123,14 +123,14 @@ def compare_with_masks(
     ours = np.stack([enlarged(one) for one in maps])
     candidates = {
         MODEL: ours,
-        BASELINES[0]: np.broadcast_to(np.ones((SIDE, SIDE)), ours.shape),
-        BASELINES[1]: np.broadcast_to(centre, ours.shape),
+        UNIFORM: np.broadcast_to(np.ones((SIDE, SIDE)), ours.shape),
+        CENTRE: np.broadcast_to(centre, ours.shape),
     }
     resamples = resample(lesions, replicates, seed)
     scores = {name: _scores(found, inside, ours) for name, found in candidates.items()}
     if len(shuffled):
         each = [_scores(np.stack([enlarged(one) for one in found]), inside, ours) for found in shuffled]
-        scores[BASELINES[2]] = {name: mean_defined(np.stack([one[name] for one in each], axis=-1)) for name in each[0]}
+        scores[SHUFFLED] = {name: mean_defined(np.stack([one[name] for one in each], axis=-1)) for name in each[0]}
     groups = {ALL: np.ones(len(y), bool)} | {code: y == i for i, code in enumerate(codes)}
     return pd.DataFrame(
         [

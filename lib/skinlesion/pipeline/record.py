@@ -42,12 +42,12 @@ def commit(folder: Path) -> str | None:
 def data(run: Run, config: Config, files: str) -> dict[str, object]:
     """Where the data is from and its fingerprints: of the files, and of the table once the first notebook wrote it."""
     facts = {"location": ", ".join(config.data), "files": files}
-    table = previous(run.table_info)
+    table = json_object(run.table_info)
     names = ("source", "labels", "fingerprint", "notes", "counts")
     return facts | {name: table[name] for name in names if name in table}
 
 
-def previous(path: Path) -> dict:
+def json_object(path: Path) -> dict:
     """The JSON object at ``path``; empty where there is none or it is damaged."""
     try:
         found = json.loads(path.read_text())

@@ -182,7 +182,7 @@ class _Series:
         self.config, self.run, self.notebooks, self.steps, self.names = config, run, notebooks, steps, names
         self.cell_timeout, self.stream = cell_timeout, stream
         self.data = stamps.data_fingerprint(config)
-        before = {entry["name"]: entry for entry in record.previous(run.summary).get("notebooks", [])}
+        before = {entry["name"]: entry for entry in record.json_object(run.summary).get("notebooks", [])}
         self.entries = {}
         for step in steps:
             title, question = notebook.title(notebooks / f"{step.name}.ipynb")
@@ -300,7 +300,7 @@ class _Series:
 
     @property
     def synthetic(self) -> bool:
-        kinds = record.previous(self.run.table_info).get("source", "").split(KIND_SEPARATOR)
+        kinds = record.json_object(self.run.table_info).get("source", "").split(KIND_SEPARATOR)
         return "demo" in kinds or any(place.startswith("demo") for place in self.config.data)
 
     def finish(self, status: str | None = None) -> None:

@@ -81,8 +81,8 @@ def listing(sources: Sequence[str]) -> Iterator[Item]:
         files, path = resolve(source)
         empty = True
         try:
-            for entry in _entries(files, path, source):
-                for item in _within(files, entry):
+            for entry in _matches(files, path, source):
+                for item in _images_at(files, entry):
                     empty = False
                     yield item
         except SkinLesionError:
@@ -100,7 +100,7 @@ def listing(sources: Sequence[str]) -> Iterator[Item]:
             raise DataError(f"no images in {source!r}: none is named {', '.join(SUFFIXES)}")
 
 
-def _entries(files, path: str, source: str) -> list[dict]:
+def _matches(files, path: str, source: str) -> list[dict]:
     """What a source names: itself, or what matches it."""
     from fsspec.core import has_magic
 
@@ -112,15 +112,15 @@ def _entries(files, path: str, source: str) -> list[dict]:
     return found
 
 
-def _within(files, entry: dict) -> Iterator[Item]:
+def _images_at(files, entry: dict) -> Iterator[Item]:
     """The images in a folder or archive, or the image itself."""
     name = entry["name"]
     if entry["type"] == "directory":
-        for inner in _inside(files, name):
+        for inner in _contents(files, name):
             hidden = PurePosixPath(inner["name"]).name.startswith(".")
             linked = inner["type"] == "directory" and inner.get("islink")  # it may lead back up
             if not hidden and not linked and inner["name"].rstrip("/") != name.rstrip("/"):
-                yield from _within(files, inner)
+                yield from _images_at(files, inner)
     elif _is_zip(name):
         archive = _item(files, entry)
         for info in _archive(archive.url, archive.mark).infolist():
@@ -130,7 +130,7 @@ def _within(files, entry: dict) -> Iterator[Item]:
         yield _item(files, entry)
 
 
-def _inside(files, folder: str) -> Iterator[dict]:
+def _contents(files, folder: str) -> Iterator[dict]:
     """What a folder holds, by name. Of a folder here the names alone are held, a tenth of all entries."""
     if not is_local(files):
         yield from sorted(files.ls(folder, detail=True), key=lambda inner: inner["name"])

@@ -218,10 +218,12 @@ def _plan(n: int, seed: int) -> list[_Lesion]:
     lesions = []
     for index, (label, images) in enumerate(sizes):
         ids = [f"ISIC_{next(numbers):07d}" for _ in range(images)]
-        about = _patient(_CLASSES[label], rng)
-        if index in incomplete:  # in HAM10000 too, sex and site are mostly missing where the age is
-            about = (about[0], "", *(("unknown", "unknown") if rng.random() < 0.8 else about[2:]))
-        lesions.append(_Lesion(index + 1, label, ids, *about))
+        dx_type, age, sex, site = _patient(_CLASSES[label], rng)
+        if index in incomplete:
+            age = ""
+            if rng.random() < 0.8:  # in HAM10000 too, sex and site are mostly missing where the age is
+                sex = site = "unknown"
+        lesions.append(_Lesion(index + 1, label, ids, dx_type, age, sex, site))
     return lesions
 
 
