@@ -11,6 +11,7 @@ from skinlesion.core.tables import counted
 from skinlesion.evaluation import operating
 from skinlesion.evaluation.decision_curve import decision_curve
 from skinlesion.evaluation.decision_fit import choose_referral
+from skinlesion.evaluation.intervals import Metric
 from skinlesion.evaluation.metrics import evaluate, ties
 from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint
 from skinlesion.evaluation.predictions import Predictions
@@ -41,7 +42,7 @@ class Assessment:
     #: without validation rows
     points: dict[str, dict[str, OperatingPoint]]
     #: {question: {aim: metric}}: the descriptive stand-in where ``points`` is empty
-    on_the_curve: dict[str, dict[str, dict]]
+    on_the_curve: dict[str, dict[str, Metric]]
     #: OperatingPoint or None: of the advice to refer: at the referral threshold, or by a malignant label
     referral: OperatingPoint | None
     #: {question: DataFrame}: decision curves, see :data:`CURVES`; empty for decision scores

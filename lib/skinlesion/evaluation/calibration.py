@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 
 from skinlesion.core.errors import DataError
 from skinlesion.decision import calibrated
-from skinlesion.evaluation.intervals import Resamples, describe, resample, summarise
+from skinlesion.evaluation.intervals import Metric, Resamples, describe, resample, summarise
 
 #: Metrics that only probabilities have, and what they are called for people.
 NAMES = {
@@ -95,7 +95,7 @@ def expected_calibration_error(probabilities: np.ndarray, y: np.ndarray) -> floa
     return float(np.abs(gaps(*top_label(probabilities, y)).sum(axis=0)).sum() / len(y))
 
 
-def by_chance(claims: Iterable[tuple[np.ndarray, np.ndarray]], resamples: Resamples, seed: int = 0) -> dict:
+def by_chance(claims: Iterable[tuple[np.ndarray, np.ndarray]], resamples: Resamples, seed: int = 0) -> Metric:
     """A calibration error beside that of a perfectly calibrated model with the same confidences, and a test.
 
     A calibration error is a sum of absolute deviations: sampling can only raise it, so a bootstrap interval around it
@@ -131,7 +131,7 @@ def _errors(gap: np.ndarray, bins: np.ndarray) -> np.ndarray:
     return np.abs(gap @ np.eye(BINS)[bins]).sum(axis=1) / gap.shape[1]
 
 
-def calibration_errors(p: np.ndarray, y: np.ndarray, resamples: Resamples, seed: int = 0) -> dict[str, dict]:
+def calibration_errors(p: np.ndarray, y: np.ndarray, resamples: Resamples, seed: int = 0) -> dict[str, Metric]:
     """``ece`` of the top label and ``classwise_ece``, see :func:`by_chance`; p float [N, K], y int [N]."""
     each = [(p[:, c], y == c) for c in range(p.shape[1])]
     return {"ece": by_chance([top_label(p, y)], resamples, seed), "classwise_ece": by_chance(each, resamples, seed)}
@@ -167,10 +167,9 @@ class Scaling:
     #: {name: float64 [N, K]}: of the evaluated images, under :data:`BEFORE` and :data:`AFTER`, as
     #: ``plots.reliability_diagram`` takes them
     probabilities: dict[str, np.ndarray]
-    #: {name: {metric: value, low, high, n}}: the metrics of :data:`NAMES` under the same names
-    metrics: dict[str, dict]
-    #: {metric: value, low, high, n}: after minus before on the same replicates; below zero is better
-    change: dict[str, dict]
+    #: the metrics of :data:`NAMES` under the same names
+    metrics: dict[str, dict[str, Metric]]
+    change: dict[str, Metric]  # after minus before on the same replicates; below zero is better
 
     def table(self) -> pd.DataFrame:
         """For people: a row a metric, columns before, after and change."""

@@ -14,7 +14,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted, match_ids, read_table
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import as_seven
-from skinlesion.evaluation.intervals import is_significant, describe, resample, summarise
+from skinlesion.evaluation.intervals import Metric, describe, is_significant, resample, summarise
 from skinlesion.evaluation.metrics import NAMES, flat_values, replicate_values, summarised
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.reading import read_predictions
@@ -34,10 +34,10 @@ LESS_IS_BETTER = ("ece", "classwise_ece", "brier", "log_loss")
 class Comparison:
     """What :func:`compare` finds."""
 
-    metrics: dict[str, dict]  # {run: {name: metric}}: the metrics of :data:`COMPARED`, the first run first
+    metrics: dict[str, dict[str, Metric]]  # {run: {name: metric}}: the metrics of :data:`COMPARED`, the first run first
     #: {run: {name: metric}}: every other run minus the first one, on the same replicates. None where one of the two has
     #: no such metric.
-    differences: dict[str, dict]
+    differences: dict[str, dict[str, Metric]]
     n_images: int
     n_lesions: int
     notes: tuple[str, ...]
@@ -87,13 +87,13 @@ def compare(runs: dict[str, Predictions], replicates: int = 2000, seed: int = 0)
     return Comparison(metrics, differences, len(start), resamples.counts.shape[1], notes)
 
 
-def pick(metrics: dict, name: str) -> dict:
+def pick(metrics: dict, name: str) -> Metric:
     """A metric of :func:`skinlesion.evaluation.metrics.evaluate`'s result: of the whole, or ``<code>.<metric>``."""
     code, mark, metric = name.partition(".")
     return metrics["per_class"][code][metric] if mark else metrics[name]
 
 
-def _difference(one: np.ndarray, other: np.ndarray, n: int) -> dict:
+def _difference(one: np.ndarray, other: np.ndarray, n: int) -> Metric:
     values = one - other
     return summarise(values, n if np.isfinite(values[0]) else 0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.intervals import describe, proportions, resample, summarise
+from skinlesion.evaluation.intervals import Metric, describe, proportions, resample, summarise
 from skinlesion.evaluation.metrics import ranking
 from skinlesion.evaluation.predictions import Predictions
 
@@ -26,7 +26,7 @@ NAMES = {
 
 def external_metrics(
     predictions: Predictions, threshold: float, in_domain: np.ndarray | None = None, replicates: int = 2000
-) -> dict[str, dict]:
+) -> dict[str, Metric]:
     """Ranking, sensitivity and specificity at the referral threshold, and calibration on external images.
 
     Returns a metric for each of :data:`NAMES`, None where a kind of image is missing. Melanoma against nevus is ranked
@@ -61,7 +61,7 @@ def external_metrics(
     return {name: found[name] for name in NAMES}
 
 
-def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:
+def beside_home(found: dict[str, Metric], home: dict[str, Metric]) -> pd.DataFrame:
     """The figures on external images beside those in the model's manifest, as text, a row a figure.
 
     ``found``: of :func:`external_metrics`; ``home``: some of the same names -> metric.
@@ -74,7 +74,7 @@ def beside_home(found: dict[str, dict], home: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def change_in_words(found: dict[str, dict], home: dict[str, dict]) -> str:
+def change_in_words(found: dict[str, Metric], home: dict[str, Metric]) -> str:
     """What changed, as text: ranking, the referral threshold, and whether probabilities are too high or too low."""
     parts = []
     if found["malignant_auroc"]["value"] is not None:

@@ -16,11 +16,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
 
 LEVEL = 0.95
+
+#: What every figure is: ``value``, the ends ``low`` and ``high`` of its 95% interval (float, or None where undefined)
+#: and ``n``, the images that it rests on. A calibration error has ``by_chance`` and ``p`` instead of an interval.
+Metric = dict[str, Any]
 
 _AT_ONCE = 640_000  # counts of images handled at once: 64 replicates of 10,000 images fit the processor's cache
 _IN_MEMORY = 64 * 1024**2  # bytes of counts; more are in a temporary file, whose pages the kernel may take back
@@ -77,7 +82,7 @@ def resample(lesions: np.ndarray, replicates: int = 2000, seed: int = 0) -> Resa
     return Resamples(lesion.reshape(-1), counts)
 
 
-def summarise(values: np.ndarray, n: int) -> dict:
+def summarise(values: np.ndarray, n: int) -> Metric:
     """A metric with its 95% percentile interval.
 
     Replicates in which the metric is undefined (NaN: a class was not drawn) don't count. Where the metric of the sample
@@ -93,7 +98,7 @@ def summarise(values: np.ndarray, n: int) -> dict:
     return {"value": float(value), "low": float(low), "high": float(high), "n": int(n)}
 
 
-def describe(metric: dict, digits: int = 3) -> str:
+def describe(metric: Metric, digits: int = 3) -> str:
     """``0.812 (0.790 to 0.834)``, or ``undefined`` where no image carries the metric.
 
     Of a calibration error: ``0.031 (by chance 0.020; p = 0.004)``.
@@ -108,18 +113,18 @@ def describe(metric: dict, digits: int = 3) -> str:
     return f"{value} ({metric['low']:.{digits}f} to {metric['high']:.{digits}f})"
 
 
-def in_columns(metrics: dict[str, dict]) -> dict:
+def in_columns(metrics: dict[str, Metric]) -> dict:
     """``{name: value, name_low: …, name_high: …}`` of several metrics: their columns in a table."""
     ends = (("", "value"), ("_low", "low"), ("_high", "high"))
     return {f"{name}{mark}": metric[end] for name, metric in metrics.items() for mark, end in ends}
 
 
-def from_columns(row, name: str) -> dict:
+def from_columns(row, name: str) -> Metric:
     """A metric's value and interval, from a row of a table as :func:`in_columns` makes one."""
     return {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
 
 
-def is_significant(difference: dict) -> bool:
+def is_significant(difference: Metric) -> bool:
     """Whether the 95% interval leaves out zero."""
     return difference["low"] is not None and (difference["low"] > 0 or difference["high"] < 0)
 
@@ -129,7 +134,7 @@ def p_in_words(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def proportion(hit: np.ndarray, lesion: np.ndarray) -> dict:
+def proportion(hit: np.ndarray, lesion: np.ndarray) -> Metric:
     """A share of images with its 95% interval, which always has a width.
 
     Returns a dict with value, low, high (float, 0 to 1; None where N is 0) and n (N).
@@ -148,12 +153,12 @@ def proportion(hit: np.ndarray, lesion: np.ndarray) -> dict:
     return {"value": value, "low": min(float(low), value), "high": max(float(high), value), "n": n}
 
 
-def proportions(shares: dict[str, tuple[np.ndarray, np.ndarray]], lesion: np.ndarray) -> dict[str, dict]:
+def proportions(shares: dict[str, tuple[np.ndarray, np.ndarray]], lesion: np.ndarray) -> dict[str, Metric]:
     """:func:`proportion` of several: {name: (hit, among)}, both bool [N]: which images count, and among which."""
     return {name: proportion(hit[among], lesion[among]) for name, (hit, among) in shares.items()}
 
 
-def rates(called: np.ndarray, true: np.ndarray, lesion: np.ndarray) -> dict[str, dict]:
+def rates(called: np.ndarray, true: np.ndarray, lesion: np.ndarray) -> dict[str, Metric]:
     """Sensitivity, specificity, PPV and NPV of calling some images (bool [N]) what others truly are (bool [N])."""
     shares = {
         "sensitivity": (called, true),

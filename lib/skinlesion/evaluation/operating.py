@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from skinlesion.decision import NONE, REFERRALS, Decision, referral_zones
-from skinlesion.evaluation.intervals import proportion, rates, resample, summarise
+from skinlesion.evaluation.intervals import Metric, proportion, rates, resample, summarise
 from skinlesion.evaluation.decision_fit import choose_threshold, choose_threshold_by_specificity
 from skinlesion.evaluation.metrics import ratio
 from skinlesion.evaluation.predictions import Predictions
@@ -20,13 +20,13 @@ AIMS = tuple((measure, fraction) for measure in ("specificity", "sensitivity") f
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold and how it does; the four metrics are dicts with value, low, high and n (images)."""
+    """A threshold and how it does."""
 
     threshold: float
-    sensitivity: dict
-    specificity: dict
-    ppv: dict
-    npv: dict
+    sensitivity: Metric
+    specificity: Metric
+    ppv: Metric
+    npv: Metric
 
     @property
     def measured(self) -> bool:
@@ -68,7 +68,7 @@ def operating_points(validation: Predictions, test: Predictions) -> dict[str, di
 
 def points_on_the_curve(
     score: np.ndarray, positive: np.ndarray, lesions: np.ndarray, replicates: int = 2000, seed: int = 0
-) -> dict[str, dict]:
+) -> dict[str, Metric]:
     """The best sensitivity at a given specificity and the reverse, read off the ROC curve of these very images.
 
     A description of the ranking, not a prediction: the threshold is found on the images that it is evaluated on, anew
@@ -206,7 +206,7 @@ def in_plain_words(point: OperatingPoint, prevalence: float) -> str:
     )
 
 
-def count_in_words(rate: dict, of: int, *, others: bool = False) -> str:
+def count_in_words(rate: Metric, of: int, *, others: bool = False) -> str:
     """``18 (17 to 19)``: how many of some lesions a rate with its interval makes, or how many it leaves out."""
     ends = [round(of * rate[key]) if rate[key] is not None else None for key in ("value", "low", "high")]
     value, low, high = [None if end is None else of - end for end in ends] if others else ends

@@ -11,7 +11,7 @@ import skinlesion
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.intervals import is_significant, describe, from_columns
+from skinlesion.evaluation.intervals import Metric, describe, from_columns, is_significant
 
 SHIPPED = Path(skinlesion.__file__).resolve().parent / "pretrained" / "manifest.json"
 PUBLISHED = Path(__file__).with_name("published.csv")
@@ -68,11 +68,11 @@ def _read(path: str | Path, columns: tuple[str, ...], command: str) -> pd.DataFr
     return table
 
 
-def changes_by_base(table: pd.DataFrame | None) -> dict[str, dict[str, dict]]:
+def changes_by_base(table: pd.DataFrame | None) -> dict[str, dict[str, Metric]]:
     """The paired differences as metrics, ``{base: {row: metric}}``, the largest first; of no table, none."""
     if table is None:
         return {}
-    found: dict[str, dict[str, dict]] = {}
+    found: dict[str, dict[str, Metric]] = {}
     for line in table.dropna(subset="difference").sort_values("difference", ascending=False).to_dict("records"):
         found.setdefault(line["base"], {})[line["row"]] = from_columns(line, "difference")
     return {base: found[base] for base in table["base"].dropna().unique() if base in found}

@@ -8,7 +8,7 @@ import numpy as np
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.similarity import NEAREST, unit
-from skinlesion.evaluation.intervals import describe, resample, summarise
+from skinlesion.evaluation.intervals import Metric, describe, resample, summarise
 from skinlesion.evaluation.metrics import balanced_accuracy
 from skinlesion.evaluation.predictions import Predictions
 
@@ -63,7 +63,7 @@ def measure(
     }
 
 
-def in_words(found: dict, own: dict) -> str:
+def in_words(found: dict, own: Metric) -> str:
     """:func:`measure`'s result beside the model's own balanced accuracy, in two sentences of Markdown."""
     return (
         f"The vote of the {found['neighbours']} most similar lesions among {found['cases']:,} training images has a "

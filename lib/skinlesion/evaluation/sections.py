@@ -7,7 +7,7 @@ import pandas as pd
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration, plots
 from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment
-from skinlesion.evaluation.intervals import describe, p_in_words
+from skinlesion.evaluation.intervals import Metric, describe, p_in_words
 from skinlesion.evaluation.reference_results import CAUTION, published_table
 from skinlesion.evaluation.metrics import NAMES, OF_A_PART, OVERALL, PER_CLASS
 from skinlesion.evaluation.decision_curve import SAME_MIX, curve_in_words
@@ -52,7 +52,7 @@ def headline(assessment: Assessment) -> str:
     return text
 
 
-def _recall(metrics: dict) -> tuple[dict[str, dict], str]:
+def _recall(metrics: dict) -> tuple[dict[str, Metric], str]:
     """The sensitivity of every class, and the class for which it is lowest."""
     recall = {code: values["sensitivity"] for code, values in metrics["per_class"].items()}
     return recall, min((code for code in recall if recall[code]["n"]), key=lambda code: recall[code]["value"])
@@ -111,7 +111,7 @@ def operating_table(points: dict[str, dict[str, OperatingPoint]]) -> pd.DataFram
     ).T.rename_axis("question: aim on validation")
 
 
-def curve_table(on_the_curve: dict[str, dict[str, dict]]) -> pd.DataFrame:
+def curve_table(on_the_curve: dict[str, dict[str, Metric]]) -> pd.DataFrame:
     """Points on the ROC curve, one question a column."""
     other = {"sensitivity": "Specificity", "specificity": "Sensitivity"}
     columns = {

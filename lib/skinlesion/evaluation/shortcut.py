@@ -18,7 +18,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from skinlesion.core.colour import BORDER, GAIN
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.intervals import is_significant, describe, resample, summarise
+from skinlesion.evaluation.intervals import Metric, describe, is_significant, resample, summarise
 from skinlesion.evaluation.metrics import ranking, ratio
 from skinlesion.evaluation.predictions import Predictions
 
@@ -48,7 +48,7 @@ def _border(height: int, width: int) -> np.ndarray:
     return ~inside
 
 
-def border_auroc(frames: Sequence[np.ndarray], images: Predictions, *, replicates: int = 2000, seed: int = 0) -> dict:
+def border_auroc(frames: Sequence[np.ndarray], images: Predictions, *, replicates: int = 2000, seed: int = 0) -> dict[str, Metric]:
     """AUROC of malignant against benign, read from the border alone and by the network.
 
     The small model is a logistic regression on :func:`border_features`, their squares and products, cross-validated by

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.intervals import describe, from_columns
+from skinlesion.evaluation.intervals import Metric, describe, from_columns
 from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.comparison import COMPARED, LESS_IS_BETTER, Comparison, title
 from skinlesion.evaluation.metrics import threshold_counts
@@ -122,7 +122,7 @@ BINS = 10
 
 
 @styled
-def external_figure(predictions: Predictions, metrics: dict[str, dict], threshold: float) -> tuple[Chart, str]:
+def external_figure(predictions: Predictions, metrics: dict[str, Metric], threshold: float) -> tuple[Chart, str]:
     """ROC curve of malignant against benign with the referral threshold, and reliability of the malignant probability.
 
     ``metrics``: of ``external_metrics.external_metrics``; ``threshold``: on the malignant probability.
@@ -159,7 +159,7 @@ def external_figure(predictions: Predictions, metrics: dict[str, dict], threshol
     )
 
 
-def _arms(metric: dict) -> np.ndarray:
+def _arms(metric: Metric) -> np.ndarray:
     """Lengths of an interval's arms, [2, 1], upper first: the specificity is drawn from the other end."""
     if metric["low"] is None:
         return np.zeros((2, 1))

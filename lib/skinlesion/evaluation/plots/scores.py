@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
-from skinlesion.evaluation.intervals import describe
+from skinlesion.evaluation.intervals import Metric, describe
 from skinlesion.evaluation.calibration import expected_calibration_error, reliability, top_label
 from skinlesion.evaluation.metrics import NAMES, ratio, threshold_counts
 from skinlesion.evaluation.plots.data import image_grid
@@ -129,7 +129,7 @@ def _finish_curves(figure, axis, predictions: Predictions, metrics: dict, name: 
 
 @styled
 def reliability_diagram(
-    probabilities: dict[str, np.ndarray], y: np.ndarray, ece: dict[str, dict] | None = None
+    probabilities: dict[str, np.ndarray], y: np.ndarray, ece: dict[str, Metric] | None = None
 ) -> tuple[Chart, str]:
     """Accuracy against confidence in bins of equal size, one panel a set of probabilities, confidences below.
 
@@ -187,7 +187,7 @@ def class_reliability(probabilities: np.ndarray, y: np.ndarray, labels: LabelSet
 
 @styled
 def forest(
-    rows: dict[str, dict],
+    rows: dict[str, Metric],
     title: str,
     xlabel: str,
     colors: tuple[str, ...] | None = None,
