@@ -42,8 +42,8 @@ from app.device.page import stored_headers  # noqa: E402
 from browser import ARGUMENTS, program  # noqa: E402
 from device import rgba  # noqa: E402
 from skinlesion.core import images  # noqa: E402
-from skinlesion.core.writing import write_json  # noqa: E402
 from skinlesion.core.taxonomy import HAM7  # noqa: E402
+from skinlesion.core.writing import write_json  # noqa: E402
 from skinlesion.data.demo.dataset import draw_example  # noqa: E402
 from skinlesion.data.sources import load_table  # noqa: E402
 from skinlesion.data.splits import make_split  # noqa: E402

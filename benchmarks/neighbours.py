@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import CORES, ROOT, apart, memory
-from skinlesion.core.writing import write_json
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.core.writing import write_json
 from skinlesion.serving import neighbours
 from skinlesion.serving.manifest import Manifest
 

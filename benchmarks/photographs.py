@@ -101,7 +101,9 @@ def measure(rounds: int, scratch: Path, stack: ExitStack) -> dict:
     browser = browser.launch(executable_path=program(browser), args=ARGUMENTS)
     stack.callback(browser.close)
     ways: dict[str, Callable] = {
-        "whole decode and one exact resize, in Python": lambda: framing.fit_square(images.decode(data), size, "center_crop")
+        "whole decode and one exact resize, in Python": lambda: framing.fit_square(
+            images.decode(data), size, "center_crop"
+        )
     }
     held = {}
     for name, patch in WAYS.items():

@@ -24,8 +24,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.measure import CORES, ROOT, apart, memory
 from benchmarks.neighbours import draw
-from skinlesion.core.runs import write_json
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.core.writing import write_json
 from skinlesion.data import twins
 from skinlesion.data.demo.dataset import draw_example
 

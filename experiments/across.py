@@ -31,11 +31,11 @@ from skinlesion.core import framing, images
 from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import write_csv
 from skinlesion.core.taxonomy import label_set
+from skinlesion.core.writing import write_csv
 from skinlesion.data.sources import load_table
-from skinlesion.evaluation.intervals import in_columns
 from skinlesion.evaluation.comparison import pick, seven_labels
+from skinlesion.evaluation.intervals import in_columns
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.pipeline.record import commit

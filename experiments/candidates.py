@@ -27,8 +27,8 @@ from skinlesion import crossval
 from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import write_csv
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.core.writing import write_csv
 from skinlesion.data.splits import FOLDS
 from skinlesion.evaluation import comparison
 from skinlesion.evaluation.metrics import evaluate

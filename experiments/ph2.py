@@ -20,8 +20,8 @@ import pandas as pd
 from benchmarks.measure import Worker, rival
 from experiments.recipes import ROOT
 from skinlesion.core import images
-from skinlesion.core.writing import write_json
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.core.writing import write_json
 from skinlesion.decision import as_seven
 from skinlesion.evaluation.external_metrics import external_metrics
 from skinlesion.evaluation.predictions import Predictions

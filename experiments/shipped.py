@@ -38,8 +38,8 @@ from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.recipes import load_recipe
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import write_csv, write_json
 from skinlesion.core.tables import read_table
+from skinlesion.core.writing import write_csv, write_json
 from skinlesion.crossval import Outputs
 from skinlesion.data.cache import recorded_cache
 from skinlesion.data.files import ImageIndex, find_files
@@ -190,7 +190,8 @@ def ship(run: Run, own: Config, outside: Path | None, other: Path | None) -> dic
     table = LesionTable.load(run)
     place = table.frame.set_index("image_id")["path"]
     frames = [
-        images.read_image(place[name]) for name in outputs.images["image_id"].iloc[:: max(1, len(outputs.images) // 100)]
+        images.read_image(place[name])
+        for name in outputs.images["image_id"].iloc[:: max(1, len(outputs.images) // 100)]
     ]
     model = load_trained(run, own, classes=len(table.labels)).model
     export_model(

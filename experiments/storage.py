@@ -19,8 +19,8 @@ from pyarrow import ArrowException, parquet
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.writing import atomic, lock
 from skinlesion.core.taxonomy import label_set
+from skinlesion.core.writing import atomic, lock
 from skinlesion.crossval import Outputs
 
 DIGITS = 4  # decimals of a stored logit; the fifth changes no figure

@@ -16,8 +16,8 @@ from experiments import storage, tested
 from experiments.domain import SOURCES, counted
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion.evaluation.intervals import describe, proportion
-from skinlesion.evaluation.reference_results import published_table
 from skinlesion.evaluation.metrics import evaluate
+from skinlesion.evaluation.reference_results import published_table
 from skinlesion.export.card import headline_parts
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 

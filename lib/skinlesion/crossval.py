@@ -195,9 +195,9 @@ def difference(
 ) -> dict[str, dict]:
     """``a`` minus ``b``, paired: each bootstrap replicate draws the same lesions for both.
 
-    Unlike in :func:`skinlesion.evaluation.comparison.compare` the two may cover different images; a lesion that only one
-    of them has counts for it alone. For the same images the two functions agree. ``names``: metrics of the whole, or
-    ``<code>.<metric>`` of one class. Returns {name: metric}, with value, low, high and n, the images of ``a``.
+    Unlike in :func:`skinlesion.evaluation.comparison.compare` the two may cover different images; a lesion that only
+    one of them has counts for it alone. For the same images the two functions agree. ``names``: metrics of the whole,
+    or ``<code>.<metric>`` of one class. Returns {name: metric}, with value, low, high and n, the images of ``a``.
     """
     lesions = np.unique(np.concatenate([a.lesions, b.lesions]).astype(str))
     drawn = resample(lesions, replicates, seed)

@@ -16,13 +16,13 @@ from tqdm.contrib.concurrent import thread_map
 from skinlesion.core import framing, images
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import write_json
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import KIND_SEPARATOR
+from skinlesion.core.writing import write_json
 from skinlesion.data.check import check_table
-from skinlesion.data.tabulate import NO_LESIONS, OF_HAM10000, trained_ids
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
+from skinlesion.data.tabulate import NO_LESIONS, OF_HAM10000, trained_ids
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.external_metrics import beside_home, change_in_words, external_metrics
 from skinlesion.evaluation.operating import evidence

@@ -12,8 +12,8 @@ from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted, need_columns, read_table
 from skinlesion.data.files import find_files
 from skinlesion.data.published import METADATA, load_official_test
-from skinlesion.data.tabulate import in_official_test
 from skinlesion.data.table import LesionTable
+from skinlesion.data.tabulate import in_official_test
 from skinlesion.evaluation.assessment import PREVALENCE
 from skinlesion.evaluation.documents import write_evaluation
 from skinlesion.evaluation.predictions import Predictions

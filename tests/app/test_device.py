@@ -297,4 +297,4 @@ def test_frames_are_fitted_to_the_byte_as_everywhere(node):
     for frame, by_fit in zip(frames, json.loads(run("node", "tests/fit.js", input=given)), strict=True):
         for (fit, crops), levels in zip(FITS, by_fit, strict=True):
             found = np.array(levels).reshape(crops, 160, 160, 3)
-            assert np.array_equal(found, framing.fit_squares(frame, 160, fit, crops)), (frame.shape, fit)
+            assert np.array_equal(found, framing.fit_crops(frame, 160, fit, crops)), (frame.shape, fit)

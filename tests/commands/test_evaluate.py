@@ -13,10 +13,10 @@ from skinlesion.core.errors import DataError
 from skinlesion.evaluation.assessment import NOT_CHOSEN, assess
 from skinlesion.evaluation.decision_fit import choose_referral, choose_threshold
 from skinlesion.evaluation.documents import write_evaluation
-from skinlesion.evaluation.reference_results import CAUTION, published_table
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.operating import binary_task
 from skinlesion.evaluation.reading import SCORES_ONLY, read_predictions
+from skinlesion.evaluation.reference_results import CAUTION, published_table
 from skinlesion.evaluation.sections import headline
 
 

@@ -15,8 +15,8 @@ from skinlesion import cli
 from skinlesion.core import images
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.data.tabulate import trained_ids
 from skinlesion.data.sources import load_table
+from skinlesion.data.tabulate import trained_ids
 from skinlesion.evaluation import external_metrics as external
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.plots.decisions import external_figure

@@ -54,7 +54,9 @@ def test_what_training_answers_on_two_squares_is_what_the_exported_network_answe
 def test_random_crops_keep_the_whole_frame(table):
     built = cache.build_cache(table, size=24, fit="random_crop")
     assert built.frames.shape[1:] == (28, 37, 3)
-    assert np.array_equal(built.frames[3], framing.fit_training_frame(images.read_image(table.frame["path"][3]), 24, "random_crop"))
+    assert np.array_equal(
+        built.frames[3], framing.fit_training_frame(images.read_image(table.frame["path"][3]), 24, "random_crop")
+    )
 
 
 @pytest.mark.parametrize("shape", [(60, 40), (40, 40), (40, 53), (30, 90)])

@@ -7,8 +7,8 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import calibrated, decision_scores, softmax
 from skinlesion.evaluation import calibration, decision_fit, operating
-from skinlesion.evaluation.intervals import resample
 from skinlesion.evaluation.calibration import AFTER, BEFORE, temperature_scaling
+from skinlesion.evaluation.intervals import resample
 from skinlesion.evaluation.metrics import replicate_values
 from skinlesion.evaluation.predictions import Predictions
 

@@ -11,8 +11,8 @@ from sklearn.metrics import accuracy_score
 from skinlesion import cli, crossval
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation.intervals import is_significant, resample
 from skinlesion.evaluation.comparison import COMPARED, compare, load_runs, on_shared_images
+from skinlesion.evaluation.intervals import is_significant, resample
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.training_overlap import find_overlap, training_lists
 

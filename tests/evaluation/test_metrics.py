@@ -10,8 +10,8 @@ from sklearn import metrics as sk
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation.intervals import proportion, resample
 from skinlesion.evaluation.comparison import compare
+from skinlesion.evaluation.intervals import proportion, resample
 from skinlesion.evaluation.metrics import (
     OVERALL,
     PER_CLASS,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from skinlesion.core.errors import DataError
-from skinlesion.evaluation.intervals import resample
 from skinlesion.evaluation.decision_curve import curve_in_words, decision_curve, move_prevalence
+from skinlesion.evaluation.intervals import resample
 
 
 def draw(n=600, seed=0):

@@ -16,8 +16,8 @@ from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import confident_errors
 from skinlesion.evaluation.comparison import compare
-from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.decision_curve import decision_curve
+from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.operating import binary_task, operating_points
 from skinlesion.evaluation.predictions import Predictions
 

@@ -9,8 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.evaluation import calibration, plots
-from skinlesion.evaluation import subgroup_gaps, subgroup_metrics, subgroups
+from skinlesion.evaluation import calibration, plots, subgroup_gaps, subgroup_metrics, subgroups
 from skinlesion.evaluation.intervals import proportion, resample, summarise
 from skinlesion.evaluation.plots import skin_tone_histogram, subgroup_forest
 from skinlesion.evaluation.predictions import Predictions
@@ -107,7 +106,9 @@ def false_alarms(simulations, n, replicates, threshold=None):
         rng = np.random.default_rng(1000 + seed)
         older = np.where(rng.random(n) < np.where(predictions.is_malignant, 0.8, 0.3), "old", "young")
         groups = pd.DataFrame({"age": older, "site": words(n, seed + 1)})
-        alarms += bool((subgroup_metrics.by_subgroup(predictions, groups, threshold, "", replicates, seed).p <= 0.05).any())
+        alarms += bool(
+            (subgroup_metrics.by_subgroup(predictions, groups, threshold, "", replicates, seed).p <= 0.05).any()
+        )
     return alarms
 
 
@@ -123,7 +124,9 @@ def test_the_family_wise_error_is_five_percent_in_many_simulations():
 def test_a_real_gap_is_found_and_the_mix_is_told_from_it():
     sex = words(1500, 3, ("f", "m"))
     predictions = make(1500, worse=sex == "m")
-    table = subgroup_metrics.by_subgroup(predictions, pd.DataFrame({"sex": sex, "site": words(1500)}), THRESHOLD, "", 300)
+    table = subgroup_metrics.by_subgroup(
+        predictions, pd.DataFrame({"sex": sex, "site": words(1500)}), THRESHOLD, "", 300
+    )
     assert line(table, "sex", "m", "balanced_accuracy").p < 0.02
     assert line(table, "sex", "m", "balanced_accuracy").gap < -0.2
     assert table[table.attribute == "site"].p.min() > 0.05
@@ -223,7 +226,10 @@ def test_people():
         "3", "unknown", "5, very light",
     ]  # fmt: skip
     rated["skin_tone"] = ["3", "0", "5"]
-    assert subgroups.group_images(rated, np.array(["a", "b"]))["rated skin tone"].tolist() == ["one, 3", "two, 0, very dark"]
+    assert subgroups.group_images(rated, np.array(["a", "b"]))["rated skin tone"].tolist() == [
+        "one, 3",
+        "two, 0, very dark",
+    ]
     assert subgroups.population(groups)["sex"] == {"unknown": 1, "male": 1}
     assert [subgroups.age_band(years) for years in (0, 30, 44.9, 45, 60, 85)] == [
         "under 30", "30 to 44", "30 to 44", "45 to 59", "60 to 74", "75 and older",

@@ -100,7 +100,9 @@ def test_what_is_wrong_is_named(submission, tmp_path):
     with pytest.raises(DataError, match="label is missing.*--labels"):
         read_predictions(submission)
     with pytest.raises(DataError, match="marked 1 and the others 0; not so for ISIC_0034525"):
-        read_predictions(submission, labels(tmp_path, ONE_HOT.replace("ISIC_0034525,0,0,0,0,1", "ISIC_0034525,0,1,0,0,1")))
+        read_predictions(
+            submission, labels(tmp_path, ONE_HOT.replace("ISIC_0034525,0,0,0,0,1", "ISIC_0034525,0,1,0,0,1"))
+        )
     with pytest.raises(DataError, match="no label for ISIC_0034526"):
         read_predictions(submission, labels(tmp_path, ONE_HOT.replace("ISIC_0034526", "ISIC_0034599")))
     with pytest.raises(DataError, match="more than once: ISIC_0034525"):

@@ -21,8 +21,13 @@ from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data import splits
 from skinlesion.data.sources import load_table
 from skinlesion.evaluation import comparison
-from skinlesion.evaluation.reference_results import changes_by_base, read_experiments, read_shipped, readable_experiments
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.evaluation.reference_results import (
+    changes_by_base,
+    read_experiments,
+    read_shipped,
+    readable_experiments,
+)
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training import checkpoint
 from skinlesion.training.trained import facts_of

@@ -11,8 +11,8 @@ from experiments import leak, storage
 from skinlesion.core.errors import DataError
 from skinlesion.data import splits
 from skinlesion.evaluation import plots
-from skinlesion.evaluation.reference_results import LEAK_COLUMNS, describe_inflation, read_leak
 from skinlesion.evaluation.plots.decisions import leakage_figure
+from skinlesion.evaluation.reference_results import LEAK_COLUMNS, describe_inflation, read_leak
 from small import small_table
 
 

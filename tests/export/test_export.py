@@ -78,7 +78,7 @@ def check_frames_and_answers(path, module, fit, frames, views):
     """Whether file and torch module frame as training does, and average the network's outputs for these views."""
     session = onnxruntime.InferenceSession(path)
     for frame in frames:
-        pixels = plain(torch.from_numpy(framing.fit_squares(frame, module.image_size, fit, module.crops)))
+        pixels = to_inputs(torch.from_numpy(framing.fit_crops(frame, module.image_size, fit, module.crops)))
         with torch.inference_mode():
             assert torch.equal(module.frame(torch.from_numpy(frame)[None]), pixels), "to the byte"
             ours = torch.stack([module.model(view) for view in views(pixels)]).mean(0).numpy()
@@ -97,7 +97,9 @@ def test_onnx_frames_and_answers_as_training_does_on_whole_frames(full, frames):
 def test_onnx_frames_and_answers_as_training_does_on_the_centre(whole, frames):
     """``random_crop`` predicts on the centre, as ``center_crop`` does, or on two crops (below)."""
     for frame in frames:
-        assert np.array_equal(framing.fit(frame, 64, "center_crop"), framing.fit(frame, 64, "random_crop"))
+        assert np.array_equal(
+            framing.fit_square(frame, 64, "center_crop"), framing.fit_square(frame, 64, "random_crop")
+        )
     path = whole.folder / "model.onnx"
     check_frames_and_answers(path, whole.module, "center_crop", frames, lambda pixels: [pixels])
     assert [output.name for output in onnxruntime.InferenceSession(path).get_outputs()] == list(NEEDED)

@@ -16,8 +16,8 @@ import run_all
 from skinlesion import pipeline
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
-from skinlesion.core.writing import write_json
 from skinlesion.core.taxonomy import HAM7
+from skinlesion.core.writing import write_json
 from skinlesion.pipeline import held_out
 from skinlesion.pipeline.publish import publish
 from skinlesion.pipeline.series import Step

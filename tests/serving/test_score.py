@@ -24,9 +24,8 @@ from batch import pictures, refused, score, table, zipped  # noqa: F401  (pictur
 from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError, ModelError
 from skinlesion.core.taxonomy import HAM7
-from skinlesion.serving import parts
+from skinlesion.serving import parts, score_local
 from skinlesion.serving import score as scoring
-from skinlesion.serving import score_local
 from skinlesion.serving.listing import listing
 from skinlesion.serving.predictor import Predictor
 

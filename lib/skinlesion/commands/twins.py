@@ -11,8 +11,8 @@ import pandas as pd
 from PIL import Image
 
 from skinlesion.core import framing, images
-from skinlesion.core.writing import atomic, write_csv
 from skinlesion.core.tables import counted
+from skinlesion.core.writing import atomic, write_csv
 from skinlesion.data.sources import load_tables
 from skinlesion.data.splits import connected
 from skinlesion.data.twin_search import NAMES, named, search

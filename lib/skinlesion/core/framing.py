@@ -146,7 +146,7 @@ def fit_training_frame(frame: np.ndarray, size: int, fit: str) -> np.ndarray:
 def join_maps(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     """Join the maps of a frame's crops over what they cover; where they overlap, they are averaged.
 
-    ``maps`` are float32 [crops, h, w], of :func:`crop_boxes`, in that order; ``height`` and ``width`` are the frame's, in
+    ``maps`` are float32 [crops, h, w], in the order of :func:`crop_boxes`; ``height`` and ``width`` are the frame's, in
     pixels. Returns float32 [h', w'] over :func:`region`: the one crop's map as it is, two crops' interpolated linearly,
     with as many cells for the region's sides as keep the crops' finer ones.
     """

@@ -14,8 +14,8 @@ import pandas as pd
 
 from skinlesion.core import colour, images
 from skinlesion.core.errors import DataError, ImageError
-from skinlesion.core.writing import write_csv
 from skinlesion.core.tables import counted
+from skinlesion.core.writing import write_csv
 from skinlesion.data.problems import (
     BAD_AGE,
     CONSEQUENCES,

@@ -16,8 +16,8 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, LabelSet
 from skinlesion.data.files import Files, ImageIndex
-from skinlesion.data.tabulate import tabulate
 from skinlesion.data.table import LesionTable
+from skinlesion.data.tabulate import tabulate
 
 #: MedMNIST's names of its splits, and ours.
 SPLITS = {"train": "train", "val": "validation", "test": "test"}

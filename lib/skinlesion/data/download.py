@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.writing import write_errors, write_json
 from skinlesion.core.tables import need_columns, need_rows, read_table
+from skinlesion.core.writing import write_errors, write_json
 
 REGISTRY = "registry.json"
 MIRROR = "SKINLESION_DOWNLOAD_URL"  # environment variable: where to download from instead

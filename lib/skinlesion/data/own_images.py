@@ -14,8 +14,8 @@ from skinlesion.core.tables import image_ids, need_rows, read_table
 from skinlesion.core.taxonomy import LabelSet, label_finder
 from skinlesion.data.class_maps import own_label
 from skinlesion.data.files import Files, ImageIndex, find_files
-from skinlesion.data.tabulate import LEVELS, first_known, tabulate
 from skinlesion.data.table import LesionTable
+from skinlesion.data.tabulate import LEVELS, first_known, tabulate
 
 #: Column names that are understood in a CSV file, whatever their case; the first line of each is what we'd call it.
 ALIASES = {

@@ -20,8 +20,8 @@ from skinlesion.data.class_maps import FINER, archive_label, finer_label, own_la
 from skinlesion.data.files import Files, ImageIndex, find_files
 from skinlesion.data.own_images import locate
 from skinlesion.data.problems import UNREAD_ARCHIVE
-from skinlesion.data.tabulate import LEVELS, first_known, one_hot_word, tabulate, trained_ids
 from skinlesion.data.table import LesionTable
+from skinlesion.data.tabulate import LEVELS, first_known, one_hot_word, tabulate, trained_ids
 
 METADATA = "HAM10000_metadata"
 DEMO_MARK = "demo.json"

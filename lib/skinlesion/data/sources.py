@@ -17,8 +17,8 @@ from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
 from skinlesion.data import dermamnist, own_images, published
 from skinlesion.data.files import TABLES, Files, find_files
 from skinlesion.data.merge import merge
-from skinlesion.data.tabulate import in_official_test
 from skinlesion.data.table import LesionTable
+from skinlesion.data.tabulate import in_official_test
 
 
 def load_table(

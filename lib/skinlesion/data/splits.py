@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.writing import write_csv
 from skinlesion.core.tables import counted, folds, known, match_ids, need_columns, read_table, some
+from skinlesion.core.writing import write_csv
 from skinlesion.data.table import LesionTable
 
 SPLITS = ("train", "validation", "test")
@@ -132,7 +132,8 @@ def choose_split(
     With ``tested`` False, a given split may lack test images.
     """
     if split_file:
-        split, origin = read_given_split(table, split_file, fold=fold, tested=tested), f"given in {Path(split_file).name}"
+        split = read_given_split(table, split_file, fold=fold, tested=tested)
+        origin = f"given in {Path(split_file).name}"
     elif table.official_split and len(table.origins) == 1 and not holdout_source:
         split, origin = _official(table), f"the official one of {table.source}"
     else:

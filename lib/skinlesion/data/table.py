@@ -10,8 +10,8 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import write_csv, write_json
 from skinlesion.core.taxonomy import KIND_SEPARATOR, LabelSet, label_set
+from skinlesion.core.writing import write_csv, write_json
 
 COLUMNS = ("image_id", "lesion_id", "source", "label", "age", "sex", "site", "dx_type", "path")
 OPTIONAL = ("skin_tone",)  # columns of sources that have them
@@ -40,8 +40,8 @@ class LesionTable:
     frame : DataFrame with the columns :data:`COLUMNS`
         ``source`` is a key of ``origins``; ``label`` is a code of ``labels``; ``age`` is in years, NaN where unknown;
         ``sex``, ``site`` and ``dx_type`` (:data:`skinlesion.data.class_maps.CONFIRMED_BY`) are words, ``"unknown"``
-        where missing; ``path`` is what :func:`skinlesion.core.images.read_image` takes. Perhaps ``skin_tone`` as a source's
-        raters saw it, ``"0"`` (very dark) to ``"5"`` (very light), ``""`` where unknown.
+        where missing; ``path`` is what :func:`skinlesion.core.images.read_image` takes. Perhaps ``skin_tone`` as a
+        source's raters saw it, ``"0"`` (very dark) to ``"5"`` (very light), ``""`` where unknown.
     labels : LabelSet
     origins : dict name -> Origin
         Of every source, in the order in which they were given.

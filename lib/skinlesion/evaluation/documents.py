@@ -9,8 +9,8 @@ import pandas as pd
 
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import write_json
 from skinlesion.core.tables import counted
+from skinlesion.core.writing import write_json
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import PREVALENCE, assess
 from skinlesion.evaluation.comparison import Comparison, compare, load_runs, on_shared_images, without_leaked

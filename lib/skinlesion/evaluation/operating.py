@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from skinlesion.decision import NONE, REFERRALS, Decision, referral_zones
-from skinlesion.evaluation.intervals import Metric, proportion, rates, resample, summarise
 from skinlesion.evaluation.decision_fit import choose_threshold, choose_threshold_by_specificity
+from skinlesion.evaluation.intervals import Metric, proportion, rates, resample, summarise
 from skinlesion.evaluation.metrics import ratio
 from skinlesion.evaluation.predictions import Predictions
 
@@ -191,8 +192,10 @@ def in_plain_words(point: OperatingPoint, prevalence: float) -> str:
     """
     malignant = round(1000 * prevalence)
     benign = 1000 - malignant
-    found, missed = count_in_words(point.sensitivity, malignant), count_in_words(point.sensitivity, malignant, others=True)
-    alarms, spared = count_in_words(point.specificity, benign, others=True), count_in_words(point.specificity, benign)
+    found = count_in_words(point.sensitivity, malignant)
+    missed = count_in_words(point.sensitivity, malignant, others=True)
+    spared = count_in_words(point.specificity, benign)
+    alarms = count_in_words(point.specificity, benign, others=True)
     referred = round(malignant * point.sensitivity["value"]), benign - round(benign * point.specificity["value"])
     return (
         f"Of 1,000 lesions like these, {malignant:,} would be malignant: {found} of them would be referred and "

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.writing import write_csv
 from skinlesion.core.tables import known, some
 from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS, LabelSet, label_set
+from skinlesion.core.writing import write_csv
 from skinlesion.decision import as_seven
 
 #: How far a row of probabilities may miss a sum of one; files rounded to three decimals do by a few 1e-4.

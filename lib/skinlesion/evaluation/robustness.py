@@ -19,8 +19,8 @@ from tqdm.auto import tqdm
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
-from skinlesion.evaluation.intervals import Resamples, in_columns, proportion, resample, summarise
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
+from skinlesion.evaluation.intervals import Resamples, in_columns, proportion, resample, summarise
 from skinlesion.evaluation.metrics import balanced_accuracy, ratio
 
 CLEAN = "clean"

@@ -7,11 +7,11 @@ import pandas as pd
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration, plots
 from skinlesion.evaluation.assessment import CURVES, NOT_CHOSEN, Assessment
-from skinlesion.evaluation.intervals import Metric, describe, p_in_words
-from skinlesion.evaluation.reference_results import CAUTION, published_table
-from skinlesion.evaluation.metrics import NAMES, OF_A_PART, OVERALL, PER_CLASS
 from skinlesion.evaluation.decision_curve import SAME_MIX, curve_in_words
+from skinlesion.evaluation.intervals import Metric, describe, p_in_words
+from skinlesion.evaluation.metrics import NAMES, OF_A_PART, OVERALL, PER_CLASS
 from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint, count_in_words, in_plain_words
+from skinlesion.evaluation.reference_results import CAUTION, published_table
 from skinlesion.evaluation.subgroup_gaps import gaps_in_brief
 from skinlesion.report.document import Section
 

@@ -48,7 +48,9 @@ def _border(height: int, width: int) -> np.ndarray:
     return ~inside
 
 
-def border_auroc(frames: Sequence[np.ndarray], images: Predictions, *, replicates: int = 2000, seed: int = 0) -> dict[str, Metric]:
+def border_auroc(
+    frames: Sequence[np.ndarray], images: Predictions, *, replicates: int = 2000, seed: int = 0
+) -> dict[str, Metric]:
     """AUROC of malignant against benign, read from the border alone and by the network.
 
     The small model is a logistic regression on :func:`border_features`, their squares and products, cross-validated by

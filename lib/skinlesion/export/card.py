@@ -13,9 +13,9 @@ from pathlib import Path
 
 from skinlesion.core.framing import region_in_words
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import new_folder, write_json, write_text
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import KIND_SEPARATOR, label_set
+from skinlesion.core.writing import new_folder, write_json, write_text
 from skinlesion.decision import REFERRALS
 from skinlesion.serving.manifest import FILE, Manifest, external_evidence
 
@@ -91,7 +91,8 @@ def _render(template: str, manifest: dict, **more: object) -> str:
     return pages.get_template(template).render(
         m=manifest, labels=label_set(manifest["labels"]), evaluation=manifest.get("evaluation", {}),
         facts=facts(manifest["data"]["source"]), split=described_split(manifest), REFERRALS=REFERRALS, RECIPE=_RECIPE,
-        counted=counted, figure=figure, mix=mix, region_in_words=region_in_words, share=share, size=size, start=_start, **more,
+        counted=counted, figure=figure, mix=mix, share=share, size=size, start=_start,
+        region_in_words=region_in_words, **more,
     )  # fmt: skip
 
 

@@ -19,8 +19,8 @@ from skinlesion.core.errors import ModelError
 from skinlesion.core.framing import HALF, PRODUCT_STEPS, WEIGHT_STEPS, WIDEST
 from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import new_folder, write_json, write_text
 from skinlesion.core.taxonomy import LabelSet
+from skinlesion.core.writing import new_folder, write_json, write_text
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
 from skinlesion.export.card import TOLERANCE, model_card, of_each
 from skinlesion.serving.manifest import FORMAT, PRETRAINED, Manifest

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from skinlesion.core.config import Config, comma_list, parse_setting, parse_place
+from skinlesion.core.config import Config, comma_list, parse_place, parse_setting
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.recipes import load_recipe, recipe_names
 from skinlesion.core.runs import Run

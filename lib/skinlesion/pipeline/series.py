@@ -20,8 +20,8 @@ from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
 from skinlesion.core.machine import versions
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import lock, write_json
 from skinlesion.core.taxonomy import KIND_SEPARATOR
+from skinlesion.core.writing import lock, write_json
 from skinlesion.pipeline import notebook, record, stamps
 
 CELL_TIMEOUT = 7200  # seconds

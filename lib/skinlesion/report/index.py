@@ -16,9 +16,9 @@ from PIL import Image
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import write_text
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import label_set
+from skinlesion.core.writing import write_text
 from skinlesion.report.page import SIZE_LIMIT, SYNTHETIC, environment, page_parts
 
 THUMBNAIL = (640, 480)  # pixels, at most

@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from skinlesion.core.errors import SkinLesionError
-from skinlesion.core.writing import write_text
 from skinlesion.core.tables import counted
+from skinlesion.core.writing import write_text
 from skinlesion.report import tables
 
 TEMPLATE = Path(__file__).parent / "template"

@@ -18,9 +18,9 @@ from PIL import Image
 
 from skinlesion.core.errors import ModelError, SkinLesionError
 from skinlesion.core.images import image_name
-from skinlesion.core.writing import new_folder, write_json
 from skinlesion.core.similarity import NEAREST, unit
 from skinlesion.core.taxonomy import label_set
+from skinlesion.core.writing import new_folder, write_json
 from skinlesion.serving.manifest import Manifest
 
 INDEX = "SKINLESION_INDEX"  # the environment variable that names an index's folder, for the apps; empty for none

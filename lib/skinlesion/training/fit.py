@@ -21,8 +21,8 @@ from skinlesion.core.config import TRAINING_FIELDS, Config
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.random_streams import generator
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import lock, write_csv, write_json
 from skinlesion.core.tables import counted
+from skinlesion.core.writing import lock, write_csv, write_json
 from skinlesion.data.cache import PixelCache
 from skinlesion.data.splits import split_digest
 from skinlesion.training import checkpoint, distributed

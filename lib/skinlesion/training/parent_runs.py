@@ -16,7 +16,7 @@ from skinlesion.core.config import Config, comma_list
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.recipes import recipe_names
 from skinlesion.core.runs import Run
-from skinlesion.data.splits import split_digest, load_split
+from skinlesion.data.splits import load_split, split_digest
 from skinlesion.training import checkpoint
 from skinlesion.training.networks.models import Classifier
 from skinlesion.training.trained import facts_of, load_trained

@@ -12,9 +12,9 @@ import pandas as pd
 from skinlesion.core.config import TRAINING_FIELDS, Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import cache_folder, lock, write_json
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import label_set
+from skinlesion.core.writing import cache_folder, lock, write_json
 from skinlesion.data import splits
 from skinlesion.data.cache import build_cache, record_cache, recorded_cache
 from skinlesion.data.check import check_table

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.tables import counted
-from skinlesion.evaluation.intervals import Metric, describe, from_columns
 from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.comparison import COMPARED, LESS_IS_BETTER, Comparison, title
-from skinlesion.evaluation.metrics import threshold_counts
 from skinlesion.evaluation.decision_curve import curve_in_words
+from skinlesion.evaluation.intervals import Metric, describe, from_columns
+from skinlesion.evaluation.metrics import threshold_counts
 from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint
 from skinlesion.evaluation.plots.scores import forest
 from skinlesion.evaluation.plots.style import (
@@ -168,7 +168,7 @@ def _arms(metric: Metric) -> np.ndarray:
 
 @styled
 def leakage_figure(table: pd.DataFrame) -> tuple[Chart, str]:
-    """The same recipe's balanced accuracy by each way to split the data (``evaluation.reference_results.read_leak``)."""
+    """The same recipe's balanced accuracy by each way to split the data, of ``reference_results.read_leak``."""
     rows = {
         f"{line['title']}\n({line['leaked']:.1%} of images share a lesion with training)": from_columns(
             line, "balanced_accuracy"

@@ -9,8 +9,8 @@ import pandas as pd
 
 from skinlesion.core.tables import counted
 from skinlesion.evaluation.attention import ALL, MODEL
-from skinlesion.evaluation.intervals import describe
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS
+from skinlesion.evaluation.intervals import describe
 from skinlesion.evaluation.plots.style import (
     ACCENT,
     CATEGORIES,

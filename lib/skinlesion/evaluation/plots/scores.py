@@ -8,8 +8,8 @@ from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
-from skinlesion.evaluation.intervals import Metric, describe
 from skinlesion.evaluation.calibration import expected_calibration_error, reliability, top_label
+from skinlesion.evaluation.intervals import Metric, describe
 from skinlesion.evaluation.metrics import NAMES, ratio, threshold_counts
 from skinlesion.evaluation.plots.data import image_grid
 from skinlesion.evaluation.plots.style import (

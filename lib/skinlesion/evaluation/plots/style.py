@@ -19,8 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from skinlesion.core.writing import write_bytes, write_text
 from skinlesion.core.taxonomy import Diagnosis
+from skinlesion.core.writing import write_bytes, write_text
 from skinlesion.report.tables import table_html
 
 P = ParamSpec("P")
