@@ -29,7 +29,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.writing import write_csv
 from skinlesion.data.sources import load_table
 from skinlesion.decision import as_seven
-from skinlesion.evaluation.compare import pick, seven_labels
+from skinlesion.evaluation.comparison import pick, seven_labels
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.serving.manifest import Manifest
