@@ -101,7 +101,7 @@ def run_series(
 
 def _refuse_other_data(run: Run, config: Config) -> None:
     """Raise ConfigError where the folder holds results on other data, which would be replaced."""
-    before = record.previous(run.summary).get("config", {}).get("data", [])
+    before = record.json_object(run.summary).get("config", {}).get("data", [])
     drawn = all(place.startswith("demo") for place in (*before, *config.data))
     if before and before != list(config.data) and not drawn:
         raise ConfigError(
