@@ -236,7 +236,7 @@ def test_lines_tell_each_epoch_once_with_loss_score_and_time_left(capsys):
     watch(Progress(epoch=2, epochs=2, history=[old, old], ended=True))  # another training that had ended before
     assert capsys.readouterr().out == ""
     following = Progress(epoch=0, epochs=1)
-    following.at(0, 1, 1, 0.5, 1.0)
+    following.made_step(0, 1, 1, 0.5, 1.0)
     watch(following)
     following.history.append({"epoch": 1, "train_loss": 0.5})  # no fold validates
     watch(following)
