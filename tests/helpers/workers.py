@@ -1,6 +1,6 @@
 """Trainings in processes of their own, which a test may kill, starve of disk or start several of at once.
 
-They are forked from a server that has torch and the library imported already: a new process costs milliseconds.
+They are forked from a server that has imported all that they need already: a new process costs milliseconds.
 """
 
 import contextlib
@@ -21,7 +21,10 @@ from skinlesion.core.runs import Run
 from skinlesion.data.cache import open_cache
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["skinlesion.training.standalone", "skinlesion.pipeline"])
+_SERVER.set_forkserver_preload(  # what trainings load, and what the modules load whose functions they are given
+    ["skinlesion.pipeline", "skinlesion.serving.features", "skinlesion.training.standalone", "torch.utils.tensorboard",
+     "nbformat", "pytest", "sklearn.metrics", "sklearn.model_selection"]
+)  # fmt: skip
 
 LINES = "steps.txt"  # where a training notes each step that it has made, and when (seconds)
 ERROR = "error.txt"  # what it said when it failed
