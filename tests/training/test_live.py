@@ -98,7 +98,7 @@ def test_the_bar_counts_all_steps(capsys):
 @pytest.mark.parametrize("history", [[], [{"epoch": 1, "train_loss": 0.7}]], ids=["first epoch", "no fold validates"])
 def test_the_bar_shows_no_score_where_there_is_none(history, capsys):
     progress = Progress(epoch=len(history), epochs=2, history=history)
-    progress.at(len(history), 1, 4, 0.7, 1.0)
+    progress.made_step(len(history), 1, 4, 0.7, 1.0)
     live.terminal()(progress)
     shown = capsys.readouterr().err
     assert "loss=0.700" in shown and "nan" not in shown and "val_" not in shown
