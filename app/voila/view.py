@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import ipywidgets
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import escape
 
 from app import examples, pictures, present, similar
-from app.voila.callback_errors import shown
+from app.voila.parts import HERE, guarded, render
 from app.voila.what_if import WhatIf
 from app.words import in_words, text
 from skinlesion.core import images
@@ -20,13 +18,8 @@ from skinlesion.core.errors import SkinLesionError
 from skinlesion.serving.neighbours import INDEX, Neighbours
 from skinlesion.serving.predictor import Prediction, Predictor, mean_prediction
 
-HERE = Path(__file__).resolve().parent
 MODEL = "SKINLESION_MODEL"  # the environment variable that names the model's folder; empty for the shipped model
 MAX_IMAGES = 10  # at a time, as many as the page's form takes
-
-_templates = Environment(loader=FileSystemLoader([HERE / "templates", HERE.parent / "templates"]), autoescape=True)
-_templates.filters |= {"percent": present.percent, "in_words": in_words}
-_templates.globals["t"] = text
 
 
 class Outcome(NamedTuple):
@@ -43,10 +36,6 @@ def _usable(outcomes: list[Outcome]) -> list[tuple[str, np.ndarray, Prediction]]
     return [(a.title, a.frame, a.prediction) for a in outcomes if a.frame is not None and a.prediction is not None]
 
 
-def render(template: str, **values) -> str:
-    return _templates.get_template(template).render(**values)
-
-
 def open_view() -> ipywidgets.Widget:
     """The view for the environment's model; where there is none, what to do about it."""
     try:
@@ -54,12 +43,7 @@ def open_view() -> ipywidgets.Widget:
         place = os.environ.get(INDEX)
         return View(predictor, Neighbours.load(place, predictor.manifest) if place else None).page
     except SkinLesionError as error:
-        return explain(error)
-
-
-def explain(error: SkinLesionError) -> ipywidgets.Widget:
-    """What is shown where there is no model: why, and what to do about it."""
-    return ipywidgets.HTML(render("_error.html", style=_style(), error=error))
+        return ipywidgets.HTML(render("no_model", style=_style(), error=error))
 
 
 class View:
@@ -86,21 +70,21 @@ class View:
         self.clear = ipywidgets.Button(description=text("voila.clear"), tooltip=text("voila.clear_tip"))
         self.status, self.cards, self.comparison = (ipywidgets.HTML() for _ in range(3))
         self.together = ipywidgets.Checkbox(description=text("voila.together"), indent=False)
-        heading = ipywidgets.HTML(render("_section.html", title=text("voila.compare"), id="comparison"))
+        heading = ipywidgets.HTML(render("section", title=text("voila.compare"), id="comparison"))
         self.compare = ipywidgets.VBox([heading, self.together, self.comparison])
-        self.whatif = WhatIf(predictor, render)
+        self.whatif = WhatIf(predictor)
         self.page = self._assemble()
-        self.upload.observe(shown(self.status, self._take), "value")
-        self.together.observe(shown(self.status, lambda _change: self._show_comparison()), "value")
-        self.clear.on_click(shown(self.status, self._clear))
+        self.upload.observe(guarded(self.status, self._take), "value")
+        self.together.observe(guarded(self.status, lambda _change: self._show_comparison()), "value")
+        self.clear.on_click(guarded(self.status, self._clear))
         for button in self.tries.values():
-            button.observe(shown(self.status, lambda _change: self._show()), "value")
+            button.observe(guarded(self.status, lambda _change: self._show()), "value")
         self._show()
 
     def _assemble(self) -> ipywidgets.Widget:
         manifest = self._predictor.manifest
         head = render(
-            "_head.html",
+            "head",
             style=_style(),
             manifest=manifest,
             measured=present.measured(manifest),
@@ -160,7 +144,7 @@ class View:
                 self._known[example.name] = self._classify(text("example", name=example.drawn_as), data)
         outcomes = self.outcomes
         self._results = [self._result(each) for each in outcomes]
-        self.cards.value = render("_cards.html", results=self._results, manifest=self._predictor.manifest)
+        self.cards.value = render("cards", results=self._results, manifest=self._predictor.manifest)
         usable = _usable(outcomes)
         done = text("voila.done", usable=len(usable), total=len(outcomes))
         self.status.value = f"<p>{escape(done)}</p>" if outcomes else ""
@@ -178,9 +162,7 @@ class View:
         if self.together.value:
             average = mean_prediction([prediction for _, _, prediction in usable], manifest)
             columns.append(present.result(text("average", n=len(usable)), None, average, manifest))
-        self.comparison.value = render(
-            "_comparison.html", columns=columns, classes=list(map(in_words, manifest.labels))
-        )
+        self.comparison.value = render("comparison", columns=columns, classes=list(map(in_words, manifest.labels)))
 
     def _result(self, outcome: Outcome) -> present.Result:
         title, frame, prediction, error = outcome

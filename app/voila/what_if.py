@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -11,8 +11,8 @@ import ipywidgets
 import numpy as np
 
 from app import pictures, present
-from app.voila.callback_errors import shown
 from app.voila.image_changes import NEUTRAL, SLIDERS, Slider, apply, working_copy
+from app.voila.parts import guarded, render
 from app.words import in_words, text
 from skinlesion.decision import NONE
 from skinlesion.serving.predictor import Prediction, Predictor
@@ -49,27 +49,27 @@ class WhatIf:
     task of the kernel's event loop, between the moves.
     """
 
-    def __init__(self, predictor: Predictor, render: Callable[..., str]):
-        self._predictor, self._render = predictor, render
+    def __init__(self, predictor: Predictor):
+        self._predictor = predictor
         self._frames: list[np.ndarray] = []
         self._heard = True  # whether a control that changes has been changed by a person
         self._along = SLIDERS[0]
         self._drawn: tuple | None = None  # what the curve on show was computed from
         self._task: asyncio.Task | None = None
-        self.image = ipywidgets.Dropdown(description=text("what_if.image"))
+        self.image = ipywidgets.Dropdown(description=text("overview.image"))
         self.sliders = {slider.name: _control(slider) for slider in SLIDERS}
         self.reset = ipywidgets.Button(description=text("what_if.reset"), tooltip=text("what_if.reset_tip"))
         self.pictures, self.verdict, self.curve, self.table = (ipywidgets.HTML() for _ in range(4))
         self.panel = self._assemble()
-        self.image.observe(shown(self.verdict, self._choose), "index")
-        self.reset.on_click(shown(self.verdict, self._reset))
+        self.image.observe(guarded(self.verdict, self._choose), "index")
+        self.reset.on_click(guarded(self.verdict, self._reset))
         for slider in SLIDERS:
-            move = shown(self.verdict, lambda _change, slider=slider: self._move(slider))
+            move = guarded(self.verdict, lambda _change, slider=slider: self._move(slider))
             self.sliders[slider.name].observe(move, "value")
         self.offer([])
 
     def _assemble(self) -> ipywidgets.Widget:
-        head = ipywidgets.HTML(self._render("_section.html", title=text("what_if.title"), lead=text("what_if.lead")))
+        head = ipywidgets.HTML(render("section", title=text("what_if.title"), lead=text("what_if.lead")))
         seen = ipywidgets.VBox([self.pictures, self.verdict])
         controls = ipywidgets.VBox([self.image, *self.sliders.values(), self.reset])
         parts = {"seen": seen, "controls": controls, "curve": self.curve, "table": self.table}
@@ -122,15 +122,15 @@ class WhatIf:
         self._now = now
         moved = {"before": self._unchanged, "now": now}
         results = {name: present.result("", None, one, self._predictor.manifest) for name, one in moved.items()}
-        self.verdict.value = self._render("_verdict.html", **results, changed=values != NEUTRAL)
-        self.pictures.value = self._render(
-            "_pictures.html",
+        self.verdict.value = render("verdict", **results, changed=values != NEUTRAL)
+        self.pictures.value = render(
+            "pictures",
             original=pictures.preview(self._frame),
             picture=pictures.preview(frame),
             changes=[(s.label, s.text(values[s.name])) for s in SLIDERS if values[s.name] != s.neutral],
         )
-        self.table.value = self._render(
-            "_moves.html",
+        self.table.value = render(
+            "moves",
             **moved,
             classes=sorted(
                 map(in_words, self._predictor.manifest.labels), key=lambda d: -self._unchanged.probabilities[d.code]
@@ -162,8 +162,8 @@ class WhatIf:
         if self._now.referral == NONE:
             self.curve.value = ""
             return
-        self.curve.value = self._render(
-            "_curve.html",
+        self.curve.value = render(
+            "curve",
             curve=self._curve,
             whole=len(self._curve.values) == POINTS,
             here=self.sliders[self._along.name].value,

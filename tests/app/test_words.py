@@ -142,11 +142,11 @@ def test_a_voila_view_in_another_language_has_no_english_left(pseudo, model):
     ]  # fmt: skip
     assert {one.prediction.referral for one in results} == {"refer", "borderline", "below", "none"}
     parts = [
-        voila.render("_cards.html", results=results, manifest=predictor.manifest),
-        voila.render("_comparison.html", columns=results, classes=[words.in_words(one) for one in HAM7]),
-        voila.render("_verdict.html", before=results[0], now=results[1], changed=True),
-        voila.render("_section.html", title=words.text("what_if.title"), lead=words.text("what_if.lead")),
-        voila.render("_head.html", manifest=predictor.manifest, measured=present.measured(predictor.manifest),
+        voila.render("cards", results=results, manifest=predictor.manifest),
+        voila.render("comparison", columns=results, classes=[words.in_words(one) for one in HAM7]),
+        voila.render("verdict", before=results[0], now=results[1], changed=True),
+        voila.render("section", title=words.text("what_if.title"), lead=words.text("what_if.lead")),
+        voila.render("head", manifest=predictor.manifest, measured=present.measured(predictor.manifest),
                      formats="JPEG", most=3, most_bytes=2**20, style=""),
     ]  # fmt: skip
     for part in parts:
