@@ -1,14 +1,19 @@
-"""Pictures inside a page, as ``data:`` URLs: a small copy of a frame, and the activation map that lies over it."""
+"""Pictures that people see: examples to try, a small copy of a frame, and the activation map that lies over it."""
 
 from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from app.words import text
 from skinlesion.core.framing import region
+
+EXAMPLE_FOLDER = Path(__file__).resolve().parent / "static" / "examples"
 
 PREVIEW_SIDE = 960  # pixels, the longer side: enough to enlarge
 MAP_SIDE = 96  # likewise; activation maps are coarse, and the browser enlarges this one smoothly
@@ -17,8 +22,30 @@ MAP_SIDE = 96  # likewise; activation maps are coarse, and the browser enlarges 
 VIRIDIS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], float)
 
 
+class Example(NamedTuple):
+    """An image to try the page with: drawn, no photograph and nobody's skin; of the code's licence.
+
+    It is ``skinlesion.draw_example(name, seed)`` as a JPEG of quality 85.
+    """
+
+    name: str
+    seed: int
+
+    @property
+    def drawn_as(self) -> str:
+        """What it was drawn as, in words."""
+        return text(f"examples.{self.name}")
+
+    @property
+    def path(self) -> Path:
+        return EXAMPLE_FOLDER / f"{self.name}.jpg"
+
+
+EXAMPLES = (Example("nv", 5), Example("mel", 13), Example("vasc", 7), Example("akiec", 32))
+
+
 def preview(frame: np.ndarray) -> str:
-    """A frame, uint8 [H, W, 3], made small: shown again without having been stored anywhere."""
+    """A frame, uint8 [H, W, 3], made small, as a ``data:`` URL: shown again without having been stored anywhere."""
     picture = Image.fromarray(frame)
     picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     return _url(picture, "JPEG", quality=85)
@@ -38,7 +65,7 @@ def overlay(activation: np.ndarray, shape: tuple[int, ...], fit: str, crops: int
     Returns
     -------
     str or None
-        A PNG with the frame's proportions; None where nothing speaks for the class.
+        A PNG with the frame's proportions, as a ``data:`` URL; None where nothing speaks for the class.
     """
     if activation.max() <= 0:
         return None

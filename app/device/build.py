@@ -17,8 +17,7 @@ from jinja2 import Environment, FileSystemLoader
 from app import present
 from app.device.icons import write_icons
 from app.device.page import MODEL, RULES, SITE, SOURCES, model_facts, node_needed, stored_headers
-from app.examples import EXAMPLES
-from app.examples import FOLDER as EXAMPLE_FOLDER
+from app.pictures import EXAMPLE_FOLDER, EXAMPLES
 from app.words import in_words, section, text
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.writing import lock
@@ -140,7 +139,7 @@ def _copy(site: Path) -> None:
     for folder, names, target in (
         (SOURCES, PAGE, site),
         (APP / "static", STATIC, site),
-        (EXAMPLE_FOLDER, [example.file for example in EXAMPLES], site / "examples"),
+        (EXAMPLE_FOLDER, [example.path.name for example in EXAMPLES], site / "examples"),
         (SOURCES / "node_modules" / "onnxruntime-web" / "dist", RUNTIME + GRAPHICS, site / "ort"),
     ):
         for name in names:

@@ -9,7 +9,7 @@ import ipywidgets
 import numpy as np
 from markupsafe import escape
 
-from app import examples, pictures, present, similar
+from app import pictures, present, similar
 from app.voila.parts import HERE, guarded, render
 from app.voila.what_if import WhatIf
 from app.words import in_words, text
@@ -65,7 +65,7 @@ class View:
             example.name: ipywidgets.ToggleButton(
                 description=example.drawn_as, tooltip=text("voila.try_tip", name=example.drawn_as)
             )
-            for example in examples.EXAMPLES
+            for example in pictures.EXAMPLES
         }
         self.clear = ipywidgets.Button(description=text("voila.clear"), tooltip=text("voila.clear_tip"))
         self.status, self.cards, self.comparison = (ipywidgets.HTML() for _ in range(3))
@@ -92,7 +92,7 @@ class View:
             most=MAX_IMAGES,
             most_bytes=images.MAX_BYTES,
         )
-        tries = ipywidgets.HBox([_try(name, button) for name, button in self.tries.items()])
+        tries = ipywidgets.HBox([_try(example, self.tries[example.name]) for example in pictures.EXAMPLES])
         words = ipywidgets.HTML(f"<p>{escape(text('voila.try'))}</p>")
         choose = ipywidgets.VBox([self.upload, words, tries, self.clear])
         page = ipywidgets.VBox(
@@ -138,9 +138,9 @@ class View:
         self._show()
 
     def _show(self) -> None:
-        for example in examples.EXAMPLES:
+        for example in pictures.EXAMPLES:
             if self.tries[example.name].value and example.name not in self._known:
-                data = (examples.FOLDER / example.file).read_bytes()
+                data = example.path.read_bytes()
                 self._known[example.name] = self._classify(text("example", name=example.drawn_as), data)
         outcomes = self.outcomes
         self._results = [self._result(each) for each in outcomes]
@@ -172,8 +172,8 @@ class View:
         return present.result(title, frame, prediction, self._predictor.manifest, cases)
 
 
-def _try(name: str, button: ipywidgets.ToggleButton) -> ipywidgets.Widget:
-    picture = pictures.preview(images.read_image(examples.FOLDER / f"{name}.jpg"))
+def _try(example: pictures.Example, button: ipywidgets.ToggleButton) -> ipywidgets.Widget:
+    picture = pictures.preview(images.read_image(example.path))
     return ipywidgets.VBox([ipywidgets.HTML(f'<img src="{picture}" alt="">'), button])
 
 

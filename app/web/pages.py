@@ -8,7 +8,7 @@ from pathlib import Path
 from flask import Blueprint, current_app, g, render_template, request
 from markupsafe import Markup
 
-from app import examples, present, similar
+from app import pictures, present, similar
 from app.web import device, downloads, markdown, openapi, uploads
 from app.web.problems import status_of
 from app.words import in_words, section, text
@@ -104,9 +104,9 @@ def privacy():
 
 def _received() -> list[uploads.Upload]:
     """The example that was chosen, as if it had been uploaded; else what was uploaded."""
-    for example in examples.EXAMPLES:
+    for example in pictures.EXAMPLES:
         if example.name == request.form.get("example"):
-            frame = images.read_image(examples.FOLDER / example.file)
+            frame = images.read_image(example.path)
             return [uploads.Upload(text("example", name=example.drawn_as), frame=frame)]
     return uploads.receive()
 
@@ -148,4 +148,4 @@ def _form(error: str | None = None) -> str:
         "megabytes": images.MAX_BYTES // 2**20,
         "count": current_app.config["MAX_IMAGES"],
     }
-    return render_template("index.html", error=error, limits=limits, longest=uploads.NAME, examples=examples.EXAMPLES)
+    return render_template("index.html", error=error, limits=limits, longest=uploads.NAME, examples=pictures.EXAMPLES)

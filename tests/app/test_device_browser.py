@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 from app import present
 from app.device import build
 from app.device.icons import draw
-from app.examples import FOLDER
+from app.pictures import EXAMPLE_FOLDER
 from app.words import text
 from browser import LOW_CONTRAST, chromium, pages, strangers, violations  # noqa: F401  (the fixture `browser`)
 from device import built, example, frames, kept, largest_difference, offering, ready, shipped  # noqa: F401
@@ -284,7 +284,7 @@ def test_after_one_visit_it_works_anywhere_without_a_network_and_with_threads(br
     context.set_offline(True)
     page.reload()
     ready(page)
-    frame = images.read_image(FOLDER / "mel.jpg")
+    frame = images.read_image(EXAMPLE_FOLDER / "mel.jpg")
     shown = present.result("", frame, predictor.predict([frame])[0], predictor.manifest)
     card = example(page, "a melanoma")
     assert card.get_by_role("heading", level=2).inner_text() == shown.advice

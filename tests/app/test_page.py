@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import tiny_model
-from app import examples, pictures, present
+from app import pictures, present
 from app.web import create_app, markdown, openapi
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.manifest import PRETRAINED, Manifest
@@ -80,9 +80,9 @@ def test_there_is_no_overlay_where_nothing_speaks_for_the_class():
 
 
 def test_examples_are_what_the_generator_draws():
-    assert {path.name for path in examples.FOLDER.iterdir()} == {example.file for example in examples.EXAMPLES}
-    for example in examples.EXAMPLES:
-        shown = np.asarray(Image.open(examples.FOLDER / example.file), float)
+    assert {*pictures.EXAMPLE_FOLDER.iterdir()} == {example.path for example in pictures.EXAMPLES}
+    for example in pictures.EXAMPLES:
+        shown = np.asarray(Image.open(example.path), float)
         assert np.abs(shown - draw_example(example.name, example.seed)).mean() < 4, example  # what JPEG takes away
 
 
@@ -225,7 +225,7 @@ def test_download_holds_what_the_api_answers(client):
 
 
 def test_an_example_is_answered_as_if_it_had_been_uploaded(client):
-    data = (examples.FOLDER / "mel.jpg").read_bytes()
+    data = (pictures.EXAMPLE_FOLDER / "mel.jpg").read_bytes()
     expected = client.post("/api/v1/predict", data={"image": (io.BytesIO(data), "a.jpg")}).json["predictions"][0]
     answer = send_form(client, {"example": "mel"})
     assert answer.status_code == 200

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 import tiny_model
-from app import examples
+from app import pictures
 from app.voila.image_changes import NEUTRAL, SLIDERS, apply, working_copy
 from app.voila.view import MAX_IMAGES, View, open_view
 from app.voila.what_if import WhatIf
@@ -253,7 +253,7 @@ def test_more_images_than_fit_are_named(predictor, lesion):
 
 def test_images_are_compared_and_averaged(predictor, lesion):
     view = View(predictor)
-    first, second = examples.EXAMPLES[:2]
+    first, second = pictures.EXAMPLES[:2]
 
     def try_examples():
         view.upload.value = (chosen(lesion),)
@@ -262,7 +262,7 @@ def test_images_are_compared_and_averaged(predictor, lesion):
         view.together.value = True
 
     in_kernel(try_examples)
-    paths = [lesion, *(examples.FOLDER / example.file for example in (first, second))]
+    paths = [lesion, *(example.path for example in (first, second))]
     each = [predictor.predict([images.read_image(path)])[0] for path in paths]
     for code in predictor.manifest.labels.codes:
         values = [prediction.probabilities[code] for prediction in each]
