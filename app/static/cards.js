@@ -1,6 +1,5 @@
 // The cards, made better: pictures to look into, columns that sort, reports to save, and what this visit remembers.
 
-import { sortable } from "./overview.js";
 import { save } from "./report.js";
 import { reason, say } from "./say.js";
 import "./viewer.js";
@@ -34,3 +33,42 @@ export async function livenCard(card) {
   }
   await remember(card);
 }
+
+/**
+ * Let the columns of an overview of several images sort when their headings are pressed.
+ *
+ * @param {HTMLTableElement} table  cells sort by `data-value`, as numbers where they are numbers
+ */
+function sortable(table) {
+  const headings = /** @type {HTMLElement[]} */ ([...table.querySelectorAll("thead th")]);
+  headings.forEach((heading, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "sort";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    button.addEventListener("click", () => {
+      const down = heading.getAttribute("aria-sort") === "ascending";
+      headings.forEach(other => other.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+      sort(table, column, down ? -1 : 1);
+    });
+  });
+}
+
+/**
+ * @param {HTMLTableElement} table
+ * @param {number} column
+ * @param {1 | -1} way
+ */
+function sort(table, column, way) {
+  const body = table.tBodies[0];
+  const value = (/** @type {HTMLTableRowElement} */ row) => row.cells[column].dataset.value ?? row.cells[column].innerText;
+  body.append(...[...body.rows].sort((a, b) => {
+    const [first, second] = [value(a), value(b)];
+    if (!first || !second) return Number(!first) - Number(!second); // what has no value comes last
+    return way * (isFinite(+first) && isFinite(+second) ? +first - +second : first.localeCompare(second, undefined, { numeric: true }));
+  }));
+}
+
+liven(document);

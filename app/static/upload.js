@@ -6,7 +6,6 @@ import { liven } from "./cards.js";
 import { collect } from "./collect.js";
 import { crop } from "./crop.js";
 import { say } from "./say.js";
-import "./visit.js";
 
 const form = document.getElementById("upload");
 const input = document.getElementById("image");

@@ -77,5 +77,3 @@ function row({ title, advice, risk, top, when, picture }) {
   });
   return line;
 }
-
-show();

@@ -1,5 +1,0 @@
-// The page of results.
-
-import { liven } from "./cards.js";
-
-liven(document);
