@@ -30,8 +30,8 @@ RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thre
 #: The runtime with WebGPU, for who chooses it.
 GRAPHICS = ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
 PAGE = (
-    "decision.js", "download.js", "engine.js", "fault.js", "fit.js", "frame.js", "graphics.js", "keep.js", "overlay.js",
-    "page.js", "view.js", "words.js", "worker.js", "device.css",
+    "decision.js", "download.js", "engine.js", "fault.js", "fit.js", "frame.js", "overlay.js", "page.js", "view.js",
+    "words.js", "worker.js",
 )  # fmt: skip
 #: What it shares with the Flask page.
 STATIC = (

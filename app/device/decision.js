@@ -2,8 +2,6 @@
 
 import { Fault } from "./fault.js";
 
-/** @import {Decision, Domain, Model} from "./types.js" */
-
 /**
  * What is reported of one image; arrays are in the order of `model.labels`.
  *

@@ -1,8 +1,6 @@
 // Into the network's crops: skinlesion/core/framing.py's `fit_crops` in whole numbers, equal to it to the byte. The model
 // file does this too, but with dense matrices, most of them zeros, and in 64 bits, which WebGPU lacks.
 
-/** @import {Frame, Model} from "./types.js" */
-
 const WEIGHT_STEPS = 4096;
 const HALF = 0.5013; // just off one half, which simple ratios would land on
 

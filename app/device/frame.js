@@ -3,8 +3,6 @@
 import { bitmapOf, capped, halved, halvings } from "./bitmap.js";
 import { Fault } from "./fault.js";
 
-/** @import {Frame} from "./types.js" */
-
 const MIN_SIDE = 16; // pixels, as on the server
 const MAX_BYTES = 20 * 2 ** 20; // likewise
 

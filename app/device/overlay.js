@@ -2,8 +2,6 @@
 
 import { region, squares, WIDEST } from "./fit.js";
 
-/** @import {Model} from "./types.js" */
-
 const SIDE = 96; // pixels, the longer side; activation maps are coarse, and the browser enlarges this smoothly
 
 /** Five steps of viridis, even in lightness, and safe for colour-blind readers; app/pictures.py has the same. */

@@ -4,14 +4,10 @@ import { livenCard } from "./cards.js";
 import { collect } from "./collect.js";
 import { crop } from "./crop.js";
 import { decide } from "./decision.js";
-import { start } from "./engine.js";
-import { attempt, offered } from "./graphics.js";
-import { keep } from "./keep.js";
+import { hasGraphics, start, tryGraphics } from "./engine.js";
 import { reason, say } from "./say.js";
 import { problem, result } from "./view.js";
 import { advice, percent, ranking } from "./words.js";
-
-/** @import {Loaded, Outputs} from "./types.js" */
 
 /** @param {string} id */
 const element = id => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -22,7 +18,7 @@ export const engine = start("wasm");
 /** @type {Promise<Loaded>} */
 export const loaded = engine.load("serviceWorker" in navigator && !navigator.serviceWorker.controller, progress);
 
-/** @type {Awaited<ReturnType<typeof attempt>>["faster"]}  the graphics processor while it is in use */
+/** @type {Awaited<ReturnType<typeof tryGraphics>>["faster"]}  the graphics processor while it is in use */
 let faster = null;
 
 /** @param {number} share */
@@ -47,7 +43,7 @@ async function classify(images) {
   for (const [i, image] of list.entries()) {
     busy(list.length > 1 ? i / list.length : null);
     tell(say("classifying", { name: image.name, place: i + 1, count: list.length }));
-    const card = await look(image);
+    const card = await cardOf(image);
     results.prepend(card.node);
     if (card.node.dataset.referral) livenCard(card.node);
     tell(card.summary);
@@ -68,9 +64,9 @@ function busy(share) {
  * @param {{name: string, content: Blob}} image
  * @returns {Promise<{node: HTMLElement, summary: string}>}
  */
-async function look({ name, content }) {
+async function cardOf({ name, content }) {
   try {
-    const { about, outputs } = await ask(content);
+    const { about, outputs } = await outputsOf(content);
     const found = decide(about.model, outputs.logits, outputs.domain);
     const [top] = ranking(found), likeliest = about.model.labels[top].name;
     const share = percent(about.model, found.probabilities[top]);
@@ -95,13 +91,13 @@ async function look({ name, content }) {
  * @param {Blob} content
  * @returns {Promise<{about: Loaded, outputs: Outputs}>}
  */
-async function ask(content) {
+async function outputsOf(content) {
   const about = await loaded, quick = faster;
   try {
     if (quick) return { about: quick.loaded, outputs: sound(await quick.engine.classify(content)) };
   } catch { /* the image's fault, or the graphics processor's */ }
   const outputs = await engine.classify(content);
-  if (quick && quick === faster) leave(say("gave_up"));
+  if (quick && quick === faster) leaveGraphics(say("gave_up"));
   return { about, outputs };
 }
 
@@ -109,35 +105,6 @@ async function ask(content) {
 function sound(outputs) {
   if (!outputs.logits.every(Number.isFinite)) throw new Error();
   return outputs;
-}
-
-/** Try the graphics processor on the examples, and take it if it is as good. */
-async function accelerate() {
-  graphics.disabled = true;
-  graphicsStatus.textContent = say("trying");
-  const { model } = await loaded;
-  const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-example]"));
-  const frames = Promise.all(Array.from(buttons, async button => engine.decode(await exampleOf(button))));
-  try {
-    const found = await attempt(engine, model, frames, share => {
-      graphicsStatus.textContent = share < 1 ? say("downloading", { percent: Math.round(share * 100) }) : say("comparing");
-    });
-    leave(say(...found.message));
-    faster = found.faster;
-  } catch (error) {
-    leave(say("not_running", { reason: reason(error) }));
-  }
-  graphics.checked = Boolean(faster);
-  graphics.disabled = false;
-  remember(graphics.checked);
-}
-
-/** @param {string} why */
-function leave(why) {
-  faster?.engine.stop();
-  faster = null;
-  graphics.checked = false;
-  graphicsStatus.textContent = why;
 }
 
 /** @param {HTMLButtonElement} button */
@@ -159,23 +126,54 @@ element("clear").addEventListener("click", () => {
   element("image").focus();
 });
 
+// ---- The graphics processor, for who chooses it
+
+/** Try the graphics processor on the examples, and take it if it is as good. */
+async function useGraphics() {
+  graphics.disabled = true;
+  graphicsStatus.textContent = say("trying");
+  const { model } = await loaded;
+  const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-example]"));
+  const frames = Promise.all(Array.from(buttons, async button => engine.decode(await exampleOf(button))));
+  try {
+    const found = await tryGraphics(engine, model, frames, share => {
+      graphicsStatus.textContent = share < 1 ? say("downloading", { percent: Math.round(share * 100) }) : say("comparing");
+    });
+    leaveGraphics(say(...found.message));
+    faster = found.faster;
+  } catch (error) {
+    leaveGraphics(say("not_running", { reason: reason(error) }));
+  }
+  graphics.checked = Boolean(faster);
+  graphics.disabled = false;
+  remember(graphics.checked);
+}
+
+/** @param {string} why */
+function leaveGraphics(why) {
+  faster?.engine.stop();
+  faster = null;
+  graphics.checked = false;
+  graphicsStatus.textContent = why;
+}
+
 graphics.addEventListener("change", () => {
-  if (graphics.checked) return accelerate();
+  if (graphics.checked) return useGraphics();
   remember(false);
-  leave(say("unused"));
+  leaveGraphics(say("unused"));
 });
 
 const CHOICE = `graphics ${new URL("./", location.href).pathname}`; // other pages of this server have choices of their own
 
-/** @param {boolean} chosen */
-function remember(chosen) {
+/** @param {boolean} used */
+function remember(used) {
   try {
-    if (chosen) localStorage.setItem(CHOICE, "yes");
+    if (used) localStorage.setItem(CHOICE, "yes");
     else localStorage.removeItem(CHOICE);
   } catch { /* forbidden here: it will have to be chosen each time */ }
 }
 
-function chosen() {
+function remembered() {
   try {
     return localStorage.getItem(CHOICE) === "yes";
   } catch {
@@ -184,19 +182,39 @@ function chosen() {
 }
 
 /** Offer the graphics processor where there is one; who has chosen it before has it again. */
-async function offer() {
-  if (!await offered()) return;
+async function offerGraphics() {
+  if (!await hasGraphics()) return;
   element("setting").hidden = false;
-  graphics.checked = chosen();
-  if (graphics.checked) accelerate();
+  graphics.checked = remembered();
+  if (graphics.checked) useGraphics();
+}
+
+// ---- Once the network is there
+
+/** Store the page on the device, by its service worker; say so, and offer its new versions. */
+async function storePage() {
+  if (!("serviceWorker" in navigator)) return; // browsers have it on https and localhost only
+  const registration = await navigator.serviceWorker.register("sw.js", { updateViaCache: "none" });
+  const update = element("update");
+  const offer = () => (update.hidden = !(registration.waiting && navigator.serviceWorker.controller));
+  const follow = () => registration.installing?.addEventListener("statechange", offer);
+  registration.addEventListener("updatefound", follow);
+  follow(); // the browser looks for updates while the page loads
+  offer();
+  update.querySelector("button")?.addEventListener("click", () => {
+    navigator.serviceWorker.addEventListener("controllerchange", () => location.reload());
+    registration.waiting?.postMessage("take over");
+  });
+  await navigator.serviceWorker.ready;
+  element("offline").hidden = false;
 }
 
 loaded.then(({ threads }) => {
   busy(null);
   tell(say("ready"));
   document.documentElement.dataset.ready = String(threads);
-  offer();
-  keep(element("offline"), element("update")).catch(() => {}); // then it needs the network each time
+  offerGraphics();
+  storePage().catch(() => {}); // then it needs the network each time
 }, error => {
   busy(null);
   element("failed").hidden = false;

@@ -66,7 +66,7 @@ def decision_facts(decision: Decision) -> dict:
 
 
 def model_facts(manifest: Manifest) -> dict:
-    """Which model it is, and what turns its outputs into a prediction in words; ``Model`` in ``device/types.js``.
+    """Which model it is, and what turns its outputs into a prediction in words; ``Model`` in ``device/types.d.ts``.
 
     A page with other facts than the app's model gives other predictions than the app.
     """

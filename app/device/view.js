@@ -3,18 +3,16 @@
 import { paint } from "./overlay.js";
 import { advice, labelDiffers, notices, percent, ranking, reason, text, percents } from "./words.js";
 
-/** @import {Decision, Loaded, Model, Outputs} from "./types.js" */
-
 /**
  * A copy of the page's template of that name.
  *
  * @param {string} name
- * @returns {(part: string) => any} finds an element by its `data-part`; "" is the card
+ * @returns {{card: any, find: (part: string) => any}}  and what finds an element in it by its `data-part`
  */
 function copy(name) {
   const template = /** @type {HTMLTemplateElement} */ (document.getElementById(name));
-  const card = /** @type {Element} */ (document.importNode(template.content, true).firstElementChild);
-  return part => part ? card.querySelector(`[data-part="${part}"]`) : card;
+  const card = document.importNode(template.content, true).firstElementChild;
+  return { card, find: part => card?.querySelector(`[data-part="${part}"]`) };
 }
 
 /**
@@ -23,10 +21,10 @@ function copy(name) {
  * @returns {HTMLElement}
  */
 export function problem(title, message) {
-  const find = copy("problem");
+  const { card, find } = copy("problem");
   find("title").textContent = title;
   find("message").textContent = message;
-  return find("");
+  return card;
 }
 
 let count = 0;
@@ -39,7 +37,7 @@ let count = 0;
  * @returns {HTMLElement}
  */
 export function result(image, outputs, decision, loaded) {
-  const find = copy("result"), card = find(""), { model } = loaded;
+  const { card, find } = copy("result"), { model } = loaded;
   const differs = decision.inDomain ? labelDiffers(decision, model) : "";
   number(card, ++count);
   Object.assign(card.dataset, { when: new Date().toISOString(), label: model.labels[decision.best].code, referral: decision.referral });
@@ -47,17 +45,17 @@ export function result(image, outputs, decision, loaded) {
   find("box").classList.add(decision.referral);
   find("advice").textContent = advice(decision, model);
   find("reason").textContent = reason(decision, model);
-  find("usable").hidden = !decision.inDomain;
+  find("usable").hidden = find("explanation").hidden = !decision.inDomain;
   if (decision.inDomain) {
     const figures = percents(decision, model);
     find("risk").textContent = figures.risk;
     gauge(find, decision.malignantProbability, figures, model);
+  } else {
+    find("rests")?.remove();
+    find("summary").textContent = text(model, "card.anyway");
   }
   find("likeliest").replaceChildren(...ranking(decision).slice(0, decision.inDomain ? 3 : 0).map(place => likely(place, decision, model)));
   find("notices").replaceChildren(...notices(decision, model).map(notice));
-  if (!decision.inDomain) find("rests")?.remove();
-  find("explanation").hidden = !decision.inDomain;
-  if (!decision.inDomain) find("summary").textContent = text(model, "card.anyway");
   find("differs").textContent = differs;
   find("differs").hidden = !differs;
   find("rows").replaceChildren(...ranking(decision).map(place => row(place, decision, model)));

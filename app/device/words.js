@@ -1,7 +1,5 @@
 // A decision in words for people, as in app/present.py; a test holds the two together. The texts are app/words'.
 
-/** @import {Decision, Model} from "./types.js" */
-
 /** Below it, the most probable class is more likely wrong than right. */
 const UNSURE = 0.5;
 const MOST_DIGITS = 6; // decimals of a percentage

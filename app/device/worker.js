@@ -5,7 +5,6 @@ import { Fault } from "./fault.js";
 import { fitted } from "./fit.js";
 import { decode } from "./frame.js";
 
-/** @import {Frame, Loaded, Model, Outputs, Provider} from "./types.js" */
 /** @import {InferenceSession, TypedTensor} from "onnxruntime-web" */
 
 const RUNTIMES = {

@@ -294,7 +294,8 @@ def test_frames_are_fitted_to_the_byte_as_everywhere(node):
     ]
     sent = [{"data": rgba(frame), "width": frame.shape[1], "height": frame.shape[0]} for frame in frames]
     given = json.dumps({"frames": sent, "size": 160, "fits": FITS})
-    for frame, by_fit in zip(frames, json.loads(run("node", "tests/fit.js", input=given)), strict=True):
+    said = json.loads(run("node", "tests/cases.js", input=given))
+    for frame, by_fit in zip(frames, said["frames"], strict=True):
         for (fit, crops), levels in zip(FITS, by_fit, strict=True):
             found = np.array(levels).reshape(crops, 160, 160, 3)
             assert np.array_equal(found, framing.fit_crops(frame, 160, fit, crops)), (frame.shape, fit)

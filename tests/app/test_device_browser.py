@@ -305,7 +305,7 @@ def test_a_new_version_is_offered_whole_and_replaces_the_old_one(browser, elsewh
     graphics = "ort/ort-wasm-simd-threaded.asyncify.wasm"
     page.evaluate("name => fetch(name).then(response => response.blob())", graphics)  # as who chooses it does
     first = page.evaluate("caches.keys()")
-    script, style = folder / "sw.js", folder / "device.css"
+    script, style = folder / "sw.js", folder / "result.css"
     style.write_text("main { color: rgb(0, 0, 0); }")
     script.write_text(build.service_worker(folder))
     style.write_text("main { color: rgb(1, 2, 3); }")  # as during an upload: of a later version than its hash

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { verdict } from "../graphics.js";
+import { verdict } from "../engine.js";
 
 const model = {
   labels: [{ code: "mel", malignant: true }, { code: "nv", malignant: false }],
