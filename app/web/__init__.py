@@ -34,7 +34,7 @@ def create_app(test_config: dict | None = None) -> Flask:
     """
     # Not at the top: they load the words, and a language that does not exist is an error of the start.
     from app.device.page import SITE
-    from app.web import api, body_limits, device, pages, problems, rate_limits, security, settings, tokens, uploads
+    from app.web import api, body_limits, device, pages, problems, security, settings, uploads
 
     app = Flask(__name__, static_folder="../static")
     app.request_class = uploads.MemoryRequest
@@ -76,6 +76,6 @@ def create_app(test_config: dict | None = None) -> Flask:
     for part in (pages, api, device):
         app.register_blueprint(part.blueprint)
     problems.init_app(app)
-    for guard in (security, rate_limits, tokens, body_limits):  # in this order: each costs more than the one before
-        guard.init_app(app)
+    security.init_app(app)
+    body_limits.init_app(app)  # last, for it reads the body
     return app

@@ -37,7 +37,7 @@ def _site() -> Path:
 
 @blueprint.get("/")
 def page():
-    """The page with this app's navigation, or what to do to have it: it must be there, and answer as the app does."""
+    """The page with this app's navigation, or what to do to have it: it must be there, and predict as the app does."""
     if not offered():
         return render_template("device.html", node=node_needed(), built=built_model(_site()))
     content = (_site() / "index.html").read_text(encoding="utf-8")
