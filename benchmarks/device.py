@@ -1,7 +1,7 @@
 """The on-device page beside native ONNX Runtime: what it downloads, how far its numbers are off, and how fast it is.
 
-    .venv/bin/python benchmarks/device.py --data "$HAM10000_DIR"   # about ten minutes; wants an idle machine
-    .venv/bin/python benchmarks/device.py --brief                  # drawn images and few rounds, to see that it works
+    python -m benchmarks.device --data "$HAM10000_DIR"   # about ten minutes; wants an idle machine
+    python -m benchmarks.device --brief                  # drawn images and few rounds, to see that it works
 
 Three distances are kept apart, each the largest change of a probability: the page (framing in JavaScript, network in
 WebAssembly) against native code (both in the model file) on the same frames; the browser's JPEG decoder against
@@ -15,8 +15,6 @@ import argparse
 import base64
 import io
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -24,7 +22,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,27 +31,27 @@ import onnxruntime
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "helpers")]
+from app.device import build
+from app.device.page import stored_headers
+from benchmarks.measure import CORES, ROOT, circumstances
+from skinlesion.core import images
+from skinlesion.core.taxonomy import HAM7
+from skinlesion.core.writing import write_json
+from skinlesion.data.demo.dataset import draw_example
+from skinlesion.data.sources import load_table
+from skinlesion.data.splits import make_split
+from skinlesion.decision import as_seven
+from skinlesion.evaluation.intervals import resample, summarise
+from skinlesion.evaluation.metrics import confusion_metrics
+from skinlesion.export.variants import half_weights
+from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.predictor import Predictor
 
-from app.device import build  # noqa: E402
-from app.device.page import stored_headers  # noqa: E402
-from browser import ARGUMENTS, program  # noqa: E402
-from device import rgba  # noqa: E402
-from skinlesion.core import images  # noqa: E402
-from skinlesion.core.taxonomy import HAM7  # noqa: E402
-from skinlesion.core.writing import write_json  # noqa: E402
-from skinlesion.data.demo.dataset import draw_example  # noqa: E402
-from skinlesion.data.sources import load_table  # noqa: E402
-from skinlesion.data.splits import make_split  # noqa: E402
-from skinlesion.decision import as_seven  # noqa: E402
-from skinlesion.evaluation.intervals import resample, summarise  # noqa: E402
-from skinlesion.evaluation.metrics import confusion_metrics  # noqa: E402
-from skinlesion.export.variants import half_weights  # noqa: E402
-from skinlesion.serving.manifest import PRETRAINED, Manifest  # noqa: E402
-from skinlesion.serving.predictor import Predictor  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+from browser import ARGUMENTS, program
+from device import rgba
 
-CORES = len(os.sched_getaffinity(0))
+RESULTS = ROOT / "benchmarks" / "results" / "device.json"
 OPEN = "async () => { Object.assign(window, await import('./page.js'), await import('./decision.js')); await loaded; }"
 UNPACK = "const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));"
 RUN = f"""async ([text, height, width]) => {{
@@ -67,8 +64,6 @@ DECODE = f"""async text => {{
   const {{data, height, width}} = await engine.decode(new Blob([bytes]));
   return [btoa(Array.from(data, value => String.fromCharCode(value)).join("")), height, width];
 }}"""
-
-
 CLASSIFY = f"""async text => {{
   {UNPACK}
   const outputs = await engine.classify(new Blob([bytes]));
@@ -96,7 +91,7 @@ class Isolated(Handler):
 
 @contextmanager
 def opened(browser, site: Path, handler: type) -> Iterator[Page]:
-    """The page, ready to answer."""
+    """The page, its network loaded."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     page = browser.new_page()
@@ -124,7 +119,7 @@ def text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def asked(page: Page, frame: np.ndarray) -> tuple[list[float], float]:
+def predicted(page: Page, frame: np.ndarray) -> tuple[list[float], float]:
     """The page's probabilities for a frame, and the milliseconds that its network took."""
     return page.evaluate(RUN, [rgba(frame), *frame.shape[:2]])
 
@@ -145,7 +140,7 @@ def distances(page: Page, half: Predictor, files: list[bytes]) -> dict:
     """How far the page's numbers are off: for the arithmetic, for the decoder, and for huge images."""
     frames = [images.decode(data) for data in files]
     expected = probabilities(half, frames)
-    said = np.array([asked(page, frame)[0] for frame in frames])
+    found = np.array([predicted(page, frame)[0] for frame in frames])
     theirs = [decoded(page, data) for data in files]
     levels = np.array([np.abs(a.astype(int) - b).mean() for a, b in zip(theirs, frames, strict=True)])
     change = {}
@@ -155,7 +150,7 @@ def distances(page: Page, half: Predictor, files: list[bytes]) -> dict:
         change[f"a file of {width} x {height} pixels"] = float(apart.max())
     return {
         "images": len(files),
-        "page against native, same frames": float(np.abs(said - expected).max()),
+        "page against native, same frames": float(np.abs(found - expected).max()),
         "browser's JPEG decoder against Pillow's": float(np.abs(probabilities(half, theirs) - expected).max()),
         "levels of 255 between the decoders, mean and largest mean of an image": [levels.mean(), levels.max()],
     } | change
@@ -167,7 +162,7 @@ def speed(page: Page, path: Path, threads: int, rounds: int) -> dict:
     inputs, wanted = {"image": frame[None]}, ["logits", "map", "other_camera", "not_dermatoscopic"]
     taken: dict[str, list[float]] = {"page": [], "native": []}
     for number in range(rounds + 5):
-        milliseconds = asked(page, frame)[1]
+        milliseconds = predicted(page, frame)[1]
         began = time.perf_counter()
         predictor._session.run(wanted, inputs)
         if number >= 5:
@@ -184,18 +179,18 @@ def weights(whole: Predictor, half: Predictor, data: str, most: int) -> dict:
     split = make_split(table, seed=0)
     rows = np.flatnonzero(split["split"] == "test")[: most or None]
     y, lesions = table.targets[rows], split["lesion_id"].to_numpy(str)[rows]
-    said = {"32 bits": [], "16 bits": []}
+    predictions = {"32 bits": [], "16 bits": []}
     for path in table.frame["path"].iloc[rows]:
-        for name, predictor in zip(said, (whole, half), strict=True):
-            said[name] += predictor.predict([images.read_image(path)])
+        for name, predictor in zip(predictions, (whole, half), strict=True):
+            predictions[name] += predictor.predict([images.read_image(path)])
     resamples, k = resample(lesions, 2000, 0), len(HAM7)
     accuracy, p = {}, {}
-    for name, answers in said.items():
-        scores = np.array([list(one.scores.values()) for one in answers])
+    for name, own in predictions.items():
+        scores = np.array([list(one.scores.values()) for one in own])
         labels = as_seven(scores, whole.manifest.labels).argmax(axis=1)
         confusion = resamples.totals(np.eye(k * k)[y * k + labels]).reshape(-1, k, k)
         accuracy[name] = confusion_metrics(confusion)["balanced_accuracy"]
-        p[name] = np.array([list(one.probabilities.values()) for one in answers])
+        p[name] = np.array([list(one.probabilities.values()) for one in own])
     return {
         "images": len(rows),
         "largest change of a probability": float(np.abs(p["16 bits"] - p["32 bits"]).max()),
@@ -215,11 +210,8 @@ def main() -> None:
         files = [
             images.read_bytes(path) for path in load_table(arguments.data).frame["path"].sample(count, random_state=0)
         ]
-    found = {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{CORES} x {platform.machine()}",
+    found = circumstances() | {
         "onnxruntime": onnxruntime.__version__,
-        "load when begun": os.getloadavg()[0],
         "images": "HAM10000" if arguments.data else "drawn",
     }
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
@@ -238,9 +230,8 @@ def main() -> None:
         browser.close()
         if arguments.data:
             found["weights in 16 bits"] = weights(Predictor.load(), half, arguments.data, 20 if arguments.brief else 0)
-    target = REPOSITORY / "benchmarks" / "results" / "device.json"
     if not arguments.brief:
-        write_json(target, found)
+        write_json(RESULTS, found)
     print(json.dumps(found, indent=1))
 
 

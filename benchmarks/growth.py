@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,10 +21,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.measure import CORES, ROOT, bar, chart, class_folders, exponent, memory
+from benchmarks.measure import CORES, ROOT, bar, chart, circumstances, class_folders, exponent, memory
 from skinlesion.core.writing import write_json
 
 RESULTS = ROOT / "benchmarks" / "results" / "growth.json"
@@ -181,7 +179,7 @@ def main() -> None:
     for count in SIZES:
         if str(count) not in results["sizes"]:
             results["sizes"][str(count)] = measure_size(count, repeats=3 if count <= 5_000 else 1)
-            results |= {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": f"{CORES} x {platform.machine()}"}
+            results |= circumstances()
             write_json(RESULTS, results)
 
 

@@ -66,7 +66,7 @@ def charts(*, brief: bool = False) -> list[dict]:
             workers[SKLESION] = stack.enter_context(
                 Worker("benchmarks.sklesion_way", scratch, python=rival("sklesion"))
             )
-        asked = [
+        measured = [
             {
                 name: (w.ask(do="latency", times=times), w.ask(do="throughput", count=count))
                 for name, w in workers.items()
@@ -75,15 +75,15 @@ def charts(*, brief: bool = False) -> list[dict]:
         ]
         held = {name: worker.ask(do="memory") for name, worker in workers.items()}
         facts = {name: worker.ready for name, worker in workers.items()}
-    latency = [{name: found[0] * 1000 for name, found in r.items()} for r in asked]
-    throughput = [{name: found[1] for name, found in r.items()} for r in asked]
+    latency = [{name: found[0] * 1000 for name, found in r.items()} for r in measured]
+    throughput = [{name: found[1] for name, found in r.items()} for r in measured]
     base = WAYS["eager"]
     size = [cost(name, facts[name]["model, MB"], facts[base]["model, MB"], "MB") for name in facts if name != base]
     peak = [cost(name, held[name], held[base], "MB") for name in held if name != base]
     ready = [cost(n, f["ready, seconds"], facts[base]["ready, seconds"], "s") for n, f in facts.items() if n != base]
-    said = statistics.median(r[base] for r in latency)
+    usual = statistics.median(r[base] for r in latency)
     return [
-        chart("Latency of one image, ms", bars(latency, base, "ms"), f"torch eager, {said:.1f} ms", better="less",
+        chart("Latency of one image, ms", bars(latency, base, "ms"), f"torch eager, {usual:.1f} ms", better="less",
               note=note, rounds=latency),
         chart("Throughput of many images, images/s", bars(throughput, base, "images/s"), base, note=note,
               rounds=throughput),

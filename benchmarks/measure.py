@@ -9,6 +9,7 @@ import io
 import json
 import multiprocessing
 import os
+import platform
 import re
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 RIVALS = ROOT / "build" / "rivals"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def circumstances() -> dict:
+    """When and where a measurement begins."""
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": f"{CORES} x {platform.machine()}",
+        "load when begun": round(os.getloadavg()[0], 2),
+    }
 
 
 def apart(function: Callable, *arguments):

@@ -60,7 +60,7 @@ def _images(count: int) -> Iterator[tuple[np.ndarray, np.ndarray, bytes]]:
             yield features, looks[row], PICTURE
 
 
-def ask(place: str) -> dict:
+def query(place: str) -> dict:
     """Open the index and query it, in a process of its own."""
     held = {"all": "VmRSS", "own": "RssAnon"}  # with, and without the pages of files, which the system may take back
     before, began = {name: memory(kind) for name, kind in held.items()}, time.perf_counter()
@@ -68,9 +68,9 @@ def ask(place: str) -> dict:
     opened = time.perf_counter() - began
     frame = np.random.default_rng(3).integers(0, 256, (450, 600, 3), dtype=np.uint8)
     queries, times, found, busy = draw(QUERIES, 10**9), [], [], time.process_time()
-    for query in queries:
+    for features in queries:
         began = time.perf_counter()
-        found.append([case.image_id for case in index.nearest(query, frame)])
+        found.append([case.image_id for case in index.nearest(features, frame)])
         times.append(1000 * (time.perf_counter() - began))
     after, busy = {name: memory(kind) for name, kind in held.items()}, time.process_time() - busy
     return {
@@ -104,12 +104,12 @@ def main() -> None:
     load, folder = os.getloadavg()[0], Path(tempfile.mkdtemp())
     try:
         make(folder / "index", lesions)
-        asked = apart(ask, str(folder / "index"))
+        measured = apart(query, str(folder / "index"))
         expected, full = compare(folder / "index")
         size = sum(path.stat().st_size for path in (folder / "index").iterdir())
     finally:
         shutil.rmtree(folder)
-    agree = [len(set(a) & set(b)) for a, b in zip(asked.pop("found"), expected, strict=True)]
+    agree = [len(set(a) & set(b)) for a, b in zip(measured.pop("found"), expected, strict=True)]
     found = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{CORES} x {platform.machine()}, {platform.system()}",
@@ -117,7 +117,7 @@ def main() -> None:
         "lesions": lesions,
         "images": lesions + -(-lesions // 4),
         "queries": QUERIES,
-        **asked,
+        **measured,
         "full product in 32 bits, ms": statistics.median(full),
         "neighbours of the full product that are found": sum(agree) / (neighbours.NEAREST * QUERIES),
         "on disk, MB": size / 1e6,

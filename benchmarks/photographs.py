@@ -1,7 +1,7 @@
 """A photograph of 12 megapixels through API, page and on-device page, which decode it at reduced scale.
 
-    .venv/bin/python -m benchmarks.photographs            # about five minutes; wants an idle machine
-    .venv/bin/python -m benchmarks.photographs --brief    # three rounds, to see that it works
+    python -m benchmarks.photographs            # about five minutes; wants an idle machine
+    python -m benchmarks.photographs --brief    # three rounds, to see that it works
 
 Each way runs in turn with a server that decodes all pixels, and with that work in one Python process: a JPEG
 decoded whole, and one exact resize. The picture is made: an enlarged lesion with hairs and noise of a pixel's size.
@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -21,25 +19,23 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "helpers")]
+from app.device import build
+from benchmarks.device import Isolated
+from benchmarks.measure import ROOT, circumstances, memory
+from benchmarks.serve import app
+from skinlesion.core import framing, images
+from skinlesion.core.writing import write_json
+from skinlesion.serving.manifest import Manifest
 
-from app.device import build  # noqa: E402
-from benchmarks.device import Isolated  # noqa: E402
-from benchmarks.measure import CORES, memory  # noqa: E402
-from benchmarks.serve import app  # noqa: E402
-from browser import ARGUMENTS, program  # noqa: E402
-from skinlesion.core import framing, images  # noqa: E402
-from skinlesion.core.writing import write_json  # noqa: E402
-from skinlesion.serving.manifest import Manifest  # noqa: E402
-from webapp import body_of, encoded, photograph  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+from browser import ARGUMENTS, program
+from webapp import body_of, encoded, photograph
 
 #: The app as it is, and where it decodes every pixel.
 WAYS = {"reduced": "", "whole": "import skinlesion.serving.manifest as m; m.SUFFICIENT = 10**9; "}
@@ -75,17 +71,18 @@ def upload(page: Page, address: str, path: Path) -> float:
 
 def on_device(page: Page, path: Path) -> float:
     """Likewise, on the page that computes by itself."""
-    page.get_by_role("button", name="Clear").click() if page.get_by_role("article").count() else None
+    if page.get_by_role("article").count():
+        page.get_by_role("button", name="Clear").click()
     began = time.perf_counter()
     page.locator("#image").set_input_files(path)
     page.get_by_role("article").first.wait_for()
     return time.perf_counter() - began
 
 
-def timed(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[..., object], *arguments) -> float:
     began = time.perf_counter()
-    found = work()
-    return found if isinstance(found, float) else time.perf_counter() - began
+    work(*arguments)
+    return time.perf_counter() - began
 
 
 def measure(rounds: int, scratch: Path, stack: ExitStack) -> dict:
@@ -100,17 +97,14 @@ def measure(rounds: int, scratch: Path, stack: ExitStack) -> dict:
     browser = stack.enter_context(sync_playwright()).chromium
     browser = browser.launch(executable_path=program(browser), args=ARGUMENTS)
     stack.callback(browser.close)
-    ways: dict[str, Callable] = {
-        "whole decode and one exact resize, in Python": lambda: framing.fit_square(
-            images.decode(data), size, "center_crop"
-        )
-    }
+    in_python = partial(seconds_of, lambda: framing.fit_square(images.decode(data), size, "center_crop"))
+    ways: dict[str, Callable[[], float]] = {"whole decode and one exact resize, in Python": in_python}
     held = {}
     for name, patch in WAYS.items():
         process, port = stack.enter_context(app("-c", patch + START))
         held[name] = process
         address = f"http://127.0.0.1:{port}/"
-        ways[f"API, {name}"] = partial(ask, port, data)
+        ways[f"API, {name}"] = partial(seconds_of, ask, port, data)
         if name == "reduced":
             ways["page"] = partial(upload, opened(browser, address), address, path)
     page = opened(browser, f"http://127.0.0.1:{device.server_port}/")
@@ -119,7 +113,7 @@ def measure(rounds: int, scratch: Path, stack: ExitStack) -> dict:
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 2):
         for name, way in ways.items():
-            seconds = timed(way)
+            seconds = way()
             if number >= 2:  # the first ones warm up
                 taken[name].append(seconds)
     middle = {name: statistics.median(values) for name, values in taken.items()}
@@ -135,12 +129,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brief", action="store_true", help="three rounds, and no result written")
     rounds = 3 if parser.parse_args().brief else 20
-    about = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": f"{CORES} x {platform.machine()}", "rounds": rounds,
-             "load when begun": os.getloadavg()[0]}  # fmt: skip
+    about = circumstances() | {"rounds": rounds}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         found = about | measure(rounds, Path(scratch), stack)
     if rounds == 20:
-        write_json(REPOSITORY / "benchmarks" / "results" / "photographs.json", found)
+        write_json(ROOT / "benchmarks" / "results" / "photographs.json", found)
     for name, seconds in found["seconds, median"].items():
         print(f"{name}: {seconds:.2f} s, {found['of the first'][name]:.2f} of the first")
 

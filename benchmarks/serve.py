@@ -1,7 +1,7 @@
 """How fast and light the app is, as ratios to what runs beside it: the model alone, on the same cores.
 
-    .venv/bin/python -m benchmarks.serve                # everything, about ten minutes; wants an idle machine
-    .venv/bin/python -m benchmarks.serve --brief        # the same in about two, to see that it works
+    python -m benchmarks.serve                # everything, about ten minutes; wants an idle machine
+    python -m benchmarks.serve --brief        # the same in about two, to see that it works
 
 Writes ``benchmarks/results/serve.json``. The clients run on the same cores as the server, so what they cost counts
 against it.
@@ -13,7 +13,6 @@ import argparse
 import http.client
 import json
 import os
-import platform
 import re
 import signal
 import statistics
@@ -24,17 +23,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import onnxruntime
 
-from benchmarks.measure import CORES, bar, drawn, memory
+from benchmarks.measure import CORES, ROOT, bar, circumstances, drawn, memory
 from skinlesion.core import images
 from skinlesion.core.writing import write_json
 from skinlesion.serving.predictor import Predictor
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 PATH = "/api/v1/predict"
 # The app with other numbers of threads than it chooses itself.
 CHOSEN = (
@@ -76,7 +73,7 @@ class Client:
 def app(*command: str) -> Iterator[tuple[subprocess.Popen, int]]:
     """The app in a process of its own, from when it says that it listens; gives process and port."""
     command = command or ("-m", "app.web", "--port", "0")
-    process = subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         yield process, int(re.search(r":(\d+)/", process.stdout.readline())[1])
     finally:
@@ -301,7 +298,7 @@ def charts(*, brief: bool = False) -> list[dict]:
 def loaded() -> dict[str, float]:
     """Seconds and memory of a Python that predicts once and ends."""
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", ONCE], input=DATA, capture_output=True, check=True, cwd=REPOSITORY)
+    done = subprocess.run([sys.executable, "-c", ONCE], input=DATA, capture_output=True, check=True, cwd=ROOT)
     return {"seconds": time.perf_counter() - began, "MB": int(done.stdout) / 1000}
 
 
@@ -311,12 +308,9 @@ def main() -> None:
     brief = parser.parse_args().brief
     os.environ["SKINLESION_RATE"] = "0"
     scale = 0.1 if brief else 1
-    result = {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{CORES} x {platform.machine()}",
+    result = circumstances() | {
         "onnxruntime": onnxruntime.__version__,
         "image": f"600 x 450 JPEG, {len(DATA):,} bytes",
-        "load when begun": round(os.getloadavg()[0], 2),
     }
     for name, measure in (
         ("start", lambda: start(rounds=max(2, round(5 * scale)))),
@@ -330,7 +324,7 @@ def main() -> None:
     rate = max(value for name, value in result["many images"]["images a second"][-1].items() if "alone" in name)
     result["overload"]["answered / model alone"] /= rate
     if not brief:
-        write_json(REPOSITORY / "benchmarks" / "results" / "serve.json", result)
+        write_json(ROOT / "benchmarks" / "results" / "serve.json", result)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def main() -> None:
     first = one()
     ready = time.perf_counter() - began
     if not np.allclose(first, many(data[:1]), atol=1e-4):
-        raise SystemExit("error: sklesion answers a batch otherwise than an image")
+        raise SystemExit("error: sklesion predicts a batch otherwise than an image")
     many((data * BATCH)[:BATCH])
     codes = [classifier.model_props["i_cl_map"][i] for i in range(7)]
     answer_forever(

@@ -5,8 +5,9 @@ ceiling    forward, backward and step on one constant batch that lies in memory 
 ours       ``skinlesion.training.fit``: memory-mapped pixels, augmentation on batched tensors
 standard   as it is usually written: torchvision's ImageFolder, PIL transforms (resize, rotation, flips, scale, colour)
            and a DataLoader with as many workers as serve it best, a timm network as it comes
-fastai     ``ImageDataLoaders``, ``Resize``, ``aug_transforms`` and a ``Learner`` on that network, with as many
-           workers, in an environment of its own (benchmarks/fastai_way.py)
+fastai     the recipe of its vision tutorial on that network, with as many workers and the same augmentation: items
+           are resized one by one (PIL), batches are augmented as tensors. Run by the interpreter of its own environment
+           as ``python -m benchmarks.training NAME FOLDER STEPS WORKERS``
 
 The images are synthetic, JPEGs of 600 x 450 px, the size of HAM10000's release.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -127,13 +129,46 @@ def standard(name: str, folder: Path, steps: int, workers: int) -> float:
 
 
 def fastai(name: str, folder: Path, steps: int, workers: int) -> float:
-    """Images a second of fastai, in its own environment."""
+    """Images a second of fastai, by its own interpreter."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "lib")))}
-    command = [rival("fastai"), "-m", "benchmarks.fastai_way", name, folder, str(steps), str(workers)]
+    command = [rival("fastai"), "-m", "benchmarks.training", name, folder, str(steps), str(workers)]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"error: fastai ended with status {done.returncode}; make bench-rivals makes its environment")
     return float(done.stdout.splitlines()[-1])
+
+
+def fastai_here(name: str, folder: str, steps: int, workers: int) -> float:
+    """Images a second of fastai, which the interpreter has."""
+    import fastai.callback.progress
+    import fastai.callback.schedule  # noqa: F401  # these two give Learner no_bar and fit_one_cycle
+    from fastai.callback.core import Callback, CancelFitException
+    from fastai.learner import Learner
+    from fastai.losses import CrossEntropyLossFlat
+    from fastai.optimizer import Adam
+    from fastai.vision.augment import Resize, ResizeMethod, aug_transforms
+    from fastai.vision.data import ImageDataLoaders
+
+    marks: list[float] = []  # the end of each batch
+
+    class Clock(Callback):
+        def after_batch(self):
+            marks.append(time.perf_counter())
+            if len(marks) > steps:
+                raise CancelFitException
+
+    augmentation = aug_transforms(
+        flip_vert=True, max_rotate=CONFIG.rotation, min_zoom=1 - CONFIG.scale, max_zoom=1 + CONFIG.scale,
+        max_lighting=CONFIG.color, max_warp=0, p_affine=1.0, p_lighting=1.0,
+    )  # fmt: skip
+    loaders = ImageDataLoaders.from_folder(
+        folder, valid_pct=0.01, seed=0, bs=CONFIG.batch_size, num_workers=workers,
+        item_tfms=Resize(config(name).image_size, method=ResizeMethod.Squish), batch_tfms=augmentation,
+    )  # fmt: skip
+    learner = Learner(loaders, plain_network(name), loss_func=CrossEntropyLossFlat(), opt_func=Adam, cbs=[Clock()])
+    with learner.no_bar(), learner.no_logging():
+        learner.fit_one_cycle(1, 1e-3)
+    return (len(marks) - 1) * CONFIG.batch_size / (marks[-1] - marks[0])
 
 
 def best_workers(name: str, folder: Path, steps: int) -> int:
@@ -179,3 +214,7 @@ def charts(*, brief: bool = False) -> list[dict]:
         folder = Path(scratch) / "images"
         class_folders(folder, 32 * (steps + 2))
         return [compare(name, folder, steps, rounds) for name in (list(MODELS)[:1] if brief else MODELS)]
+
+
+if __name__ == "__main__":
+    print(fastai_here(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
