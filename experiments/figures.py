@@ -65,9 +65,12 @@ def changed() -> dict[Path, str]:
 
 def write() -> None:
     """Write the figures of all pages."""
-    for path, text in changed().items():
+    wrong = changed()
+    for path, text in wrong.items():
         write_text(path, text)
         print(f"wrote the figures of {path.relative_to(ROOT)}")
+    if not wrong:
+        print("all pages have the figures of the committed results")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         output = chosen.output or SITE
         if chosen.missing and (not shutil.which("npm") or up_to_date(output, Manifest.read(chosen.model or None))):
             return 0
+        print(f"building the on-device page in {output}: half a minute, once for each model", flush=True)
         from app.device.build import build_site  # which loads onnx
 
         parts = build_site(Path(chosen.model) if chosen.model else None, output)

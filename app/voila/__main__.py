@@ -54,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ[name] = os.pathsep.join(filter(None, [str(HERE / "jupyter"), os.environ.get(name)]))
     words = {"language_code": text("language"), "heading": text("page.name"), "starting": text("voila.starting")}
     script = (HERE.parent / "static" / "viewer.js").read_text(encoding="utf-8")  # Voila serves no file from there
-    options = [f"--port={chosen.port}", f"--VoilaConfiguration.resources={words | {'viewer': script}!r}"]
-    command = [sys.executable, "-m", "voila", str(HERE / "widget.ipynb"), *options]
+    options = [f"--VoilaConfiguration.resources={name}={value}" for name, value in (words | {"viewer": script}).items()]
+    command = [sys.executable, "-m", "voila", str(HERE / "widget.ipynb"), f"--port={chosen.port}", *options]
     os.execv(sys.executable, command)
 
 

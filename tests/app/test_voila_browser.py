@@ -68,6 +68,12 @@ def page(browser, voila):
     page.close()
 
 
+def test_the_start_is_told_in_short_lines(voila):
+    said = voila[1].read_text()
+    assert "Voilà is running at" in said and "Deprecat" not in said
+    assert max(map(len, said.splitlines())) < 400
+
+
 def choose(page, *files) -> None:
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Choose images").click()

@@ -49,6 +49,7 @@ def test_every_page_is_rendered_and_the_reference_documents_what_is_exported(sit
     import skinlesion
 
     assert {page.stem for page in REPOSITORY.glob("docs/*.md")} == {page.stem for page in site.glob("*.html")} - {"404"}
+    assert not list(site.rglob("*.py*")), "what renders the pages is none of them"
     reference = (site / "api.html").read_text(encoding="utf-8")
     exported = set(skinlesion.__all__) - {"__version__", "SkinLesionError"}
     assert not [name for name in exported if f'id="skinlesion.{name}"' not in reference]

@@ -175,7 +175,8 @@ def offline_models() -> list[str]:
 
 def _offline() -> str:
     others = "; ".join(f"{name}: {package.install}" for name, package in PACKAGES.items() if not package.path())
-    return f"Available offline: {', '.join(offline_models()) or 'none'}." + (f" Others: {others}" if others else "")
+    found = f"Available offline: {', '.join(offline_models()) or 'none'}; or set pretrained=False."
+    return found + (f" Others: {others}" if others else "")
 
 
 def _brief(error: Exception) -> str:
