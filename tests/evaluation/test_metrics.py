@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.evaluation import metrics
 from skinlesion.evaluation.comparison import compare
 from skinlesion.evaluation.intervals import proportion, resample
 from skinlesion.evaluation.metrics import (
@@ -293,3 +294,18 @@ def test_threshold_counts_are_those_of_sklearns_roc_curve():
     false_rate, found_rate, _ = sk.roc_curve(positive, score, drop_intermediate=False)
     np.testing.assert_allclose(np.append(0, found) / positive.sum(), found_rate)
     np.testing.assert_allclose(np.append(0, false) / (~positive).sum(), false_rate)
+
+
+def test_a_new_metric_of_a_class_takes_a_name_and_a_formula(monkeypatch):
+    formula = metrics.confusion_metrics
+
+    def with_youden(confusion):
+        found = formula(confusion)
+        return found | {"youden": found["sensitivity"] + found["specificity"] - 1}
+
+    monkeypatch.setattr(metrics, "PER_CLASS", (*PER_CLASS, "youden"))
+    monkeypatch.setattr(metrics, "confusion_metrics", with_youden)
+    mel = evaluate(make(), replicates=50)["per_class"]["mel"]
+    youden = mel["youden"]
+    assert youden["value"] == pytest.approx(mel["sensitivity"]["value"] + mel["specificity"]["value"] - 1)
+    assert youden["low"] < youden["value"] < youden["high"] and youden["n"] == 400

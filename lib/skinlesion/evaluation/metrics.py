@@ -142,7 +142,8 @@ def summarised(predictions: Predictions, values: dict[str, np.ndarray], resample
         ranked = int(true.sum())
         support = {"f1": int((called | true).sum()), "auroc": ranked if ranked < n else 0, "average_precision": ranked}
         per_class[code] = rates(called, true, resamples.lesion)
-        per_class[code] |= {name: summarise(values[name][:, i], support[name]) for name in support}
+        others = [name for name in PER_CLASS if name not in per_class[code]]
+        per_class[code] |= {name: summarise(values[name][:, i], support.get(name, n)) for name in others}
     return {
         **overall,
         "accuracy": proportion(predictions.predicted == predictions.y, resamples.lesion),
