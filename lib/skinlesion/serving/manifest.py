@@ -90,7 +90,8 @@ class Manifest:
             return cls._from_content(content)
         except (_Invalid, SkinLesionError) as error:
             raise ModelError(
-                f"{path}: {error}; export the model again (`python run_all.py --run NAME --from 04`)"
+                f"{path}: {error}; export the model again: "
+                "python run_all.py --run NAME --config reports/NAME/config.json --from 04"
             ) from None
 
     @classmethod
