@@ -193,7 +193,7 @@ CODES = HAM7.codes
 UNKNOWN = {"value": None, "low": None, "high": None, "n": 0}
 MEASURED = dict.fromkeys(("sensitivity", "specificity", "by_label"), UNKNOWN)
 BROKEN = {
-    "other format": ({"format": 1}, r"format 1, not 2.*run_all.py --run NAME --config reports/NAME/config.json --from 04"),
+    "other format": ({"format": 1}, r"format 1, not 2.*run_all.py --run NAME --config .* --from 04"),
     "labels in another order": ({"labels": list(reversed(CODES))}, "labels must be 7"),
     "no logits": ({"outputs": ["features"]}, "outputs"),
     "unknown fit": ({"fit": "stretch"}, "fit must be one of"),
