@@ -10,12 +10,12 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from types import ModuleType
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torchvision.transforms.v2 import functional as V
 
 # RGB -> luma and two chroma components around 0 (JFIF 1.02, after ITU-R BT.601)
 _RGB_TO_YCC = torch.tensor(
@@ -134,10 +134,17 @@ def rotate_hue(image: torch.Tensor, turn: float) -> torch.Tensor:
     return _mix_channels(image, _YCC_TO_RGB @ rotation @ _RGB_TO_YCC)
 
 
+def _torchvision() -> ModuleType:
+    """torchvision's operations, not loaded before they are used: that takes as long as to load torch."""
+    from torchvision.transforms.v2 import functional
+
+    return functional
+
+
 def posterize(image: torch.Tensor, magnitude: float) -> torch.Tensor:
     """Keep 8 to 4 bits of each channel."""
     bits = 8 - round(4 * abs(magnitude))
-    return V.posterize(image, bits) if bits < 8 else image
+    return _torchvision().posterize(image, bits) if bits < 8 else image
 
 
 def solarize(image: torch.Tensor, magnitude: float) -> torch.Tensor:
@@ -147,11 +154,11 @@ def solarize(image: torch.Tensor, magnitude: float) -> torch.Tensor:
 
 # Ranges as in the paper's code and torchvision's; hue and gamma, which it lacks, stay within what skin can pass for
 _COLORS: tuple[Callable[[torch.Tensor, float], torch.Tensor], ...] = (
-    lambda image, magnitude: V.adjust_brightness(image, 1 + 0.9 * magnitude),
-    lambda image, magnitude: V.adjust_contrast(image, 1 + 0.9 * magnitude),
-    lambda image, magnitude: V.adjust_saturation(image, 1 + 0.9 * magnitude),
-    lambda image, magnitude: V.adjust_sharpness(image, 1 + 0.9 * magnitude),
-    lambda image, magnitude: torch.lerp(image, V.autocontrast(image), abs(magnitude)),
+    lambda image, magnitude: _torchvision().adjust_brightness(image, 1 + 0.9 * magnitude),
+    lambda image, magnitude: _torchvision().adjust_contrast(image, 1 + 0.9 * magnitude),
+    lambda image, magnitude: _torchvision().adjust_saturation(image, 1 + 0.9 * magnitude),
+    lambda image, magnitude: _torchvision().adjust_sharpness(image, 1 + 0.9 * magnitude),
+    lambda image, magnitude: torch.lerp(image, _torchvision().autocontrast(image), abs(magnitude)),
     lambda image, magnitude: rotate_hue(image, 0.1 * magnitude),
     gamma,
     posterize,
