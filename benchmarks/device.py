@@ -32,7 +32,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from app.device import build
-from app.device.page import stored_headers
+from app.headers import STORED_HEADERS
 from benchmarks.measure import CORES, ROOT, circumstances
 from skinlesion.core import images
 from skinlesion.core.taxonomy import HAM7
@@ -77,7 +77,7 @@ class Handler(SimpleHTTPRequestHandler):
     isolated = False
 
     def end_headers(self):
-        for name, value in stored_headers().items() if self.isolated else ():
+        for name, value in STORED_HEADERS.items() if self.isolated else ():
             self.send_header(name, value)
         super().end_headers()
 

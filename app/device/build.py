@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader
 
 from app import present
 from app.device.icons import write_icons
-from app.device.page import MODEL, RULES, SITE, SOURCES, model_facts, node_needed, stored_headers
+from app.device.page import MODEL, SITE, SOURCES, model_facts, node_needed
+from app.headers import DEVICE_POLICY, STORED_HEADERS
 from app.pictures import EXAMPLE_FOLDER, EXAMPLES
 from app.words import in_words, section, text
 from skinlesion.core.errors import SkinLesionError
@@ -171,7 +172,7 @@ def _written(manifest: Manifest, weights: str, parts: dict[str, int]) -> dict[st
     environment.filters |= {"in_words": in_words, "percent": present.percent}
     locked = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))
     page = environment.get_template("index.html").render(
-        policy=RULES,
+        policy=DEVICE_POLICY,
         manifest=manifest,
         weights=weights,
         runtime=locked["packages"]["node_modules/onnxruntime-web"]["version"],
@@ -194,8 +195,8 @@ def service_worker(site: Path) -> str:
     }
     source = (SOURCES / "sw.js").read_text(encoding="utf-8")
     files = {name: "sha256-" + base64.b64encode(digest).decode() for name, digest in digests.items()}
-    version = hashlib.sha256(json.dumps([source, files, stored_headers()]).encode()).hexdigest()[:16]
+    version = hashlib.sha256(json.dumps([source, files, STORED_HEADERS]).encode()).hexdigest()[:16]
     del files["index.html"]
     later = {f"ort/{name}": files.pop(f"ort/{name}") for name in GRAPHICS}
-    known = {"version": version, "headers": stored_headers(), "files": {"./": None, **files}, "later": later}
+    known = {"version": version, "headers": STORED_HEADERS, "files": {"./": None, **files}, "later": later}
     return f"const SITE = {json.dumps(known, indent=1)};\n\n{source}"

@@ -1,4 +1,4 @@
-"""What the on-device page is made of: where its files are, what it may do, and what it holds of the model."""
+"""What the on-device page is made of: where its files are, and what it holds of the model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from app import present
-from app.headers import HEADERS
 from app.words import TEXTS, in_words
 from skinlesion.decision import Decision
 from skinlesion.serving.manifest import Manifest
@@ -26,27 +25,11 @@ NAVIGATION = "<!-- navigation -->"
 #: Sections of the words that its results are worded with.
 WORDS = ("advice", "card", "device", "kind", "notice", "percent", "reason")
 
-#: What the page may do: run its own scripts and WebAssembly, and send requests to nobody but the server it came from.
-RULES = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
-    "style-src 'self'; img-src 'self' data: blob:; manifest-src 'self'; form-action 'none'; base-uri 'none'"
-)
-PROTECTION = {
-    "Content-Security-Policy": f"{RULES}; frame-ancestors 'none'",
-    # With the opener policy that every page has, it isolates the page from other sites, so that it may use threads.
-    "Cross-Origin-Embedder-Policy": "require-corp",
-}
-
 
 def node_needed() -> str:
     """The oldest version of Node that builds the page."""
     package = json.loads((SOURCES / "package.json").read_text(encoding="utf-8"))
     return package["engines"]["node"].removeprefix(">=")
-
-
-def stored_headers() -> dict[str, str]:
-    """The headers that the page's service worker gives to what it stores, wherever the page was served from."""
-    return {name: text for name, text in (HEADERS | PROTECTION).items() if name != "Cache-Control"}
 
 
 def decision_facts(decision: Decision) -> dict:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from flask import Blueprint, Response, abort, current_app, g, render_template, request, send_from_directory
 
-from app.device.page import NAVIGATION, PROTECTION, built_model, node_needed, up_to_date
+from app.device.page import NAVIGATION, built_model, node_needed, up_to_date
+from app.headers import DEVICE_HEADERS
 
 blueprint = Blueprint("device", __name__, url_prefix="/device")
 
@@ -63,6 +64,6 @@ def file(name: str):
 
 
 def _own(response: Response) -> Response:
-    response.headers.update(PROTECTION)
+    response.headers.update(DEVICE_HEADERS)
     response.headers["Cache-Control"] = "no-cache"  # keep, but ask whether it is still the newest
     return response

@@ -20,7 +20,8 @@ from app import pictures, present
 from app.device import build
 from app.device.__main__ import main
 from app.device.icons import draw
-from app.device.page import PROTECTION, SOURCES, model_facts, node_needed
+from app.device.page import SOURCES, model_facts, node_needed
+from app.headers import DEVICE_HEADERS
 from app.web import create_app
 from device import built, install, rgba, shipped  # noqa: F401  (the fixtures `site` and `predictor`)
 from skinlesion.core import framing
@@ -97,7 +98,7 @@ def test_the_app_serves_packed_files_with_the_pages_own_rules_and_no_others(tmp_
         assert (answer.headers.get("Content-Encoding"), answer.text.rpartition(".")[2]) == (encoding, content)
         assert (answer.mimetype, answer.headers["Vary"]) == ("application/wasm", "Accept-Encoding")
         assert answer.headers["Cache-Control"] == "no-cache"
-        assert {name: answer.headers[name] for name in (*HEADERS, *PROTECTION)} == HEADERS | PROTECTION
+        assert {name: answer.headers[name] for name in (*HEADERS, *DEVICE_HEADERS)} == HEADERS | DEVICE_HEADERS
         again = client.get(
             "/device/ort/a.wasm", headers={"Accept-Encoding": wanted, "If-None-Match": answer.headers["ETag"]}
         )
