@@ -26,23 +26,23 @@ class Shown:
     picture: str
 
 
-def find(
-    index: Neighbours | None, prediction: Prediction, frame: np.ndarray | None, names: Sequence[str] = ()
-) -> list[Case]:
-    """The cases for a prediction with features; none without an index, or where there is no advice.
+def find(index: Neighbours, prediction: Prediction, frame: np.ndarray | None, names: Sequence[str] = ()) -> list[Case]:
+    """The cases for a prediction with features; none where there is no advice.
 
     Parameters
     ----------
     frame : uint8 [H, W, 3]
     names : of the image's file and its lesion, whose own cases are left out
     """
-    if index is None or frame is None or prediction.features is None or prediction.referral == NONE:
+    if frame is None or prediction.features is None or prediction.referral == NONE:
         return []
     return index.nearest(prediction.features, frame, own=names)
 
 
-def shown(index: Neighbours | None, cases: Sequence[Case]) -> tuple[Shown, ...]:
-    """Cases in words and pictures."""
+def shown(
+    index: Neighbours | None, prediction: Prediction, frame: np.ndarray | None, names: Sequence[str] = ()
+) -> tuple[Shown, ...]:
+    """The cases that :func:`find` gives in words and pictures; none without an index."""
     if index is None:
         return ()
     return tuple(
@@ -53,7 +53,7 @@ def shown(index: Neighbours | None, cases: Sequence[Case]) -> tuple[Shown, ...]:
             source=_source(index, case.source),
             picture=pictures.data_url("image/jpeg", case.picture),
         )
-        for case in cases
+        for case in find(index, prediction, frame, names)
     )
 
 

@@ -168,7 +168,7 @@ class View:
         title, frame, prediction, error = outcome
         if frame is None or prediction is None:
             return present.Result(title, error=error)
-        cases = similar.shown(self._index, similar.find(self._index, prediction, frame, (title,)))
+        cases = similar.shown(self._index, prediction, frame, (title,))
         return present.result(title, frame, prediction, self._predictor.manifest, cases)
 
 

@@ -130,8 +130,8 @@ def _lesion(name: str, results: list, lesions: dict[str, Prediction], manifest: 
 def _result(upload: uploads.Upload, prediction: Prediction | None, manifest: Manifest) -> present.Result:
     if prediction is None:
         return present.Result(upload.name, error=f"{upload.error}.")
-    cases = similar.find(g.similar, prediction, upload.frame, (upload.name, upload.lesion))
-    return present.result(upload.name, upload.frame, prediction, manifest, similar.shown(g.similar, cases))
+    cases = similar.shown(g.similar, prediction, upload.frame, (upload.name, upload.lesion))
+    return present.result(upload.name, upload.frame, prediction, manifest, cases)
 
 
 def _card() -> Markup | None:
