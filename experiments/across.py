@@ -108,6 +108,12 @@ def predictions(name: str) -> Predictions:
     return seven_labels(outputs.predictions()).take(outputs.images["in_seven"].to_numpy(bool))
 
 
+def picked(predictions: Predictions) -> dict[str, dict]:
+    """The metrics of :data:`METRICS`."""
+    metrics = evaluate(predictions)
+    return {name: pick(metrics, name) for name in METRICS}
+
+
 def table() -> pd.DataFrame:
     """A line a row and metric, with the difference to the row's base."""
     recipes, stored, lines = load("across"), storage.read_facts(STORED), []
@@ -115,8 +121,7 @@ def table() -> pd.DataFrame:
         if name not in stored:
             continue
         own = predictions(name)
-        metrics = evaluate(own)
-        values = {key: pick(metrics, key) for key in METRICS}
+        values = picked(own)
         base = recipe.base in recipes
         more = crossval.difference(own, predictions(recipe.base), METRICS) if base else {}
         for key in METRICS:

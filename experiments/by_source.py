@@ -23,21 +23,20 @@ import numpy as np
 import pandas as pd
 
 from experiments import shipped, storage, tested
+from experiments.across import METRICS, picked
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion import crossval
 from skinlesion.core.errors import DataError
 from skinlesion.core.writing import write_csv
 from skinlesion.data.sources import load_table
 from skinlesion.decision import as_seven
-from skinlesion.evaluation.comparison import pick, seven_labels
-from skinlesion.evaluation.metrics import evaluate
+from skinlesion.evaluation.comparison import seven_labels
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Predictor
 
 TABLE = ROOT / "experiments" / "by_source.csv"
 FULL_FRAMES = "shipped_full_frames"  # in outputs/test.parquet
-METRICS = ("balanced_accuracy", "macro_auroc", "malignant_auroc", "mel.sensitivity", "mel.auroc")
 
 
 def parts() -> pd.DataFrame:
@@ -97,12 +96,6 @@ def aligned(wanted: Predictions, other: Predictions, group: pd.Series) -> tuple[
     shared = {"lesions": group[one.image_ids].to_numpy(object), "source": one.source, "dx_type": one.dx_type,
               "split": one.split}  # fmt: skip
     return replace(one, **shared), replace(two, **shared)
-
-
-def picked(predictions: Predictions) -> dict[str, dict]:
-    """The metrics of :data:`METRICS`."""
-    metrics = evaluate(predictions)
-    return {name: pick(metrics, name) for name in METRICS}
 
 
 def lines() -> pd.DataFrame:
