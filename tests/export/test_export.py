@@ -74,7 +74,7 @@ def inside(fit="squash", crops=1):
     return export.Exported(network, SIZE, fit, small_domain(network.backbone.num_features), 2 * crops, crops)
 
 
-def check_frames_and_answers(path, module, fit, frames, views):
+def check_frames_and_logits(path, module, fit, frames, views):
     """Whether file and torch module frame as training does, and average the network's outputs for these views."""
     session = onnxruntime.InferenceSession(path)
     for frame in frames:
@@ -90,18 +90,18 @@ def check_frames_and_answers(path, module, fit, frames, views):
         assert np.allclose(found, session.run(["logits"], {"image": frame[None]})[0][0], atol=1e-5)
 
 
-def test_onnx_frames_and_answers_as_training_does_on_whole_frames(full, frames):
-    check_frames_and_answers(full, inside(), "squash", frames, lambda pixels: [pixels, pixels.flip(3)])
+def test_onnx_frames_and_predicts_as_training_does_on_whole_frames(full, frames):
+    check_frames_and_logits(full, inside(), "squash", frames, lambda pixels: [pixels, pixels.flip(3)])
 
 
-def test_onnx_frames_and_answers_as_training_does_on_the_centre(whole, frames):
+def test_onnx_frames_and_predicts_as_training_does_on_the_centre(whole, frames):
     """``random_crop`` predicts on the centre, as ``center_crop`` does, or on two crops (below)."""
     for frame in frames:
         assert np.array_equal(
             framing.fit_square(frame, 64, "center_crop"), framing.fit_square(frame, 64, "random_crop")
         )
     path = whole.folder / "model.onnx"
-    check_frames_and_answers(path, whole.module, "center_crop", frames, lambda pixels: [pixels])
+    check_frames_and_logits(path, whole.module, "center_crop", frames, lambda pixels: [pixels])
     assert [output.name for output in onnxruntime.InferenceSession(path).get_outputs()] == list(NEEDED)
 
 
@@ -110,7 +110,7 @@ def test_two_squares_of_a_frame_take_turns(two_squares, frames):
         first, second = pixels[:1], pixels[1:]
         return [first, second.flip(3), first.flip(2), second.flip(2, 3)]
 
-    check_frames_and_answers(two_squares, inside("random_crop", 2), "random_crop", frames, views)
+    check_frames_and_logits(two_squares, inside("random_crop", 2), "random_crop", frames, views)
     session = onnxruntime.InferenceSession(two_squares)
     wide = next(frame for frame in frames if frame.shape[1] > frame.shape[0])
     mirrored = np.ascontiguousarray(wide[:, ::-1])
