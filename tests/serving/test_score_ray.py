@@ -14,9 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import ray
 from PIL import Image
-from ray.cluster_utils import Cluster
 
 from batch import table
 from skinlesion import cli
@@ -52,6 +50,14 @@ def whole(archive, model, tmp_path_factory):
     return table(output)
 
 
+def test_one_machine_without_a_cluster(archive, model, whole, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "skinlesion.cli", "score", archive, "--model", model, "--output", tmp_path]
+    done = subprocess.run([*command, "--engine", "ray"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    pd.testing.assert_frame_equal(table(tmp_path), whole)
+
+
 def light() -> dict:
     """A node of one core. Its agents are told their ports: those that look for some must find them within 15 s."""
     agents = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
@@ -63,8 +69,10 @@ def light() -> dict:
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes of one core each, at RAY_ADDRESS. The first is the head and stays."""
+    import ray  # four seconds, which every process that collects tests would take
+    from ray.cluster_utils import Cluster
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the nodes' workers find this module
         nodes = Cluster(initialize_head=True, head_node_args={**light(), "include_dashboard": False})
         second = nodes.add_node(**light())
         patch.setenv("RAY_ADDRESS", nodes.address)
@@ -78,6 +86,8 @@ def slowed(place: str, doomed: str):
     plain = score_ray._score
 
     def work(items, model):
+        import ray
+
         node, notes = ray.get_runtime_context().get_node_id(), Path(place)
         (notes / f"{node}-{Path(items[0].member).stem}-began").touch()
         patience = time.monotonic() + 300
@@ -125,34 +135,31 @@ def test_shards_and_engines_share_an_output(cluster, archive, model, whole, tmp_
     pd.testing.assert_frame_equal(table(tmp_path), whole)
 
 
-def away(items, model):
-    raise DataError("the store is away; the same command goes on")
+def failing(error: Exception):
+    """Work that fails. Made here, it travels whole: no worker has to import this module, and all that it needs."""
 
+    def work(items, model):
+        raise error
 
-def broken(items, model):
-    return 1 / 0
+    return work
 
 
 @pytest.mark.parametrize(
-    ("fault", "says"), [(away, "error: the store is away"), (broken, "error: a Ray worker failed (ZeroDivisionError")]
+    ("error", "says"),
+    [
+        (DataError("the store is away; the same command goes on"), "error: the store is away"),
+        (ZeroDivisionError(), "error: a Ray worker failed (ZeroDivisionError"),
+    ],
 )
-def test_what_a_worker_cannot_do_is_said(cluster, fault, says, archive, model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(score_ray, "_score", fault)
+def test_what_a_worker_cannot_do_is_said(cluster, error, says, archive, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(score_ray, "_score", failing(error))
     assert score(archive, model, tmp_path, "--engine", "ray") == 2
     said = capsys.readouterr().err
     assert says in said and "Traceback" not in said
 
 
-def test_one_machine_without_a_cluster(archive, model, whole, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "skinlesion.cli", "score", archive, "--model", model, "--output", tmp_path]
-    done = subprocess.run([*command, "--engine", "ray"], env=environment, capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr
-    pd.testing.assert_frame_equal(table(tmp_path), whole)
-
-
 def test_a_cluster_that_is_not_there(archive, model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     assert score(archive, model, tmp_path, "--engine", "ray") == 2
     assert "127.0.0.1:1" in (said := capsys.readouterr().err) and "check RAY_ADDRESS" in said
