@@ -19,7 +19,8 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from benchmarks.measure import CORES, ROOT, written
+from benchmarks.measure import CORES, ROOT
+from benchmarks.tables import written
 from experiments import figures
 from skinlesion.core.writing import write_json
 

@@ -1,4 +1,4 @@
-"""What every benchmark shares: fresh processes, pairs measured in turn, and how their ratios are written.
+"""What every benchmark shares: fresh processes, and pairs measured in turn.
 
 Rivals import it in their own environments: besides Python, it needs NumPy alone to be imported.
 """
@@ -78,40 +78,6 @@ def bars(rounds: Sequence[dict[str, float]], base: str, unit: str, *, inverse: b
 def chart(title: str, found: Sequence[dict], against: str, *, better: str = "more", note: str = "", **raw) -> dict:
     """Bars that stand beside each other; ``against`` says what 1.0 is, ``raw`` keeps what they were made from."""
     return {"title": title, "against": against, "better": better, "note": note, "bars": list(found), **raw}
-
-
-def number(value: float, chart: dict) -> str:
-    """Two decimals of a ratio, three of a figure that stands for itself (an accuracy), three digits of little ones."""
-    if abs(value) < 0.0005 or abs(value) >= 0.1 or not chart["against"]:
-        digits = 2 if chart["against"] else 3
-        return f"{round(value, digits) + 0.0:,.{digits}f}"  # no minus before a zero
-    return f"{value:.3g}"
-
-
-def written(bar: dict, chart: dict) -> str:
-    """A bar's value, and the least and the largest of its pairs or its interval where there is one."""
-    low, high = (number(bar[key], chart) for key in ("low", "high"))
-    return number(bar["value"], chart) + ("" if bar["low"] == bar["high"] else f" ({low} to {high})")
-
-
-def tables(results: dict) -> str:
-    """All sections of `make bench` as Markdown, a table each."""
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    parts = [
-        f"Measured {results['date']}, {results['machine']}; {versions}. Load when begun {results['load when begun']}; "
-        f"{results['minutes']:.1f} minutes in all. Raw values: [bench.json](../benchmarks/results/bench.json)."
-    ]
-    for name, section in results["sections"].items():
-        parts += ["", f"### {name}", "", "| | | value (range) | measured | 1.0 is |", "|---|---|---|---|---|"]
-        for chart in section["charts"]:
-            for i, bar in enumerate(chart["bars"]):
-                title = f"{chart['title']}{', less is better' if chart['better'] == 'less' else ''}" if not i else ""
-                against = chart["against"] if not i else ""
-                cells = (title, bar["name"], written(bar, chart), bar["says"], against)
-                parts.append(f"| {' | '.join(cells)} |")
-        notes = dict.fromkeys(chart["note"] for chart in section["charts"] if chart["note"])
-        parts += ["", *notes]
-    return "\n".join(parts).strip() + "\n"
 
 
 def memory(kind: str, process: int | str = "self") -> float:

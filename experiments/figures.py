@@ -3,8 +3,8 @@
     python -m experiments.figures            # rewrite them; `make bench` and `make figures` do the same
     python -m experiments.figures --check    # exit status 1 where a page differs from the results
 
-A page has ``<!-- figures: NAME -->`` and ``<!-- end -->`` around what NAME in experiments/tables.py returns: a
-table, or a few words within a sentence. Text outside the marks stays as it is.
+A page has ``<!-- figures: NAME -->`` and ``<!-- end -->`` around what NAME in experiments/tables.py, or in
+benchmarks/tables.py, returns: a table, or a few words within a sentence. Text outside the marks stays as it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The tables and phrases that :mod:`experiments.figures` writes into pages, computed from the committed results."""
+"""The tables and phrases that :mod:`experiments.figures` writes into pages, computed from the committed results.
+
+Those of how fast the code is stand in :mod:`benchmarks.tables`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
-from statistics import median
 
 import numpy as np
 import pandas as pd
 
-from benchmarks import measure
+from benchmarks import tables as speed
+from benchmarks.tables import result, table
 from experiments import storage, tested
 from experiments.domain import SOURCES, counted
 from experiments.recipes import OUTPUTS, ROOT
@@ -32,24 +35,11 @@ CANDIDATES = {
     "labels_8": "Lite0 with eight labels, left and right crop; merged into seven",
 }
 ARCHITECTURES = {"tf_efficientnet_lite0": "EfficientNet-Lite0", "mobilenetv2_100": "MobileNetV2"}
-#: The cost model of docs/scale.md beside the measured rates: bytes an image, side in pixels, epochs, prices.
-COSTS = {"b": 0.27e6, "s": 128, "e": 15, "p": 0.04, "g": 0.0004, "x": 0.09}
-SIZES = (
-    ("10 thousand: HAM10000", 1e4, 2),
-    ("500 thousand: the ISIC Archive", 5e5, 32),
-    ("10 million: a country's clinics", 1e7, 256),
-)  # images, cores
 
 
 @cache
 def manifest() -> dict:
     return json.loads((PRETRAINED / "manifest.json").read_text(encoding="utf-8"))
-
-
-@cache
-def result(path: str) -> dict:
-    """A committed JSON file of results, by its place in the repository."""
-    return json.loads((ROOT / path).read_text(encoding="utf-8"))
 
 
 @cache
@@ -74,12 +64,6 @@ def candidate(recipe: str, which: str, metric: str) -> dict:
 def signed(metric: dict) -> str:
     """``+0.012 (0.003 to 0.021)``."""
     return re.sub(r"^[+-]0\.000", "0.000", "{value:+.3f} ({low:.3f} to {high:.3f})".format(**metric))
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|" for cells in lines)
 
 
 # ---- the model
@@ -350,23 +334,6 @@ def classic_twice() -> str:
     return f"`classic`, trained a second time, went from {first:.3f} to {second:.3f}"
 
 
-# ---- how fast, at what scale
-
-
-def bench() -> str:
-    """All of `make bench`."""
-    return measure.tables(result("benchmarks/results/bench.json"))
-
-
-def steps() -> str:
-    """What makes a training step quicker."""
-    networks = result("benchmarks/results/steps.json")["networks"]
-    ways = ("bfloat16", "torch.compile", "two stages frozen")
-    rows = [[name, *("{ratio:.2f} ({low:.2f} to {high:.2f})".format(**found[way]) if way in found else ""
-             for way in ways)] for name, found in networks.items()]  # fmt: skip
-    return table(["images/s against the plain step", *ways], rows)
-
-
 def steps_accuracy() -> str:
     """What two of these do to balanced accuracy."""
     lines = pd.read_csv(HERE / "table.csv", index_col="row")
@@ -374,42 +341,6 @@ def steps_accuracy() -> str:
             for title, line in (("bfloat16 on the plain CNN", lines.loc["classic_bfloat16"]),
                                 ("two stages frozen", lines.loc["freeze_2"]))]  # fmt: skip
     return ", ".join(said)
-
-
-def device() -> str:
-    """The on-device page beside native code."""
-    found = result("benchmarks/results/device.json")
-    change, weights, two = (
-        found[name] for name in ("largest change of a probability", "weights in 16 bits", "one image, 2 threads")
-    )
-    size = sum(found["download, MB"][part] for part in ("model", "runtime", "page"))
-    native = f"{change['page against native, same frames']:.0e}".replace("e-0", "e-")
-    return table(["the on-device page", ""], [
-        ["to download", f"{size:.0f} MB"],
-        [f"largest change of a probability against native ONNX Runtime ({change['images']} images)", native],
-        ["loss of balanced accuracy by 16-bit weights, test split", describe(weights["loss"])],
-        ["an image in headless Chromium, two cores", f"{two['page, ms']:.0f} ms, "
-         f"{two['page / native, median']:.1f} times native"],
-    ])  # fmt: skip
-
-
-def photographs() -> str:
-    """What a photograph of 12 megapixels takes on every way."""
-    found = result("benchmarks/results/photographs.json")
-    rows = [[name, f"{seconds:.2f} s", f"{found['of the first'][name]:.2f}"]
-            for name, seconds in found["seconds, median"].items()]  # fmt: skip
-    return table([f"4000 x 3000 px, medians of {found['rounds']}, {found['machine'].partition(' ')[0]} cores", "takes",
-                  "of the first"], rows)  # fmt: skip
-
-
-def similar_cases() -> str:
-    """What a query of an index of similar cases costs."""
-    found = result("benchmarks/results/neighbours.json")
-    return (
-        f"{found['lesions']:,} lesions a query takes {found['query, ms']['median']:.0f} ms and "
-        f"{found['memory, MB']['all']:.0f} MB ({found['machine'].partition(' ')[0]} cores, "
-        f"{found['load before']:.0f} other processes at work)"
-    )
 
 
 def processes() -> str:
@@ -425,58 +356,11 @@ def processes() -> str:
                   "standard deviation of a pair's difference", "of one process between seeds"], rows)  # fmt: skip
 
 
-def rates() -> dict[str, float]:
-    """Images a second and core: scored, trained on, decoded."""
-    sections = {name: one["charts"] for name, one in result("benchmarks/results/bench.json")["sections"].items()}
-    cores = int(result("benchmarks/results/bench.json")["machine"].partition(" ")[0])
-    (lite0,) = [chart for chart in sections["Training"] if "EfficientNet-Lite0" in chart["title"]]
-    (ours,) = [bar for bar in sections["Decode and resize"][0]["bars"] if bar["name"] == "ours"]
-    return {
-        "r": round(sections["Batch scoring"][0]["measured"]["images a second and core"]),
-        "t": round(median(one["ours"] for one in lite0["rounds"]) / cores),
-        "d": round(float(ours["says"].split()[0]) / cores, -1),
-    }
-
-
-def quantity(value: float, ladder: tuple[tuple[float, str], ...] = ((1, ""),)) -> str:
-    """Two significant digits (more before the point) with the largest unit that fits: ``2.7 GB``, ``0.09``."""
-    size, unit = next((step for step in ladder if value >= step[0]), ladder[-1])
-    value /= size
-    if value < 0.01:
-        return f"< 0.01 {unit}".strip()
-    digits = max(0, 1 - int(np.floor(np.log10(value)))) if value < 10 else 0
-    return f"{value:,.{digits}f} {unit}".strip()
-
-
-def costs() -> str:
-    """What three sizes of data cost."""
-    c, bytes_, hours = COSTS | rates(), ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")), ((3600, "h"), (60, "min"))
-    lines: list[tuple[str, Callable[[float, int], str]]] = [
-        ("to read (`N · b`)", lambda n, cores: quantity(n * c["b"], bytes_)),
-        ("scoring, core-hours (`N / r`)", lambda n, cores: quantity(n / c["r"] / 3600)),
-        ("… by the clock", lambda n, cores: f"{quantity(n / c['r'] / cores, hours)} on {cores} cores"),
-        ("… cores", lambda n, cores: quantity(n / c["r"] / 3600 * c["p"])),
-        ("… single reads (`g`)", lambda n, cores: quantity(n / 1000 * c["g"])),
-        ("… leaving the region (`x`)", lambda n, cores: quantity(n * c["b"] / 1e9 * c["x"])),
-        ("cache, core-hours (`N / d`)", lambda n, cores: quantity(n / c["d"] / 3600)),
-        ("cache on disk (`3 · s² · N`)", lambda n, cores: quantity(n * 3 * c["s"] ** 2, bytes_)),
-        ("training, core-hours (`N · e / t`)", lambda n, cores: quantity(n * c["e"] / c["t"] / 3600)),
-        ("… by the clock", lambda n, cores: f"{quantity(n * c['e'] / c['t'] / cores, hours)} on {cores} cores"),
-    ]
-    rows = [[name, *(line(n, cores) for _, n, cores in SIZES)] for name, line in lines]
-    return table(["", *(title for title, _, _ in SIZES)], rows)
-
-
-def rate(letter: str) -> Callable[[], str]:
-    """A measured rate of the cost model."""
-    return lambda: f"{rates()[letter]:.0f}"
-
-
 FIGURES: dict[str, Callable[[], str]] = {
     one.__name__.replace("_", "-"): one
     for one in (
         results, recipes, shipped, before_and_now, full_frames, across, cases, recolored, notices, same_at_any_size,
         chosen_against, differences, eight_labels, smaller_files, accuracy_for_compute, coverage, ph2, classic_twice,
-        bench, steps, steps_accuracy, device, photographs, similar_cases, processes, costs,
+        steps_accuracy, processes,
     )
-} | {"rate-scoring": rate("r"), "rate-training": rate("t"), "rate-decoding": rate("d")}  # fmt: skip
+} | speed.FIGURES  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import linregress
 
 from benchmarks import bench, growth
-from benchmarks.measure import Worker, bars, chart, drawn, exponent, tables
+from benchmarks.measure import Worker, bars, chart, drawn, exponent
+from benchmarks.tables import sections
 from conftest import REPOSITORY
 from skinlesion.serving.manifest import Manifest
 
@@ -68,7 +69,7 @@ def test_bars_are_medians_of_paired_ratios():
 
 def test_tables_hold_every_bar():
     results = made_up()
-    block = tables(results)
+    block = sections(results)
     assert "| Speed | ours | 0.90 (0.70 to 0.95) | 9 images/s | base |" in block
     for section in results["sections"].values():
         for found in section["charts"]:

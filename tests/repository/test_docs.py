@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from benchmarks.tables import quantity
 from conftest import REPOSITORY
 from experiments import figures, recipes, shipped, storage, tables, tested
 from skinlesion.core.config import Config
@@ -144,7 +145,7 @@ def test_the_check_fails_where_a_page_differs_and_the_command_mends_it(tmp_path,
     ],
 )
 def test_quantities_have_two_digits_and_a_fitting_unit(value, ladder, text):
-    assert tables.quantity(value, ladder) == text
+    assert quantity(value, ladder) == text
 
 
 @pytest.mark.parametrize("name", ["quick", "classic", "ham10000"])
