@@ -36,8 +36,8 @@ PAGE = (
 )  # fmt: skip
 #: What it shares with the Flask page.
 STATIC = (
-    "bitmap.js", "cards.js", "collect.js", "crop.js", "report.js", "say.js", "viewer.js", "visit.js",
-    "icon.svg", "page.css", "report.css", "result.css",
+    "bitmap.js", "cards.js", "collect.js", "crop.js", "report.js", "say.js", "viewer.js", "icon.svg",
+    "page.css", "report.css", "result.css",
 )  # fmt: skip
 PACKED = (".br", ".gz")
 

@@ -65,13 +65,24 @@ async function inline(copy, card) {
 async function address(picture) {
   if (picture instanceof HTMLCanvasElement) return picture.toDataURL();
   const image = /** @type {HTMLImageElement} */ (picture);
-  if (image.src.startsWith("data:")) return image.src;
+  return image.src.startsWith("data:") ? image.src : jpegOf(image, 1024, 0.9);
+}
+
+/**
+ * A small copy of a picture, as a `data:` address.
+ *
+ * @param {HTMLImageElement} image
+ * @param {number} longest  side, in pixels
+ * @param {number} quality  of the JPEG, from 0 to 1
+ */
+export async function jpegOf(image, longest, quality) {
   await image.decode();
-  const canvas = document.createElement("canvas"), scale = Math.min(1, 1024 / Math.max(image.naturalWidth, image.naturalHeight));
-  canvas.width = Math.round(image.naturalWidth * scale);
-  canvas.height = Math.round(image.naturalHeight * scale);
+  const scale = Math.min(1, longest / Math.max(image.naturalWidth, image.naturalHeight));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(image.naturalWidth * scale));
+  canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
   canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
-  return canvas.toDataURL("image/jpeg", 0.9);
+  return canvas.toDataURL("image/jpeg", quality);
 }
 
 /**
