@@ -255,7 +255,11 @@ def sections(assessment: Assessment, pictures: dict[str, tuple[bytes, str, str]]
     ``pictures``: {name: (PNG, text alternative, caption)} of :func:`figures`; ``prevalence``: of malignant lesions, for
     the plain words.
     """
-    metrics, show = assessment.metrics, lambda *names: tuple(pictures[n] for n in names if n in pictures)
+
+    def show(*names: str) -> tuple:
+        return tuple(pictures[name] for name in names if name in pictures)
+
+    metrics = assessment.metrics
     overall, by_class = (overall_table(metrics), "Metrics of all images"), (class_table(metrics), "Metrics by class")
     by_part = parts_table(metrics)
     parts = [] if by_part.empty else [(by_part, "By source and confirmation")]

@@ -69,10 +69,11 @@ class _Rows:
         totals = resamples.totals(self.sums)
         true, right, caught, alarms = totals[:, :k], totals[:, k : 2 * k], totals[:, 2 * k], totals[:, 2 * k + 1]
         n = true.sum(axis=1)
+        balanced_accuracy = np.full(len(n), np.nan)
+        if classes.any():
+            balanced_accuracy = ratio(right, true)[:, classes].mean(axis=1)
         found = {
-            "balanced_accuracy": ratio(right, true)[:, classes].mean(axis=1)
-            if classes.any()
-            else np.full(len(n), np.nan),
+            "balanced_accuracy": balanced_accuracy,
             "accuracy": ratio(right.sum(axis=1), n),
             "sensitivity": ratio(caught, true[:, self.malignant_classes].sum(axis=1)),
             "specificity": 1 - ratio(alarms, true[:, ~self.malignant_classes].sum(axis=1)),
@@ -85,7 +86,8 @@ class _Rows:
     def shares(self, image: np.ndarray, lesion: np.ndarray) -> dict[str, dict]:
         """The metrics that are proportions, of some images (bool [N]), with their intervals."""
         k = len(self.malignant_classes)
-        right, caught, alarm = self.sums[:, k : 2 * k].sum(axis=1) > 0, *(self.sums[:, 2 * k : 2 * k + 2] > 0).T
+        right = self.sums[:, k : 2 * k].sum(axis=1) > 0
+        caught, alarm = self.sums[:, 2 * k] > 0, self.sums[:, 2 * k + 1] > 0
         malignant = self.is_malignant
         return proportions(
             {
@@ -237,9 +239,8 @@ def _compare(
     """
     given = [name for name, (few, _) in lacking.items() if not few]
     tested = [name for name in given if not lacking[name][1]]
-    here, others = (
-        _resampled(rows, bootstrap, side, classes, names) for side, names in zip(sides, (given, tested), strict=True)
-    )
+    here = _resampled(rows, bootstrap, sides[0], classes, given)
+    others = _resampled(rows, bootstrap, sides[1], classes, tested)
     permuted = [
         rows.metrics(replace(bootstrap, counts=side[permutations].astype(np.uint16)), classes, tested)
         for side in sides
@@ -300,13 +301,15 @@ def _permutations(kind: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def _adjusted(tests: list[np.ndarray | None]) -> list[float | None]:
     """p-values corrected for all tests: how often a permutation's largest standardised gap is as large."""
-    carried = [gaps for gaps in tests if gaps is not None]
-    if not carried:
-        return [None] * len(tests)
-    gaps = np.stack(carried)
+    adjusted: list[float | None] = [None] * len(tests)
+    tested = {number: gaps for number, gaps in enumerate(tests) if gaps is not None}
+    if not tested:
+        return adjusted
+    gaps = np.stack(list(tested.values()))
     spread = gaps.std(axis=1, keepdims=True)
     distance = np.abs(ratio(gaps - gaps.mean(axis=1, keepdims=True), spread))
     distance = np.nan_to_num(distance)  # a gap that no permutation can change is not tested
     largest = distance.max(axis=0)
-    p = iter([float((largest >= own - 1e-12).mean()) for own in distance[:, 0]])
-    return [None if gaps is None else next(p) for gaps in tests]
+    for number, own in zip(tested, distance[:, 0], strict=True):
+        adjusted[number] = float((largest >= own - 1e-12).mean())
+    return adjusted

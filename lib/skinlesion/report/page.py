@@ -164,6 +164,14 @@ def _join_captions(outputs: list) -> None:
             outputs.remove(output)
 
 
+def _unique(name: str, taken: set[str], numbered: str) -> str:
+    """The name if it is free, else the first free one with a number from 2 on, as ``numbered`` writes them."""
+    found, number = name, 2
+    while found in taken:
+        found, number = numbered.format(name, number), number + 1
+    return found
+
+
 def _number_headings(cells: str) -> tuple[str, list[tuple[int, str, str]]]:
     """Give every heading an id of its own; return the page and (level, id, text) of each."""
     found: list[tuple[int, str, str]] = []
@@ -172,7 +180,7 @@ def _number_headings(cells: str) -> tuple[str, list[tuple[int, str, str]]]:
         level, text = int(match[1]), match[3].strip()
         name = re.sub(r"[^\w-]+", "-", match[2]).strip("-") or "section"
         taken = {anchor for _, anchor, _ in found}
-        name = next(n for n in (name, *(f"{name}-{i}" for i in range(2, 999))) if n not in taken)
+        name = _unique(name, taken, "{}-{}")
         found.append((level, name, html.unescape(re.sub(r"<[^>]+>", "", text))))
         anchor = f'<a class="anchor" href="#{name}" aria-hidden="true" tabindex="-1">#</a>' if level > 1 else ""
         return f'<h{level} id="{name}">{text}{anchor}</h{level}>'
@@ -185,7 +193,8 @@ _TABLE = re.compile(r'<h[1-6] id="[^"]*">(?P<heading>.*?)</h[1-6]>|<table\b.*?</
 
 def _name_tables(cells: str) -> str:
     """Make every table readable and name it by its caption or the heading above; no name occurs twice."""
-    heading, taken = "Table", set()
+    heading = "Table"
+    taken: set[str] = set()
 
     def replace(match: re.Match) -> str:
         nonlocal heading
@@ -193,7 +202,7 @@ def _name_tables(cells: str) -> str:
             heading = html.unescape(re.sub(r"<a .*?</a>|<[^>]+>", "", match["heading"]))
             return match[0]
         name = tables.caption_of(match[0]) or heading
-        name = next(n for n in (name, *(f"{name} ({i})" for i in range(2, 999))) if n not in taken)
+        name = _unique(name, taken, "{} ({})")
         taken.add(name)
         return tables.readable(match[0], name)
 
