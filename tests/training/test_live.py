@@ -1,4 +1,5 @@
 import math
+import sys
 
 import pandas as pd
 import pytest
@@ -241,3 +242,9 @@ def test_lines_tell_each_epoch_once_with_loss_score_and_time_left(capsys):
     following.history.append({"epoch": 1, "train_loss": 0.5})  # no fold validates
     watch(following)
     assert capsys.readouterr().out == "epoch 1 of 1: loss 0.500, about 0:00 left\n"
+    elsewhere = live.lines(sys.stderr)
+    following.history.clear()
+    elsewhere(following)
+    following.history.append({"epoch": 1, "train_loss": 0.5})
+    elsewhere(following)
+    assert capsys.readouterr() == ("", "epoch 1 of 1: loss 0.500, about 0:00 left\n")

@@ -78,7 +78,7 @@ class Config:
     )
     labels: int = _data(7, "label set, of HAM10000 (7) or of the ISIC Archive (8)", one_of=(7, 8))
     max_images: int = _data(
-        0, "number of images to use of each source, in whole lesions of every class; 0: all", at_least=0,
+        0, "about how many images to use of each source, nine lesions or more of every class; 0: all", at_least=0,
         in_training_key=False,
     )  # fmt: skip
     exclude_official_test: bool = _data(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 from tqdm import tqdm
@@ -88,8 +89,11 @@ def terminal() -> Watch:
     return watch
 
 
-def lines() -> Watch:
-    """A printed line an epoch, with loss, validation score and time left: for outputs that are no terminal."""
+def lines(file: TextIO | None = None) -> Watch:
+    """A printed line an epoch, with loss, validation score and time left: for outputs that are no terminal.
+
+    ``file``: standard output where None.
+    """
     printed = None
 
     def watch(progress: Progress) -> None:
@@ -101,6 +105,7 @@ def lines() -> Watch:
                 f"epoch {row['epoch']} of {progress.epochs}: loss {row['train_loss']:.3f}"
                 + (f", {SCORE} {row[SCORE]:.3f}" if SCORE in row else "")
                 + f", about {_minutes(progress.seconds_left)} left",
+                file=file,
                 flush=True,
             )
         printed = None if progress.ended else len(progress.history)
