@@ -71,7 +71,8 @@ def test_two_runs_at_once_their_comparison_and_a_third_that_fails(notebooks, tmp
     ]  # fmt: skip
     assert "unlucky" in (folder / "bad" / "log.txt").read_text()
     said = capsys.readouterr().out.splitlines()
-    assert f"bad  failed: {folder / 'bad' / 'log.txt'} says why" in said and "one  complete" in said
+    assert f"bad  failed, log: {folder / 'bad' / 'log.txt'}" in said and "one  complete" in said
+    assert f"two  running, log: {folder / 'two' / 'log.txt'}" in said
     for run in told["runs"][1:]:
         assert (folder / run["report"]).exists() and "01_a  done" in (folder / run["log"]).read_text()
         assert json.loads((folder / run["run"] / "run.json").read_text())["preset"] == "quick"

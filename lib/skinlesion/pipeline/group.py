@@ -139,7 +139,8 @@ class _Status:
         self.save()
         word = self.runs[name]["status"]
         print(
-            f"{name}  {word}" + (f": {self.path.parent / name / LOG} says why" if word == "failed" else ""), flush=True
+            f"{name}  {word}" + (f", log: {self.path.parent / name / LOG}" if word in ("running", "failed") else ""),
+            flush=True,
         )
 
     def conclude(self, what: str, place: str, write: Callable[[], object]) -> bool:
