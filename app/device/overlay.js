@@ -54,7 +54,7 @@ function rounded({ top, left, height, width }) {
 }
 
 /**
- * The crops' maps over all that they cover, as skinlesion/serving/maps.py joins them.
+ * The crops' maps over all that they cover, as join_maps of skinlesion/core/framing.py joins them.
  *
  * @param {Float32Array} maps
  * @param {{height: number, width: number}} size  of one crop's
