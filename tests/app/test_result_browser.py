@@ -73,8 +73,10 @@ def test_nothing_is_wider_than_a_narrow_or_enlarged_window(opened, lesions, size
     page = opened(viewport={"width": size[0], "height": size[1]})
     choose(page, lesions, "arm_1.png", "arm_2.png")
     page.get_by_role("button", name="Crop arm_1.png").click()
+    page.get_by_role("dialog").wait_for()  # it opens when the image is decoded
     assert page.evaluate("document.getElementById('crop').scrollWidth <= innerWidth")
     page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="hidden")
     classify(page)
     page.get_by_text("Technical details").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
@@ -134,6 +136,7 @@ def test_a_crop_is_what_the_model_sees(opened, lesions, predictor):
     choose(page, lesions, "arm_1.png")
     page.get_by_role("button", name="Crop arm_1.png").click()
     dialog = page.get_by_role("dialog")
+    dialog.wait_for()
     assert violations(page) == []
     for key in ("-", "-", "-", "-", "-", "ArrowRight", "ArrowRight", "ArrowUp"):
         page.keyboard.press(key)
