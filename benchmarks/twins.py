@@ -14,15 +14,12 @@ pairs is confirmed.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import time
-from datetime import UTC, datetime
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from benchmarks.measure import CORES, ROOT, apart, memory
+from benchmarks.measure import CORES, ROOT, apart, circumstances, memory
 from benchmarks.neighbours import draw
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.core.writing import write_json
@@ -112,16 +109,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brief", action="store_true", help="2,000 and 5,000 images, into build/bench")
     brief = parser.parse_args().brief
-    found = {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{CORES} x {platform.machine()}, {platform.system()}",
-        "load before": os.getloadavg()[0],
-        "whole": apart(whole, 2_000 if brief else 25_000),
-        "large": apart(large, 5_000 if brief else 1_000_000, 100 if brief else SAMPLE),
-    }
     target = (ROOT / "build" / "bench" if brief else ROOT / "benchmarks" / "results") / "twins.json"
+    found = circumstances() | {"whole": apart(whole, 2_000 if brief else 25_000)}
     write_json(target, found)
-    print(f"{found['whole']['search, s']:.0f} s for {found['whole']['images']:,} images; wrote {target}")
+    print(f"{found['whole']['search, s']:.0f} s for {found['whole']['images']:,} images", flush=True)
+    found["large"] = apart(large, 5_000 if brief else 1_000_000, 100 if brief else SAMPLE)
+    write_json(target, found)
+    print(f"{found['large']['shortlist, s']:.0f} s for the shortlist of {found['large']['images']:,}; wrote {target}")
 
 
 if __name__ == "__main__":
