@@ -1,4 +1,4 @@
-"""The on-device page in a browser: served by the app and by any web server, it answers as the server does."""
+"""The on-device page in a browser: served by the app and by any web server, it predicts as the server does."""
 
 import base64
 import os

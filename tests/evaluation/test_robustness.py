@@ -1,4 +1,4 @@
-"""Corruptions against Pillow, SciPy and scikit-image; the harness against models whose answers are known."""
+"""Corruptions against Pillow, SciPy and scikit-image; the harness against models whose outputs are known."""
 
 import io
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The border's colours against images whose borders were made, and models whose answers are known."""
+"""The border's colours against images whose borders were made, and models whose outputs are known."""
 
 from types import SimpleNamespace
 

@@ -57,7 +57,7 @@ def test_what_is_stored_comes_back_but_for_digits_that_change_nothing(tmp_path):
     np.testing.assert_array_equal(back.logits, whole.logits.round(storage.DIGITS))
     pd.testing.assert_frame_equal(back.images, whole.images, check_dtype=False)
     assert back.labels == HAM7 and back.facts == whole.facts
-    assert "data" not in back.facts["fold-0"]["config"], "it lies in another place on every machine"
+    assert "data" not in back.facts["fold-0"]["config"], "its path differs from machine to machine"
     before = path.read_bytes()
     storage.store(path, "one", whole)
     assert path.read_bytes() == before, "the same outputs, the same file"

@@ -1,4 +1,4 @@
-"""The model that the package ships: what it is, and that it answers the same picture alike at any size."""
+"""The model that the package ships: what it is, and that it predicts the same for a picture at any size."""
 
 import hashlib
 import io

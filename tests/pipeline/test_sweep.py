@@ -82,7 +82,7 @@ def test_what_cannot_be_trained_together_ends_a_trial_and_not_the_sweep(config, 
     assert capsys.readouterr().out.count("no stages to freeze") == refused.sum()
 
 
-def test_without_validation_images_no_trial_can_be_judged(config, tmp_path):
+def test_without_validation_images_no_trial_can_be_evaluated(config, tmp_path):
     with pytest.raises(ConfigError, match="fold=-1 leaves no validation images"):
         sweep(config.but(fold=-1), tmp_path, 1)
 

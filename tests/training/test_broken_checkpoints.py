@@ -70,9 +70,9 @@ class Stop(Exception):
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_the_epoch_that_is_named_is_the_kept_networks(keep, data, tmp_path, monkeypatch):
     """Killed at its end; the epoch that was killed comes out otherwise when it is gone through again."""
-    judged = iter([0.5, 0.9, 0.1])
+    scores = iter([0.5, 0.9, 0.1])
     figures = ("val_loss", "val_accuracy", "val_balanced_accuracy")
-    monkeypatch.setattr(fitting, "validate", lambda *_: dict.fromkeys(figures, next(judged)))
+    monkeypatch.setattr(fitting, "validate", lambda *_: dict.fromkeys(figures, next(scores)))
     config, run, save = CONFIG.but(keep=keep, epochs=2, checkpoint_every=0), Run(tmp_path), Session.save
 
     def killed(session):

@@ -51,7 +51,7 @@ def test_validation_judges_for_an_even_prior(table, cache):
     model = create_model("classic", classes=7, image_size=24)
     logits, features = predict(model, cache, rows)
     last = model.backbone.classifier
-    with torch.no_grad():  # answers of all kinds, as a trained network would give
+    with torch.no_grad():  # outputs of all kinds, as a trained network would give
         last.weight.div_(torch.from_numpy(logits.std(0)[:, None]))
         last.bias.copy_(-last.weight @ torch.from_numpy(features.mean(0)))
     logits, _ = predict(model, cache, rows)

@@ -138,7 +138,7 @@ def locate(given: Iterable[str], folder: Path, index: ImageIndex) -> list[str]:
     """The file of every path in a table, ``""`` where it is not there; ``\\`` counts as ``/``.
 
     A path is taken as it is written, relative to the table's ``folder``. Where none of the table's paths can be read
-    so, for the table was written at another place, they are sought below ``folder`` (archives count as folders),
+    so, for the table was written on another machine, they are sought below ``folder`` (archives count as folders),
     leading folders left out until most are found: as many for every row. The folder right above an image is never left
     out, unless it is ``folder`` itself: a file of the same name in another folder is another image. Names without a
     folder and without an ending are ids, found wherever they are in the ``index`` of the images in the folder and
@@ -163,7 +163,7 @@ def _as_written(path: str, folder: Path) -> str:
 
 
 def _elsewhere(paths: list[str], folder: Path, index: ImageIndex) -> dict[str, str]:
-    """Files below ``folder`` for paths written at another place; the same number of leading folders is left out."""
+    """Files below ``folder`` for paths written on another machine; the same number of leading folders is left out."""
     ends: dict[tuple[str, ...], list[str]] = {}
     for path in index.paths:
         parts = _parts(index.files.names[path])
