@@ -34,7 +34,9 @@ def test_check_prints_a_table_and_lists_the_problems(folder, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "2 images can be used" in printed and "mel 1, nv 1" in printed
     rows = [" ".join(line.split()) for line in printed.splitlines()]
-    assert "undecodable image 1 image set aside" in rows and "duplicate id 0 row set aside" in rows
+    assert "undecodable image 1 image set aside" in rows and not any(row.startswith("duplicate id") for row in rows)
+    (absent,) = (row for row in rows if row.startswith("Looked for and not found"))
+    assert "duplicate id" in absent and "undecodable" not in absent
     assert f"2 problems, listed in {output}" in printed
     assert pd.read_csv(output)["problem"].tolist() == ["unknown label", "undecodable image"]
 

@@ -80,6 +80,8 @@ def test_two_runs_at_once_their_comparison_and_a_third_that_fails(notebooks, tmp
     assert "two" in json.dumps(compared) and (folder / "comparison" / "report.html").exists()
     with pytest.raises(ConfigError, match="that of a single run"):
         group(configs(one=1, two=2), folder / "one", notebooks)
+    with pytest.raises(ConfigError, match="that of a group"):
+        pipeline.run_series(configs(one=1)["one"][0], folder, notebooks, steps=STEPS)
     began = (folder / "one" / "predictions.csv").stat().st_mtime_ns
     assert group(configs(one=1, two=2), folder, notebooks) == 0 and status(folder)["status"] == "complete"
     assert (folder / "one" / "predictions.csv").stat().st_mtime_ns == began, "what is up to date is not run again"

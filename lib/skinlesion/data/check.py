@@ -64,8 +64,11 @@ class Check:
             lines += ["", self.by_source().to_string(), ""]
         lines += [f"Colour profiles: {counted(count, 'image')} {use}." for use, count in self.profiles.items()]
         beside = ", ".join(counted(count, kind) for kind, count in table.passed_over.items())
-        lines += [f"Not counted as images: {beside or 'no file'}.", "", self.summary.to_string(index=False)]
-        return "\n".join(lines)
+        lines += [f"Not counted as images: {beside or 'no file'}."]
+        found = self.summary["count"] > 0
+        if found.any():
+            lines += ["", self.summary[found].to_string(index=False)]
+        return "\n".join([*lines, "", f"Looked for and not found: {', '.join(self.summary['problem'][~found])}."])
 
     def by_source(self) -> pd.DataFrame:
         """Usable images of each class, all of them, their lesions, and problems: a row each, a column a source."""

@@ -25,7 +25,6 @@ from skinlesion.core.writing import write_json
 from skinlesion.pipeline import record
 from skinlesion.pipeline.series import run_series
 
-STATUS = "status.json"
 LOG = "log.txt"
 COMPARISON = "comparison"
 _WORDS = {0: "complete", 130: "interrupted"}
@@ -128,7 +127,7 @@ class _Status:
     """What ``status.json`` holds; lines on the screen as it changes."""
 
     def __init__(self, folder: Path, names: list[str]):
-        self.path = folder / STATUS
+        self.path = folder / record.STATUS
         self.runs = {name: {"run": name, "status": "waiting"} for name in names}
         self.facts = {"group": folder.name, "status": "running", "started": record.now(), "finished": None,
                       "comparison": None}  # fmt: skip

@@ -12,6 +12,8 @@ from pathlib import Path
 from skinlesion.core.config import Config
 from skinlesion.core.runs import Run
 
+STATUS = "status.json"  # of a group of runs
+
 
 def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -80,10 +80,12 @@ def run_series(
 
     Returns the exit status: 0 if every notebook that had to run did, 1 if one failed or the run could not go on, 130
     after Ctrl-C. Raises SkinLesionError, before anything runs, for a parameter that doesn't fit, an unknown step,
-    a folder with a run on other data (unless ``force``), or another process at work in the folder.
+    a folder of a group or with a run on other data (unless ``force``), or another process at work in the folder.
     """
     names = check_parameters(config, notebooks, steps)
     run = Run(folder)
+    if (run.folder / record.STATUS).exists():
+        raise ConfigError(f"{run.folder} is that of a group of runs; choose another --run for this one")
     if not force:
         _refuse_other_data(run, config)
     selected, wanted = list(steps), set(steps) if force else set()
