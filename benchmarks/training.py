@@ -9,7 +9,7 @@ fastai     the recipe of its vision tutorial on that network, with as many worke
            are resized one by one (PIL), batches are augmented as tensors. Run by the interpreter of its own environment
            as ``python -m benchmarks.training NAME FOLDER STEPS WORKERS``
 
-The images are synthetic, JPEGs of 600 x 450 px, the size of HAM10000's release.
+The images are synthetic, JPEGs of 600 x 450 px, the size of HAM10000's release, in two sources of equal size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 from torchvision import datasets, transforms
 
 from benchmarks.measure import CORES, ROOT, apart, bars, chart, class_folders, in_turn, rival
@@ -81,7 +81,7 @@ def ceiling(name: str, folder: Path, steps: int) -> float:
 
 def ours(name: str, folder: Path, steps: int) -> float:
     """Images a second of ``fit``, from the end of its first step on."""
-    table = load_table(f"folder:{folder}")
+    table = load_table([f"folder:{source}" for source in sorted(folder.iterdir())])
     os.environ["SKINLESION_CACHE"] = str(folder.with_name("cache"))
     own = config(name)
     cache = build_cache(table, size=own.image_size, fit=own.fit)
@@ -116,7 +116,7 @@ def standard(name: str, folder: Path, steps: int, workers: int) -> float:
             transforms.ToTensor(),
         ]
     )
-    data = datasets.ImageFolder(folder, transform)
+    data = ConcatDataset([datasets.ImageFolder(source, transform) for source in sorted(folder.iterdir())])
     loader = DataLoader(data, CONFIG.batch_size, shuffle=True, num_workers=workers, drop_last=True)
     step, done, began = stepper(plain_network(name)), 0, 0.0
     for done, (x, y) in enumerate(loader):
@@ -212,7 +212,8 @@ def charts(*, brief: bool = False) -> list[dict]:
     torch.set_num_threads(CORES)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "images"
-        class_folders(folder, 32 * (steps + 2))
+        for source in ("one", "two"):
+            class_folders(folder / source, 16 * (steps + 2))
         return [compare(name, folder, steps, rounds) for name in (list(MODELS)[:1] if brief else MODELS)]
 
 
