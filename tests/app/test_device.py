@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -176,12 +176,18 @@ def test_a_model_that_frames_in_another_way_is_refused(node, tmp_path, capsys):
 
 
 def test_two_builds_at_once_install_the_packages_once(tmp_path, monkeypatch):
-    installed = []
+    installed, asked, all_asked, lock = [], [], threading.Event(), build.lock
+
+    def asking(*place, **how):
+        asked.append(place)
+        if len(asked) == 3:
+            all_asked.set()
+        return lock(*place, **how)
 
     def slow(*command, cwd=None):
         if command[0] == "npm":
             installed.append(command)
-            time.sleep(0.5)
+            assert all_asked.wait(300), "the others do not build meanwhile"
             (cwd / "node_modules").mkdir()
         return "v99.0.0"
 
@@ -189,9 +195,10 @@ def test_two_builds_at_once_install_the_packages_once(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "SOURCES", tmp_path)
     monkeypatch.setattr(build, "SITE", tmp_path / "build" / "site")
     monkeypatch.setattr(build, "_run", slow)
+    monkeypatch.setattr(build, "lock", asking)
     monkeypatch.setattr(build, "node_needed", lambda: "20")
     monkeypatch.setattr(build.shutil, "which", lambda name: name)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(3) as pool:
         for done in [pool.submit(build.install) for _ in range(3)]:
             done.result()
     assert len(installed) == 1

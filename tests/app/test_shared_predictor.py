@@ -25,7 +25,7 @@ def test_one_request_gets_all_cores_and_several_one_each(model, monkeypatch):
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(20)
+        worker.join(300)
     assert sorted(asked) == ["all", "one"]
 
     monkeypatch.setattr(Predictor, "predict", lambda predictor, _: asked.append(threads[id(predictor)]) or 1 / 0)
