@@ -246,13 +246,15 @@ def test_the_page_is_accessible_and_fits(visit, width, scheme):
 
 BLOCKED = """async () => {
   const blocked = new Set();
-  document.addEventListener("securitypolicyviolation", event => blocked.add(event.effectiveDirective));
+  const all = new Promise(resolve => document.addEventListener("securitypolicyviolation", event => {
+    if (blocked.add(event.effectiveDirective).size === 5) resolve();
+  }));
   await fetch("https://example.org/").catch(() => {});
   new Image().src = "https://example.org/pixel.png";
   document.body.append(Object.assign(document.createElement("script"), {textContent: "document.title = 'run'"}));
   try { new Worker(URL.createObjectURL(new Blob([""]))); } catch {}
   setTimeout("document.title = 'run'");
-  await new Promise(resolve => setTimeout(resolve, 100));
+  await Promise.race([all, new Promise(resolve => setTimeout(resolve, 60_000))]);
   return [...blocked].sort();
 }"""
 DIRECTIVES = ["connect-src", "img-src", "script-src", "script-src-elem", "worker-src"]
