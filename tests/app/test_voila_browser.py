@@ -156,7 +156,7 @@ def test_the_map_covers_the_image_as_strongly_as_asked(uploaded, page):
 
 
 @pytest.mark.parametrize("width", [320, 1280])
-def test_the_picture_is_enlarged_by_keyboard_within_the_window(page, width):
+def test_the_picture_is_enlarged_by_keyboard_within_the_window(uploaded, page, width):
     page.set_viewport_size({"width": width, "height": 800})
     page.get_by_role("button", name="Enlarge").first.focus()
     page.keyboard.press("Enter")
@@ -181,7 +181,7 @@ def test_an_example_is_compared_with_the_upload(uploaded, page):
 
 
 @pytest.mark.parametrize("width", [320, 375, 768, 1440])
-def test_it_reads_well_at_every_width_in_light_and_dark(page, width):
+def test_it_reads_well_at_every_width_in_light_and_dark(uploaded, page, width):
     page.set_viewport_size({"width": width, "height": 900})
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
@@ -192,7 +192,7 @@ def test_it_reads_well_at_every_width_in_light_and_dark(page, width):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(375, "light"), (1440, "dark")])
-def test_axe_finds_nothing(page, width, scheme):
+def test_axe_finds_nothing(uploaded, page, width, scheme):
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
     assert violations(page) == []
