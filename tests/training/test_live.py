@@ -74,13 +74,16 @@ def test_the_notebook_view_shows_a_training_that_had_ended_before(outputs):
 
 def test_an_interruption_is_told_in_one_line_that_says_how_to_go_on():
     shell = InteractiveShell.instance()
-    with capture_output() as captured:
-        result = shell.run_cell("""
+    try:
+        with capture_output() as captured:
+            result = shell.run_cell("""
 from skinlesion.training import live
 with live.interruptible():
     raise KeyboardInterrupt
 after = True
 """)
+    finally:
+        InteractiveShell.clear_instance()  # other tests are in no notebook
     assert isinstance(result.error_in_exec, SkinLesionError) and "after" not in shell.user_ns
     assert captured.stdout == "SkinLesionError: interrupted; run the cell again to resume from the last checkpoint\n"
 
