@@ -6,8 +6,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,8 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.web.__main__ import main
 from skinlesion.serving.manifest import PRETRAINED
-from webapp import HEADERS, REPOSITORY, body_of, picture, serving
+from webapp import HEADERS, body_of, picture, serving
 
 # Not a byte can be written to any file: neither can a temporary one be made nor an open one grow.
 NO_DISK = """
@@ -236,28 +235,21 @@ def test_what_clients_send_at_once_has_a_bound(ordinary):
     assert ordinary.errors == []
 
 
-def run_app(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "app.web", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
-
-
-def test_server_says_in_one_line_what_stops_it(model, server, tmp_path, monkeypatch):
-    monkeypatch.setenv("SKINLESION_RATE", "0")
-    for arguments, words in (
-        (("--model", str(tmp_path)), "make reports"),
-        (("--model", str(model), "--port", str(server.port)), "choose another --port"),
+def test_server_says_in_one_line_what_stops_it(model, server, tmp_path, monkeypatch, capsys):
+    for arguments, rate, words in (
+        (("--model", str(tmp_path)), "0", "make reports"),
+        (("--model", str(model), "--port", str(server.port)), "0", "choose another --port"),
+        (("--model", str(model)), "often", "SKINLESION_RATE"),
     ):
-        done = run_app(*arguments)
-        assert done.returncode == 2
-        assert done.stdout == ""
-        assert words in done.stderr
-        assert len(done.stderr.splitlines()) == 1
-    monkeypatch.setenv("SKINLESION_RATE", "often")
-    done = run_app("--model", str(model))
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        monkeypatch.setenv("SKINLESION_RATE", rate)
+        assert main(arguments) == 2
+        out, error = capsys.readouterr()
+        assert out == "" and words in error
+        assert len(error.splitlines()) == 1
 
 
-def test_server_refuses_a_port_that_is_none():
-    done = run_app("--port", "70000")
-    assert done.returncode == 2
-    assert "from 0 to 65535" in done.stderr
+def test_server_refuses_a_port_that_is_none(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--port", "70000"])
+    assert ended.value.code == 2
+    assert "from 0 to 65535" in capsys.readouterr().err

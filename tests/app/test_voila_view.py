@@ -4,8 +4,6 @@ import asyncio
 import json
 import re
 import socket
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 import tiny_model
 from app import pictures
+from app.voila.__main__ import main
 from app.voila.image_changes import NEUTRAL, SLIDERS, apply, working_copy
 from app.voila.view import MAX_IMAGES, View, open_view
 from app.voila.what_if import WhatIf
@@ -306,17 +305,16 @@ def test_view_refuses_a_model_that_was_tampered_with(monkeypatch, tmp_path):
     assert "SHA-256 differs" in open_view().value
 
 
-def test_serving_says_in_one_line_what_stops_it(model, tmp_path):
+def test_serving_says_in_one_line_what_stops_it(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.execv", lambda *_: pytest.fail("it would start"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for arguments, words in (
-            (["--model", tmp_path], "make reports"),
-            (["--model", model, "--port", str(taken.getsockname()[1])], "choose another --port"),
+            (["--model", str(tmp_path)], "make reports"),
+            (["--model", str(model), "--port", str(taken.getsockname()[1])], "choose another --port"),
         ):
-            command = [sys.executable, "-m", "app.voila", *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
-            assert done.returncode == 2
-            assert words in done.stderr
-            assert len(done.stderr.splitlines()) == 1
+            assert main(arguments) == 2
+            error = capsys.readouterr().err
+            assert words in error and len(error.splitlines()) == 1
 
 
 def test_notebook_is_stored_without_outputs():
