@@ -5,9 +5,6 @@ import json
 
 import numpy as np
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import tiny_model
@@ -225,16 +222,19 @@ def test_eight_labels_are_answered_as_described(tmp_path):
     assert check("PredictResponse", answer, client) == []
 
 
-@st.composite
-def pictures(draw) -> bytes:
-    """Small valid files of every format that is accepted."""
-    side = st.integers(images.MIN_SIDE, 40)
-    color = draw(st.tuples(*[st.integers(0, 255)] * 3))
-    return picture(color, (draw(side), draw(side)), draw(st.sampled_from(images.FORMATS)))
-
-
 def explore(application, examples: int) -> None:
     """Let schemathesis send valid and invalid requests to every address, and run all its checks on the answers."""
+    import schemathesis  # two seconds, which every process that collects tests would take
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis import strategies as st
+
+    @st.composite
+    def pictures(draw) -> bytes:
+        """Small valid files of every format that is accepted."""
+        side = st.integers(images.MIN_SIDE, 40)
+        color = draw(st.tuples(*[st.integers(0, 255)] * 3))
+        return picture(color, (draw(side), draw(side)), draw(st.sampled_from(images.FORMATS)))
+
     schemathesis.openapi.format("binary", pictures())
     schema = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", application)
     met = set()
