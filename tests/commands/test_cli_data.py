@@ -143,12 +143,6 @@ def test_a_closed_pipe_is_no_error(folder, tmp_path):
     assert process.stderr.read() == b"" and process.wait() == 0
 
 
-def test_as_a_module(tmp_path):
-    command = [sys.executable, "-m", "skinlesion.cli", "data", "check", str(tmp_path / "nowhere")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 2 and result.stderr.startswith("error: ")
-
-
 def data_set(folder, pictures):
     """A folder with ``labels.csv``: {image id: (frame, label)}."""
     folder.mkdir()

@@ -70,6 +70,9 @@ def test_unlike_images_are_refused_with_the_way_out_and_compared_only_when_asked
         compare({"a": make()})
     with pytest.raises(DataError, match="a and b disagree about the true class of 300 images"):
         compare({"a": make(), "b": replace(make(), y=(make().y + 1) % 7)})
+    eight = np.pad(make().probabilities, ((0, 0), (0, 1)))
+    with pytest.raises(DataError, match="not for the same classes"):
+        compare({"a": make(), "b": replace(make(), labels=ISIC8, probabilities=eight, scores=eight)})
 
 
 def test_runs_are_named_as_short_as_they_can_be_told_apart(tmp_path):

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation import metrics
-from skinlesion.evaluation.comparison import compare
 from skinlesion.evaluation.intervals import proportion, resample
 from skinlesion.evaluation.metrics import (
     OVERALL,
@@ -272,19 +270,6 @@ def test_decision_follows_scores_and_ranking_follows_probabilities():
     assert after["accuracy"]["value"] < 0.1 < before["accuracy"]["value"]
     for name in ("macro_auroc", "ece", "brier"):
         assert before[name] == after[name]
-
-
-def test_only_like_can_be_compared():
-    a = make()
-    shuffled = a.take(np.random.default_rng(1).permutation(len(a)))
-    differences = compare({"a": a, "b": shuffled}, 10).differences["b"]
-    assert all(one["value"] == pytest.approx(0, abs=1e-12) for one in differences.values())
-    with pytest.raises(DataError, match="share 399"):
-        compare({"a": a, "b": a.take(np.arange(399))})
-    with pytest.raises(DataError, match="not for the same classes"):
-        compare({"a": a, "b": make(labels=ISIC8)})
-    with pytest.raises(DataError, match="true class"):
-        compare({"a": a, "b": make(seed=1)})
 
 
 def test_threshold_counts_are_those_of_sklearns_roc_curve():

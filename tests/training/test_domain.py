@@ -179,16 +179,6 @@ def test_without_validation_images_there_are_no_thresholds(run, tmp_path):
         domain.fit_domain(network, other, config)
 
 
-def test_the_predictor_serves_the_graph_s_score(tmp_path):
-    frames = [np.full((20, 30, 3), level, np.uint8) for level in (0, 120, 255)]
-    predictions = Predictor.load(tiny_model.write(tmp_path)).predict(frames)
-    expected = [level / 255 for level in (0, 120, 255)]  # the tiny graph's: green
-    assert [one.domain_score for one in predictions] == pytest.approx(expected, abs=1e-5)
-    assert [one.in_domain for one in predictions] == [False, True, True]
-    assert ["other_camera" in one.notices for one in predictions] == [False, False, True]  # red, from middle grey
-    json.dumps([one.to_dict() for one in predictions])
-
-
 def test_shuffled_weights_are_the_same_numbers_elsewhere(run, exported, tmp_path):
     folder = exported[0]
     frames = [np.ascontiguousarray(build_cache(run[2], size=64, fit="squash").pixels[i]) for i in (0, 3)]

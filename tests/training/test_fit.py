@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import platform
 import random
+import shutil
 import signal
 import time
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 import workers
 from skinlesion.core.config import Config
-from skinlesion.core.errors import ConfigError, ModelError
+from skinlesion.core.errors import ConfigError
 from skinlesion.core.random_streams import generator
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import write_json
@@ -127,7 +128,8 @@ def test_interrupted_anywhere_it_ends_the_same(whole, data, tmp_path):
 
 
 def test_a_broken_checkpoint_is_passed_over(whole, data, tmp_path):
-    trained = train(data, tmp_path, CONFIG)
+    trained, finished = whole
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     folder = next((tmp_path / "checkpoints").iterdir())
     newest, before = sorted(folder.glob("step-*"), reverse=True)[:2]
     content = bytearray(newest.read_bytes())
@@ -154,11 +156,6 @@ def test_another_configuration_does_not_touch_it(whole, data, tmp_path):
     train(data, tmp_path, CONFIG.but(epochs=1, seed=1))
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
     assert same(weights(train(data, tmp_path, CONFIG.but(epochs=1))), weights(first))
-
-
-def test_a_loss_that_explodes_is_a_clear_error(data, tmp_path):
-    with pytest.raises(ModelError, match="lower learning_rate"):
-        train(data, tmp_path, CONFIG.but(learning_rate=1e30))
 
 
 def test_early_stop(data, tmp_path):
