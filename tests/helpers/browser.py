@@ -118,16 +118,20 @@ def pages(report, paper: str) -> int:
     return len(re.findall(rb"/Type\s*/Page\b", report.pdf(format=paper)))
 
 
-def faults(paths: list[Path], widths: tuple[int, ...] = (1280, 375)) -> list[tuple]:
-    """What is wrong with pages at these widths: axe's violations, low contrast, and more width than the window has."""
+def faults(paths: list[Path], wide: list[Path]) -> list[tuple]:
+    """What is wrong with pages on a phone and a desktop: low contrast, and more width than the window has.
+
+    And axe's violations: of all pages on a phone, of those in ``wide`` on a desktop, too.
+    """
     found: list[tuple] = []
     with launched() as browser:
         for path in paths:
             page = browser.new_page()
             page.goto(path.as_uri())
-            for width in widths:
+            for width in (375, 1280):
                 page.set_viewport_size({"width": width, "height": 800})
-                wrong = [*violations(page), *page.evaluate(LOW_CONTRAST)]
+                wrong = [*page.evaluate(LOW_CONTRAST)]
+                wrong += violations(page) if width == 375 or path in wide else []
                 if page.evaluate("document.documentElement.scrollWidth") > width:
                     wrong.append("wider than the window")
                 found += [(path.name, width, one) for one in wrong]
