@@ -73,6 +73,7 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_health_check_period_ms", "300")  # a node is dead when five connections in turn are refused
         nodes = Cluster(initialize_head=True, head_node_args={**light(), "include_dashboard": False})
         second = nodes.add_node(**light())
         patch.setenv("RAY_ADDRESS", nodes.address)
