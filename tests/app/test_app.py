@@ -42,10 +42,10 @@ def test_page_shows_class_probabilities_advice_and_warnings(client, model):
 
 def test_page_advice_and_domain_notice_follow_the_prediction(client, model):
     """Every advice is shown, and no other beside it."""
-    draw = np.random.default_rng(0)
+    draw, predictor = np.random.default_rng(0), Predictor.load(model)
     seen = set()
     for color in draw.integers(0, 256, (40, 3)).tolist():
-        prediction = Predictor.load(model).predict([np.full((150, 200, 3), color, np.uint8)])[0]
+        prediction = predictor.predict([np.full((150, 200, 3), color, np.uint8)])[0]
         kind = prediction.referral
         if kind in seen:
             continue
