@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from conftest import REPOSITORY
+from shared import made_once
 from skinlesion.core.recipes import recipe_names
 
 #: Starts every recipe as ``skinlesion train`` does and stops each in its first step, which has to be reached.
@@ -43,7 +44,10 @@ print(json.dumps({"place": skinlesion.__file__, "steps": steps}))
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A folder with nothing but the installed wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
+    return made_once(tmp_path_factory, "wheel", install) / "site"
+
+
+def install(folder):
     source = folder / "source"
     shutil.copytree(REPOSITORY / "lib", source / "lib", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -55,7 +59,6 @@ def site(tmp_path_factory):
     ):
         done = subprocess.run([*pip, *arguments], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    return folder / "site"
 
 
 def test_the_wheel_holds_the_packages_data(site):

@@ -11,6 +11,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_s
 
 import run_all
 from browser import faults
+from shared import made_once
 from skinlesion import cli
 from skinlesion.core import images
 from skinlesion.core.taxonomy import HAM7
@@ -29,11 +30,12 @@ DEVICE = 'href="http://127.0.0.1:5000/device/"'  # where `make app` has the on-d
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reports")
-    (folder / "e2e").mkdir()
-    (folder / "e2e" / "sweep.csv").write_text("trial,status,val_balanced_accuracy\n4,stopped,0.8125\n")
-    assert run_all.main(SMALL, reports=folder) == 0
-    return folder
+    def make(folder):
+        (folder / "e2e").mkdir(parents=True)
+        (folder / "e2e" / "sweep.csv").write_text("trial,status,val_balanced_accuracy\n4,stopped,0.8125\n")
+        assert run_all.main(SMALL, reports=folder) == 0
+
+    return made_once(tmp_path_factory, "series", make)
 
 
 @pytest.fixture(scope="module")

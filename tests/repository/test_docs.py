@@ -16,6 +16,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from benchmarks.tables import quantity
 from conftest import REPOSITORY
 from experiments import figures, recipes, shipped, storage, tables, tested
+from shared import made_once
 from skinlesion.core.config import Config
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.sources import KINDS
@@ -39,12 +40,13 @@ class Loaded(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", folder],
-        cwd=REPOSITORY, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return folder
+    def make(folder):
+        subprocess.run(
+            [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", folder],
+            cwd=REPOSITORY, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+
+    return made_once(tmp_path_factory, "documentation", make)
 
 
 def test_every_page_is_rendered_and_the_reference_documents_what_is_exported(site):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from test_faults import arguments, one_message, wait_for
 from test_fit import CONFIG, end_of, same
 
 import workers
+from shared import made_once
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import Run
 from skinlesion.data.cache import open_cache
@@ -118,8 +120,14 @@ def pair_and_single(data, config, place: Path) -> list[tuple]:
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory):
     """{configuration: [first, second, alone]}."""
-    configs = {"even": EVEN, "classic": CLASSIC, "batch norm": BATCH_NORM}
-    return {name: pair_and_single(data, config, tmp_path_factory.mktemp("seen")) for name, config in configs.items()}
+
+    def make(folder):
+        configs = {"even": EVEN, "classic": CLASSIC, "batch norm": BATCH_NORM}
+        folder.mkdir()
+        found = {name: pair_and_single(data, config, folder / name) for name, config in configs.items()}
+        (folder / "found").write_bytes(pickle.dumps(found))
+
+    return pickle.loads((made_once(tmp_path_factory, "together", make) / "found").read_bytes())
 
 
 def test_processes_hold_equal_weights(together):
