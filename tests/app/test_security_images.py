@@ -19,7 +19,7 @@ from webapp import REPOSITORY, encoded, files, picture
 def costs() -> dict:
     """What each bomb costs, by name."""
     script = REPOSITORY / "tests" / "helpers" / "bombs.py"
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "lib")])}
     return json.loads(subprocess.run([sys.executable, script], env=environment, capture_output=True, check=True).stdout)
 
 
