@@ -1,6 +1,7 @@
 """What is expensive to make and only read: once a run of tests, whichever of its processes needs it first."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Pa
     place = folder_of_the_run(tmp_path_factory) / "shared" / name
     with lock(place, wait=True):
         if not (place / "made").exists():
+            shutil.rmtree(place / "product", ignore_errors=True)  # half made by one that failed
             make(place / "product")
             (place / "made").touch()
     return place / "product"
