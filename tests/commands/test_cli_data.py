@@ -202,7 +202,17 @@ def test_the_cut_does_not_depend_on_the_names_in_the_file():
     part, start, mean, scale, end = serving.cut(onnx.load(serving.PRETRAINED / "model.onnx"))
     assert [value.name for value in part.graph.input] == [start]
     assert [value.name for value in part.graph.output] == [end]
-    assert mean.size == scale.size == 1 or mean.shape == scale.shape
+    renamed = onnx.load(serving.PRETRAINED / "model.onnx")
+    graph = renamed.graph
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [name and f"other {name}" for name in names]
+    for value in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        value.name = f"other {value.name}"
+    other, *rest = serving.cut(renamed)
+    assert [node.op_type for node in other.graph.node] == [node.op_type for node in part.graph.node]
+    assert (rest[0], rest[3]) == (f"other {start}", f"other {end}")
+    assert np.array_equal(rest[1], mean) and np.array_equal(rest[2], scale)
 
 
 def test_one_data_set_given_twice_is_refused(two_clinics, capsys):
