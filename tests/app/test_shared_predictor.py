@@ -3,7 +3,6 @@ import threading
 import numpy as np
 import pytest
 
-from app.web import create_app
 from app.web.shared_predictor import SharedPredictor
 from skinlesion.serving.predictor import Predictor
 
@@ -41,7 +40,3 @@ def test_both_give_the_same_answers(model):
     one, other = shared._alone.predict([frame])[0], shared._together.predict([frame])[0]
     assert one.label == other.label
     assert max(abs(one.probabilities[c] - other.probabilities[c]) for c in one.probabilities) < 1e-5
-
-
-def test_the_app_takes_it(model):
-    assert create_app({"MODEL": model}).test_client().get("/healthz").json["model"]["sha256"]
