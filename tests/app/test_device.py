@@ -19,7 +19,6 @@ import tiny_model
 from app import pictures, present
 from app.device import build
 from app.device.__main__ import main
-from app.device.icons import draw
 from app.device.page import SOURCES, model_facts, node_needed
 from app.headers import DEVICE_HEADERS
 from app.web import create_app
@@ -141,7 +140,7 @@ def test_packages_are_pinned_and_name_no_registry():
 
 def test_the_icons_are_the_svg_drawn_again():
     for full in (False, True):
-        icon = np.asarray(draw(192, full=full), float)
+        icon = np.asarray(build.draw_icon(192, full=full), float)
         assert icon.shape == (192, 192, 4)
         assert icon[0, 0, 3] == (255 if full else 0)
         assert np.abs(icon[96, 96, :3] - 255).max() == 0

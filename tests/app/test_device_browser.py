@@ -13,7 +13,6 @@ from PIL import Image, PngImagePlugin
 
 from app import present
 from app.device import build
-from app.device.icons import draw
 from app.pictures import EXAMPLE_FOLDER
 from app.words import text
 from browser import LOW_CONTRAST, chromium, pages, strangers, violations  # noqa: F401  (the fixture `browser`)
@@ -227,7 +226,7 @@ def test_it_can_be_installed_and_its_icon_is_the_svg(visit):
       context.drawImage(image, 0, 0, 192, 192);
       return Array.from(context.getImageData(0, 0, 192, 192).data);
     }""")
-    expected = np.asarray(draw(192, full=False), float)
+    expected = np.asarray(build.draw_icon(192, full=False), float)
     opaque = expected[..., 3:] == 255
     assert np.abs((np.array(pixels).reshape(192, 192, 4) - expected) * opaque).mean() < 1
 
