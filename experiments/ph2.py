@@ -23,8 +23,8 @@ from skinlesion.core import images
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.core.writing import write_json
 from skinlesion.decision import as_seven
-from skinlesion.evaluation.external_metrics import external_metrics
 from skinlesion.evaluation.predictions import Predictions
+from skinlesion.external_images import external_metrics
 from skinlesion.serving.manifest import Manifest
 
 RESULT = ROOT / "experiments" / "ph2.json"

@@ -12,12 +12,12 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 import tiny_model
 from skinlesion import cli
+from skinlesion import external_images as external
 from skinlesion.core import images
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.sources import load_table
 from skinlesion.data.tabulate import trained_ids
-from skinlesion.evaluation import external_metrics as external
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.plots.decisions import external_figure
 from skinlesion.evaluation.predictions import Predictions

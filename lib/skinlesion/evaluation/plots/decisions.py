@@ -125,7 +125,7 @@ BINS = 10
 def external_figure(predictions: Predictions, metrics: dict[str, Metric], threshold: float) -> tuple[Chart, str]:
     """ROC curve of malignant against benign with the referral threshold, and reliability of the malignant probability.
 
-    ``metrics``: of ``external_metrics.external_metrics``; ``threshold``: on the malignant probability.
+    ``metrics``: of :func:`skinlesion.external_images.external_metrics`; ``threshold``: on the malignant probability.
     """
     score, malignant = predictions.malignant_probability, predictions.is_malignant
     figure, (axes,) = new_figure(9.0, 4.4, 1, 2)
