@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,8 +10,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 from shared import folder_of_the_run
+from skinlesion.core.writing import write_json
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SOAK = REPOSITORY / "experiments" / "soak.json"
+
+
+def store_soak(name: str, found: dict) -> None:
+    """Write what a long run found into experiments/soak.json, under its name."""
+    write_json(SOAK, json.loads(SOAK.read_text()) | {name: found})
 
 
 @pytest.fixture(autouse=True, scope="session")

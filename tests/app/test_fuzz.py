@@ -6,7 +6,6 @@ import struct
 import time
 import zlib
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import PIL
@@ -14,8 +13,8 @@ import pytest
 from PIL import Image
 
 from bombs import BOMBS, peak_memory
+from conftest import store_soak
 from skinlesion.core import images
-from skinlesion.core.writing import write_json
 from webapp import encoded, files
 
 SECONDS = 1.0  # of computing for one request, on a machine that does nothing else (make soak)
@@ -146,7 +145,7 @@ def test_crash_images(client):
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_twenty_thousand_mutants(client):
-    """Leaves experiments/soak/fuzz.json."""
+    """Leaves what it found in experiments/soak.json."""
     draw, sources = np.random.default_rng(20261124), originals()
     found = ordeal(client, (mutant(draw, sources) for _ in range(20_000)), SECONDS)
     about = {
@@ -156,4 +155,4 @@ def test_twenty_thousand_mutants(client):
         "mutants": 20_000,
         "limits": {"seconds of computing": SECONDS, "memory, MB": MEGABYTES},
     }
-    write_json(Path(__file__).parents[2] / "experiments" / "soak" / "fuzz.json", about | found)
+    store_soak("fuzz", about | found)

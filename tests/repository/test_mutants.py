@@ -9,12 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, SOAK, store_soak
 from mutants import passes
-from skinlesion.core.writing import write_json
 
 MUTANTS, SEED, AT_ONCE, LONGEST = 200, 0, 2, 900  # s
-STORED = REPOSITORY / "experiments" / "soak" / "mutants.json"
 #: Modules, and the tests of them.
 MODULES = {
     "decision.py": ["serving/test_decision.py", "serving/test_predictor.py"],
@@ -96,7 +94,7 @@ def test_the_modules_and_their_tests_are_where_they_are_looked_for():
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("module", MODULES)
 def test_the_tests_of_a_module_notice_what_changes_it(module, tmp_path):
-    """Leaves the share that was noticed, and what was not, in experiments/soak/mutants.json."""
+    """Leaves the share that was noticed, and what was not, in experiments/soak.json."""
     code, tests = (REPOSITORY / "lib" / "skinlesion" / module).read_text(), MODULES[module]
     drawn = draw_mutants(code, MUTANTS, SEED)
     folders = [copy_of_the_repository(tmp_path / f"copy{i}") for i in range(AT_ONCE)]
@@ -115,7 +113,7 @@ def test_the_tests_of_a_module_notice_what_changes_it(module, tmp_path):
     with ThreadPoolExecutor(AT_ONCE) as pool:
         survived = [mutant for mutant, lives in zip(drawn, pool.map(survives, drawn), strict=True) if lives]
     killed = 1 - len(survived) / len(drawn)
-    stored = json.loads(STORED.read_text()) if STORED.exists() else {}
+    stored = json.loads(SOAK.read_text()).get("mutants", {})
     lines = code.splitlines()
     stored[module] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -123,5 +121,5 @@ def test_the_tests_of_a_module_notice_what_changes_it(module, tmp_path):
         "killed": round(killed, 3),
         "survived": [f"{line}: {name}: {lines[line - 1].strip()}" for line, name, _ in sorted(survived)],
     }
-    write_json(STORED, stored)
+    store_soak("mutants", stored)
     assert killed >= 0.85

@@ -17,11 +17,11 @@ import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 import workers
+from conftest import store_soak
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.random_streams import generator
 from skinlesion.core.runs import Run
-from skinlesion.core.writing import write_json
 from skinlesion.training import checkpoint
 from skinlesion.training.balance import epoch_rows
 from skinlesion.training.fit import fit, learning_rate, validate
@@ -250,7 +250,7 @@ def test_sigkill_twenty_times(data, tmp_path):
     assert result["struck"] >= 18
     machine = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": f"{os.cpu_count()} x {platform.machine()}",
                "torch": torch.__version__}  # fmt: skip
-    write_json(Path(__file__).parents[2] / "experiments" / "soak" / "sigkill.json", machine | result)
+    store_soak("sigkill", machine | result)
 
 
 def test_the_first_epochs_may_have_smaller_inputs(data, tmp_path, monkeypatch):
