@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 
 from conftest import REPOSITORY
-from datafiles import write_images
 from skinlesion import cli
 from skinlesion.cli import main
 from skinlesion.core.config import Config
@@ -21,7 +20,7 @@ from skinlesion.core.writing import lock
 from skinlesion.data.splits import load_split
 from skinlesion.evaluation.reading import read_predictions
 from skinlesion.training import standalone as command
-from small import small_table
+from small import small_table, write_images
 
 TINY = Config(data="demo:60", image_size=24, epochs=1, batch_size=16)
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from datafiles import jpeg, write_csv, write_images
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
 from skinlesion.data.sources import detect, load_table
 from skinlesion.data.table import LesionTable
 from skinlesion.evaluation.subgroups import group_images
+from small import jpeg, write_csv, write_images
 
 MILK = ("AKIEC", "BCC", "BEN_OTH", "BKL", "DF", "INF", "MAL_OTH", "MEL", "NV", "SCCKA", "VASC")
 

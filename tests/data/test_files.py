@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datafiles import jpeg, write_csv, write_images
 from skinlesion.core import images
 from skinlesion.core.errors import DataError
 from skinlesion.data.check import check_table
 from skinlesion.data.files import find_files
 from skinlesion.data.sources import load_table
+from small import jpeg, write_csv, write_images
 
 
 def problems(table):

@@ -8,13 +8,13 @@ from collections import Counter
 
 import pytest
 
-from datafiles import jpeg
 from skinlesion.cli import main
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.data import splits
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.evaluation.reading import read_predictions
+from small import jpeg
 
 CODES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 IMAGES = [f"ISIC_{24306 + i:07d}" for i in range(14)]

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from datafiles import write_csv, write_images
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table, source_names
 from skinlesion.data.table import LesionTable
+from small import write_csv, write_images
 
 HAM = ("image_id", "lesion_id", "dx", "dx_type", "age", "sex", "localization")
 

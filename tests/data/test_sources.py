@@ -6,12 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from datafiles import jpeg, write_csv, write_images
 from skinlesion.core import images
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.data import sources, splits
 from skinlesion.data.published import load_official_test
 from skinlesion.data.sources import load_table
+from small import jpeg, write_csv, write_images
 
 HAM_COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 HAM_ROWS = [

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from datafiles import write_csv, write_images
 from skinlesion.core import images
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data.class_maps import archive_label
 from skinlesion.data.dermamnist import CORRECTED, EXTENDED, LEAK
 from skinlesion.data.sources import load_table
+from small import write_csv, write_images
 
 ISIC_OLD = ("isic_id", "attribution", "age_approx", "anatom_site_general", "diagnosis", "diagnosis_confirm_type", "sex")
 

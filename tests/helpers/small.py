@@ -1,5 +1,7 @@
-"""What tests make for themselves: a small data set, noise with a class-dependent colour; a series of tiny notebooks."""
+"""What tests make for themselves: files of data sets, a small data set, a series of tiny notebooks."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -17,10 +19,32 @@ from skinlesion.data.table import LesionTable, Origin
 CONFIG = Config(image_size=24, epochs=8, batch_size=16, learning_rate=3e-3, average=0.5, checkpoint_every=2)
 
 
+def jpeg(seed=0, size=(40, 30)):
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def write_csv(path, columns, rows, delimiter=",", quoting=csv.QUOTE_MINIMAL):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter=delimiter, quoting=quoting)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    return path
+
+
+def write_images(folder, names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, name in enumerate(names):
+        (folder / name).write_bytes(jpeg(seed))
+
+
 def small_table(
     folder: Path, *, lesions: int = 8, labels: LabelSet = HAM7, shape=(30, 40), seed: int = 0
 ) -> LesionTable:
-    """``lesions`` lesions a class with one or two images each, as JPEGs in ``folder``."""
+    """``lesions`` lesions a class with one or two JPEGs each in ``folder``: noise with a class-dependent colour."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     colors = rng.integers(60, 200, (len(labels), 3))
