@@ -15,9 +15,8 @@ from PIL import Image, ImageEnhance, ImageOps
 import tiny_model
 from app import pictures
 from app.voila.__main__ import main
-from app.voila.image_changes import NEUTRAL, SLIDERS, apply, working_copy
 from app.voila.view import MAX_IMAGES, View, open_view
-from app.voila.what_if import WhatIf
+from app.voila.what_if import NEUTRAL, SLIDERS, WhatIf, apply, working_copy
 from app.words import text
 from skinlesion.core import images
 from skinlesion.core.errors import ModelError
