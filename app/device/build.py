@@ -24,7 +24,7 @@ from app.words import in_words, section, text
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.writing import lock
 from skinlesion.export.variants import half_weights, without_framing
-from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.manifest import Manifest, model_folder
 from skinlesion.serving.predictor import Predictor
 
 APP = Path(__file__).resolve().parents[1]
@@ -80,7 +80,7 @@ def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]
     ModelError
         If there is no model, or it cannot be trusted.
     """
-    model = (model or PRETRAINED).expanduser()
+    model = model_folder(model)
     manifest = Predictor.load(model).manifest
     if output.exists() and any(output.iterdir()) and not (output / "sw.js").exists():
         raise SkinLesionError(f"{output} holds something else, which would be replaced; name a new folder")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from flask import Blueprint, current_app, g, render_template, request
 from markupsafe import Markup
@@ -14,7 +13,7 @@ from app.web.problems import status_of
 from app.words import in_words, section, text
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
-from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.manifest import Manifest, model_folder
 from skinlesion.serving.predictor import Prediction, mean_prediction
 
 blueprint = Blueprint("pages", __name__, template_folder="../templates")  # those that the front ends share
@@ -136,7 +135,7 @@ def _result(upload: uploads.Upload, prediction: Prediction | None, manifest: Man
 
 def _card() -> Markup | None:
     """The card in the model's folder; None where it has none, for predictions need none."""
-    path = Path(current_app.config["MODEL"] or PRETRAINED).expanduser() / "MODEL_CARD.md"
+    path = model_folder(current_app.config["MODEL"]) / "MODEL_CARD.md"
     return markdown.render(path.read_text(encoding="utf-8")) if path.exists() else None
 
 

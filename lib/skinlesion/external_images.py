@@ -30,7 +30,7 @@ from skinlesion.evaluation.operating import evidence
 from skinlesion.evaluation.plots import external_figure
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.export.card import attach
-from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.manifest import Manifest, model_folder
 from skinlesion.serving.predictor import Predictor
 
 SEEN = "used in training"
@@ -107,7 +107,7 @@ def evaluate_external(
     plots.write(*external_figure(predictions, metrics, threshold), run.figures / "external.png")
     _print(record, table)
     if into_card:
-        folder = Path(model).expanduser() if model is not None else PRETRAINED
+        folder = model_folder(model)
         others = manifest.content.get("evaluation", {}).get("external", [])
         attach(folder, external=[*(one for one in others if one["name"] != record["name"]), record])
         print(f"put into the card of {folder}")

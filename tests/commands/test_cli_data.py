@@ -15,6 +15,7 @@ from skinlesion.core.errors import ModelError
 from skinlesion.data import download
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving import features as serving
+from skinlesion.serving.manifest import PRETRAINED
 
 
 @pytest.fixture
@@ -199,7 +200,7 @@ def test_a_model_without_a_network_is_refused(model):
 
 
 def test_the_cut_does_not_depend_on_the_names_in_the_file():
-    part, start, mean, scale, end = serving.cut(onnx.load(serving.PRETRAINED / "model.onnx"))
+    part, start, mean, scale, end = serving.cut(onnx.load(PRETRAINED / "model.onnx"))
     assert [value.name for value in part.graph.input] == [start]
     assert [value.name for value in part.graph.output] == [end]
     renamed = onnx.load(serving.PRETRAINED / "model.onnx")

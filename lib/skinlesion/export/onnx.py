@@ -23,7 +23,7 @@ from skinlesion.core.taxonomy import LabelSet
 from skinlesion.core.writing import new_folder, write_json, write_text
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA
 from skinlesion.export.card import TOLERANCE, model_card, of_each
-from skinlesion.serving.manifest import FORMAT, PRETRAINED, Manifest
+from skinlesion.serving.manifest import FORMAT, Manifest, model_folder
 from skinlesion.serving.predictor import Predictor
 from skinlesion.training.domain import Domain, fit_domain
 from skinlesion.training.networks.models import Classifier, mean_outputs
@@ -303,7 +303,7 @@ def shuffled(folder: str | Path | None = None, seed: int = 0) -> Predictor:
     loaded, or holds no weights by the names that this module's export gives them.
     """
     manifest = Manifest.read(folder)
-    model = onnx.load((Path(folder) if folder is not None else PRETRAINED) / manifest.file)
+    model = onnx.load(model_folder(folder) / manifest.file)
     rng, found = np.random.default_rng(seed), 0
     for tensor in model.graph.initializer:
         if tensor.name.startswith("model.backbone.") and len(tensor.dims) > 1:

@@ -68,7 +68,7 @@ def sweep(
     run = Run(folder)
     with lock(run.folder):
         _same_question(run, config, space)
-        study = _study(run, config)
+        study = _study(run)
         _take_up(study)
         prepare(config, run, progress, features)
         table, split = LesionTable.load(run), splits.load_split(run.split)
@@ -134,7 +134,7 @@ def _same_question(run: Run, config: Config, space: dict) -> None:
         raise ConfigError(f"{run.folder} holds a sweep of another recipe or space ({file.name}); choose another --run")
 
 
-def _study(run: Run, config: Config):
+def _study(run: Run):
     return optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(run.folder / JOURNAL))),
         study_name="sweep",

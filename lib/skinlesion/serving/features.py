@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ import onnxruntime
 from onnx.utils import Extractor
 
 from skinlesion.core.errors import ModelError
-from skinlesion.serving.manifest import PRETRAINED, Manifest
+from skinlesion.serving.manifest import Manifest, model_folder
 
 SYMMETRIES = 8  # of a square: four turns, mirrored or not
 
@@ -26,9 +25,8 @@ class Features:
     """
 
     def __init__(self, model: str | None = None, *, views: int = SYMMETRIES):
-        folder = Path(model).expanduser() if model is not None else PRETRAINED
-        manifest = Manifest.read(folder)
-        path = folder / manifest.file
+        manifest = Manifest.read(model)
+        path = model_folder(model) / manifest.file
         self.views = views
         self.name = f"{manifest.sha256} {views}"  # two features of one name are the same
         options = onnxruntime.SessionOptions()

@@ -32,6 +32,11 @@ SUFFICIENT = 4
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 
 
+def model_folder(folder: str | Path | None) -> Path:
+    """Where a model is: in ``folder``; in the package, as it is shipped, where that is None."""
+    return PRETRAINED if folder is None else Path(folder).expanduser()
+
+
 @dataclass(frozen=True)
 class Manifest:
     """A validated ``manifest.json``; arrays are in the order of ``labels``."""
@@ -78,7 +83,7 @@ class Manifest:
 
         Raises ModelError if it is missing, not JSON, or holds anything that predictions cannot be trusted with.
         """
-        place = Path(folder).expanduser() if folder is not None else PRETRAINED
+        place = model_folder(folder)
         path = place / FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from skinlesion.core.errors import ModelError
 from skinlesion.core.framing import join_maps
 from skinlesion.core.images import read_image
 from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA, Outcomes
-from skinlesion.serving.manifest import DOMAIN_SCORES, PRETRAINED, Manifest
+from skinlesion.serving.manifest import DOMAIN_SCORES, Manifest, model_folder
 
 # Frames a call of the network. More would not be faster, and slower where a tensor passes 32 MB: glibc takes such
 # blocks from the kernel anew for every layer, which zeroes their pages (docs/performance.md).
@@ -98,7 +98,7 @@ class Predictor:
     def load(cls, folder: str | Path | None = None, *, threads: int = 0) -> Predictor:
         """Load a model folder; the shipped model where ``folder`` is None. As :func:`skinlesion.load_model`."""
         manifest = Manifest.read(folder)
-        path = (Path(folder).expanduser() if folder is not None else PRETRAINED) / manifest.file
+        path = model_folder(folder) / manifest.file
         try:
             weights = path.read_bytes()
         except OSError as error:

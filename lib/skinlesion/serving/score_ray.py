@@ -20,7 +20,7 @@ from pathlib import Path
 
 from skinlesion.core.errors import DataError, SkinLesionError
 from skinlesion.serving import parts
-from skinlesion.serving.manifest import FILE, PRETRAINED
+from skinlesion.serving.manifest import FILE, model_folder
 from skinlesion.serving.predictor import Predictor
 from skinlesion.serving.score_local import Job, Part, Report, score_part
 
@@ -103,8 +103,7 @@ def _result(ray, reference) -> tuple[bytes, int]:
 
 def _packed(job: Job) -> dict[str, bytes]:
     """The model's files; those of the shipped one too, so that all nodes use the same."""
-    folder = Path(job.model).expanduser() if job.model is not None else PRETRAINED
-    return {name: (folder / name).read_bytes() for name in (FILE, job.predictor.manifest.file)}
+    return {name: (model_folder(job.model) / name).read_bytes() for name in (FILE, job.predictor.manifest.file)}
 
 
 def _score(items: list, model: dict[str, bytes]) -> tuple[bytes, int]:
