@@ -54,18 +54,10 @@ def preview(frame: np.ndarray) -> str:
 def overlay(activation: np.ndarray, shape: tuple[int, ...], fit: str, crops: int) -> str | None:
     """What lies over a frame to show where the evidence for a class is: the stronger, the yellower and denser.
 
-    Parameters
-    ----------
-    activation : float [h, w]
-        A class activation map. Only what speaks for the class is shown, relative to its own largest value.
-    shape : (H, W, ...) of the frame, in pixels
-    fit, crops : str, int
-        How the frame becomes the network's input, and how many crops: the map covers their region.
-
-    Returns
-    -------
-    str or None
-        A PNG with the frame's proportions, as a ``data:`` URL; None where nothing speaks for the class.
+    ``activation``: float [h, w], a class activation map. Only what speaks for the class is shown, relative to its own
+    largest value; ``shape``: (H, W, ...) of the frame, in pixels; ``fit``, ``crops``: how the frame becomes the
+    network's input, and how many crops: the map covers their region. Returns a PNG with the frame's proportions, as a
+    ``data:`` URL; None where nothing speaks for the class.
     """
     if activation.max() <= 0:
         return None

@@ -48,50 +48,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """One image as the templates show it: a prediction, or the ``error`` that says why there is none.
-
-    Attributes
-    ----------
-    title, error : str
-    preview, overlay : str or None
-        ``data:`` URLs. An average of several images has neither; an overlay is missing too where the network has no
-        activation map, or nothing in it speaks for the label.
-    prediction : Prediction
-    diagnosis : Diagnosis
-        Of the label, for technical details.
-    rows : tuple of Row
-        Every class, the likeliest first.
-    advice, reason : str
-        ``prediction.referral`` in words, and why.
-    notices : tuple of str
-        ``prediction.notices`` in words, and what else to know before believing it.
-    label_differs : str
-        Why the label is not the likeliest class; empty where it is.
-    evidence : tuple of Evidence
-        What the advice rests on, by source.
-    measured : str
-        Sensitivity and specificity of the advice with intervals.
-    percents : Percents
-        The malignant probability and its thresholds.
-    similar : tuple of Shown
-        Similar proven cases, where the app has an index of them.
-    """
+    """One image as the templates show it: a prediction, or the ``error`` that says why there is none."""
 
     title: str
     error: str | None = None
+    #: ``data:`` URLs. An average of several images has neither; an overlay is missing too where the network has no
+    #: activation map, or nothing in it speaks for the label.
     preview: str | None = None
-    prediction: Prediction | None = None
-    diagnosis: Diagnosis | None = None
-    rows: tuple[Row, ...] = ()
-    advice: str = ""
-    reason: str = ""
-    notices: tuple[str, ...] = ()
-    label_differs: str = ""
     overlay: str | None = None
-    evidence: tuple[Evidence, ...] = ()
-    measured: str = ""
+    prediction: Prediction | None = None
+    diagnosis: Diagnosis | None = None  # of the label, for technical details
+    rows: tuple[Row, ...] = ()  # every class, the likeliest first
+    advice: str = ""  # ``prediction.referral`` in words
+    reason: str = ""  # and why
+    notices: tuple[str, ...] = ()  # ``prediction.notices`` in words, and what else to know before believing it
+    label_differs: str = ""  # why the label is not the likeliest class; empty where it is
+    evidence: tuple[Evidence, ...] = ()  # what the advice rests on, by source
+    measured: str = ""  # sensitivity and specificity of the advice with intervals
     percents: Percents = field(default_factory=Percents)
-    similar: tuple[Shown, ...] = ()
+    similar: tuple[Shown, ...] = ()  # similar proven cases, where the app has an index of them
 
     @property
     def likeliest(self) -> tuple[Row, ...]:

@@ -27,12 +27,9 @@ class Shown:
 
 
 def find(index: Neighbours, prediction: Prediction, frame: np.ndarray | None, names: Sequence[str] = ()) -> list[Case]:
-    """The cases for a prediction with features; none where there is no advice.
+    """The cases for a prediction with features, of a frame, uint8 [H, W, 3]; none where there is no advice.
 
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    names : of the image's file and its lesion, whose own cases are left out
+    ``names``: of the image's file and its lesion, whose own cases are left out.
     """
     if frame is None or prediction.features is None or prediction.referral == NONE:
         return []

@@ -60,25 +60,12 @@ DOTS = ((14, 14, 2.6), (19, 18, 2))  # x, y, radius
 
 
 def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]:
-    """Build the page into ``output``, which is replaced as a whole.
+    """Build the page for a model folder (the shipped model where None) into ``output``, which is replaced as a whole.
 
-    Parameters
-    ----------
-    model : a model folder; the shipped model where None
-    output : the folder to write
-
-    Returns
-    -------
-    dict part -> int
-        Bytes to download, brotli-compressed: ``model``, ``runtime`` and ``page`` at the first visit, ``graphics`` by
-        who chooses the graphics processor.
-
-    Raises
-    ------
-    SkinLesionError
-        If Node is missing, its packages cannot be installed, or ``output`` holds anything but such a page.
-    ModelError
-        If there is no model, or it cannot be trusted.
+    Returns the bytes to download, brotli-compressed: ``model``, ``runtime`` and ``page`` at the first visit,
+    ``graphics`` by who chooses the graphics processor. Raises SkinLesionError if Node is missing, its packages cannot
+    be installed, or ``output`` holds anything but such a page, and ModelError if there is no model, or it cannot be
+    trusted.
     """
     model = model_folder(model)
     manifest = Predictor.load(model).manifest
@@ -105,10 +92,7 @@ def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]
 def install() -> None:
     """Install the locked npm packages, unless they are there already; a second process waits for the first.
 
-    Raises
-    ------
-    SkinLesionError
-        If Node or npm is missing or too old, or the packages cannot be had.
+    Raises SkinLesionError if Node or npm is missing or too old, or the packages cannot be had.
     """
     needed = node_needed()
     if not shutil.which("node") or not shutil.which("npm"):

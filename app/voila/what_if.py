@@ -239,19 +239,12 @@ def working_copy(frame: np.ndarray) -> np.ndarray:
 
 
 def apply(frame: np.ndarray, values: Mapping[str, int]) -> np.ndarray:
-    """Turn, cut, then recolour a frame; values at rest leave it as it is, byte for byte.
+    """Turn, cut, then recolour a frame, uint8 [H, W, 3]; values at rest leave it as it is, byte for byte.
 
-    Parameters
-    ----------
-    frame : uint8 [H, W, 3]
-    values : a value for the name of every slider
-        ``rotation`` turns clockwise about the centre and mirrors the skin at the border into the corners. ``zoom``
-        keeps the centre, 100 / zoom of each side. ``brightness`` multiplies, ``saturation`` blends with the picture's
-        grey (Pillow's Brightness and Color). ``warmth`` multiplies red by 1 + warmth / 100, blue by 1 - that.
-
-    Returns
-    -------
-    ndarray, uint8 [h, w, 3]
+    There is a value for the name of every slider: ``rotation`` turns clockwise about the centre and mirrors the skin at
+    the border into the corners. ``zoom`` keeps the centre, 100 / zoom of each side. ``brightness`` multiplies,
+    ``saturation`` blends with the picture's grey (Pillow's Brightness and Color). ``warmth`` multiplies red by 1 +
+    warmth / 100, blue by 1 - that.
     """
     if values["rotation"]:
         frame = _turn(frame, values["rotation"])

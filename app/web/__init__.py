@@ -20,17 +20,9 @@ MOST_WORKERS = 8  # each may need 700 MB for the largest request
 def create_app(test_config: dict | None = None) -> Flask:
     """Make the application; the model is loaded here, so that a bad one stops the start and not a request.
 
-    Parameters
-    ----------
-    test_config : dict
-        Replaces values of the configuration, such as ``MODEL``, a model folder, and ``HOST``, the address listened on.
-
-    Raises
-    ------
-    ModelError
-        If there is no model, or it cannot be trusted; likewise the index, where one is named.
-    ConfigError
-        If the environment asks for something impossible.
+    ``test_config`` replaces values of the configuration, such as ``MODEL``, a model folder, and ``HOST``, the address
+    listened on. Raises ModelError if there is no model, or it cannot be trusted; likewise the index, where one is
+    named. Raises ConfigError if the environment asks for something impossible.
     """
     # Not at the top: they load the words, and a language that does not exist is an error of the start.
     from app.device.page import SITE

@@ -13,10 +13,8 @@ from skinlesion.core.errors import SkinLesionError
 def serve(host: str, port: int, model: str | None, index: str | None = None) -> None:
     """Serve until SIGINT or SIGTERM, which let it finish what it has begun.
 
-    Raises
-    ------
-    SkinLesionError
-        If the model or the index cannot be loaded, the environment is wrong, or the address cannot be listened on.
+    Raises SkinLesionError if the model or the index cannot be loaded, the environment is wrong, or the address cannot
+    be listened on.
     """
     config = {"MODEL": model, "HOST": host} | ({"INDEX": index} if index else {})
     server = open_server(create_app(config), host, port)

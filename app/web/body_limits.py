@@ -15,15 +15,7 @@ RETRY_AFTER = 2  # seconds
 
 
 class Admission:
-    """Counts the uploads inside, and the bytes of their bodies; both have a limit.
-
-    Parameters
-    ----------
-    uploads : int
-        How many may be received, wait or be predicted at once.
-    size : int
-        Bytes that their bodies may have together.
-    """
+    """Counts the uploads inside, and the bytes of their bodies together; both have a limit."""
 
     def __init__(self, uploads: int, size: int):
         self._uploads, self._size = uploads, size

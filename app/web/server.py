@@ -38,10 +38,7 @@ class Server(wsgi.Server):
 def open_server(app: Flask, host: str, port: int) -> Server:
     """Listen on an address; :func:`run` responds. Port 0 takes a free one, which ``bind_addr`` then tells.
 
-    Raises
-    ------
-    SkinLesionError
-        If the address cannot be listened on.
+    Raises SkinLesionError if the address cannot be listened on.
     """
     threads = app.config["WORKERS"] + app.config["QUEUE"] + PAGE_THREADS
     server = Server(

@@ -17,23 +17,15 @@ _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750, section 2.1
 def from_environment(environ: Mapping[str, str], host: str = "127.0.0.1") -> dict:
     """The configuration that the environment sets; an empty variable counts as none.
 
-    Parameters
-    ----------
-    environ : mapping of str to str
-        ``SKINLESION_TOKENS``: bearer tokens for the API, separated by commas; without any, the API is open.
-        ``SKINLESION_HOSTS``: host names to accept, separated by commas, beside ``host`` and the loopback names.
-        ``SKINLESION_RATE``: requests a minute and client address; 0 is no limit.
-        ``SKINLESION_PROXIES``: how many proxies stand before the server, whose ``X-Forwarded-For``, ``-Proto``,
-        ``-Host`` and ``-Prefix`` are then believed; 0, the default, believes nobody.
-        ``SKINLESION_INDEX``: the folder of an index of similar cases, which is shown beside predictions.
-    host : str
-        The address that is listened on. On loopback all clients share one address, so only elsewhere is there a rate
-        limit unless one is set.
+    - ``SKINLESION_TOKENS``: bearer tokens for the API, separated by commas; without any, the API is open
+    - ``SKINLESION_HOSTS``: host names to accept, separated by commas, beside ``host`` and the loopback names
+    - ``SKINLESION_RATE``: requests a minute and client address; 0 is no limit
+    - ``SKINLESION_PROXIES``: how many proxies stand before the server, whose ``X-Forwarded-For``, ``-Proto``, ``-Host``
+      and ``-Prefix`` are then believed; 0, the default, believes nobody
+    - ``SKINLESION_INDEX``: the folder of an index of similar cases, which is shown beside predictions
 
-    Raises
-    ------
-    ConfigError
-        If a variable is set to something that it cannot mean.
+    ``host`` is the address that is listened on. On loopback all clients share one address, so only elsewhere is there a
+    rate limit unless one is set. Raises ConfigError if a variable is set to something that it cannot mean.
     """
     config: dict = {"HOSTS": LOOPBACK | {host.lower()} | set(_listed(environ, "SKINLESION_HOSTS"))}
     config["TOKENS"] = tuple(_listed(environ, "SKINLESION_TOKENS", lower=False))

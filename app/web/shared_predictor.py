@@ -11,14 +11,10 @@ from skinlesion.serving.predictor import Prediction, Predictor
 
 
 class SharedPredictor:
-    """A model loaded twice: one request gets all cores, several at once get one each.
+    """A model folder (the shipped model where None) loaded twice: one request gets all cores, several get one each.
 
     A prediction on all cores is the quickest alone, but several at once get in each other's way; what either way gives
     is in ``benchmarks/results/serve.json``. Predictions differ by the rounding of 32 bits at most.
-
-    Parameters
-    ----------
-    model : a model folder; the shipped model where None
     """
 
     def __init__(self, model: str | None = None):

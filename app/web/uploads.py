@@ -41,13 +41,8 @@ class Upload:
 def receive() -> list[Upload]:
     """Decode the request's ``image`` files, in order.
 
-    Raises
-    ------
-    ImageError
-        Code ``missing`` where the request holds no file.
-    HTTPException
-        With the response 400 where the name of a lesion is too long, 413 where there are more files than the
-        configuration allows.
+    Raises ImageError, code ``missing``, where the request holds no file, and HTTPException with the response 400 where
+    the name of a lesion is too long, 413 where there are more files than the configuration allows.
     """
     files = [file for file in request.files.getlist("image") if file.filename or _bytes_of(file).getbuffer().nbytes]
     if not files:

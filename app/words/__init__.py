@@ -21,13 +21,7 @@ LANGUAGE = "SKINLESION_LANGUAGE"  # the environment variable that names the file
 
 
 def load(language: str) -> dict[str, str]:
-    """All texts of a language by key.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no such file.
-    """
+    """All texts of a language by key. Raises ConfigError where there is no such file."""
     known = sorted(path.stem for path in FOLDER.glob("*.json"))
     if language not in known:
         raise ConfigError(f"{LANGUAGE} must be one of {', '.join(known)}, not {language!r}")

@@ -63,19 +63,14 @@ def evaluate_external(
     into_card: bool = False,
     replicates: int = 2000,
 ) -> int:
-    """Predict and evaluate external images, and write ``predictions.csv``, ``external.json`` and a figure to
-    ``output``.
+    """Predict and evaluate external images; write ``predictions.csv``, ``external.json`` and a figure to ``output``.
 
-    Parameters
-    ----------
-    data : a data set, as ``skinlesion data check`` takes it
-    model : a model folder; the shipped model where None
-    training : all data sets that the model was trained on, to leave out what they hold too, by id and by content.
-        Without it, ids alone are compared, with those of HAM10000 where the model was trained on them.
-    words : ``WORD=CODE``: the class that each unknown label of the data set stands for
-    into_card : also put the figures into the model's manifest and card; refused where images of a training source that
-        was not compared may be among them
-
+    ``data``: a data set, as ``skinlesion data check`` takes it; ``model``: a model folder; the shipped model where
+    None; ``training``: all data sets that the model was trained on, to leave out what they hold too, by id and by
+    content. Without it, ids alone are compared, with those of HAM10000 where the model was trained on them. ``words``:
+    ``WORD=CODE``, the class that each unknown label of the data set stands for; ``into_card``: also put the figures
+    into the model's manifest and card; refused where images of a training source that was not compared may be among
+    them.
     Returns the exit status. Raises ConfigError if the figures may not be put into the card, DataError if the data
     cannot be used, or nothing is left of them, ModelError if the model cannot be loaded.
     """

@@ -45,20 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def predict(images: Sequence[str], model: str | None = None, format: str = "table", output: str | None = None) -> int:
-    """Predict every file and write the predictions whole.
+    """Predict every file and write the predictions whole, to ``output`` or standard output.
 
     Returns 0, or 1 where an image could not be read. Raises ModelError if the model cannot be loaded and
     SkinLesionError if ``output`` cannot be written. Images are called by their names without ending, or by their paths
-    where two have one name.
-
-    Parameters
-    ----------
-    images : paths as :func:`skinlesion.core.images.read_image` takes them
-    model : a model folder; the shipped model where None
-    format : ``table`` for people; ``json``, an array with one object an image; ``csv``, the ISIC 2018 Task 3 submission
-        format with normalised decision scores (those of AK and SCC are summed), in which unreadable images are left out
-        and named on standard error
-    output : a file, replaced only once everything is ready; standard output where None
+    where two have one name. ``format``: ``table`` for people; ``json``, an array with one object an image; ``csv``, the
+    ISIC 2018 Task 3 submission format with normalised decision scores (those of AK and SCC are summed), in which
+    unreadable images are left out and named on standard error.
     """
     from skinlesion.core.writing import write_text
     from skinlesion.serving.predictor import Predictor

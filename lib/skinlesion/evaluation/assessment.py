@@ -76,14 +76,10 @@ def assess(
 ) -> Assessment:
     """Evaluate one split (all rows where there are no splits); thresholds are chosen on the validation rows alone.
 
-    Raises DataError if there are splits, but not this one.
-
-    Parameters
-    ----------
-    split : with ``"validation"``, no threshold is chosen: it would be evaluated on the images that chose it
-    referral_threshold : on the malignant probability, chosen before these images were seen; where None, the threshold
-        with which 90% of the malignant validation images are referred
-    prevalence : in (0, 1), fraction of malignant lesions in the population of the last of :data:`CURVES`
+    Raises DataError if there are splits, but not this one. ``split``: with ``"validation"``, no threshold is chosen: it
+    would be evaluated on the images that chose it; ``referral_threshold``: on the malignant probability, chosen before
+    these images were seen; where None, the threshold with which 90% of the malignant validation images are referred;
+    ``prevalence``: in (0, 1), fraction of malignant lesions in the population of the last of :data:`CURVES`.
     """
     evaluated = everything.of_split(split) if everything.has_splits else everything
     validation = (everything.split == "validation") & (split != "validation")

@@ -49,19 +49,11 @@ def decision_curve(
     """Net benefit at every threshold probability, with lesion bootstrap intervals.
 
     Raises DataError if malignant or benign images are missing, or the prevalence is no fraction.
-
-    Parameters
-    ----------
-    probability : float [N], calibrated for the class mix of these images
-    positive : bool [N]
-    prevalence : in (0, 1), fraction of malignant lesions in the population to speak of: probabilities are moved there
-        and lesions weighed accordingly; that of the images where None
-    thresholds : float [T] in (0, 1)
-
-    Returns
-    -------
-    DataFrame, one row a threshold: ``threshold``; ``net_benefit``, ``low``, ``high``; ``refer_all`` (referring nobody
-    is 0); ``gain``, ``gain_low``, ``gain_high``: net benefit beyond the better of those two. ``attrs``: ``prevalence``,
+    ``probability``: float [N], calibrated for the class mix of these images; ``positive``: bool [N]; ``prevalence``: in
+    (0, 1), fraction of malignant lesions in the population to speak of: probabilities are moved there and lesions
+    weighed accordingly; that of the images where None; ``thresholds``: float [T] in (0, 1).
+    Returns one row a threshold: ``threshold``; ``net_benefit``, ``low``, ``high``; ``refer_all`` (referring nobody is
+    0); ``gain``, ``gain_low``, ``gain_high``: net benefit beyond the better of those two. ``attrs``: ``prevalence``,
     ``own`` (that of the images) and ``n``.
     """
     positive = np.asarray(positive, bool)

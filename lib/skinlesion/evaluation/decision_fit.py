@@ -36,20 +36,15 @@ def choose(
     lesions: np.ndarray | None = None,
     calibrated_on: np.ndarray | None = None,
 ) -> Decision:
-    """Choose a decision on validation images.
+    """Choose a decision on validation images: ``logits``, float [N, K], and ``y``, int [N].
 
-    Parameters
-    ----------
-    logits : float [N, K]; y : int [N]
-    training_prior : float [K], class mix of training, after balancing
-    prior : float [K], class mix that the probabilities are calibrated for: that of the data before balancing; zero
-        where a class has no image
-    referral_sensitivity : for malignant lesions: the threshold is the highest with which the advice, label included,
-        reaches it
-    sources : str [N], where each image is from; the sensitivity is then reached in every source with enough malignant
-        images
-    lesions : [N], lesion ids; prediction sets are chosen by lesion, and not at all without
-    calibrated_on : bool [N], the images of the class mix ``prior``, on which the temperature is fitted; all by default
+    ``training_prior``: float [K], class mix of training, after balancing; ``prior``: float [K], class mix that the
+    probabilities are calibrated for: that of the data before balancing; zero where a class has no image;
+    ``referral_sensitivity``: for malignant lesions; the threshold is the highest with which the advice, label included,
+    reaches it; ``sources``: str [N], where each image is from; the sensitivity is then reached in every source with
+    enough malignant images; ``lesions``: [N], lesion ids; prediction sets are chosen by lesion, and not at all without;
+    ``calibrated_on``: bool [N], the images of the class mix ``prior``, on which the temperature is fitted; all by
+    default.
     """
     present = np.asarray(prior) > 0
     shift = np.full(len(prior), _ABSENT)

@@ -85,14 +85,10 @@ def compare_files(
     """Compare runs on the same lesions: one table, one figure of paired differences to the first; print the table.
 
     Raises DataError if there are fewer than two runs, files break the contract, or images, truths or classes differ.
-    Raises ConfigError if ``training`` names no run.
-
-    Parameters
-    ----------
-    places, labels, split, words : see :func:`skinlesion.evaluation.comparison.load_runs`
-    output : folder for ``comparison.json``, ``report.html`` and ``figures/differences.png``
-    shared : compare on the images that all runs share, where they differ
-    training, twins : see :func:`skinlesion.evaluation.training_overlap.training_lists` and ``read_groups``
+    Raises ConfigError if ``training`` names no run. ``places``, ``labels``, ``split``, ``words``: see
+    :func:`skinlesion.evaluation.comparison.load_runs`; ``output``: folder for ``comparison.json``, ``report.html`` and
+    ``figures/differences.png``; ``shared``: compare on the images that all runs share, where they differ; ``training``,
+    ``twins``: see :func:`skinlesion.evaluation.training_overlap.training_lists` and ``read_groups``.
     """
     runs = load_runs(list(places), labels, split, words)
     runs = on_shared_images(runs) if shared else runs

@@ -143,17 +143,11 @@ def kind_of_values(values: np.ndarray) -> str:
 def read_truth(path: str | Path) -> pd.DataFrame:
     """Read an ISIC ground truth (one column a class, 1 in one of them), HAM10000's metadata, or a run's ``split.csv``.
 
-    Raises DataError if it is none of these, has two rows of an image, or weighs images by anything but 0 and 1.
-
-    Parameters
-    ----------
-    path : CSV with ``image_id`` (or ``image``, ``isic_id``), and ``label`` (or ``dx``) or a column a class; perhaps
-        the columns of :data:`TRUTH_COLUMNS`, ``score_weight``
-
-    Returns
-    -------
-    DataFrame of str, indexed by image id: ``word`` (the table's own label), those of :data:`TRUTH_COLUMNS` (each
-    ``""`` where unknown) and ``counts`` (bool; False for images that the official scorer leaves out)
+    ``path``: CSV with ``image_id`` (or ``image``, ``isic_id``), and ``label`` (or ``dx``) or a column a class; perhaps
+    the columns of :data:`TRUTH_COLUMNS`, ``score_weight``. Raises DataError if it is none of these, has two rows of an
+    image, or weighs images by anything but 0 and 1. Returns a DataFrame of str, indexed by image id: ``word`` (the
+    table's own label), those of :data:`TRUTH_COLUMNS` (each ``""`` where unknown) and ``counts`` (bool; False for
+    images that the official scorer leaves out).
     """
     frame = read_table(path)
     try:

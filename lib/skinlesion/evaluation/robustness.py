@@ -65,29 +65,17 @@ def measure(
     """Evaluate a model on corrupted and moved versions of images. Costs one prediction an image, kind and severity.
 
     Raises DataError for an unknown kind or severity, or where images, ids, classes and lesions differ in number.
-
-    Parameters
-    ----------
-    model : Predictor, or anything with its ``predict``, which several threads call
-    frames : uint8 [H, W, 3] each, of any sizes
-    image_ids : of the frames; they decide what is drawn at random
-    y : int [N], true class in the order of the model's labels
-    lesions : [N], lesion ids
-    prior : float [K], optional
-        Class mix that the probabilities are made for: calibration is measured with images weighed to it, since an
-        even sample (:func:`sample_evenly`) has another one.
-    kinds : of :data:`skinlesion.evaluation.corruptions.CORRUPTIONS` and ``MOVEMENTS``
-    severities : of 1 to 5
-    replicates : int, bootstrap replicates over lesions
-
-    Returns
-    -------
-    DataFrame, a row a kind and severity, the first one ``clean`` at severity 0; ``level``, ``n_images``, ``n_lesions``,
+    ``model``: Predictor, or anything with its ``predict``, which several threads call; ``frames``: uint8 [H, W, 3]
+    each, of any sizes; ``image_ids``: of the frames, they decide what is drawn at random; ``y``: int [N], true class in
+    the order of the model's labels; ``lesions``: [N], lesion ids; ``prior``: float [K], class mix that the
+    probabilities are made for: calibration is measured with images weighed to it, since an even sample
+    (:func:`sample_evenly`) has another one.
+    Returns a row a kind and severity, the first one ``clean`` at severity 0: ``level``, ``n_images``, ``n_lesions``,
     and each of :data:`MEASURES` with ``_low`` and ``_high``, its 95% interval: balanced accuracy; the same relative to
     clean; the fraction of images that keep their label; the mean over images of the largest change of a probability;
-    the fraction that counts as in domain (these three are means over these images, whatever their mix of classes);
-    and, weighed to ``prior``, the mean of the largest probability, how often that class is the true one, and the
-    adaptive calibration error between the two.
+    the fraction that counts as in domain (these three are means over these images, whatever their mix of classes); and,
+    weighed to ``prior``, the mean of the largest probability, how often that class is the true one, and the adaptive
+    calibration error between the two.
     """
     unknown = [str(kind) for kind in kinds if kind not in CORRUPTIONS | MOVEMENTS]
     unknown += [str(severity) for severity in severities if severity not in SEVERITIES]

@@ -126,15 +126,10 @@ def recoloring(
     """How much less often malignant images are referred once their border has another colour.
 
     One dict a colour and set of images (``malignant``, ``melanoma``): ``border``, ``images``, and the metrics
-    ``before``, ``after`` and ``change`` of the share that is referred.
-
-    Parameters
-    ----------
-    model : Predictor, or anything with its ``predict``
-    frames : uint8 [H, W, 3] each, of ``images``; malignant ones are used
-    squares : uint8 [S, S, 3] each, the same images as they were when ``colors`` were measured
-    colors : {group: float [3]} of :func:`border_colors`
-    threshold : malignant probability from which an image is referred
+    ``before``, ``after`` and ``change`` of the share that is referred. ``model``: Predictor, or anything with its
+    ``predict``; ``frames``: uint8 [H, W, 3] each, of ``images``, whose malignant ones are used; ``squares``: uint8 [S,
+    S, 3] each, the same images as they were when ``colors``, {group: float [3]} of :func:`border_colors`, were
+    measured; ``threshold``: malignant probability from which an image is referred.
     """
     rows = np.flatnonzero(images.is_malignant)
     if not len(rows):

@@ -122,25 +122,16 @@ def by_subgroup(
     as many malignant, benign or both, and ECE, whose bins are those of all images, :data:`ENOUGH_FOR_CALIBRATION`
     lesions. Where there are fewer, the figure is left out and ``note`` says why. Raises DataError if ``groups`` does
     not have one word an image, or no column ``hold``.
-
-    Parameters
-    ----------
-    groups : DataFrame of words [N], one column an attribute
-        As :func:`skinlesion.evaluation.subgroups.group_images` gives; ``unknown`` is no group. Categories keep their
-        order, other words come by their number of images.
-    threshold : float, optional
-        Of the referral, on the malignant probability; without it there is no sensitivity and specificity.
-    hold : str, optional
-        An attribute of ``groups`` whose mix explains gaps as the mix of kinds does: groups of all other attributes are
-        permuted within it too. With "diagnosis by", followed-up nevi (easy ones) trade places with such alone.
-    replicates : int, of the lesion bootstrap behind the intervals, and of the permutations behind the test
-
-    Returns
-    -------
-    DataFrame, a row a group and metric: ``attribute, group, images, lesions, malignant`` (lesions), ``metric``;
-    ``value, low, high, n`` (as everywhere, n in images of the group); ``gap`` (the group minus the others), ``gap_low,
+    ``groups``: DataFrame of words [N], one column an attribute, as :func:`skinlesion.evaluation.subgroups.group_images`
+    gives; ``unknown`` is no group. Categories keep their order, other words come by their number of images.
+    ``threshold``: of the referral, on the malignant probability; without it there is no sensitivity and specificity.
+    ``hold``: an attribute of ``groups`` whose mix explains gaps as the mix of kinds does: groups of all other
+    attributes are permuted within it too. With "diagnosis by", followed-up nevi (easy ones) trade places with such
+    alone. ``replicates``: of the lesion bootstrap behind the intervals, and of the permutations behind the test.
+    Returns a row a group and metric: ``attribute, group, images, lesions, malignant`` (lesions), ``metric``; ``value,
+    low, high, n`` (as everywhere, n in images of the group); ``gap`` (the group minus the others), ``gap_low,
     gap_high``; ``gap_by_mix``, the gap that the mix of kinds (and of ``hold``) makes; ``p``, corrected for all gaps in
-    the table; ``note``; ``kinds``, those that balanced accuracy is over
+    the table; ``note``; ``kinds``, those that balanced accuracy is over.
     """
     _check_groups(groups, predictions, hold)
     bootstrap = resample(predictions.lesions, replicates, seed)

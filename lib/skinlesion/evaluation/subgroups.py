@@ -36,14 +36,10 @@ def group_images(frame: pd.DataFrame, image_ids: np.ndarray, border: pd.Categori
 
     Words, age and border colour as ordered categories; attributes that are unknown for all images are left out. Raises
     DataError where an image is not in the frame.
-
-    Parameters
-    ----------
-    frame : DataFrame with image_id, age (years), sex, site, dx_type, as in ``LesionTable.frame``; perhaps ``skin_tone``
-        as a source's raters saw it (0 very dark to 5 very light), and ``source``, whose name is then in the group
-    image_ids : str [N], which images, in which order
-    border : Categorical [len(frame)], colour of the image's border, which camera and light change as much as skin, as
-        ``skinlesion.data.skin_tone.tone_groups`` gives
+    ``frame``: DataFrame with image_id, age (years), sex, site, dx_type, as in ``LesionTable.frame``; perhaps
+    ``skin_tone`` as a source's raters saw it (0 very dark to 5 very light), and ``source``, whose name is then in the
+    group; ``image_ids``: str [N], which images, in which order; ``border``: Categorical [len(frame)], colour of the
+    image's border, which camera and light change as much as skin, of ``skinlesion.data.skin_tone.tone_groups``.
     """
     rows = frame if border is None else frame.assign(border=border)
     rows = rows.set_index("image_id").reindex(image_ids)

@@ -56,17 +56,11 @@ def choose_sets(
 def set_coverage(predictions: Predictions, thresholds: np.ndarray, groups: pd.DataFrame | None = None) -> pd.DataFrame:
     """How often the set holds the true class: over all, by class, by source, by confirmation and by subgroup.
 
-    Parameters
-    ----------
-    predictions : Predictions, none of which chose the thresholds
-    thresholds : float64 [K], see :func:`choose_sets`
-    groups : DataFrame of words [N], one column an attribute, see :func:`skinlesion.evaluation.subgroups.group_images`
-
-    Returns
-    -------
-    DataFrame, a row a group: ``attribute``, ``group``, ``value``, ``low``, ``high`` (share of images whose set holds
-    the true class, with its 95% interval), ``n`` (images), ``size`` (mean number of classes in a set), ``empty`` (share
-    of sets with none), ``note``
+    ``predictions``: none of which chose the ``thresholds``, float64 [K] of :func:`choose_sets`; ``groups``: DataFrame
+    of words [N], one column an attribute, see :func:`skinlesion.evaluation.subgroups.group_images`. Returns a row a
+    group: ``attribute``, ``group``, ``value``, ``low``, ``high`` (share of images whose set holds the true class, with
+    its 95% interval), ``n`` (images), ``size`` (mean number of classes in a set), ``empty`` (share of sets with none),
+    ``note``.
     """
     held = predictions.probabilities >= thresholds
     right, size = held[np.arange(len(predictions)), predictions.y], held.sum(axis=1)
@@ -111,9 +105,7 @@ def coverage_table(table: pd.DataFrame) -> pd.DataFrame:
 def coverage_curve(predictions: Predictions, *, replicates: int = 2000, seed: int = 0) -> pd.DataFrame:
     """What is right among the images that a model is surest of, by the calibrated probability of the label.
 
-    Returns
-    -------
-    DataFrame, a row for each of :data:`COVERAGES`: ``coverage``, ``threshold`` (the least confidence that is retained),
+    Returns a row for each of :data:`COVERAGES`: ``coverage``, ``threshold`` (the least confidence that is retained),
     ``n_images``, ``classes`` (how many still occur), and, each with ``_low`` and ``_high``: ``balanced_accuracy`` over
     the classes that still occur, ``risk``, ``malignant_retained`` (fraction of all malignant images) and
     ``malignant_missed`` (fraction of the retained malignant images whose label is benign). Images as sure as the last

@@ -41,15 +41,11 @@ def release(run: Run) -> dict:
 def attach(folder: str | Path, **blocks: object) -> dict:
     """Put evaluations that come after the export into a model folder's manifest, and write its card anew.
 
-    Returns a dict, the new manifest. Raises ModelError if there is no valid model in the folder.
-
-    Parameters
-    ----------
-    blocks : what goes into the manifest's ``evaluation``, replacing blocks of the same name
-        ``population`` {attribute: {group: images}} of the data (``subgroups.population``); ``subgroups``, as
-        ``subgroup_gaps.for_card`` returns it; ``shortcuts``, ``border_auroc`` and ``recoloring`` of
-        :mod:`skinlesion.evaluation.shortcut`; ``external``, a list of ``external.json``; ``test_reads``, how often the
-        test part has been read so far, where that was counted.
+    Returns the new manifest. Raises ModelError if there is no valid model in the folder.
+    ``blocks`` go into the manifest's ``evaluation``, replacing those of the same name: ``population`` {attribute:
+    {group: images}} of the data (``subgroups.population``); ``subgroups``, of ``subgroup_gaps.for_card``;
+    ``shortcuts``, ``border_auroc`` and ``recoloring`` of :mod:`skinlesion.evaluation.shortcut`; ``external``, a list of
+    ``external.json``; ``test_reads``, how often the test part has been read so far, where that was counted.
     """
     content = dict(Manifest.read(folder).content)
     content["evaluation"] = content.get("evaluation", {}) | blocks

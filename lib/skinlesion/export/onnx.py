@@ -213,19 +213,13 @@ def export_model(
 
     Raises ModelError where torch and ONNX Runtime disagree by more than :data:`TOLERANCE`. Raises DataError where the
     run lacks what the domain is fitted on.
-
-    Parameters
-    ----------
-    decision : what 04_evaluation chose on validation, as :meth:`skinlesion.decision.Decision.to_dict` returns it
-    data : ``source``, ``fingerprint``, ``synthetic``, ``images``, ``lesions``
-    metrics : the run's ``metrics.json``
-    frames : uint8 [H, W, 3] each, images that torch and ONNX Runtime are compared on
-    domain : the distribution of the training images' features; by default fitted here on the run's split and pixels,
-        and the features written to the run's ``features.npz``
-    validation : the same metrics on the images that chose the decision
-    measured_on : the split that ``metrics`` and the referral's figures are from: ``test``, or ``validation`` for a
-        model whose test is still to come
-    name, place : of the model, and its folder; the run's name and its ``model`` by default
+    ``decision``: what 04_evaluation chose on validation, of :meth:`skinlesion.decision.Decision.to_dict`; ``data``:
+    ``source``, ``fingerprint``, ``synthetic``, ``images``, ``lesions``; ``metrics``: the run's ``metrics.json``;
+    ``frames``: uint8 [H, W, 3] each, images that torch and ONNX Runtime are compared on; ``domain``: the distribution
+    of the training images' features, by default fitted here on the run's split and pixels, and the features written to
+    the run's ``features.npz``; ``validation``: the same metrics on the images that chose the decision; ``measured_on``:
+    the split that ``metrics`` and the referral's figures are from, ``test``, or ``validation`` for a model whose test
+    is still to come; ``name``, ``place``: of the model, and its folder; the run's name and its ``model`` by default.
     """
     if domain is None:
         domain, image_ids, features = fit_domain(model, run, config)

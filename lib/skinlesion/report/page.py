@@ -41,17 +41,12 @@ def read_notebook(path: Path):
 def render_notebook(
     source: Path, target: Path, *, run: str = "", links: dict | None = None, banner: str = "", notice: str = ""
 ) -> int:
-    """Write the HTML page of a notebook, whole or not at all. Returns the page's size in bytes.
+    """Write the HTML page of a notebook with its outputs, whole or not at all. Returns the page's size in bytes.
 
-    Raises SkinLesionError if the notebook is missing or damaged, or the page cannot be written.
-
-    Parameters
-    ----------
-    source, target : the notebook with its outputs, and the page
-    run : the run's name, for the page's head
-    links : ``{"previous": (file, title), "next": (file, title)}``, either or none
-    banner : what every page of this run has to say, such as :data:`SYNTHETIC`
-    notice : what is wrong with this page: that its notebook failed, or is out of date
+    Raises SkinLesionError if the notebook is missing or damaged, or the page cannot be written. ``run``: its name, for
+    the page's head; ``links``: ``{"previous": (file, title), "next": (file, title)}``, either or none; ``banner``: what
+    every page of this run has to say, such as :data:`SYNTHETIC`; ``notice``: what is wrong with this page: that its
+    notebook failed, or is out of date.
     """
     notebook = read_notebook(source)
     failed = _tidy(notebook)

@@ -190,15 +190,10 @@ def image_grid(
     colors: list[str] | None = None,
     width: float = 9.0,
 ) -> tuple[Chart, str]:
-    """Images in a grid, row by row.
+    """Images, uint8 [H, W, 3] each, in a grid, row by row.
 
-    Parameters
-    ----------
-    images : list of uint8 [H, W, 3]
-    titles : list of str, one an image, written above it; may be empty strings
-    alt : str, what the pictures show, since pixels can't say it themselves
-    colors : list of str, border colour of every image
-    width : float, inches
+    ``titles``: one an image, written above it, perhaps empty; ``alt``: what the pictures show, since pixels can't say
+    it themselves; ``colors``: border colour of every image; ``width``: inches.
     """
     rows = -(-len(images) // columns)
     wide = width / columns - 0.1  # inches, of a picture
