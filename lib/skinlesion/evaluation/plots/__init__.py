@@ -4,12 +4,12 @@
 """
 
 from skinlesion.evaluation.plots.data import (
+    ages,
     balancing,
     class_counts,
     color_scatter,
     color_swatches,
     frame_fitting,
-    histograms,
     image_grid,
     skin_tone_histogram,
     stacked_bars,

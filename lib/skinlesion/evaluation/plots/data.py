@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from skinlesion.core import framing
-from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.plots.style import (
@@ -26,25 +25,18 @@ from skinlesion.evaluation.plots.style import (
     styled,
 )
 
-_GROUPS = ((ACCENT, None), ("#BFDDF0", "//"), ("#F5C9A8", ".."))  # fill and hatch
+_GROUPS = ((ACCENT, None), ("#BFDDF0", "//"))  # fill and hatch
 
 
 @styled
-def class_counts(
-    counts: dict[str, np.ndarray], labels: LabelSet, title: str, xlabel: str = "Number", log: bool = False
-) -> tuple[Chart, str]:
-    """Bars of counts by class, numbers written on them; up to three groups side by side.
+def class_counts(counts: dict[str, np.ndarray], labels: LabelSet) -> tuple[Chart, str]:
+    """Bars of counts by class on a logarithmic axis, numbers written on them; one group, or two side by side.
 
-    Raises DataError for no group, or more than three.
-    ``counts``: {group: int [K]}, e.g. ``{"images": …, "lesions": …}``; one group alone takes the colours of the
-    classes. ``log``: logarithmic axis.
+    ``counts``: {group: int [K]}, ``{"images": …, "lesions": …}``; one group alone takes the colours of the classes.
     """
-    if not 1 <= len(counts) <= len(_GROUPS):
-        raise DataError(f"bars can be grouped by 1 to {len(_GROUPS)}, not {len(counts)}")
-    k, height = len(labels), 0.8 / len(counts)
+    title, k, height = "Images and lesions by class", len(labels), 0.8 / len(counts)
     figure, axis = new_axis(8.8, max(3.2, (0.3 + 0.2 * len(counts)) * k + 1.2))
     for i, (group, values) in enumerate(counts.items()):
-        values = np.asarray(values)
         color, hatch = (labels.colors, None) if len(counts) == 1 else _GROUPS[i]
         place = np.arange(k) + (i - (len(counts) - 1) / 2) * height
         bars = axis.barh(place, values, height * 0.94, color=color, hatch=hatch, edgecolor="#444444", linewidth=0.7,
@@ -52,10 +44,9 @@ def class_counts(
         share = values / max(values.sum(), 1)
         axis.bar_label(bars, [f"{n:,} ({s:.1%})" for n, s in zip(values, share, strict=True)], padding=4, fontsize=9)
     _class_axis(axis, labels)
+    axis.set_xscale("log")
     top = max(np.max(values) for values in counts.values())
-    axis.set(title=title, xlabel=xlabel, xlim=(0.7, top * 6) if log else (0, top * 1.18))
-    if log:
-        axis.set_xscale("log")
+    axis.set(title=title, xlabel="Number (logarithmic scale)", xlim=(0.7, top * 6))
     axis.xaxis.set_major_formatter("{x:,.0f}")
     if len(counts) > 1:
         axis.legend(loc="best")
@@ -63,13 +54,12 @@ def class_counts(
 
 
 @styled
-def balancing(
-    before: np.ndarray, after: dict[str, np.ndarray], labels: LabelSet, title: str = "Balancing", xlabel: str = "Images"
-) -> tuple[Chart, str]:
+def balancing(before: np.ndarray, after: dict[str, np.ndarray], labels: LabelSet) -> tuple[Chart, str]:
     """Class counts before balancing (outline) and after (bar), one panel a strategy.
 
     ``before``: int [K]; ``after``: {strategy: float [K]}.
     """
+    title = "Training samples per epoch by balancing strategy"
     columns = min(3, len(after))
     rows = -(-len(after) // columns)
     figure, axes = new_figure(9.6, rows * (0.27 * len(labels) + 1.2) + 0.4, rows, columns, sharex=True, sharey=True)
@@ -90,22 +80,20 @@ def balancing(
         axes.flat[i].set_visible(False)
         axes.flat[i - columns].tick_params(labelbottom=True)
     figure.suptitle(f"{title}: dotted outline before, bar after")
-    figure.supxlabel(xlabel, fontsize=10)
+    figure.supxlabel("Samples per epoch", fontsize=10)
     return figure, f"{title}. {_count_text({'before': before} | after, labels)}"
 
 
 @styled
-def histograms(
-    values: np.ndarray, y: np.ndarray, labels: LabelSet, title: str, xlabel: str, step: float
-) -> tuple[Chart, str]:
-    """Distribution of one number by class: a histogram a class on a common axis, and boxes side by side.
+def ages(years: np.ndarray, y: np.ndarray, labels: LabelSet) -> tuple[Chart, str]:
+    """Distribution of ages by class: a histogram a class on a common axis, and boxes side by side.
 
-    ``values``: float [N], NaN where unknown; ``y``: int [N]; ``xlabel``: with the unit; ``step``: width of a bar, each
-    around a multiple of it: values are often given in such steps, as ages are in fives.
+    ``years``: float [N], NaN where unknown; ``y``: int [N]. Each bar is around a multiple of five, in which ages are
+    often given.
     """
-    known = np.isfinite(values)
-    edges = step * (np.arange(np.round(values[known].min() / step), np.round(values[known].max() / step) + 2) - 0.5)
-    groups = [values[known & (y == i)] for i in range(len(labels))]
+    known = np.isfinite(years)
+    edges = 5 * (np.arange(np.round(years[known].min() / 5), np.round(years[known].max() / 5) + 2) - 0.5)
+    groups = [years[known & (y == i)] for i in range(len(labels))]
     k = len(labels)
     figure = new_figure(9.4, 0.62 * k + 1.4)[0]
     figure.clear()
@@ -120,15 +108,15 @@ def histograms(
         axis.spines["left"].set_visible(False)
         axis.grid(axis="y", visible=False)
         axis.tick_params(labelbottom=row == k - 1)
-    axis.set_xlabel(f"{xlabel}; height: images, each class on its own scale")
+    axis.set_xlabel("Age (years); height: images, each class on its own scale")
     _boxes(boxes, groups, labels)
-    boxes.set(xlabel=f"{xlabel}; box: quartiles")
-    figure.suptitle(title)
+    boxes.set(xlabel="Age (years); box: quartiles")
+    figure.suptitle("Age by class")
     alt = ", ".join(
         f"{code} {np.median(group):.1f} ({len(group):,})" if len(group) else f"{code} none"
         for code, group in zip(labels.codes, groups, strict=True)
     )
-    return (figure, f"{title}. Median {xlabel} by class (number of images): {alt}. Unknown: {int((~known).sum()):,}.")
+    return figure, f"Age by class. Median (number of images): {alt}. Unknown: {int((~known).sum()):,}."
 
 
 def _boxes(axis, groups: list[np.ndarray], labels: LabelSet) -> None:
