@@ -48,6 +48,7 @@ def test_colours_differ_within_a_label_set():
         ("Malignant melanoma", "mel", "mel"),
         ("Seborrhoeic keratoses", "bkl", "bkl"),
         ("Haemangiomas", "vasc", "vasc"),
+        ("Haemorrhages", "vasc", "vasc"),
         ("basal_cell_carcinomas", "bcc", "bcc"),
         # HAM10000's long names
         ("Actinic keratoses and intraepithelial carcinoma / Bowen's disease (AKIEC)", "akiec", None),

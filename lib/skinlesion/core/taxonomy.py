@@ -97,15 +97,15 @@ def label_set(which: int | str | tuple[str, ...] | list[str]) -> LabelSet:
 #: Invasive squamous cell carcinoma and keratoacanthoma: ``scc`` of the eight labels, none of the seven codes.
 INVASIVE = "invasive scc"
 
+#: British spelling first, then plurals.
 _SINGULAR = (
+    (re.compile(r"seborrhoeic"), "seborrheic"),
+    (re.compile(r"haem"), "hem"),
     (re.compile(r"\bn(?:a)?ev(?:us|i|uses)\b"), "nevus"),
     (re.compile(r"\bkeratoses\b"), "keratosis"),
     (re.compile(r"\blentig(?:ine|o)s\b|\blentigoes\b"), "lentigo"),
     (re.compile(r"oma(?:s|ta)\b"), "oma"),
     (re.compile(r"\b(lesion|mole|hemorrhage|proliferation)s\b"), r"\1"),
-    (re.compile(r"seborrhoeic"), "seborrheic"),
-    (re.compile(r"haem"), "hem"),
-    (re.compile(r"haemorrhag"), "hemorrhag"),
     (re.compile(r"\bbowens?\b"), "bowen"),
 )
 
