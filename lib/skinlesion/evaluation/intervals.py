@@ -90,12 +90,10 @@ def summarise(values: np.ndarray, n: int) -> Metric:
     ``values``: float [1 + R], the value, then that of every replicate; ``n``: images that the metric rests on.
     """
     value, replicates = values[0], values[1:][np.isfinite(values[1:])]
-    if not np.isfinite(value):
-        return {"value": None, "low": None, "high": None, "n": int(n)}
-    if not len(replicates):
-        return {"value": float(value), "low": None, "high": None, "n": int(n)}
-    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"value": float(value), "low": float(low), "high": float(high), "n": int(n)}
+    found: Metric = {"value": float(value) if np.isfinite(value) else None, "low": None, "high": None, "n": int(n)}
+    if np.isfinite(value) and len(replicates):
+        found["low"], found["high"] = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return found
 
 
 def describe(metric: Metric, digits: int = 3) -> str:
