@@ -75,11 +75,7 @@ class Result:
 
 
 def result(
-    title: str,
-    frame: np.ndarray | None,
-    prediction: Prediction,
-    manifest: Manifest,
-    similar: tuple[Shown, ...] = (),
+    title: str, frame: np.ndarray | None, prediction: Prediction, manifest: Manifest, similar: tuple[Shown, ...] = ()
 ) -> Result:
     """Put a prediction into words. ``frame`` is None for an average."""
     rows = [

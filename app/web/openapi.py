@@ -45,13 +45,7 @@ def describe(labels: LabelSet, config: Mapping, prefix: str = "") -> dict:
         "components": {
             "schemas": _schemas(labels),
             "responses": {_name(status): _problem(status) for status in sorted({*CODES.values()})},
-            "securitySchemes": {
-                "token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": text("openapi.token"),
-                }
-            },
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": text("openapi.token")}},
         },
     }
 
@@ -111,10 +105,7 @@ def _schemas(labels: LabelSet) -> dict:
                 "probabilities": shares,
                 "scores": shares,
                 "malignant_probability": share,
-                "referral": {
-                    "enum": list(REFERRALS),
-                    "description": text("openapi.referral"),
-                },
+                "referral": {"enum": list(REFERRALS), "description": text("openapi.referral")},
                 "in_domain": {"type": "boolean", "description": text("openapi.in_domain")},
                 "domain_score": {"type": "number", "description": text("openapi.domain_score")},
                 "notices": {"type": "array", "items": {"enum": list(NOTICES)}, "description": text("openapi.notices")},
@@ -161,10 +152,7 @@ def _model(labels: LabelSet, shares: dict, sha256: dict) -> dict:
             "labels": {"const": list(labels.codes)},
             "prior": shares | {"description": text("openapi.prior")},
             "referral": group | {"description": text("openapi.referral_figures")},
-            "melanoma_level": {
-                "type": ["number", "null"],
-                "description": text("openapi.melanoma_level"),
-            },
+            "melanoma_level": {"type": ["number", "null"], "description": text("openapi.melanoma_level")},
             "domain": group | {"description": text("openapi.domain")},
             "evidence": {"type": "array", "items": group, "description": text("openapi.evidence")},
             "prediction_set": {"type": ["object", "null"], "description": text("openapi.sets")},

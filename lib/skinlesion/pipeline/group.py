@@ -40,10 +40,7 @@ class Member(NamedTuple):
 
 
 def members(
-    presets: list[str],
-    recipes: list[str | None],
-    folds: list[int | None],
-    sources: Sequence[str] = ("",),
+    presets: list[str], recipes: list[str | None], folds: list[int | None], sources: Sequence[str] = ("",)
 ) -> dict[str, Member]:
     """The runs of a group, each by a name made of what differs between them."""
     found: dict[str, Member] = {}

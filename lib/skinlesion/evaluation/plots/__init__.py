@@ -42,11 +42,4 @@ from skinlesion.evaluation.plots.scores import (
     roc_curves,
     training_curves,
 )
-from skinlesion.evaluation.plots.style import (
-    Chart,
-    png,
-    show,
-    show_all,
-    show_table,
-    write,
-)
+from skinlesion.evaluation.plots.style import Chart, png, show, show_all, show_table, write
