@@ -115,18 +115,19 @@ def _matches(files, path: str, source: str) -> list[dict]:
 def _images_at(files, entry: dict) -> Iterator[Item]:
     """The images in a folder or archive, or the image itself."""
     name = entry["name"]
+    plain = name.partition("?")[0]  # a signed URL goes on after a question mark
     if entry["type"] == "directory":
         for inner in _contents(files, name):
             hidden = PurePosixPath(inner["name"]).name.startswith(".")
             linked = inner["type"] == "directory" and inner.get("islink")  # it may lead back up
             if not hidden and not linked and inner["name"].rstrip("/") != name.rstrip("/"):
                 yield from _images_at(files, inner)
-    elif _is_zip(name):
+    elif plain.lower().endswith(".zip"):
         archive = _item(files, entry)
         for info in _archive(archive.url, archive.mark).infolist():
             if _wanted(info.filename):
                 yield Item(archive.url, info.filename, info.file_size, archive.mark)
-    elif _wanted(name.partition("?")[0]):
+    elif _wanted(plain):
         yield _item(files, entry)
 
 
@@ -149,10 +150,6 @@ def _item(files, entry: dict) -> Item:
     url = entry["name"] if is_local(files) else files.unstrip_protocol(entry["name"])
     mark = next((str(entry[name]) for name in _MARKS if entry.get(name)), "")
     return Item(url, "", entry.get("size"), mark)
-
-
-def _is_zip(name: str) -> bool:
-    return name.partition("?")[0].lower().endswith(".zip")  # a signed URL goes on after a question mark
 
 
 def _wanted(name: str) -> bool:

@@ -131,7 +131,8 @@ def rotate_hue(image: torch.Tensor, turn: float) -> torch.Tensor:
     """Rotate chroma, in the plane that JPEG calls Cb and Cr, by ``turn`` of a full turn; luma stays."""
     cos, sin = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
     rotation = torch.tensor([[1, 0, 0], [0, cos, -sin], [0, sin, cos]], dtype=torch.float64)
-    return _mix_channels(image, _YCC_TO_RGB @ rotation @ _RGB_TO_YCC)
+    mixed = (_YCC_TO_RGB @ rotation @ _RGB_TO_YCC).to(image) @ image.flatten(1)
+    return mixed.view_as(image)
 
 
 def _torchvision() -> ModuleType:
@@ -238,10 +239,6 @@ def _each(x: torch.Tensor, chance: torch.Tensor, change: Callable) -> torch.Tens
     finally:
         torch.set_num_threads(threads)
     return out
-
-
-def _mix_channels(image: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    return (matrix.to(image) @ image.flatten(1)).view_as(image)
 
 
 def _squared_distance(image: torch.Tensor, row: float, column: float) -> torch.Tensor:
