@@ -227,3 +227,18 @@ def test_each_end_shows_its_own_squares_map():
     assert np.allclose(joined[:, 2:4], -1), "in the middle both count alike"
     upright = framing.join_maps(maps, 400, 300)
     assert np.array_equal(upright, joined.T)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_a_file_that_ends_too_early_is_never_another_picture(kind):
+    """Nor is one whose end was never written, where the format has checksums."""
+    y, x = np.mgrid[0:60, 0:80]
+    data, refused = encoded(np.stack([3 * x, 4 * y, x + y], axis=2).astype(np.uint8), kind), []
+    for cut in np.linspace(len(data) // 3, len(data) - 40, 20).astype(int):
+        for end in (0, len(data) - cut) if kind in ("JPEG", "PNG") else (0,):
+            try:
+                frame = images.decode(data[:cut] + bytes(end), formats=images.FILE_FORMATS)
+                assert np.array_equal(frame, images.decode(data, formats=images.FILE_FORMATS))
+            except ImageError as error:
+                refused.append(error.code)
+    assert len(refused) > 10 and set(refused) == {"unreadable"}

@@ -96,6 +96,8 @@ def _png(data: bytes) -> Picture:
         if kind == b"iCCP" and profile is None:
             profile = _inflated(data[content])
         if kind in _CHUNKS:
+            if zlib.crc32(data[start + 4 : position - 4]) != int.from_bytes(data[position - 4 : position], "big"):
+                raise damaged()  # the decoder does not look, and shows something for a file that ends in zeros
             kept.append(data[start:position])
         if kind == b"IEND":
             break
@@ -146,6 +148,10 @@ def unsupported_format(data: bytes) -> str:
 
 def animated() -> ImageError:
     return ImageError("animated", "the file holds several frames; save the one you mean as a single image")
+
+
+def damaged() -> ImageError:
+    return ImageError("unreadable", "the image is damaged or cut short; save or download it again")
 
 
 def _overfull() -> ImageError:

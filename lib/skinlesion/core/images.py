@@ -88,7 +88,7 @@ def decode(
     except Image.DecompressionBombError:
         raise ImageError("too-many-pixels", f"the image has more than {max_pixels:,} pixels") from None
     except Exception:  # Pillow raises many kinds on broken files; none may reach a user as a traceback
-        raise ImageError("unreadable", "the image is damaged or cut short; save or download it again") from None
+        raise container.damaged() from None
 
 
 def format_names(formats: tuple[str, ...] = FORMATS) -> str:
