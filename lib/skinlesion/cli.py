@@ -44,6 +44,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it exits
         return 0
+    except OSError as error:  # a folder that may not be listed, a name that is too long
+        print(f"error: {error}; check its name, its permissions and the space on the disk", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

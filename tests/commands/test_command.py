@@ -1,5 +1,6 @@
 """The training command by itself; what kills and full disks do to it is in test_faults.py."""
 
+import json
 import os
 import shutil
 import signal
@@ -212,3 +213,16 @@ def test_without_a_command_all_are_listed(monkeypatch, capsys):
     assert not ended.value.code
     listed = capsys.readouterr().out
     assert all(f"\n    {name} " in listed for name in ("data", "train", "predict", "compare"))
+
+
+def test_names_that_the_system_or_a_table_refuses_end_in_one_line(tmp_path, model, capsys):
+    long, odd = "x" * 300, os.fsdecode(os.fsencode(tmp_path) + b"/n\xe6vus.jpg")
+    assert main(["data", "check", long]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ") and shown.count("\n") == 1 and "check its name" in shown
+    write_images(tmp_path, [odd])
+    out = tmp_path / "out.json"
+    command = ["predict", odd, odd.replace("n", "N"), f"{long}.jpg", "--model", str(model)]
+    assert main([*command, "--format", "json", "--output", str(out)]) == 1
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert ["label" in one for one in found] == [True, False, False] and found[0]["image"].endswith(r"n\xe6vus.jpg")

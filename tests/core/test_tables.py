@@ -12,9 +12,12 @@ from skinlesion.core.tables import (
     image_ids,
     is_missing,
     known,
+    lesion_names,
     match_ids,
+    name_columns,
     number,
     read_table,
+    split_words,
 )
 
 ROWS = [("image", "label", "age"), ("a.jpg", "nv", "45.5"), ("b.jpg", "Bösartig, mel", "")]
@@ -126,6 +129,26 @@ def test_ids_of_two_tables_match_without_ending_folder_or_case():
     with pytest.raises(DataError, match=r"ISIC_1, a/ISIC_1\.jpg are all ISIC_1"):
         match_ids(["ISIC_1", "a/ISIC_1.jpg"], given)
     assert match_ids([], given).dtype == np.int64
+
+
+def test_an_accent_is_one_character_or_two():
+    assert match_ids(["Ma\u0308dchen/1.jpg", "NA\u0308VUS"], ["N\u00e4vus.png", "m\u00e4dchen/1"]).tolist() == [1, 0]
+
+
+def test_an_image_without_a_lesion_is_not_of_another_lesion_by_chance():
+    assert lesion_names(["7", "", "", "L"], ["1", "7", "8", "9"]).tolist() == ["7", "image 7", "8", "L"]
+
+
+def test_columns_and_splits_have_one_meaning_however_they_are_written(tmp_path):
+    frame = pd.DataFrame({"Image ID": ["a"], "LESION-id": ["L"], "split": ["Valid"]})
+    named = name_columns(frame, ("image_id", "lesion_id", "split", "fold"), "t.csv")
+    assert list(named.columns) == ["image_id", "lesion_id", "split"]
+    assert split_words(named["split"], ["a"], "t.csv").tolist() == ["validation"]
+    assert split_words(pd.Series(["NA", "TEST"]), "ab", "t.csv").tolist() == ["", "test"]
+    with pytest.raises(DataError, match="unknown split 'dev' of b in t.csv; use train"):
+        split_words(pd.Series(["train", "dev"]), "ab", "t.csv")
+    with pytest.raises(DataError, match="several columns for the lesion_id: Lesion ID, lesionid; keep one"):
+        name_columns(pd.DataFrame(columns=["Lesion ID", "lesionid"]), ("lesion_id",), "t.csv")
 
 
 def test_counts_in_words():

@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,3 +257,27 @@ def test_files_that_are_no_images_are_listed_by_sort(tmp_path):
     (tmp_path / "b_segmentation.png").write_bytes(b"")
     (tmp_path / "README").write_bytes(b"")
     assert dict(find_files(tmp_path).beside) == {"mask": 2, "other file": 1}
+
+
+def test_names_that_no_table_can_hold_and_links_to_themselves_are_counted(tmp_path):
+    write_images(tmp_path / "nv", ["a.jpg"])
+    write_images(tmp_path / "mel", ["0.jpg", "b.jpg", "Na\u0308vus.jpg"])
+    (tmp_path / "mel" / "0.jpg").unlink()  # the same picture as nv/a.jpg
+    (tmp_path / "nv" / "self.jpg").symlink_to("self.jpg")
+    folder = os.fsencode(tmp_path)
+    os.mkdir(folder + b"/n\xe6vi")  # noqa: PTH102, a name in Latin-1
+    with open(folder + b"/mel/m\xe4l.jpg", "wb") as file:
+        file.write(jpeg(5))
+    check = check_table(load_table(f"folder:{tmp_path}"))
+    check.write(tmp_path / "problems.csv")
+    assert sorted(check.table.frame["image_id"]) == ["Na\u0308vus", "a", "b"]
+    assert problems(check) == {
+        ("nv/self.jpg", "link that leads nowhere or back"),
+        (r"n\xe6vi", "name that is not read"),
+        (r"mel/m\xe4l.jpg", "name that is not read"),
+    }
+    rows = [("nv/a.jpg", "nv"), ("mel/b.jpg", "mel"), ("mel/N\u00e4vus.jpg", "mel")]  # macOS takes accents apart
+    assert len(load_table(str(write_csv(tmp_path / "t.csv", ("path", "label"), rows)))) == 3
+    os.rename(tmp_path / "mel", folder + b"/n\xe6vi/mel")  # noqa: PTH104
+    with pytest.raises(DataError, match=r"n\\xe6vi is no UTF-8 text; rename it"):
+        find_files(Path(os.fsdecode(folder + b"/n\xe6vi")))

@@ -6,9 +6,9 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skinlesion.core.errors import ImageError
@@ -53,11 +53,12 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
     ISIC 2018 Task 3 submission format with normalised decision scores (those of AK and SCC are summed), in which
     unreadable images are left out and named on standard error.
     """
+    from skinlesion.core.images import printable
     from skinlesion.core.writing import write_text
     from skinlesion.serving.predictor import Predictor
 
     predictor = Predictor.load(model)
-    results = [(str(path), _predict(predictor, path)) for path in images]
+    results = [(printable(path), _predict(predictor, path)) for path in images]
     text = {"table": _table, "json": _json, "csv": _csv}[format](results, predictor.manifest.labels)
     if output is None:
         sys.stdout.write(text)
@@ -73,7 +74,7 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
 def _predict(predictor: Predictor, path: str) -> Prediction | ImageError:
     from skinlesion.core.images import read_image
 
-    if Path(path).is_dir():
+    if os.path.isdir(path):  # noqa: PTH112, which raises nothing for a name that is too long
         return ImageError("missing", f"it is a folder: skinlesion score {path} --output DIR, or name its images")
     try:
         return predictor.predict([read_image(path, predictor.manifest.sufficient_side)])[0]

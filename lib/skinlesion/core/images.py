@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import threading
+import unicodedata
 import warnings
 import zipfile
 from contextlib import contextmanager
@@ -164,11 +165,11 @@ def _reading(path: str | Path):
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, LookupError):
-        raise ImageError("missing", f"there is no image at {path}") from None
+        raise ImageError("missing", f"there is no image at {printable(path)}") from None
     except ImageError:
         raise
     except Exception as error:  # damaged archives raise what their decompressors do: zlib, EOF, struct, not implemented
-        raise ImageError("unreadable", f"{path} cannot be read ({error})") from None
+        raise ImageError("unreadable", printable(f"{path} cannot be read ({error})")) from None
 
 
 def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
@@ -199,6 +200,16 @@ def check_size(size: int, max_bytes: int = MAX_BYTES) -> None:
 def slashes(path: str) -> str:
     r"""A path with ``/`` between its folders, whichever system wrote it: ``images\1.jpg`` -> ``images/1.jpg``."""
     return str(path).strip().replace("\\", "/").removeprefix("./")
+
+
+def printable(path: str | Path) -> str:
+    r"""A path as text that every file can hold: bytes of a name that are not UTF-8 are written as ``\xe4``."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def folded(name: str) -> str:
+    """A name as names are compared: without case, and an accent as one character (macOS stores it as two)."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def without_ending(name: str) -> str:

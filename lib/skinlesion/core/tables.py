@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skinlesion.core.errors import DataError, ImageError
-from skinlesion.core.images import image_name, read_bytes, slashes, without_ending
+from skinlesion.core.images import folded, image_name, read_bytes, slashes, without_ending
 
 if TYPE_CHECKING:  # pandas takes a third of a second to load, and those who only need ids don't need it
     import pandas as pd
@@ -27,6 +27,11 @@ SEPARATORS = (",", ";", "\t", "|")
 MISSING = frozenset(
     ("", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "nat", "null", "nil", "none", "unknown", "-", "--", "?")
 )
+#: What people call the parts of a split, in lower case, and what we call them.
+SPLIT_WORDS = {
+    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
+    "test": "test", "testing": "test", "dropped": "dropped",
+}  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 _FOLD = re.compile(r"(?:(?:fold|cv|part)[\s_-]*)?(-?\d+)(?:[.,]0*)?", re.IGNORECASE)
 
@@ -133,6 +138,24 @@ def _distinct(header: list[str], columns: list, numbers: list[int], path: str | 
     return seen.items()
 
 
+def name_columns(frame: pd.DataFrame, names: Iterable[str], path: str | Path) -> pd.DataFrame:
+    """The table with its columns under these names where only case, spaces or marks differ: ``Lesion ID``.
+
+    Raises DataError where two columns could be meant.
+    """
+    wanted = {column_key(name): name for name in names if name not in frame}
+    found = {name: [column for column in frame if wanted.get(column_key(column)) == name] for name in wanted.values()}
+    for name, columns in found.items():
+        if len(columns) > 1:
+            raise DataError(f"{path} has several columns for the {name}: {', '.join(columns)}; keep one of them")
+    return frame.rename(columns={columns[0]: name for name, columns in found.items() if columns})
+
+
+def column_key(name: str) -> str:
+    """A column's name as it is compared: ``Lesion ID`` and ``lesion_id`` are one."""
+    return re.sub(r"[^a-z0-9]+", "", name.lower())
+
+
 def need_rows(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     """The table itself; DataError where it has a header alone."""
     if not len(frame):
@@ -185,6 +208,24 @@ def folds(values: Iterable[str], names: Iterable[str]) -> np.ndarray:
     return np.array(numbers, np.int64)
 
 
+def split_words(values: pd.Series, names: Iterable[str], path: str | Path) -> np.ndarray:
+    """``train``, ``validation``, ``test``, ``dropped``, or ``""`` where missing, object [N]; DataError for others."""
+    words = known(values).str.lower()
+    found = words.map(SPLIT_WORDS).where(words != "", "")
+    if (unknown := found.isna().to_numpy()).any():
+        image, word = next(pair for pair, bad in zip(zip(names, words, strict=True), unknown, strict=True) if bad)
+        raise DataError(f"unknown split {word!r} of {image} in {path}; use train, validation, test")
+    return found.to_numpy(object)
+
+
+def lesion_names(lesions: Iterable[str], images: Iterable[str]) -> np.ndarray:
+    """Lesion ids, object [N]; where one is missing the image's, which must not be that of another lesion by chance."""
+    lesions, images = list(lesions), list(images)
+    taken = set(lesions)
+    pairs = zip(lesions, images, strict=True)
+    return np.array([one or (f"image {image}" if image in taken else image) for one, image in pairs], object)
+
+
 def image_ids(paths: Iterable[str]) -> list[str]:
     """Ids for files: :func:`image_name` where those tell all of them apart, else the paths with ``/``."""
     paths = [slashes(path) for path in paths]
@@ -226,13 +267,13 @@ def match_ids(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
 
 def _keys(name: str) -> list[str]:
     """What an id may be called elsewhere, most telling first: without ending, without folder."""
-    path = without_ending(slashes(name)).casefold()
+    path = folded(without_ending(slashes(name)))
     return list(dict.fromkeys((path, path.rpartition("/")[2])))
 
 
 def _same_folder(a: str, b: str) -> bool:
     """Whether the folders that both paths name agree, as far as the shorter one goes."""
-    one, other = (PurePosixPath(slashes(path).casefold()).parts[:-1] for path in (a, b))
+    one, other = (PurePosixPath(folded(slashes(path))).parts[:-1] for path in (a, b))
     length = min(len(one), len(other))
     return not length or one[-length:] == other[-length:]
 

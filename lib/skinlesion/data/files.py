@@ -17,7 +17,7 @@ import numpy as np
 
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError, ImageError
-from skinlesion.core.images import image_name, is_image, read_bytes, slashes, without_ending
+from skinlesion.core.images import folded, image_name, is_image, printable, read_bytes, slashes, without_ending
 from skinlesion.core.tables import need_columns, need_rows, read_table
 from skinlesion.data.problems import (
     HIDDEN,
@@ -27,6 +27,7 @@ from skinlesion.data.problems import (
     TOO_DEEP,
     UNREAD_ARCHIVE,
     UNREAD_FORMAT,
+    UNREAD_NAME,
 )
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def find_files(place: Path) -> Files:
     """
     place = place.resolve()
     found = list(_walk(place) if place.is_dir() else _file(str(place), place.name, archive=""))
+    if printable(place) != str(place):
+        raise DataError(f"the name of {printable(place)} is no UTF-8 text; rename it")
     left_out = [(one.name, one.problem, one.detail) for one in found if one.problem]
     names = {one.path: one.name for one in found if not one.problem}
     return Files(place, dict(sorted(names.items(), key=lambda item: (item[1].count("/"), item[0]))), left_out)
@@ -140,9 +143,16 @@ def _walk(folder: Path, inner: str = "", above: tuple[Path, ...] = ()) -> Iterat
     above = (*above, folder.resolve())
     for entry in entries:
         name = inner + entry.name
-        if entry.is_file():
+        try:
+            is_file, is_folder = entry.is_file(), entry.is_dir()
+        except OSError as error:
+            yield Found(entry.path, printable(name), LINK, f"it cannot be followed ({error.strerror})")
+            continue
+        if printable(name) != name:
+            yield Found(entry.path, printable(name), UNREAD_NAME, "its name is no UTF-8 text; rename it")
+        elif is_file:
             yield from _file(entry.path, name, archive=f"{name[:-4]}/")
-        elif not entry.is_dir():  # reading a pipe or a device would never end
+        elif not is_folder:  # reading a pipe or a device would never end
             if entry.is_symlink():
                 yield Found(entry.path, name, LINK, "there is nothing where it leads")
             else:
@@ -226,7 +236,7 @@ class ImageIndex:
         self._considered: set[str] = set()
         self._by_name: dict[str, list[str]] = {}
         for path in self.paths:
-            self._by_name.setdefault(image_name(files.names[path]).casefold(), []).append(path)
+            self._by_name.setdefault(folded(image_name(files.names[path])), []).append(path)
 
     def unused(self, used: Iterable[str]) -> list[str]:
         """The images that are neither among ``used`` nor were a choice for an id that was looked up."""
@@ -235,7 +245,7 @@ class ImageIndex:
 
     def find(self, name: str) -> str:
         """The path of the image with this id (ending, folder and case don't matter); ``""`` where there is none."""
-        key = image_name(name).casefold()
+        key = folded(image_name(name))
         if key not in self._found:
             self._found[key] = self.choose(name, self._by_name.get(key, []))
         return self._found[key]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.images import is_image, slashes, without_ending
-from skinlesion.core.tables import image_ids, need_rows, read_table
+from skinlesion.core.images import folded, is_image, slashes, without_ending
+from skinlesion.core.tables import column_key, image_ids, need_rows, read_table, some
 from skinlesion.core.taxonomy import LabelSet, label_finder
 from skinlesion.data.class_maps import own_label
 from skinlesion.data.files import Files, ImageIndex, find_files
@@ -155,11 +156,9 @@ def locate(given: Iterable[str], folder: Path, index: ImageIndex) -> list[str]:
 
 
 def _as_written(path: str, folder: Path) -> str:
-    try:
-        whole = os.path.normpath(folder / path)
-        return whole if path and Path(whole).is_file() else ""
-    except (OSError, ValueError):  # too long for a file's name, or with characters that none has
-        return ""
+    forms = dict.fromkeys([path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))])
+    wholes = (os.path.normpath(folder / form) for form in forms if path)
+    return next(filter(os.path.isfile, wholes), "")
 
 
 def _elsewhere(paths: list[str], folder: Path, index: ImageIndex) -> dict[str, str]:
@@ -176,7 +175,7 @@ def _elsewhere(paths: list[str], folder: Path, index: ImageIndex) -> dict[str, s
         for path, parts in split.items():
             rest, before = parts[left_out:], parts[left_out - 1 : left_out]  # of a short path, nothing
             # a bare name is a path only where nothing was left out, or what was is the table's own folder
-            if len(rest) > 1 or (rest and (len(parts) == 1 or before == (folder.name.casefold(),))):
+            if len(rest) > 1 or (rest and (len(parts) == 1 or before == (folded(folder.name),))):
                 now[path] = ends.get(rest, [])
         if sum(map(bool, now.values())) > sum(map(bool, best.values())):
             best = now
@@ -188,4 +187,4 @@ def _elsewhere(paths: list[str], folder: Path, index: ImageIndex) -> dict[str, s
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    return tuple(part for part in without_ending(path).casefold().split("/") if part not in ("", "."))
+    return tuple(part for part in folded(without_ending(path)).split("/") if part not in ("", "."))

@@ -5,6 +5,7 @@ from __future__ import annotations
 # of files and folders (skinlesion.data.files)
 UNREAD_FORMAT = "format that is not read"
 UNREAD_ARCHIVE = "archive that is not read"
+UNREAD_NAME = "name that is not read"
 TOO_DEEP = "folder too deep"
 LINK = "link that leads nowhere or back"
 HIDDEN = "hidden image"
@@ -51,6 +52,7 @@ CONSEQUENCES = {
     UNKNOWN_PAIR: "pair ignored",
     UNREAD_FORMAT: "file left out",
     UNREAD_ARCHIVE: "archive left out",
+    UNREAD_NAME: "file or folder left out",
     TOO_DEEP: "folder left out",
     HIDDEN: "file or folder left out",
     LINK: "link left out",
