@@ -192,7 +192,7 @@ def test_scores_of_other_images_or_models_are_not_mixed(folder, model, tmp_path,
 def test_images_that_change_meanwhile_are_noticed(folder, model, tmp_path, monkeypatch, capsys):
     looks = []
 
-    def changing(sources):
+    def changing(sources, *_):
         looks.append(sources)
         return (item._replace(mark=f"{item.mark}{len(looks)}") for item in listing(sources))
 
@@ -274,3 +274,28 @@ def test_a_listing_is_the_same_each_time(folder, many):
     sources = [str(folder), str(many / "*.zip")]
     assert list(listing(sources)) == list(listing(sources))
     assert len({item.path for item in listing(sources)}) == 84 + sum(ARCHIVES.values())
+
+
+def test_what_is_passed_over_is_counted_and_names_of_any_bytes_are_scored(folder, model, tmp_path, capsys):
+    place, one = tmp_path / "set", sorted(folder.glob("[!.]*.jpg"))[0]
+    (place / ".hidden").mkdir(parents=True)
+    for name in (
+        b"n\xe6vus.jpg",
+        b"a.HEIC",
+        b"b.heic",
+        b".c.jpg",
+        b"._d.zip",
+        b".DS_Store",
+        b"e_segmentation.png",
+        b"f",
+    ):
+        shutil.copy(one, os.fsencode(place) + b"/" + name)
+    (place / "linked").symlink_to(folder)
+    with zipfile.ZipFile(place / "windows.zip", "w") as archive:
+        for name in ("nv\\1.jpg", "__MACOSX\\nv\\._1.jpg", "more.zip", "nv/"):
+            archive.writestr(name, one.read_bytes() if name.endswith("jpg") else b"")
+    found = score(place, output=tmp_path / "out", model=model)
+    assert found["error"].isna().all() and found["image_id"].tolist() == [r"n\xe6vus", "1"]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("passed over: ")]
+    kinds = ["1 x .zip file", "1 x file", "1 x hidden folder", "1 x hidden image", "1 x linked folder", "1 x mask"]
+    assert sorted(line.removeprefix("passed over: ").split(", ")) == [*kinds, "2 x .heic file"]

@@ -10,6 +10,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
@@ -17,7 +18,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from skinlesion.core.errors import DataError, ImageError, SkinLesionError
-from skinlesion.core.images import MAX_BYTES, SUFFIXES, check_size, is_image
+from skinlesion.core.images import MAX_BYTES, SUFFIXES, check_size, is_image, printable, slashes
 from skinlesion.core.storage import is_local, is_url, resolve
 
 FETCHED_FILES = 32  # read ahead together, and from a store at once
@@ -43,12 +44,12 @@ class Item(NamedTuple):
 
     @property
     def path(self) -> str:
-        return f"{self.url}!{self.member}" if self.member else self.url
+        return printable(f"{self.url}!{self.member}" if self.member else self.url)
 
     @property
     def name(self) -> str:
         """The file's name without its ending: the image's id in HAM10000 and the ISIC Archive."""
-        return PurePosixPath(self.member or self.url).stem
+        return printable(PurePosixPath(slashes(self.member or self.url)).stem)
 
 
 class Survey:
@@ -69,20 +70,22 @@ class Survey:
         return self._digest.hexdigest()
 
 
-def listing(sources: Sequence[str]) -> Iterator[Item]:
+def listing(sources: Sequence[str], passed_over: Counter[str] | None = None) -> Iterator[Item]:
     """The images of all sources, in a fixed order.
 
     A source is a folder (looked through to the bottom, archives in it too), a ``.zip`` file, a single image, or a
     pattern with ``*``, ``?`` and ``[…]``; each as a path or a URL. In folders and archives, files that are not named as
-    images are passed over, and so are hidden ones. Raises DataError if there is nothing at a source, or no image in it,
-    or an archive is damaged; SkinLesionError if it is a URL that cannot be reached.
+    images are passed over, and so are hidden ones and links to folders; ``passed_over`` counts them by kind. Raises
+    DataError if there is nothing at a source, or no image in it, or an archive is damaged; SkinLesionError if it is a
+    URL that cannot be reached.
     """
+    passed_over = Counter() if passed_over is None else passed_over
     for source in sources:
         files, path = resolve(source)
         empty = True
         try:
             for entry in _matches(files, path, source):
-                for item in _images_at(files, entry):
+                for item in _images_at(files, entry, passed_over):
                     empty = False
                     yield item
         except SkinLesionError:
@@ -112,22 +115,25 @@ def _matches(files, path: str, source: str) -> list[dict]:
     return found
 
 
-def _images_at(files, entry: dict) -> Iterator[Item]:
+def _images_at(files, entry: dict, passed_over: Counter[str]) -> Iterator[Item]:
     """The images in a folder or archive, or the image itself."""
     name = entry["name"]
     plain = name.partition("?")[0]  # a signed URL goes on after a question mark
     if entry["type"] == "directory":
         for inner in _contents(files, name):
+            if inner["name"].rstrip("/") == name.rstrip("/"):
+                continue
             hidden = PurePosixPath(inner["name"]).name.startswith(".")
-            linked = inner["type"] == "directory" and inner.get("islink")  # it may lead back up
-            if not hidden and not linked and inner["name"].rstrip("/") != name.rstrip("/"):
-                yield from _images_at(files, inner)
+            if inner["type"] == "directory" and (hidden or inner.get("islink")):  # a link may lead back up
+                passed_over["hidden folder" if hidden else "linked folder"] += 1
+            elif not hidden or _wanted(inner["name"], passed_over):
+                yield from _images_at(files, inner, passed_over)
     elif plain.lower().endswith(".zip"):
         archive = _item(files, entry)
         for info in _archive(archive.url, archive.mark).infolist():
-            if _wanted(info.filename):
+            if _wanted(info.filename, passed_over):
                 yield Item(archive.url, info.filename, info.file_size, archive.mark)
-    elif _wanted(plain):
+    elif _wanted(plain, passed_over):
         yield _item(files, entry)
 
 
@@ -142,7 +148,7 @@ def _contents(files, folder: str) -> Iterator[dict]:
         path = f"{folder.rstrip('/')}/{name}"
         try:
             yield files.info(path)
-        except FileNotFoundError:  # a broken link, or just removed: reading it reports that
+        except OSError:  # a link that leads nowhere, or just removed: reading it reports that
             yield {"name": path, "type": "file"}
 
 
@@ -152,9 +158,17 @@ def _item(files, entry: dict) -> Item:
     return Item(url, "", entry.get("size"), mark)
 
 
-def _wanted(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return is_image(name) and not parts[-1].startswith(".") and "__MACOSX" not in parts
+def _wanted(name: str, passed_over: Counter[str]) -> bool:
+    """Whether a file is named as an image; others are counted by their endings, but for what macOS adds."""
+    path = PurePosixPath(slashes(name))
+    hidden, image, ending = path.name.startswith("."), is_image(path.name), path.suffix.lower()
+    if image and not hidden and "__MACOSX" not in path.parts:
+        return True
+    no_file = slashes(name).endswith("/") or "__MACOSX" in path.parts or path.name.startswith("._")
+    if not no_file and (image or not hidden):
+        kind = "hidden image" if hidden else "mask" if ending in SUFFIXES else f"{ending} file".strip()
+        passed_over[kind] += 1
+    return False
 
 
 # Opening an archive means reading its whole directory. The mark keeps a changed one from being taken for the old.
@@ -233,7 +247,7 @@ def _checked(item: Item, found: bytes | Exception) -> bytes | ImageError:
     # a damaged, encrypted or oddly compressed member; a file that may not be read
     about_it = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, PermissionError)
     if isinstance(found, about_it) or (isinstance(found, OSError) and not is_url(item.url)):
-        return ImageError("unreadable", f"{item.path} cannot be read ({found})")
+        return ImageError("unreadable", printable(f"{item.path} cannot be read ({found})"))
     raise DataError(
         f"{item.path} could not be fetched ({found or type(found).__name__}); the same command goes on where this ended"
     ) from found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -50,8 +51,8 @@ def score(
     if engine not in ENGINES:
         raise ConfigError(f"there is no engine {engine!r}; choose one of {', '.join(ENGINES)}")
     predictor = Predictor.load(model, threads=1)  # one a worker: many images keep the cores busy, not one
-    survey = Survey()
-    for _ in survey.watch(listing(sources)):
+    survey, passed_over = Survey(), Counter[str]()
+    for _ in survey.watch(listing(sources, passed_over)):
         pass
     folder = Folder(output)
     plan = Plan.of(survey, predictor.manifest)
@@ -70,6 +71,8 @@ def score(
         f"images scored{f' of shard {shard}' if count > 1 else ''}: {total:,}, {done:,} of them before, in {folder}"
         + (f"; {missed:,} could not be: see the column error" if missed else "")
     )
+    if passed_over:
+        print("passed over: " + ", ".join(f"{count:,} x {kind}" for kind, count in passed_over.most_common()))
     return 1 if missed else 0
 
 
