@@ -6,6 +6,7 @@ import pytest
 from skinlesion.core import images
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
+from skinlesion.data.check import check_table
 from skinlesion.data.class_maps import archive_label
 from skinlesion.data.dermamnist import CORRECTED, EXTENDED, LEAK
 from skinlesion.data.sources import load_table
@@ -290,3 +291,22 @@ def test_isic_levels_in_a_csv_of_ones_own(tmp_path):
     table = load_table(str(write_csv(tmp_path / "t.csv", columns, rows)))
     assert table.frame["label"].tolist() == ["nv", "mel"]
     assert table.problems[["image_id", "detail"]].to_numpy().tolist() == [["c", "Milium"]]
+
+
+def test_class_folders_below_other_folders_and_workbooks_name_the_fix(tmp_path):
+    for part in ("Train", "Test"):
+        for label in ("nevus", "melanoma"):
+            write_images(tmp_path / part / label, ["1.jpg", "2.jpg"])
+    with pytest.raises(DataError, match="class folders one level lower, in Test, Train; give those folders instead"):
+        load_table(str(tmp_path))
+    assert len(load_table([str(tmp_path / "Train"), str(tmp_path / "Test")])) == 8
+    (tmp_path / "labels.xlsx").write_bytes(b"PK\3\4")
+    with pytest.raises(DataError, match="workbook.*save it as CSV"):
+        load_table(str(tmp_path / "labels.xlsx"))
+
+
+def test_columns_with_spaces_and_lesions_called_as_other_images(tmp_path):
+    write_images(tmp_path, [f"{i}.jpg" for i in range(1, 5)])
+    rows = [("1.jpg", "", "mel"), ("2.jpg", "1", "nv"), ("3.jpg", "1", "nv"), ("4.jpg", "9", "mel")]
+    table = load_table(str(write_csv(tmp_path / "t.csv", ("File Name", "Lesion ID", "Diagnosis"), rows)))
+    assert check_table(table).table.frame["lesion_id"].tolist() == ["image 1", "1", "1", "9"]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 DEPTH = 3  # levels of subfolders that are searched: enough for every known download, and quick on a home folder
 TABLES = (".csv", ".tab", ".tsv", ".txt")
+WORKBOOKS = (".xlsx", ".xls", ".ods")  # which the reader of tables refuses with the remedy
 
 # What lies beside images without being one; counted, no problem.
 MASK, THUMBNAIL, COPY, OTHER = "mask", "thumbnail", "identical copy", "other file"
@@ -126,9 +127,9 @@ def find_files(place: Path) -> Files:
     part of a data set. Raises DataError where an archive is damaged or a folder cannot be listed.
     """
     place = place.resolve()
-    found = list(_walk(place) if place.is_dir() else _file(str(place), place.name, archive=""))
     if printable(place) != str(place):
         raise DataError(f"the name of {printable(place)} is no UTF-8 text; rename it")
+    found = list(_walk(place) if place.is_dir() else _file(str(place), place.name, archive=""))
     left_out = [(one.name, one.problem, one.detail) for one in found if one.problem]
     names = {one.path: one.name for one in found if not one.problem}
     return Files(place, dict(sorted(names.items(), key=lambda item: (item[1].count("/"), item[0]))), left_out)

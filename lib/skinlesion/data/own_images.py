@@ -41,12 +41,20 @@ def load_folder(files: Files, labels: LabelSet, words: Mapping[str, str] | None 
     """
     index = ImageIndex(files)
     paths = _one_each(index)
-    inner = _below_wrapper([_in_class(files, path) for path in paths], label_finder(labels, words, own_label))
+    code_of = label_finder(labels, words, own_label)
+    inner = _below_wrapper([_in_class(files, path) for path in paths], code_of)
     word = [name.partition("/")[0] if "/" in name else "not in a class's subfolder" for name in inner]
     if not any("/" in name for name in inner):
         raise DataError(
             f"{files.place} has no subfolder with images; it needs one a class, such as {', '.join(labels.codes)}"
         )
+    if not any(map(code_of, set(word))):
+        folders = (name.split("/") for name in inner)
+        if above := sorted({parts[0] for parts in folders if len(parts) > 2 and code_of(parts[1])}):
+            raise DataError(
+                f"{files.place} has its class folders one level lower, in {some(above)}; give those folders instead, "
+                "each as a data set"
+            )
     rows = pd.DataFrame({"path": paths, "image_id": image_ids(inner), "word": word}, dtype=str)
     return tabulate(rows, index, labels, words, source="folder", map_word=own_label)
 

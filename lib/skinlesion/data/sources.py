@@ -15,7 +15,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted, some
 from skinlesion.core.taxonomy import diagnosis, label_set, parse_words
 from skinlesion.data import dermamnist, own_images, published
-from skinlesion.data.files import TABLES, Files, find_files
+from skinlesion.data.files import TABLES, WORKBOOKS, Files, find_files
 from skinlesion.data.merge import merge
 from skinlesion.data.table import LesionTable
 from skinlesion.data.tabulate import in_official_test
@@ -171,7 +171,7 @@ def _is_folder(files: Files) -> bool:
 
 def _is_csv(files: Files) -> bool:
     place = files.place
-    return (place / own_images.LABELS).is_file() if place.is_dir() else place.suffix.lower() in TABLES
+    return (place / own_images.LABELS).is_file() if place.is_dir() else place.suffix.lower() in (*TABLES, *WORKBOOKS)
 
 
 class Kind(NamedTuple):
