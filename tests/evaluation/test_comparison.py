@@ -14,7 +14,7 @@ from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation.comparison import COMPARED, compare, load_runs, on_shared_images
 from skinlesion.evaluation.intervals import is_significant, resample
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.training_overlap import find_overlap, training_lists
+from skinlesion.evaluation.training_overlap import find_overlap, read_training, training_lists
 
 
 def make(sharpness=2.0, n=300, seed=0, split="test"):
@@ -237,3 +237,14 @@ def test_messages_count_one_as_one():
     one = replace(make().take(np.arange(1)), image_ids=np.array(["x"], object), lesions=np.array(["l"], object))
     words = find_overlap(one, pd.DataFrame({"image_id": ["x"], "lesion_id": [""]})).in_words()
     assert "1 evaluated image of 1 lesion used" in words and "1 training image," in words
+
+
+def test_a_training_list_counts_whatever_its_words_are_or_is_refused(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("Nr,Image,Split\n1,a.png,Train\n2,b.png,valid\n3,c.png,Testing\n4,d.png,\n")
+    assert read_training(path)["image_id"].tolist() == ["a.png", "b.png", "d.png"]
+    for text, message in (("image,split\na,dev\n", "unknown split 'dev' of a"), ("image\n", "no training image"),
+                          ("image,split\na,test\n", "no training image")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_training(path)

@@ -18,7 +18,7 @@ from skinlesion.data.files import Files, ImageIndex, find_files
 from skinlesion.data.table import LesionTable
 from skinlesion.data.tabulate import LEVELS, first_known, tabulate
 
-#: Column names that are understood in a CSV file, whatever their case; the first line of each is what we'd call it.
+#: Column names that are understood in a CSV file, whatever their case, spaces and marks; the first of each is ours.
 ALIASES = {
     "path": ("path", "image_path", "filepath", "file_path", "filename", "file_name", "file", "image"),
     "label": ("label", "dx", "diagnosis", "class", "target"),
@@ -129,13 +129,14 @@ def _meanings(given: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _column(given: pd.DataFrame, meaning: str, path: Path) -> str | None:
-    found = [name for name in given.columns if name.lower() in ALIASES[meaning]]
+    keys = set(map(column_key, ALIASES[meaning]))
+    found = [name for name in given.columns if column_key(name) in keys]
     if not all(given[name].equals(given[found[0]]) for name in found):
         raise DataError(f"{path} has several columns for the {meaning}: {', '.join(found)}; keep one of them")
     if found:
         return found[0]
     others = ALIASES["image_id"] if meaning == "path" else LEVELS if meaning == "label" else None
-    if others and not any(name.lower() in others for name in given.columns):
+    if others and not set(map(column_key, others)) & set(map(column_key, given.columns)):
         raise DataError(
             f"{path} has no column for the {meaning}; looked for {', '.join(ALIASES[meaning])} among "
             f"{', '.join(given.columns)}. (Metadata of HAM10000 or the ISIC Archive? Give the folder that holds it.)"

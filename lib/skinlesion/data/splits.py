@@ -12,7 +12,17 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.tables import counted, folds, known, match_ids, need_columns, read_table, some
+from skinlesion.core.tables import (
+    counted,
+    folds,
+    known,
+    match_ids,
+    name_columns,
+    need_columns,
+    read_table,
+    some,
+    split_words,
+)
 from skinlesion.core.writing import write_csv
 from skinlesion.data.table import LesionTable
 
@@ -20,8 +30,6 @@ SPLITS = ("train", "validation", "test")
 FOLDS = 5  # besides the test part, which is as large as one of them
 TEST_FOLD = -1
 DROPPED, DROPPED_FOLD = "dropped", -2  # twins of test images: they neither train nor are they evaluated
-_WORDS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
-          "validation": "validation", "test": "test", "testing": "test", DROPPED: DROPPED}  # fmt: skip
 
 
 def connected(names: Sequence[str] | np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
@@ -182,6 +190,7 @@ def read_given_split(table: LesionTable, path: str | Path, *, fold: int = 0, tes
 
 def _match_to_table(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFrame:
     """The split of every row of the table, from a table of ids and words."""
+    given = name_columns(given, ("image_id", "split", "fold"), name)
     need_columns(given, ("image_id", "split"), name)
     repeated = given["image_id"].duplicated()
     if repeated.any():
@@ -195,11 +204,9 @@ def _match_to_table(table: LesionTable, given: pd.DataFrame, name: str) -> pd.Da
     if len(unnamed):
         raise DataError(f"{name} leaves out {counted(len(unnamed), 'image')}, {unnamed.iloc[0]} among them; add them")
     given = given.iloc[where]
-    words = known(given["split"]).str.lower()
-    split = words.map(_WORDS)
-    if split.isna().any():
-        image, word = ids[split.isna().to_numpy()].iloc[0], words[split.isna()].iloc[0]
-        raise DataError(f"unknown split {word!r} of {image} in {name}; use {', '.join(SPLITS)}")
+    split = pd.Series(split_words(given["split"], ids, name))
+    if (split == "").any():
+        raise DataError(f"{name} says no split for {some(ids[(split == '').to_numpy()])}; use {', '.join(SPLITS)}")
     fold = split.map({"train": 1, "validation": 0, "test": TEST_FOLD, DROPPED: DROPPED_FOLD}).to_numpy("int64")
     if "fold" in given:
         blank = (known(given["fold"]) == "").to_numpy()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.images import image_name
-from skinlesion.core.tables import counted, known, number
+from skinlesion.core.tables import counted, known, lesion_names, number
 from skinlesion.core.taxonomy import KIND_SEPARATOR, LabelSet, diagnosis, label_finder, nearest_words, normalise_label
 from skinlesion.data.class_maps import CONFIRMED_BY
 from skinlesion.data.files import COPY, ImageIndex
@@ -97,7 +97,7 @@ def tabulate(
         notes += (f"{counted(count, 'image')} without a lesion id; each counts as a lesion of its own.",)
     elif not has_lesions and "official_split" not in more:
         notes += (NO_LESIONS,)
-    rows["lesion_id"] = rows["lesion_id"].where(~unnamed & has_lesions, rows["image_id"])
+    rows["lesion_id"] = lesion_names(rows["lesion_id"], rows["image_id"]) if has_lesions else rows["image_id"]
     written, rows["age"] = rows["age"], rows["age"].map(number).astype(float)
     listed = pd.DataFrame({"image_id": rows["image_id"], "problem": problem, "detail": detail})
     strange = used & rows["age"].isna() & (written != "")

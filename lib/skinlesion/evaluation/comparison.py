@@ -11,13 +11,13 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
-from skinlesion.core.tables import counted, match_ids, read_table
+from skinlesion.core.tables import counted, match_ids
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.decision import as_seven
 from skinlesion.evaluation.intervals import Metric, describe, is_significant, resample, summarise
 from skinlesion.evaluation.metrics import NAMES, flat_values, replicate_values, summarised
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import read_predictions
+from skinlesion.evaluation.reading import read_named, read_predictions
 from skinlesion.evaluation.training_overlap import Overlap
 
 #: What is compared: metrics of the whole, or ``<code>.<metric>`` of one class.
@@ -155,7 +155,7 @@ def load_runs(
     """
     paths = [Path(place).expanduser() for place in places]
     files = [Run(path).need(Run(path).predictions, "04_evaluation") if path.is_dir() else path for path in paths]
-    labelled = {path: "label" in read_table(path) for path in files}
+    labelled = {path: "label" in read_named(path) for path in files}
     other = next((path for path in files if labelled[path]), None)
     runs: dict[str, Predictions] = {}
     for name, path in zip(run_names(files), files, strict=True):

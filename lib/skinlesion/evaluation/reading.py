@@ -11,7 +11,18 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.images import image_name
-from skinlesion.core.tables import counted, folds, image_ids, known, match_ids, number, read_table, some
+from skinlesion.core.tables import (
+    counted,
+    folds,
+    image_ids,
+    known,
+    lesion_names,
+    match_ids,
+    name_columns,
+    number,
+    read_table,
+    some,
+)
 from skinlesion.core.taxonomy import (
     HAM7,
     ISIC8,
@@ -20,6 +31,7 @@ from skinlesion.core.taxonomy import (
     diagnosis,
     label_finder,
     nearest_words,
+    normalise_label,
     parse_words,
 )
 from skinlesion.decision import softmax
@@ -51,6 +63,25 @@ _ROUNDED = 1e-2  # by how much rows of probabilities written with few digits mis
 
 
 def column(frame: pd.DataFrame, *names: str) -> np.ndarray:
+def read_named(path: str | Path) -> pd.DataFrame:
+    """A table (:func:`skinlesion.core.tables.read_table`) whose known columns have their names, ``Lesion ID`` too.
+
+    Raises DataError where the columns ``label`` and ``dx`` stand for different classes: one of them is no truth.
+    """
+    known_columns = (*dict.fromkeys(ID_COLUMNS), *_LABEL_COLUMNS, *TRUTH_COLUMNS, "score_weight", "group")
+    frame = name_columns(read_table(path), known_columns, path)
+    if set(_LABEL_COLUMNS) <= set(frame.columns):
+        code = {word: normalise_label(word, HAM7) for word in set(frame["label"]) | set(frame["dx"])}
+        rows = zip(frame["label"], frame["dx"], strict=True)
+        if differ := [row for row, pair in enumerate(rows) if len({code[word] for word in pair} - {None}) > 1]:
+            first = frame.iloc[differ[0]]
+            raise DataError(
+                f"the columns label and dx of {path} differ in {counted(len(differ), 'row')} ({first['label']!r} and "
+                f"{first['dx']!r} in the first one); keep the one that is the truth"
+            )
+    return frame
+
+
     """The first of these columns that is there, object [N]; DataError if none is."""
     for name in names:
         if name in frame.columns:
@@ -149,7 +180,7 @@ def read_truth(path: str | Path) -> pd.DataFrame:
     table's own label), those of :data:`TRUTH_COLUMNS` (each ``""`` where unknown) and ``counts`` (bool; False for
     images that the official scorer leaves out).
     """
-    frame = read_table(path)
+    frame = read_named(path)
     try:
         ids = column(frame, *ID_COLUMNS)
         codes = _one_hot_columns(frame)
@@ -230,7 +261,7 @@ def read_predictions(
     >>> [predictions.labels.codes[row] for row in predictions.predicted]
     ['mel', 'nv']
     """
-    frame = read_table(path)
+    frame = read_named(path)
     try:
         labels, names, kind = class_columns(frame)
         ids = pd.Series(image_ids(column(frame, *ID_COLUMNS)), dtype=object).to_numpy(object)
@@ -247,7 +278,7 @@ def read_predictions(
         ids, probabilities = ids[counts], probabilities[counts]
         return Predictions(
             image_ids=ids,
-            lesions=np.where(given["lesion_id"] == "", ids, given["lesion_id"]),
+            lesions=lesion_names(given["lesion_id"], ids),
             source=given["source"],
             dx_type=given["dx_type"],
             split=given["split"],

@@ -11,12 +11,12 @@ import pandas as pd
 
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
-from skinlesion.core.tables import counted, known, match_ids, read_table, some
+from skinlesion.core.tables import counted, known, match_ids, some, split_words
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import ID_COLUMNS, column, optional, read_truth
+from skinlesion.evaluation.reading import ID_COLUMNS, column, optional, read_named, read_truth
 
 UNKNOWN, LEAK, CLEAN = "unknown", "leak", "clean"
-_TRAINED_ON = ("", "train", "training", "validation", "val")  # of the words of a column split
+_TRAINED_ON = ("", "train", "validation")  # of :func:`skinlesion.core.tables.split_words`
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +61,19 @@ class Overlap:
 def read_training(path: str | Path) -> pd.DataFrame:
     """A list of training images: columns ``image_id`` and ``lesion_id`` (``""`` where unknown), str.
 
-    Raises DataError if it cannot be read or has no column of image ids.
+    Raises DataError if it cannot be read, has no column of image ids or no training image, or a split is unknown.
     ``path``: CSV with image ids, perhaps ``lesion_id``; where it has a column ``split``, the rows for training and for
     validation count, since validation chooses thresholds and epochs.
     """
-    frame = read_table(path)
+    frame = read_named(path)
     try:
         ids, lesions = column(frame, *ID_COLUMNS), optional(frame, "lesion_id")
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    trained = np.isin(np.char.lower(optional(frame, "split").astype(str)), _TRAINED_ON)
+    split = split_words(pd.Series(optional(frame, "split"), dtype=str), ids, path)
+    trained = np.isin(split.astype(str), _TRAINED_ON)
+    if not trained.any():
+        raise DataError(f"{path} lists no training image; is it the right file?")
     found = pd.DataFrame({"image_id": ids[trained], "lesion_id": lesions[trained]}, dtype=str)
     return found.drop_duplicates("image_id", ignore_index=True)
 
@@ -80,7 +83,7 @@ def read_groups(path: str | Path) -> pd.Series:
 
     Raises DataError if it cannot be read, lacks ``image_id`` or ``group``, or has an image in two groups.
     """
-    frame = read_table(path)
+    frame = read_named(path)
     try:
         ids, groups = column(frame, *ID_COLUMNS), known(pd.Series(column(frame, "group"))).to_numpy(object)
     except DataError as error:
