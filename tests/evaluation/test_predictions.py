@@ -132,8 +132,8 @@ def test_labels_that_are_missing_unknown_or_doubled_are_named(tmp_path):
         ({"p_wart": [0] * 4}, "p_wart unknown"),
         ({f"p_{code}": None for code in HAM7.codes}, "no probability columns"),
         ({"p_nv": [0.1, 0.1, 0.2, 0.1]}, "must sum to 1.*they are not for c"),
-        ({"p_nv": [0.1, "", 0.1, 0.1]}, "p_nv holds something that is no number for b"),
-        ({"p_nv": [0.1, "many", 0.1, 0.1]}, "p_nv holds something that is no number for b"),
+        ({"p_nv": [0.1, "", 0.1, 0.1]}, "p_nv holds nothing, which is no number, for b"),
+        ({"p_nv": [0.1, "many", 0.1, 0.1]}, "p_nv holds 'many', which is no number, for b"),
         ({"p_nv": [0.1, "nan", 0.1, 0.1]}, "probabilities must be finite numbers.*b"),
         ({"p_nv": [0.6, 0.1, 0.1, 0.1], "p_mel": [-0.1, 0.4, 0.4, 0.4]}, "between 0 and 1.*a"),
         ({"image_id": ["a", "b", "a", "d"]}, "unique; these repeat: a"),
@@ -241,3 +241,48 @@ def test_words_of_ones_own(tmp_path):
     with pytest.raises(DataError, match="Map a word with --label 'wart=CODE'"):
         read_predictions(path)
     assert HAM7.codes[read_predictions(path, words=["wart=bkl"]).y[1]] == "bkl"
+
+
+def named(affix, values):
+    """Columns for :func:`foreign`: without ``p_``, but with ``affix`` before each code."""
+    return {f"p_{code}": None for code in HAM7.codes} | {
+        f"{affix}{code}": values[:, i] for i, code in enumerate(HAM7.codes)
+    }
+
+
+def test_what_the_values_are_is_seen_from_all_rows(tmp_path):
+    p = make(n=30).probabilities[:4]
+    noisy = p.copy()
+    noisy[0] = 1.0000001 * np.eye(7)[4]
+    noisy[1, :2] += 1e-9 * np.array([1, -1]) + noisy[1, 1] * np.array([1, -1])  # a probability just below 0
+    found = read_predictions(foreign(tmp_path, **named("prob_", noisy)))
+    assert found.are_probabilities and not found.notes
+    np.testing.assert_allclose(found.probabilities, noisy, atol=1e-6)
+    both = named("logit_", np.log(p) + 5) | named("prob_", p)
+    np.testing.assert_allclose(read_predictions(foreign(tmp_path, **both)).probabilities, p)
+    np.testing.assert_allclose(read_predictions(foreign(tmp_path, **named("logit_", np.log(p) + 5))).probabilities, p)
+
+
+RIGHT = make(n=30).probabilities[:4]
+WRONG = RIGHT + np.eye(4, 7)[:, ::-1] * [[0], [0], [1.5], [0]]
+TRUTH = np.eye(7)[:4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (named("prob_", 100 * RIGHT), "percentages.*divide them by 100"),
+        ({f"p_{code}": 100 * RIGHT[:, i] for i, code in enumerate(HAM7.codes)}, "percentages"),
+        (named("prob_", WRONG), "between 0 and 1; they are not for c$"),
+        (named("", TRUTH) | named("pred_", RIGHT), "several sets of class columns.*pred_"),
+        (
+            {code.upper(): TRUTH[:, i] for i, code in enumerate(HAM7.codes)} | named("pred_", RIGHT),
+            "several sets of class columns: AKIEC, … and pred_akiec",
+        ),
+        ({"dx": ["mel", "mel", "df", "melanoma"]}, r"label and dx of .* differ in 1 row \('nv' and 'mel'"),
+    ],
+)
+def test_a_table_that_could_be_misread_is_refused(tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        read_predictions(foreign(tmp_path, **changes))
+    assert read_predictions(foreign(tmp_path, dx=["melanoma", "nevus", "", "wart"])).y.tolist() == [4, 5, 3, 4]

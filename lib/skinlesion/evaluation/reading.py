@@ -59,10 +59,10 @@ PROBABILITIES, SCORES, LOGITS, UNSTATED = "probabilities", "scores", "logits", "
 _AFFIX = r"p|probs?|probability|probabilities|pred|prediction|conf|confidence|softmax|logits?|scores?|output"
 _PREFIX = re.compile(rf"({_AFFIX})[\s_.:-]+", re.IGNORECASE)
 _SUFFIX = re.compile(rf"[\s_.:-]+({_AFFIX})$", re.IGNORECASE)
+_NOISE = 1e-5  # by how much a probability of 0 or 1 in float32 may lie outside
 _ROUNDED = 1e-2  # by how much rows of probabilities written with few digits miss a sum of one
 
 
-def column(frame: pd.DataFrame, *names: str) -> np.ndarray:
 def read_named(path: str | Path) -> pd.DataFrame:
     """A table (:func:`skinlesion.core.tables.read_table`) whose known columns have their names, ``Lesion ID`` too.
 
@@ -82,6 +82,7 @@ def read_named(path: str | Path) -> pd.DataFrame:
     return frame
 
 
+def column(frame: pd.DataFrame, *names: str) -> np.ndarray:
     """The first of these columns that is there, object [N]; DataError if none is."""
     for name in names:
         if name in frame.columns:
@@ -105,9 +106,10 @@ def numbers(frame: pd.DataFrame, columns: list[str], ids: np.ndarray) -> np.ndar
     values = np.empty((len(frame), len(columns)))
     for i, name in enumerate(columns):
         found = [number(text) if text else None for text in frame[name]]
-        bad = [image for image, value in zip(ids, found, strict=True) if value is None]
-        if bad:
-            raise DataError(f"the column {name} holds something that is no number for {some(bad)}")
+        bad = np.flatnonzero([value is None for value in found])
+        if len(bad):
+            text = repr(frame[name].iloc[bad[0]]) if frame[name].iloc[bad[0]] else "nothing"
+            raise DataError(f"the column {name} holds {text}, which is no number, for {some(ids[bad])}")
         values[:, i] = found
     return values
 
@@ -124,13 +126,25 @@ def class_columns(frame: pd.DataFrame) -> tuple[LabelSet, list[str], str]:
     for labels in (HAM7, ISIC8):
         if found == set(labels.codes):
             return labels, [f"p_{code}" for code in labels.codes], PROBABILITIES
+    complete = {
+        affix: (labels, [columns[code] for code in labels.codes])
+        for affix, columns in _by_affix(frame).items()
+        for labels in (HAM7, ISIC8)
+        if set(columns) == set(labels.codes) and (not found or (affix == "p" and len(found) == len(columns)))
+    }
+    spare = [affix for start in ("logit", "score") for affix in sorted(complete) if affix.startswith(start)]
+    own = [affix for affix in complete if affix not in spare]
+    if len(own) > 1:
+        sets = " and ".join(f"{complete[affix][1][0]}, …" for affix in own)
+        raise DataError(f"there are several sets of class columns: {sets}; keep the one that holds the predictions")
+    for affix in (*own, *spare)[:1]:  # logits and scores of a model whose probabilities are there add nothing
+        labels, columns = complete[affix]
+        if set(columns) == set(submission_columns(labels)):
+            return labels, columns, SCORES
+        return labels, columns, LOGITS if affix.startswith("logit") else UNSTATED
+    for labels in (HAM7, ISIC8):
         if not found and set(submission_columns(labels)) <= set(frame.columns):
             return labels, [code.upper() for code in labels.codes], SCORES
-    for affix, columns in sorted(_by_affix(frame).items(), key=lambda item: (item[0].startswith("score"), item[0])):
-        for labels in (HAM7, ISIC8):
-            if set(columns) == set(labels.codes) and (not found or (affix == "p" and len(found) == len(columns))):
-                kind = LOGITS if affix.startswith("logit") else UNSTATED
-                return labels, [columns[code] for code in labels.codes], kind
     if not found:
         raise DataError(
             "there are no probability columns; name them p_<code>, e.g. p_mel, or give an ISIC 2018 submission: "
@@ -165,10 +179,20 @@ def _without_affix(column: str) -> tuple[str, str]:
 
 
 def kind_of_values(values: np.ndarray) -> str:
-    """Whether float [N, K] are :data:`PROBABILITIES` (rows sum to one), :data:`SCORES` (0 to 1) or :data:`LOGITS`."""
-    if ((values < 0) | (values > 1)).any():
-        return LOGITS
-    return PROBABILITIES if np.abs(values.sum(axis=1) - 1).max(initial=0) <= _ROUNDED else SCORES
+    """Whether float [N, K] are :data:`PROBABILITIES` (rows sum to one), :data:`SCORES` (0 to 1) or :data:`LOGITS`.
+
+    Where most rows are probabilities, a row with a value outside 0 to 1 is a wrong one, and no logits.
+    """
+    sound = _distributions(values)
+    if sound.all() or (((values < 0) | (values > 1)).any() and sound.mean() > 0.5):
+        return PROBABILITIES
+    return LOGITS if ((values < 0) | (values > 1)).any() else SCORES
+
+
+def _distributions(values: np.ndarray) -> np.ndarray:
+    """Which rows of float [N, K] are probabilities, as far as rounding goes; bool [N]."""
+    inside = ((values >= -_NOISE) & (values <= 1 + _NOISE)).all(axis=1)
+    return inside & (np.abs(values.sum(axis=1) - 1) <= _ROUNDED)
 
 
 def read_truth(path: str | Path) -> pd.DataFrame:
@@ -298,13 +322,16 @@ def _probabilities(
     values: np.ndarray, first: str, labels: LabelSet, kind: str
 ) -> tuple[np.ndarray, str, tuple[str, ...]]:
     """Probabilities (or scores) of a table's values, what these are, and notes about it."""
+    if kind != LOGITS and len(values) and np.median(np.abs(values.sum(axis=1) - 100)) <= 100 * _ROUNDED:
+        raise DataError("the columns hold percentages, whose rows sum to 100; divide them by 100")
     kind = kind or kind_of_values(values)
     if kind == LOGITS:
         return softmax(values), kind, (LOGITS_GIVEN,)
     if kind == SCORES:
         return values, kind, (SCORES_ONLY,)
     if first != f"p_{labels.codes[0]}":  # rounded to few digits by who wrote them
-        values = values / values.sum(axis=1, keepdims=True)
+        sound, clipped = _distributions(values)[:, None], values.clip(0, 1)
+        values = np.divide(clipped, clipped.sum(axis=1, keepdims=True), out=values.copy(), where=sound)
     return values, kind, ()
 
 
