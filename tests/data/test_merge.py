@@ -106,6 +106,15 @@ def test_one_version_of_a_picture(tmp_path, first, second, kept):
     assert set(check.problems["source"]) == {"ham10000-small", "ham10000-large"} - {kept}
 
 
+def test_one_picture_of_the_archive_however_its_id_is_written(tmp_path):
+    """An image that trains in one source must not be tested in the other."""
+    large = ham(tmp_path / "large", ["ISIC_0000001", "ISIC_0000002", "ISIC_0000003"], (80, 60))
+    theirs = ["isic_0000001", "ISIC_0000002_downsampled", "ISIC_00000031", "x_ISIC_0000003"]
+    check = check_table(load_table([clinic(tmp_path / "north", theirs), large]))
+    assert check.table.frame["image_id"].tolist() == [*theirs[2:], "ISIC_0000001", "ISIC_0000002", "ISIC_0000003"]
+    assert check.problems["image_id"].tolist() == theirs[:2]
+
+
 def test_a_lesion_in_two_parts_of_one_published_set_stays_one(tmp_path):
     parts = [ham(tmp_path / name, [f"ISIC_000000{i}"]) for i, name in enumerate(("part_1", "part_2"))]
     assert load_table(parts).frame["lesion_id"].tolist() == ["HAM_0", "HAM_0"]

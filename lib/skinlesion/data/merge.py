@@ -17,6 +17,7 @@ from skinlesion.data.table import OPTIONAL, LesionTable
 
 _SAMPLE = 20  # pictures by whose sizes two versions of a data set are compared
 _ARCHIVE_ID = r"ISIC_\d{7}"
+_ARCHIVE_NAME = r"(?i)^(?:.*/)?(ISIC_\d{7})(?:_downsampled)?(?:\.\w+)?$"  # as ids of files and of ISIC 2019 are
 _OWN_IDS = ("folder", "csv", "demo")  # kinds of which each place has ids of its own
 
 
@@ -25,10 +26,11 @@ def merge(tables: Sequence[LesionTable]) -> LesionTable:
 
     Image and lesion ids stay as they are; where sources share one, ``source/`` stands in front of it. Two sources of
     one published kind, such as parts of HAM10000, have their lesions in common. Pictures that are given twice are taken
-    once: an id of the ISIC Archive (``ISIC_`` and seven digits, not in drawn sets), or of two sources of one published
-    kind, means one picture. Of two such sources the one with the larger pictures keeps them (the median of 20; the
-    first given where they are equal), and the other's rows are set aside. ``tables``: sequence of LesionTable, of one
-    source each, with different names and one label set. Raises DataError where another source has all pictures of one.
+    once: an id of the ISIC Archive (``ISIC_`` and seven digits, whatever its case or ending, not in drawn sets), or of
+    two sources of one published kind, means one picture. Of two such sources the one with the larger pictures keeps
+    them (the median of 20; the first given where they are equal), and the other's rows are set aside. ``tables``:
+    sequence of LesionTable, of one source each, with different names and one label set. Raises DataError where another
+    source has all pictures of one.
     """
     tables = _one_version(list(tables))
     ids = pd.concat([table.frame["image_id"] for table in tables])
@@ -61,8 +63,8 @@ def _one_version(tables: list[LesionTable]) -> list[LesionTable]:
     for later in range(1, len(tables)):
         for earlier in range(later):
             one, other = tables[earlier], tables[later]
-            ids = one.frame["image_id"]
-            both = ids[ids.isin(other.frame["image_id"]) & _means_a_picture(ids, one.source, other.source)]
+            ids = _pictures(one)
+            both = ids[ids.isin(_pictures(other)) & _means_a_picture(ids, one.source, other.source)]
             if len(both):
                 loser, kept = (earlier, other) if _size(other, both) > _size(one, both) else (later, one)
                 tables[loser] = _without(tables[loser], both, next(iter(kept.origins)))
@@ -70,13 +72,19 @@ def _one_version(tables: list[LesionTable]) -> list[LesionTable]:
 
 
 def _without(table: LesionTable, ids: pd.Series, other: str) -> LesionTable:
-    gone = table.frame["image_id"].isin(ids)
+    gone = _pictures(table).isin(ids)
     if gone.all():
         raise DataError(
             f"{other} has all {counted(len(table), 'picture')} of {table.location}, too, as large or larger; leave "
             f"out {table.location}: one version of a picture is enough"
         )
     return table.set_aside(gone, ANOTHER_VERSION, f"{other} has this picture, too")
+
+
+def _pictures(table: LesionTable) -> pd.Series:
+    """The id of every picture: the ISIC Archive's as it writes them, str [N]."""
+    ids = table.frame["image_id"]
+    return ids.str.extract(_ARCHIVE_NAME, expand=False).str.upper().fillna(ids)
 
 
 def _means_a_picture(ids: pd.Series, kind: str, other: str) -> pd.Series:
@@ -90,7 +98,7 @@ def _means_a_picture(ids: pd.Series, kind: str, other: str) -> pd.Series:
 
 def _size(table: LesionTable, ids: pd.Series) -> float:
     """Median number of pixels of a sample of these pictures."""
-    paths = table.frame.set_index("image_id")["path"][ids.iloc[:: -(-len(ids) // _SAMPLE)]]
+    paths = table.frame["path"][_pictures(table).isin(ids.iloc[:: -(-len(ids) // _SAMPLE)])]
     return float(np.median([_pixels(path) for path in paths]))
 
 
