@@ -45,6 +45,7 @@ def written(separator=",", end="\n", encoding="utf-8", before="", after=""):
         written("\t", before='"sep=\t"\n'),
         written(after="\n\n,,\n"),
         written(";", after=";;\n", before="\n"),
+        written(encoding="utf-8-sig", before="\ufeff\u200b"),
     ],
 )
 def test_every_form_of_a_table_reads_alike(tmp_path, data):

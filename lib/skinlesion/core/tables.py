@@ -86,14 +86,14 @@ def _text(path: str | Path) -> str:
         raise DataError(f"{path} is no UTF-8 text in row {row} ({error.reason}); save it as CSV in UTF-8") from None
     if "\0" in text:
         raise DataError(f"{path} is no text (it holds zero bytes); save it as CSV in UTF-8")
-    return text
+    return text.replace("\ufeff", "").replace("\u200b", "")  # marks that nobody sees, which make another name
 
 
 def _separated(text: str) -> tuple[str, str]:
     """The text and its separator: what Excel's first line ``sep=;`` names, or what cuts the header into most values."""
     if first := re.match(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE):
         return text[first.end() :], first[1]
-    start = text.lstrip("\r\n \ufeff")[:65536]
+    start = text.lstrip("\r\n ")[:65536]
 
     def values(separator: str) -> int:
         try:
