@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     tables = load_tables(arguments.data, arguments.labels, words=arguments.label)
     rows = pd.concat([table.frame for table in tables], ignore_index=True)
+    if problems := sum(len(table.problems) for table in tables):
+        print(f"{counted(problems, 'problem')} left out; `skinlesion data check` lists them")
     rows["lesion"] = rows["source"] + "/" + rows["lesion_id"]
     pairs = search(rows, Features(arguments.model), progress=sys.stderr.isatty())
     rows["group"] = pd.factorize(connected(rows["lesion"], pairs[["a", "b"]].itertuples(index=False)))[0]
