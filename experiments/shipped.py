@@ -50,6 +50,7 @@ from skinlesion.decision import NOT_DERMATOSCOPIC, OTHER_CAMERA, Decision
 from skinlesion.evaluation import decision_fit, operating
 from skinlesion.evaluation.intervals import describe
 from skinlesion.evaluation.metrics import evaluate
+from skinlesion.evaluation.retrieval import Cases
 from skinlesion.evaluation.robustness import sample_evenly
 from skinlesion.export.card import attach
 from skinlesion.export.onnx import export_model
@@ -105,12 +106,15 @@ def features_of(model: Classifier, own: Config, paths: list[str]) -> np.ndarray:
 def compute_outputs(run: Run, own: Config, outside: Path | None, other: Path | None) -> tuple[Outputs, Domain]:
     """Logits and domain scores of the validation and the test part, and the domain that they were scored by.
 
-    ``in_seven``: whether an image has one of the seven codes, too: invasive squamous cell carcinoma has none.
+    ``in_seven``: whether an image has one of the seven codes, too: invasive squamous cell carcinoma has none. ``vote``:
+    the class of most of the similar training images that the domain was fitted on.
     """
     table, cache = LesionTable.load(run), recorded_cache(run)
     split = load_split(run.split)["split"].to_numpy(str)
     trained = load_trained(run, own, classes=len(table.labels))
-    domain, *_ = fit_domain(trained.model, run, own)
+    domain, training, features = fit_domain(trained.model, run, own)
+    known = table.frame["image_id"].isin(training).to_numpy()
+    cases = Cases(features, table.targets[known], table.frame["lesion_id"].to_numpy(str)[known])
     rows = {part: np.flatnonzero(split == part) for part in ("validation", "test")}
     found = {part: predict(trained.model, cache, chosen, views=own.views) for part, chosen in rows.items()}
     scores = {part: domain.scores(features) for part, (_, features) in found.items()}
@@ -120,12 +124,14 @@ def compute_outputs(run: Run, own: Config, outside: Path | None, other: Path | N
         scores["test"] = domain.scores(found["test"][1])
         scores["validation"][NOT_DERMATOSCOPIC] = held[: len(rows["validation"])]
     in_seven = set(load_table(own.data, 7, own.exclude_official_test).frame["image_id"])
-    facts = {"prior": trained.prior.tolist(), "seconds": trained.facts["seconds"], "domain": domain.to_dict()}
-    parts = []
-    for part, (logits, _) in found.items():
+    facts = {"prior": trained.prior.tolist(), "seconds": trained.facts["seconds"], "domain": domain.to_dict(),
+             "cases": len(features)}  # fmt: skip
+    parts, codes = [], np.array(table.labels.codes)
+    for part, (logits, features) in found.items():
         frame = table.frame.iloc[rows[part]][["image_id", "lesion_id", "label", "source", "dx_type"]]
         frame = frame.reset_index(drop=True).assign(
             in_seven=frame["image_id"].isin(in_seven).to_numpy(),
+            vote=codes[cases.vote(features, frame["lesion_id"].to_numpy(str))],
             **{name: score.astype(np.float32) for name, score in scores[part].items()},
         )
         parts.append(crossval.one_part(part, frame, logits, table.labels, own, table.fingerprint(), facts))
