@@ -37,7 +37,7 @@ from skinlesion.data.sources import load_table
 from skinlesion.training.fit import fit, keep_freed_memory
 from skinlesion.training.networks.models import create_model
 
-#: Title and side of the input in pixels, by network; MobileNetV2's is that of the shipped model.
+#: Title and side of the input in pixels, by network; MobileNetV2's is that of the recipe `sources`.
 MODELS = {
     "classic": ("classic", 128),
     "tf_efficientnet_lite0": ("EfficientNet-Lite0", 128),

@@ -83,7 +83,7 @@ def load_model(folder: str | Path | None = None, *, threads: int = 0) -> Predict
     ('ak', 'bcc', 'bkl', 'df', 'mel', 'nv', 'scc', 'vasc')
     >>> prediction = model.predict([draw_example("mel", seed=13)])[0]
     >>> print(prediction.name, round(prediction.probability, 2), prediction.referral)
-    Melanoma 0.98 refer
+    Melanoma 0.95 refer
     """
     from skinlesion.serving.predictor import Predictor
 
