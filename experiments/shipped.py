@@ -52,7 +52,7 @@ from skinlesion.evaluation.intervals import describe
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.retrieval import Cases
 from skinlesion.evaluation.robustness import sample_evenly
-from skinlesion.export.card import attach
+from skinlesion.export.card import attach, of_each
 from skinlesion.export.onnx import export_model
 from skinlesion.export.variants import add_variants
 from skinlesion.serving.manifest import FILE, PRETRAINED
@@ -68,9 +68,7 @@ NAME = "shipped"
 STORED = OUTPUTS / f"{NAME}.parquet"
 SPLIT = ROOT / "experiments" / "split.csv"
 READS = ROOT / "experiments" / "test_reads.csv"
-#: Licence and citation of MSK, which is read as any CSV and so has none of its own.
-MSK = {"licence": ("as the training data allow", "CC-0 or CC BY-NC by image: trained on MSK"),
-       "citation": ("the user's own data", "Codella et al. (ISIC 2017), arXiv:1710.05006")}  # fmt: skip
+MSK = "isic2017_msk"  # which is read as any CSV: as what its licence and origin are known by
 CLOSE_UPS, UNSEEN = 200, 150  # images that the probe of the domain is fitted on
 SIZES = ((150, 112), (300, 225), (600, 450), (1200, 900), (2400, 1800))  # width, height
 
@@ -212,11 +210,11 @@ def ship(run: Run, own: Config, outside: Path | None, other: Path | None) -> dic
 
 
 def name_msk(folder: Path) -> None:
-    """Put MSK's licence and citation into a model's manifest."""
+    """Name MSK in a model's manifest, with its licence and citation, where it says ``csv``."""
     content = json.loads((folder / FILE).read_text())
-    content["licence"] = content["licence"].replace(*MSK["licence"])
-    content["data"]["citation"] = content["data"]["citation"].replace(*MSK["citation"])
-    write_json(folder / FILE, content)
+    source = content["data"]["source"].replace("csv", MSK)
+    content["data"] |= {"source": source, "citation": of_each("citation", source)}
+    write_json(folder / FILE, content | {"licence": of_each("licence", source)})
 
 
 def rewrite(folder: Path) -> dict:
