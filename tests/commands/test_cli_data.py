@@ -203,7 +203,7 @@ def test_the_cut_does_not_depend_on_the_names_in_the_file():
     part, start, mean, scale, end = serving.cut(onnx.load(PRETRAINED / "model.onnx"))
     assert [value.name for value in part.graph.input] == [start]
     assert [value.name for value in part.graph.output] == [end]
-    renamed = onnx.load(serving.PRETRAINED / "model.onnx")
+    renamed = onnx.load(PRETRAINED / "model.onnx")
     graph = renamed.graph
     for node in graph.node:
         for names in (node.input, node.output):

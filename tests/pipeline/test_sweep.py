@@ -88,7 +88,7 @@ def test_without_validation_images_no_trial_can_be_evaluated(config, tmp_path):
 
 
 def test_poor_trials_are_stopped(tmp_path):
-    study = sweeping._study(Run(tmp_path), CONFIG)
+    study = sweeping._study(Run(tmp_path))
 
     def reached(scores) -> int:
         """Epochs that a trial with these scores gets."""
