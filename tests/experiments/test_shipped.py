@@ -47,7 +47,7 @@ def test_it_is_small_and_says_what_it_is(predictor):
     assert predictor.manifest.labels == ISIC8
     assert not predictor.manifest.synthetic
     assert "non-commercial" in content["licence"]
-    assert content["data"]["source"] == "ham10000 + milk10k + csv"
+    assert content["data"]["source"] == "ham10000 + milk10k + isic2017_msk"
     assert content["data"]["images"] == 17_414
     Config().but(**content["config"])  # a whole recipe that this version still reads
     text = json.dumps(content)
