@@ -206,7 +206,7 @@ def _match_to_table(table: LesionTable, given: pd.DataFrame, name: str) -> pd.Da
     given = given.iloc[where]
     split = pd.Series(split_words(given["split"], ids, name))
     if (split == "").any():
-        raise DataError(f"{name} says no split for {some(ids[(split == '').to_numpy()])}; use {', '.join(SPLITS)}")
+        raise DataError(f"{name} has no split for {some(ids[(split == '').to_numpy()])}; use {', '.join(SPLITS)}")
     fold = split.map({"train": 1, "validation": 0, "test": TEST_FOLD, DROPPED: DROPPED_FOLD}).to_numpy("int64")
     if "fold" in given:
         blank = (known(given["fold"]) == "").to_numpy()
