@@ -18,9 +18,10 @@ from benchmarks.tables import result, table
 from experiments import storage, tested
 from experiments.domain import SOURCES, counted
 from experiments.recipes import OUTPUTS, ROOT
-from skinlesion.evaluation.intervals import describe, proportion, resample, summarise
-from skinlesion.evaluation.metrics import balanced_accuracy, evaluate
+from skinlesion.evaluation.intervals import describe, proportion
+from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.reference_results import published_table
+from skinlesion.evaluation.retrieval import compare_vote
 from skinlesion.export.card import headline_parts
 from skinlesion.serving.manifest import PRETRAINED, Manifest
 
@@ -245,17 +246,21 @@ def same_at_any_size() -> str:
     return f"{widths[0]} to {widths[-1]:,} pixels wide, gets the same label in {least * 100:.0f} of 100 cases"
 
 
+def second_stage() -> str:
+    """How long the second stage of the shipped model was trained."""
+    facts = storage.read(OUTPUTS / "shipped.parquet", "shipped").facts["validation"]
+    return f"{facts['seconds'] / 60:.0f} minutes"
+
+
 def retrieval() -> str:
     """What the vote of the most similar training images achieves, beside the shipped model's label."""
     outputs = storage.read(OUTPUTS / "shipped.parquet", "shipped").take(["validation"])
     own, vote = outputs.decided(Manifest.read(PRETRAINED).decision), outputs.images["vote"]
     called = vote.map({code: i for i, code in enumerate(own.labels.codes)}).to_numpy()
-    resamples, classes = resample(own.lesions), len(own.labels)
-    reached, label = (balanced_accuracy(one, own.y, classes, resamples) for one in (called, own.predicted))
-    less, cases = describe(summarise(label - reached, len(own))), outputs.facts["validation"]["cases"]
+    found, cases = compare_vote(own, called), outputs.facts["validation"]["cases"]
     return (
         f"({len(own):,} images; {cases:,} training images as cases), the vote of six has a balanced accuracy of "
-        f"{describe(summarise(reached, len(own)))}, {less} less than the label"
+        f"{describe(found['balanced_accuracy'])}, {describe(found['difference'])} less than the label"
     )
 
 
@@ -374,7 +379,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     one.__name__.replace("_", "-"): one
     for one in (
         results, recipes, shipped, before_and_now, full_frames, across, cases, recolored, notices, same_at_any_size,
-        retrieval, chosen_against, differences, eight_labels, smaller_files, accuracy_for_compute, coverage, ph2,
-        classic_twice, steps_accuracy, processes,
+        second_stage, retrieval, chosen_against, differences, eight_labels, smaller_files, accuracy_for_compute,
+        coverage, ph2, classic_twice, steps_accuracy, processes,
     )
 } | speed.FIGURES  # fmt: skip

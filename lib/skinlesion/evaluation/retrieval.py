@@ -51,16 +51,20 @@ def measure(
     """
     if len(features) != len(predictions):
         raise DataError(f"there are {len(features):,} rows of features for {len(predictions):,} predictions")
+    found = compare_vote(predictions, cases.vote(features, predictions.lesions), replicates, seed)
+    return found | {"neighbours": NEAREST, "cases": len(cases.y)}
+
+
+def compare_vote(
+    predictions: Predictions, vote: np.ndarray, replicates: int = 2000, seed: int = 0
+) -> dict[str, Metric]:
+    """``balanced_accuracy`` of a vote, int [N], class index, and ``difference``, the predictions' minus it."""
     resamples, classes = resample(predictions.lesions, replicates, seed), len(predictions.labels)
-    vote, own = (
-        balanced_accuracy(called, predictions.y, classes, resamples)
-        for called in (cases.vote(features, predictions.lesions), predictions.predicted)
+    reached, own = (
+        balanced_accuracy(called, predictions.y, classes, resamples) for called in (vote, predictions.predicted)
     )
-    found = {"balanced_accuracy": vote, "difference": own - vote}
-    return {name: summarise(values, len(predictions)) for name, values in found.items()} | {
-        "neighbours": NEAREST,
-        "cases": len(cases.y),
-    }
+    found = {"balanced_accuracy": reached, "difference": own - reached}
+    return {name: summarise(values, len(predictions)) for name, values in found.items()}
 
 
 def in_words(found: dict, own: Metric) -> str:
