@@ -80,7 +80,7 @@ def test_what_is_refused_leaves_a_finished_run_as_it_was(finished, changes, erro
 
 
 @pytest.mark.parametrize("role", ["start", "teachers"])
-def test_a_run_that_knows_what_is_judged_is_refused_though_the_recipes_agree(role, tmp_path):
+def test_a_run_trained_on_what_is_tested_is_refused_though_the_recipes_agree(role, tmp_path):
     """The data have grown since at the same place: what was training then is test now."""
     table = small_table(tmp_path / "images", lesions=10).frame
     place, config = tmp_path / "data.csv", TINY.but(data=f"csv:{tmp_path / 'data.csv'}")

@@ -182,7 +182,7 @@ def test_the_field_of_view_is_what_lies_inside_a_black_frame(frames):
 
 
 class Features:
-    """The squares themselves, a coarse grid of them; counts how often it is asked."""
+    """The squares themselves, a coarse grid of them; counts its calls."""
 
     name = "grid"
 

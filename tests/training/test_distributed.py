@@ -4,7 +4,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import pickle
 import resource
 import signal
 import subprocess
@@ -21,7 +20,6 @@ from test_faults import arguments, one_message, wait_for
 from test_fit import CONFIG, end_of, same
 
 import workers
-from shared import made_once
 from skinlesion.core.errors import SkinLesionError
 from skinlesion.core.runs import Run
 from skinlesion.data.cache import open_cache
@@ -120,14 +118,9 @@ def pair_and_single(data, config, place: Path) -> list[tuple]:
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory):
     """{configuration: [first, second, alone]}."""
-
-    def make(folder):
-        configs = {"even": EVEN, "classic": CLASSIC, "batch norm": BATCH_NORM}
-        folder.mkdir()
-        found = {name: pair_and_single(data, config, folder / name) for name, config in configs.items()}
-        (folder / "found").write_bytes(pickle.dumps(found))
-
-    return pickle.loads((made_once(tmp_path_factory, "together", make) / "found").read_bytes())
+    configs = {"even": EVEN, "classic": CLASSIC, "batch norm": BATCH_NORM}
+    place = tmp_path_factory.mktemp("together")
+    return {name: pair_and_single(data, config, place / name) for name, config in configs.items()}
 
 
 def test_processes_hold_equal_weights(together):

@@ -31,7 +31,7 @@ _WORDS = {0: "complete", 130: "interrupted"}
 
 
 class Member(NamedTuple):
-    """What one run of a group is asked for."""
+    """What one run of a group differs in from the others."""
 
     preset: str
     recipe: str | None
