@@ -54,6 +54,8 @@ class Memory:
 
 def prepared(step: str, folder: Path) -> Callable[[], object]:
     """The step as a function that has imported and read all that comes before it."""
+    import sklearn.model_selection  # noqa: F401  which make_split loads when it is called
+
     from skinlesion.data.sources import load_table
     from skinlesion.data.splits import make_split
 

@@ -27,6 +27,7 @@ from experiments.recipes import OUTPUTS, ROOT, config, load
 from experiments.run import checked_table
 from experiments.shipped import SPLIT
 from skinlesion import crossval
+from skinlesion.commands.train import twin_features
 from skinlesion.core import framing, images
 from skinlesion.core.config import Config
 from skinlesion.core.errors import SkinLesionError
@@ -57,7 +58,7 @@ def store(name: str, data: list[str], output: Path) -> None:
     run, fingerprint = Run(output / name), checked_table(own).fingerprint()
     if storage.is_stored(STORED, name, f"source-{HELD}", own, fingerprint):
         return
-    train(own, run)
+    train(own, run, features=twin_features(own))
     outputs = crossval.outputs_of_run(run, "test", f"source-{HELD}", own, fingerprint, commit=commit(ROOT))
     tested = pd.read_csv(SPLIT).query("split == 'test'")["image_id"]  # MILK10k's own test part stays unread
     outputs = without(outputs, tested)

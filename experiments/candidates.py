@@ -59,7 +59,7 @@ def train_start(own: Config, recipes: dict[str, Recipe]) -> None:
         before = part_config(config(name, recipes).but(data=own.data), part)
         if before.start:
             train_start(before, recipes)
-        train(before, start)
+        train(before, start, features=None)
 
 
 def seconds(run: Run) -> float:
@@ -130,7 +130,7 @@ def make(given: argparse.Namespace) -> None:
         if own.start:
             train_start(own, recipes)
         if not (run.outputs.exists() and Config.from_file(run.config_file) == own):
-            train(own, run)
+            train(own, run, features=None)
         store_fold(name, own, run, fingerprint)
     table = write_candidates(recipes)
     print(table[table["recipe"] == name].round(3).to_string(index=False))

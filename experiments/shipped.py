@@ -295,7 +295,7 @@ def main(argv: list[str] | None = None) -> None:
         else:
             run, own = Run(given.run), load_recipe(NAME).but(data=given.data, split_file=str(SPLIT), fold=-1)
             if not (run.outputs.exists() and Config.from_file(run.config_file) == own):
-                train(own, run)
+                train(own, run, features=None)  # the split file keeps twins together
             metrics = ship(run, own, given.photographs, given.unseen)
             if given.install:
                 PRETRAINED.mkdir(exist_ok=True)

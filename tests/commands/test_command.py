@@ -29,7 +29,7 @@ TINY = Config(data="demo:60", image_size=24, epochs=1, batch_size=16)
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     run = Run(tmp_path_factory.mktemp("finished"))
-    command.train(TINY, run, progress=False)
+    command.train(TINY, run, features=None, progress=False)
     return run
 
 
@@ -43,7 +43,7 @@ def test_bars_are_shown_on_a_terminal_and_lines_elsewhere(tmp_path, monkeypatch,
 
 def test_an_interrupted_recipe_leaves_no_answers_of_the_one_before(tmp_path, monkeypatch):
     run = Run(tmp_path)
-    assert command.train(TINY, run, progress=False) == 0
+    assert command.train(TINY, run, features=None, progress=False) == 0
     assert run.outputs.exists()
 
     def interrupted(*arguments, **options):
@@ -51,10 +51,10 @@ def test_an_interrupted_recipe_leaves_no_answers_of_the_one_before(tmp_path, mon
 
     with monkeypatch.context() as patch, pytest.raises(SkinLesionError, match="the same command goes on from it"):
         patch.setattr(command, "fit", interrupted)
-        command.train(TINY.but(views=2), run, progress=False)
+        command.train(TINY.but(views=2), run, features=None, progress=False)
     assert Config.from_file(run.config_file).views == 2
     assert not run.outputs.exists(), "they were another recipe's"
-    assert command.train(TINY.but(views=2), run, progress=False) == 0
+    assert command.train(TINY.but(views=2), run, features=None, progress=False) == 0
     assert run.outputs.exists()
 
 
@@ -75,7 +75,7 @@ def test_what_is_refused_leaves_a_finished_run_as_it_was(finished, changes, erro
     changes = {name: str(finished.folder) if value == "itself" else value for name, value in changes.items()}
     before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
     with pytest.raises(error):
-        command.train(TINY.but(**changes), finished, progress=False)
+        command.train(TINY.but(**changes), finished, features=None, progress=False)
     assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
 
 
@@ -86,14 +86,14 @@ def test_a_run_trained_on_what_is_tested_is_refused_though_the_recipes_agree(rol
     place, config = tmp_path / "data.csv", TINY.but(data=f"csv:{tmp_path / 'data.csv'}")
     table = table.assign(image=table["path"])[["image", "label", "lesion_id"]]
     table[table["lesion_id"].rank(method="dense") % 5 > 0].to_csv(place, index=False)
-    command.train(config, Run(tmp_path / "earlier"), progress=False)
+    command.train(config, Run(tmp_path / "earlier"), features=None, progress=False)
     config = config.but(**{role: str(tmp_path / "earlier")})
-    assert command.train(config, Run(tmp_path / "same"), progress=False) == 0
+    assert command.train(config, Run(tmp_path / "same"), features=None, progress=False) == 0
     table.to_csv(place, index=False)
     with pytest.raises(ConfigError, match=r"was trained on \d+ of the lesions") as refused:
-        command.train(config, Run(tmp_path / "grown"), progress=False)
+        command.train(config, Run(tmp_path / "grown"), features=None, progress=False)
     assert not Run(tmp_path / "grown").config_file.exists()
-    command.train(config.but(**{role: ""}), Run(tmp_path / "alone"), progress=False)
+    command.train(config.but(**{role: ""}), Run(tmp_path / "alone"), features=None, progress=False)
     known = load_split(Run(tmp_path / "earlier").split).query("split == 'train'")
     evaluated = load_split(Run(tmp_path / "alone").split).query("split != 'train'")
     both = set(evaluated["lesion_id"]) & set(known["lesion_id"])
@@ -103,12 +103,12 @@ def test_a_run_trained_on_what_is_tested_is_refused_though_the_recipes_agree(rol
 @pytest.mark.parametrize("role", ["start", "teachers"])
 def test_a_run_is_not_its_own_start_or_teacher(finished, role):
     with pytest.raises(ConfigError, match="its own start or teacher"):
-        command.train(TINY.but(**{role: str(finished.folder)}), finished, progress=False)
+        command.train(TINY.but(**{role: str(finished.folder)}), finished, features=None, progress=False)
 
 
 def test_one_process_a_folder(tmp_path):
     with lock(tmp_path / "run"), pytest.raises(SkinLesionError, match=f"process {os.getpid()} is at work"):
-        command.train(TINY, Run(tmp_path / "run"), progress=False)
+        command.train(TINY, Run(tmp_path / "run"), features=None, progress=False)
     assert not Run(tmp_path / "run").config_file.exists()
 
 
@@ -117,13 +117,13 @@ def test_the_evaluation_of_another_training_is_not_left_as_if_it_were_this_ones(
     run = Run(tmp_path / "run")
     shutil.copytree(finished.folder, run.folder)
     run.predictions.write_text("of these weights")
-    assert command.train(TINY, run, progress=False) == 0, "the same training again"
+    assert command.train(TINY, run, features=None, progress=False) == 0, "the same training again"
     before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
     with pytest.raises(ConfigError, match=f"holds predictions.csv of another training .with another {named}"):
-        command.train(TINY.but(**change), run, progress=False)
+        command.train(TINY.but(**change), run, features=None, progress=False)
     assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
     run.predictions.unlink()
-    assert command.train(TINY.but(**change), run, progress=False) == 0
+    assert command.train(TINY.but(**change), run, features=None, progress=False) == 0
 
 
 def test_signals_are_what_they_were_before(tmp_path, monkeypatch):
@@ -133,27 +133,27 @@ def test_signals_are_what_they_were_before(tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(DataError):
-        command.train(TINY.but(data="nowhere"), Run(tmp_path), progress=False)
+        command.train(TINY.but(data="nowhere"), Run(tmp_path), features=None, progress=False)
     assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
     monkeypatch.setattr(command, "fit", interrupted)
     with pytest.raises(SkinLesionError, match="interrupted before the first checkpoint"):
-        command.train(TINY, Run(tmp_path), progress=False)
+        command.train(TINY, Run(tmp_path), features=None, progress=False)
     assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_a_retraining_that_was_interrupted_does_not_pass_for_trained(tmp_path, monkeypatch):
     """Its weights are still those of the recipe before, whose training images they know."""
     run = Run(tmp_path / "earlier")
-    command.train(TINY, run, progress=False)
+    command.train(TINY, run, features=None, progress=False)
 
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(SkinLesionError):
         patch.setattr(command, "fit", interrupted)
-        command.train(TINY.but(fold=1), run, progress=False)
+        command.train(TINY.but(fold=1), run, features=None, progress=False)
     with pytest.raises(ConfigError, match="was split anew since it was trained"):
-        command.train(TINY.but(fold=1, start=str(run.folder)), Run(tmp_path / "next"), progress=False)
+        command.train(TINY.but(fold=1, start=str(run.folder)), Run(tmp_path / "next"), features=None, progress=False)
 
 
 def test_only_the_first_process_loads_the_network_that_finds_twins(tmp_path, monkeypatch):

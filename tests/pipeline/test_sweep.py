@@ -30,7 +30,7 @@ def config(tmp_path_factory):
 
 
 def sweep(config, folder, trials, **changes) -> pd.DataFrame:
-    assert sweeping.sweep(config, SPACE | changes, folder, trials, progress=False) == 0
+    assert sweeping.sweep(config, SPACE | changes, folder, trials, features=None, progress=False) == 0
     return pd.read_csv(folder / "sweep.csv")
 
 

@@ -243,7 +243,7 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 def test_a_recipe_is_trained_first_and_its_weights_are_the_start(own_recipes, csv_file, tmp_path, capsys):
     run, start = Run(tmp_path / "run"), Run(tmp_path / "run" / "start")
     config = Config(data=csv_file).but(**NEXT | {"learning_rate": 1e-12, "epochs": 1})
-    standalone.train(config, run, progress=False)
+    standalone.train(config, run, features=None, progress=False)
     assert Config().but(**facts_of(start)["config"]) == Config(data=csv_file, fold=1).but(**FIRST)
     pd.testing.assert_frame_equal(load_split(start.split), load_split(run.split))
     own, theirs = weights(run), weights(start)
@@ -257,7 +257,7 @@ def test_a_recipe_is_trained_first_and_its_weights_are_the_start(own_recipes, cs
 
 def test_an_interruption_anywhere_changes_nothing(own_recipes, csv_file, tmp_path, monkeypatch):
     config = Config(data=csv_file).but(**NEXT)
-    standalone.train(config, Run(tmp_path / "whole"), progress=False)
+    standalone.train(config, Run(tmp_path / "whole"), features=None, progress=False)
     run = Run(tmp_path / "stopped")
     for place, epochs in ((run.folder / "start", 1), (run.folder, 2)):
 
@@ -270,8 +270,8 @@ def test_an_interruption_anywhere_changes_nothing(own_recipes, csv_file, tmp_pat
 
         with monkeypatch.context() as patch, pytest.raises(SkinLesionError, match="the same command goes on from it"):
             patch.setattr(standalone.live, "lines", lines)
-            standalone.train(config, run, progress=False)
-    standalone.train(config, run, progress=False)
+            standalone.train(config, run, features=None, progress=False)
+    standalone.train(config, run, features=None, progress=False)
     for one, other in ((Run(tmp_path / "whole"), run), (Run(tmp_path / "whole" / "start"), Run(run.folder / "start"))):
         expected, found = weights(one), weights(other)
         assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -280,25 +280,25 @@ def test_an_interruption_anywhere_changes_nothing(own_recipes, csv_file, tmp_pat
 
 def test_another_start_makes_another_training(own_recipes, csv_file, tmp_path):
     run, config = Run(tmp_path / "run"), Config(data=csv_file).but(**NEXT | {"epochs": 1})
-    standalone.train(config, run, progress=False)
+    standalone.train(config, run, features=None, progress=False)
     before = facts_of(run)["checkpoint"]
-    standalone.train(config, run, progress=False)
+    standalone.train(config, run, features=None, progress=False)
     assert facts_of(run)["checkpoint"] == before
     (own_recipes / "first.json").write_text(json.dumps(FIRST | {"epochs": 1}))
-    standalone.train(config, run, progress=False)
+    standalone.train(config, run, features=None, progress=False)
     assert facts_of(run)["checkpoint"] != before
 
 
 def test_a_recipe_of_another_network_is_refused_before_anything_is_written(own_recipes, csv_file, tmp_path):
     config = Config(data=csv_file).but(**NEXT | {"model": "resnet10t"})
     with pytest.raises(ConfigError, match=r"start='first' is a recipe of a classic, .* set model=classic"):
-        standalone.train(config, Run(tmp_path / "run"), progress=False)
+        standalone.train(config, Run(tmp_path / "run"), features=None, progress=False)
     assert not (tmp_path / "run" / "config.json").exists()
 
 
 def train_here(own_recipes, csv_file, place):
     recipes.FOLDER = own_recipes
-    standalone.train(Config(data=csv_file).but(**NEXT), Run(place), progress=False)
+    standalone.train(Config(data=csv_file).but(**NEXT), Run(place), features=None, progress=False)
 
 
 def test_two_processes_train_the_start_together(own_recipes, csv_file, tmp_path):

@@ -53,7 +53,7 @@ def sweep(
     folder: Path,
     trials: int,
     *,
-    features: Callable[[], Features] | None = None,
+    features: Callable[[], Features] | None,
     progress: bool = True,
 ) -> int:
     """Bring a sweep to ``trials`` trials, and write ``sweep.csv``: a row a trial, the best first.

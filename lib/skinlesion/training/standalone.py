@@ -29,16 +29,14 @@ from skinlesion.training.start import start_recipe, train_start
 from skinlesion.training.trained import facts_of, write_outputs
 
 
-def train(
-    config: Config, run: Run, *, features: Callable[[], Features] | None = None, progress: bool | None = None
-) -> int:
+def train(config: Config, run: Run, *, features: Callable[[], Features] | None, progress: bool | None = None) -> int:
     """Check the data, split it by lesion, decode it, train, and write every file that 04_evaluation reads.
 
     Calling it again goes on where an interrupted call was. Under torchrun the first process does all but the training
     alone, and is the only one that prints, and that makes the ``features`` by which twins are found that the split
-    keeps together; without them, twins are not looked for. ``progress`` shows bars instead of a line an epoch; by
-    default where standard error is a terminal. Returns the exit status. Raises SkinLesionError for data, parameters or
-    a folder that cannot be used, or an interruption; checkpoints are stored.
+    keeps together; where they are None, twins are not looked for. ``progress`` shows bars instead of a line an epoch;
+    by default where standard error is a terminal. Returns the exit status. Raises SkinLesionError for data, parameters
+    or a folder that cannot be used, or an interruption; checkpoints are stored.
     """
     progress = sys.stderr.isatty() if progress is None else progress
     try:
@@ -79,7 +77,7 @@ def _stoppable() -> Iterator[None]:
                 signal.signal(kind, handler)
 
 
-def prepare(config: Config, run: Run, progress: bool, features: Callable[[], Features] | None = None) -> None:
+def prepare(config: Config, run: Run, progress: bool, features: Callable[[], Features] | None) -> None:
     """Check, split and decode the data, and write down all of it; what is refused leaves the folder as it was."""
     # nothing is known yet of a start that is to be trained from a recipe
     known = config.but(start="", pretrained=False) if start_recipe(config) else config
