@@ -36,7 +36,7 @@ def finished(tmp_path_factory):
 @pytest.mark.parametrize("terminal", [True, False])
 def test_bars_are_shown_on_a_terminal_and_lines_elsewhere(tmp_path, monkeypatch, capsys, terminal):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    assert command.train(TINY, Run(tmp_path)) == 0
+    assert command.train(TINY, Run(tmp_path), features=None) == 0
     shown = capsys.readouterr()
     assert ("train:" in shown.err, "epoch 1 of 1: loss" in shown.out) == (terminal, not terminal)
 
