@@ -35,6 +35,7 @@ from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import label_set
 from skinlesion.core.writing import write_csv
 from skinlesion.data.sources import load_table
+from skinlesion.data.splits import DROPPED, load_split
 from skinlesion.evaluation.comparison import pick, seven_labels
 from skinlesion.evaluation.intervals import in_columns
 from skinlesion.evaluation.metrics import evaluate
@@ -59,7 +60,8 @@ def store(name: str, data: list[str], output: Path) -> None:
     if storage.is_stored(STORED, name, f"source-{HELD}", own, fingerprint):
         return
     train(own, run, features=twin_features(own))
-    outputs = crossval.outputs_of_run(run, "test", f"source-{HELD}", own, fingerprint, commit=commit(ROOT))
+    facts = {"commit": commit(ROOT), "dropped": int((load_split(run.split)["split"] == DROPPED).sum())}
+    outputs = crossval.outputs_of_run(run, "test", f"source-{HELD}", own, fingerprint, **facts)
     tested = pd.read_csv(SPLIT).query("split == 'test'")["image_id"]  # MILK10k's own test part stays unread
     outputs = without(outputs, tested)
     seven = set(load_table(own.data, 7, own.exclude_official_test).frame["image_id"])
