@@ -11,7 +11,7 @@ from browser import LOW_CONTRAST, PHONE, chromium, strangers, violations, watch 
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import mean_prediction
-from webapp import choose, classify, shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
+from webapp import PAGES, choose, classify, shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
 
 pytestmark = pytest.mark.browser
 
@@ -59,7 +59,7 @@ def check_looks(page):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-@pytest.mark.parametrize("path", ["/about", "/api", "/privacy", "/nowhere"])
+@pytest.mark.parametrize("path", [*PAGES[1:], "/nowhere"])  # but the form, which the next test opens
 def test_no_page_to_read_has_an_accessibility_violation(opened, home, path):
     page = opened(**PHONE)
     requests = watch(page)

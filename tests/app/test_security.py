@@ -18,7 +18,7 @@ from app.web.settings import LOOPBACK, from_environment
 from bombs import chunk, png
 from skinlesion.core.errors import ConfigError, ModelError
 from skinlesion.serving.predictor import Predictor
-from webapp import HEADERS, REPOSITORY, encoded, files, picture, send_form
+from webapp import HEADERS, PAGES, REPOSITORY, encoded, files, picture, send_form
 
 # Headers
 
@@ -80,7 +80,7 @@ def test_other_sites_cannot_send_anything_through_a_browser(client, path, header
     assert allowed or path == "/" or answer.json["code"] == "forbidden"
 
 
-@pytest.mark.parametrize("path", ["/", "/about", "/privacy"])
+@pytest.mark.parametrize("path", PAGES)
 def test_there_are_no_cookies(client, path):
     assert "Set-Cookie" not in client.get(path).headers
     assert "Set-Cookie" not in send_form(client, files(picture())).headers
@@ -116,7 +116,7 @@ def test_host_names_come_from_the_environment_and_the_address():
 def test_behind_a_proxy_every_address_has_its_prefix(model):
     client = create_app({"MODEL": model, "PROXIES": 1}).test_client()
     headers = {"X-Forwarded-Prefix": "/skin", "X-Forwarded-Proto": "https"}
-    for path in ("/", "/about", "/api", "/privacy"):
+    for path in PAGES:
         page = client.get(path, headers=headers)
         found = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
         assert page.status_code == 200 and found and all(address.startswith("/skin/") for address in found)

@@ -23,7 +23,7 @@ from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.decision import NOTICES
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Predictor
-from webapp import send_form
+from webapp import PAGES, send_form
 
 APP = Path(words.__file__).resolve().parents[1]
 
@@ -157,7 +157,7 @@ def test_a_voila_view_in_another_language_has_no_english_left(pseudo, model):
 def test_pages_in_another_language_have_no_english_left(pseudo, model):
     app = create_app({"MODEL": model, "MAX_CONTENT_LENGTH": 2**16, "TOKENS": ("secret",)})
     client = app.test_client()
-    paths = ("/", "/privacy", "/device/", "/about", "/api", "/nowhere")
+    paths = (*PAGES, "/device/", "/nowhere")
     pages = {path: client.get(path).text for path in paths}
     pages["result"] = send_form(client, files(picture(), picture((20, 90, 160)))).text
     pages["too large"] = send_form(client, files(bytes(2**16))).text

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flask import Flask
 from PIL import Image, ImageDraw
 
+from app.web import pages
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
@@ -33,6 +35,16 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
 }
+
+
+def page_paths() -> list[str]:
+    """The paths of all pages, as their views declare them."""
+    alone = Flask("alone", static_folder=None)
+    alone.register_blueprint(pages.blueprint)
+    return sorted(rule.rule for rule in alone.url_map.iter_rules() if "GET" in rule.methods)
+
+
+PAGES = page_paths()
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
