@@ -15,11 +15,11 @@ def test_the_defaults_are_the_classic_recipe():
 
 
 def test_recipes_by_name_and_by_path(tmp_path):
-    assert recipe_names() == ["classic", "full", "quick", "shipped", "sources"]
+    assert {"classic", "full", "quick", "shipped", "sources"} <= {*recipe_names()}
     assert (load_recipe("shipped").labels, load_recipe("shipped").recolor) == (8, 0.5)
     (tmp_path / "mine.json").write_text('{"epochs": 2}')
     assert load_recipe(str(tmp_path / "mine.json")) == Config(epochs=2)
-    with pytest.raises(ConfigError, match="no recipe 'mine'; .* one of: classic, full, quick, shipped"):
+    with pytest.raises(ConfigError, match="no recipe 'mine'; .* one of: .*full, .*shipped"):
         load_recipe("mine")
     assert [line.split(":")[0].strip() for line in list_recipes().splitlines()] == recipe_names()
 

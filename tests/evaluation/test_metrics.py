@@ -9,9 +9,10 @@ import pytest
 from sklearn import metrics as sk
 
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.evaluation import metrics
+from skinlesion.evaluation import calibration, metrics
 from skinlesion.evaluation.intervals import proportion, resample
 from skinlesion.evaluation.metrics import (
+    NAMES,
     OVERALL,
     PER_CLASS,
     evaluate,
@@ -96,6 +97,7 @@ def test_value_and_every_replicate_agree_with_sklearn(case):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # classes that are predicted but don't occur
             theirs = with_sklearn(predictions.y[rows], predictions.probabilities[rows], predictions.scores[rows])
+        assert {*NAMES} - {*theirs} <= {*calibration.NAMES, "malignant_auroc"}, "with_sklearn lacks a new metric"
         for name, expected in theirs.items():
             np.testing.assert_allclose(ours[name][r], expected, rtol=0, atol=1e-9, err_msg=f"{name}, replicate {r}")
 

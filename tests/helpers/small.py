@@ -74,23 +74,19 @@ NEEDED = {"crops": {"fit": "center_crop"}}
 
 def another(name: str) -> object:
     """A possible value of a parameter that is not its default."""
-    value = getattr(Config(), name)
+    value, declared = getattr(Config(), name), Config.__dataclass_fields__[name].metadata
     if isinstance(value, tuple):
         return [*value, "x"]
     if isinstance(value, bool):
         return not value
-    numbers, words = (
-        (value + 1, 8, 0.5, 0.25) if not isinstance(value, str) else (),
-        ("x", "random_crop", "sqrt", "cutmix"),
-    )
-    for choice in (*numbers, *words, "adamw", "bfloat16", "focal", "last", "grey_world"):
+    for choice in declared["one_of"] or (("x",) if isinstance(value, str) else (value + 1, 8, 0.5, 0.25)):
         if type(choice) is type(value) and choice != value:
             try:
                 Config().but(**NEEDED.get(name, {}) | {name: choice})
                 return choice
             except ConfigError:
                 continue
-    raise AssertionError(f"no other value of {name} is known here")
+    raise AssertionError(f"no other value of {name} is known here: add one above, or what it takes besides to NEEDED")
 
 
 HEAD = '# which run\nrun: str = "../reports/demo"  # the run\'s folder\n'
