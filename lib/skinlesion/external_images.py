@@ -22,7 +22,7 @@ from skinlesion.core.writing import write_json
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
-from skinlesion.data.tabulate import NO_LESIONS, OF_HAM10000, trained_ids
+from skinlesion.data.tabulate import AND_OF_OTHERS, NO_LESIONS, OF_HAM10000, trained_ids
 from skinlesion.evaluation import calibration, plots
 from skinlesion.evaluation.intervals import Metric, describe, proportions, resample, summarise
 from skinlesion.evaluation.metrics import ranking
@@ -141,7 +141,7 @@ def not_compared(manifest: Manifest, table: LesionTable, known: LesionTable | No
     data = manifest.content["data"]
     kinds = {name: source["kind"] for name, source in data.get("sources", {}).items()}
     kinds = kinds or {kind: kind for kind in data["source"].split(KIND_SEPARATOR)}
-    by_id = {*OF_HAM10000, *(() if table.synthetic else ("demo",))} - {"isic-archive"}  # which has others' images, too
+    by_id = {*OF_HAM10000, *(() if table.synthetic else ("demo",))} - {*AND_OF_OTHERS}
     given = Counter(origin.kind for origin in known.origins.values()) if known else Counter()
     rest = []
     for name, kind in kinds.items():

@@ -122,7 +122,8 @@ def test_copies_of_training_images_are_found_and_others_are_not(tmp_path):
 
 def test_ids_of_ham10000_are_known():
     ids = pd.Series(["ISIC_0024306", "ISIC_0034320", "ISIC_0034321", "ISIC_0024305", "IMD003", "ISIC_0025030_small"])
-    assert list(trained_ids(ids, "dermamnist")) == [True, True, False, False, False, True]
+    for kind in ("dermamnist", "isic2018", "csv + isic2019"):
+        assert list(trained_ids(ids, kind)) == [True, True, False, False, False, True]
     assert not trained_ids(ids, "folder").any()
 
 
@@ -230,9 +231,9 @@ def test_sources_whose_images_cannot_be_found_are_told_and_keep_the_figures_out_
 
 
 def test_every_source_of_a_model_needs_data_of_its_own_to_be_compared_with(elsewhere, tmp_path):
-    kinds = {"one": "csv", "other": "csv", "archive": "isic-archive", "home": "ham10000"}
+    kinds = {"one": "csv", "other": "csv", "archive": "isic-archive", "home": "ham10000", "task 3": "isic2018"}
     facts = {
-        "source": "csv + isic-archive + ham10000",
+        "source": "csv + isic-archive + ham10000 + isic2018",
         "synthetic": False,
         "images": 4,
         "lesions": 4,

@@ -10,7 +10,8 @@ import pytest
 import tiny_model
 from skinlesion.core.errors import ModelError
 from skinlesion.core.taxonomy import HAM7, ISIC8
-from skinlesion.export.card import attach, clear_derm, mix, model_card
+from skinlesion.data.sources import KINDS
+from skinlesion.export.card import about, attach, clear_derm, mix, model_card
 from skinlesion.serving.manifest import Manifest
 
 METRIC = {"value": 0.812, "low": 0.75, "high": 0.875, "n": 40}
@@ -150,6 +151,13 @@ def test_how_the_data_were_split_depends_on_the_data():
     own = shipped()
     own["config"]["split_file"] = "mine.csv"
     assert f"given in {own['config']['split_file']}" in model_card(own)
+
+
+def test_the_terms_of_every_published_kind_of_data_are_known():
+    own = about("folder")
+    for kind in {*KINDS, "demo"} - {"folder", "csv"}:
+        known = about(kind)
+        assert not {name for name in ("citation", "licence", "place") if known[name] == own[name]}, kind
 
 
 def test_attaching_keeps_the_model_valid_and_writes_its_card_anew(tmp_path):

@@ -34,7 +34,8 @@ NO_LESIONS = (
 )
 #: The ISIC Archive's columns for a diagnosis, the most specific first; its older metadata have the last one alone.
 LEVELS = (*(f"diagnosis_{level}" for level in range(5, 0, -1)), "diagnosis")
-OF_HAM10000 = ("ham10000", "isic-archive", "dermamnist")  # data sets whose images are those of HAM10000
+AND_OF_OTHERS = ("isic-archive", "isic2019")  # kinds of data that hold HAM10000's images, under its ids, and others'
+OF_HAM10000 = ("ham10000", "isic2018", "dermamnist", *AND_OF_OTHERS)
 _SEXES = {"m": "male", "f": "female"}
 _ISIC = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
 
