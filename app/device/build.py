@@ -69,7 +69,7 @@ def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]
     """
     model = model_folder(model)
     manifest = Predictor.load(model).manifest
-    if output.exists() and any(output.iterdir()) and not (output / "sw.js").exists():
+    if output.exists() and not (output.is_dir() and ((output / "sw.js").exists() or not any(output.iterdir()))):
         raise SkinLesionError(f"{output} holds something else, which would be replaced; name a new folder")
     install()
     fresh = output.with_name(output.name + ".new")

@@ -18,7 +18,7 @@ from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import KIND_SEPARATOR
-from skinlesion.core.writing import write_json
+from skinlesion.core.writing import need_writable, write_json
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table
 from skinlesion.data.table import LesionTable
@@ -74,6 +74,7 @@ def evaluate_external(
     Returns the exit status. Raises ConfigError if the figures may not be put into the card, DataError if the data
     cannot be used, or nothing is left of them, ModelError if the model cannot be loaded.
     """
+    need_writable(output)
     progress = sys.stderr.isatty()
     predictor = Predictor.load(model)
     manifest = predictor.manifest

@@ -10,6 +10,7 @@ from skinlesion.core import images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted, need_columns, read_table
+from skinlesion.core.writing import need_writable
 from skinlesion.data.files import find_files
 from skinlesion.data.published import METADATA, load_official_test
 from skinlesion.data.table import LesionTable
@@ -40,6 +41,7 @@ def evaluate_official(
     exit status. Raises DataError if ground truth or images are missing or unreadable, ModelError if the model cannot be
     loaded.
     """
+    need_writable(output)
     predictor = Predictor.load(model)
     manifest = predictor.manifest
     table, notes = choose(load_official_test(Path(place)), known_training_rows(place))

@@ -122,6 +122,8 @@ def test_without_node_or_with_an_old_one_the_build_says_what_to_install(monkeypa
     (tmp_path / "thesis.txt").touch()
     assert main(["--output", str(tmp_path)]) == 2
     assert "name a new folder" in capsys.readouterr().err
+    assert main(["--output", str(tmp_path / "thesis.txt")]) == 2
+    assert "name a new folder" in capsys.readouterr().err
     assert main(["--model", str(tmp_path)]) == 2
     assert (tmp_path / "thesis.txt").exists()
 

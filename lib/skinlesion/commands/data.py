@@ -17,7 +17,7 @@ def add_parser(subparsers) -> None:
         parser.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8")
         add_label(parser)
     check.add_argument("--no-decode", action="store_true", help="check the table only, do not open the images")
-    check.add_argument("--output", default="data_check.csv", help="where to list the problems (%(default)s)")
+    check.add_argument("--output", default="data_check.csv", metavar="F", help="the list of problems (%(default)s)")
     check.set_defaults(run=run_check)
     twins.add_argument("--model", metavar="DIR", help="whose network computes the features (the shipped model's)")
     twins.add_argument("--output", default="twins", metavar="DIR", help="where the findings go (%(default)s)")
@@ -49,9 +49,11 @@ def add_label(parser: argparse.ArgumentParser) -> None:
 
 def run_check(arguments: argparse.Namespace) -> int:
     from skinlesion.core.tables import counted
+    from skinlesion.core.writing import need_writable
     from skinlesion.data.check import check_table
     from skinlesion.data.sources import load_table
 
+    need_writable(arguments.output, folder=False)
     table = load_table(arguments.data, arguments.labels, words=arguments.label)
     check = check_table(table, decode=not arguments.no_decode, progress=sys.stderr.isatty())
     print(check.describe())

@@ -41,11 +41,13 @@ def add_parser(subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from skinlesion.core.tables import counted
+    from skinlesion.core.writing import need_writable
     from skinlesion.data.check import check_table
     from skinlesion.data.splits import lesion_groups
     from skinlesion.serving import neighbours
     from skinlesion.serving.predictor import Predictor
 
+    need_writable(arguments.output)
     predictor, progress, output = Predictor.load(arguments.model), sys.stderr.isatty(), arguments.output
     table = check_table(_load(arguments, len(predictor.manifest.labels)), progress=progress).table
     if len(table.problems):

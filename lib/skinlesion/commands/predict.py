@@ -35,7 +35,7 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser("predict", help="classify images")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="JPEG, PNG, WebP, BMP or TIFF files")
     parser.add_argument("--model", metavar="DIR", help="a model folder (the shipped model by default)")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="%(default)s")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="of the predictions (%(default)s)")
     parser.add_argument("--output", metavar="F", help="a file, instead of the screen")
     parser.set_defaults(run=run)
 
@@ -54,9 +54,11 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
     unreadable images are left out and named on standard error.
     """
     from skinlesion.core.images import printable
-    from skinlesion.core.writing import write_text
+    from skinlesion.core.writing import need_writable, write_text
     from skinlesion.serving.predictor import Predictor
 
+    if output is not None:
+        need_writable(output, folder=False)
     predictor = Predictor.load(model)
     results = [(printable(path), _predict(predictor, path)) for path in images]
     text = {"table": _table, "json": _json, "csv": _csv}[format](results, predictor.manifest.labels)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from skinlesion.core import framing, images
 from skinlesion.core.tables import counted
-from skinlesion.core.writing import atomic, write_csv
+from skinlesion.core.writing import atomic, need_writable, write_csv
 from skinlesion.data.sources import load_tables
 from skinlesion.data.splits import connected
 from skinlesion.data.twin_search import NAMES, named, search
@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     The folder ``output`` gets ``pairs.csv`` (the most similar first), ``groups.csv`` (what splits keep together) and
     ``gallery.jpg``, which shows people's skin: it is for the eyes of those who may see the images.
     """
+    need_writable(arguments.output)
     tables = load_tables(arguments.data, arguments.labels, words=arguments.label)
     rows = pd.concat([table.frame for table in tables], ignore_index=True)
     if problems := sum(len(table.problems) for table in tables):

@@ -26,6 +26,21 @@ def write_errors(place: str | Path, fix: str = "free some space or choose anothe
         raise SkinLesionError(f"{place} cannot be written ({error.strerror or error}); {fix}") from error
 
 
+def need_writable(place: str | Path, *, folder: bool = True) -> None:
+    """Raise SkinLesionError, before anything is computed, where a folder or file ``place`` could not be written."""
+    place = Path(place).expanduser().absolute()
+    there = next(path for path in (place, *place.parents) if path.exists())
+    if there == place and there.is_dir() != folder:
+        what = "it is a folder" if there.is_dir() else "it is a file"
+    elif there != place and not there.is_dir():
+        what = f"{there} is a file"
+    elif not os.access(there if there.is_dir() else there.parent, os.W_OK | os.X_OK):
+        what = f"you may not write to {there if there.is_dir() else there.parent}"
+    else:
+        return
+    raise SkinLesionError(f"{place} cannot be written: {what}; choose another --output")
+
+
 @contextmanager
 def atomic(path: str | Path):
     """Yield a temporary path beside ``path``; on success sync it and move it into place, else remove it.

@@ -10,7 +10,7 @@ import pandas as pd
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted
-from skinlesion.core.writing import write_json
+from skinlesion.core.writing import need_writable, write_json
 from skinlesion.evaluation import plots
 from skinlesion.evaluation.assessment import PREVALENCE, assess
 from skinlesion.evaluation.comparison import Comparison, compare, load_runs, on_shared_images, without_leaked
@@ -43,6 +43,7 @@ def write_evaluation(
     predictions; ``referral_threshold``: see :func:`skinlesion.evaluation.assessment.assess`; ``prevalence``: fraction
     of malignant lesions in the population that plain words and decision curve speak of.
     """
+    need_writable(output)
     if not 0 < prevalence < 1:
         raise ConfigError(f"the prevalence must be a fraction between 0 and 1, not {prevalence:g}")
     found = assess(
@@ -90,6 +91,7 @@ def compare_files(
     ``figures/differences.png``; ``shared``: compare on the images that all runs share, where they differ; ``training``,
     ``twins``: see :func:`skinlesion.evaluation.training_overlap.training_lists` and ``read_groups``.
     """
+    need_writable(output)
     runs = load_runs(list(places), labels, split, words)
     runs = on_shared_images(runs) if shared else runs
     overlaps = training_overlaps(runs, training_lists(list(places), training), labels, twins)

@@ -16,7 +16,8 @@ from itertools import islice
 from tqdm import tqdm
 
 from skinlesion.core.errors import ConfigError, DataError
-from skinlesion.core.storage import Folder
+from skinlesion.core.storage import Folder, is_url
+from skinlesion.core.writing import need_writable
 from skinlesion.serving import parts
 from skinlesion.serving.listing import Survey, listing
 from skinlesion.serving.parts import Plan
@@ -50,6 +51,8 @@ def score(
     index, count = _shard(shard)
     if engine not in ENGINES:
         raise ConfigError(f"there is no engine {engine!r}; choose one of {', '.join(ENGINES)}")
+    if not is_url(output):
+        need_writable(output)
     predictor = Predictor.load(model, threads=1)  # one a worker: many images keep the cores busy, not one
     survey, passed_over = Survey(), Counter[str]()
     for _ in survey.watch(listing(sources, passed_over)):
