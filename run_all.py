@@ -20,6 +20,7 @@ def lacks(error: ModuleNotFoundError) -> int:
 
 try:
     from skinlesion import pipeline
+    from skinlesion.commands import refuse_empty
     from skinlesion.commands.train import ListParameters
     from skinlesion.core.errors import ConfigError, SkinLesionError
 except ModuleNotFoundError as error:
@@ -58,10 +59,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, not {text!r}")
+    return int(text)
 
 
 def _config(given: argparse.Namespace, preset: str, recipe: str | None, fold: int | None, source: str = ""):
@@ -88,6 +88,7 @@ def main(arguments: list[str] | None = None, *, notebooks=ROOT / "notebooks", re
     given = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job ends as tidily as Ctrl-C
     try:
+        refuse_empty(given)
         runs = {
             name: (_config(given, *asked), asked.preset)
             for name, asked in pipeline.members(given.preset, given.config, given.folds, _sources(given)).items()
@@ -114,6 +115,12 @@ def main(arguments: list[str] | None = None, *, notebooks=ROOT / "notebooks", re
         return 2
     except ModuleNotFoundError as error:  # of an installation for predictions alone
         return lacks(error)
+    except OSError as error:  # a folder that may not be listed, a name that is too long
+        print(f"error: {error}; check its name, its permissions and the space on the disk", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 
-from skinlesion.commands import compare, data, evaluate, external, index, predict, score, sweep, train
+from skinlesion import __version__
+from skinlesion.commands import compare, data, evaluate, external, index, predict, refuse_empty, score, sweep, train
 from skinlesion.core.errors import SkinLesionError
 
 COMMANDS = (data, train, sweep, evaluate, compare, external, predict, score, index)
@@ -15,6 +16,7 @@ COMMANDS = (data, train, sweep, evaluate, compare, external, predict, score, ind
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; ``run`` of what it parses is the function to call."""
     parser = argparse.ArgumentParser(prog="skinlesion", description="Classify skin lesions in dermatoscopic images.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
@@ -26,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     arguments = parser().parse_args(given or ["--help"])
     try:
+        refuse_empty(arguments)
         status = arguments.run(arguments)
         sys.stdout.flush()
         return status

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib import metadata
 
 import pytest
 
@@ -213,6 +214,72 @@ def test_without_a_command_all_are_listed(monkeypatch, capsys):
     assert not ended.value.code
     listed = capsys.readouterr().out
     assert all(f"\n    {name} " in listed for name in ("data", "train", "predict", "compare"))
+
+
+def test_the_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert not ended.value.code and capsys.readouterr().out == f"skinlesion {metadata.version('skin-lesion-lab')}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "check", ""],
+        ["evaluate", "p.csv", "--output", ""],
+        ["predict", "a.jpg", ""],
+        ["predict", "a.jpg", "--model", ""],
+        ["train", "--data", "demo:60", "--run", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_value_is_not_the_folder_that_one_is_in(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: a value of ") and shown.err.count("\n") == 1 and not shown.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "a.jpg", "--model", "nowhere", "--output"],
+        ["data", "check", "nowhere", "--output"],
+        ["data", "twins", "nowhere", "--output"],
+        ["index", "--data", "nowhere", "--model", "nowhere", "--output"],
+        ["external", "--data", "nowhere", "--model", "nowhere", "--output"],
+        ["evaluate", "--official", "nowhere", "--model", "nowhere", "--output"],
+        ["evaluate", "predictions.csv", "--prevalence", "2", "--output"],
+        ["compare", "nowhere", "nobody", "--output"],
+        ["score", "nowhere", "--output"],
+    ],
+    ids=" ".join,
+)
+def test_a_place_that_cannot_be_written_is_refused_before_all_else(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "predictions.csv").write_text("image,label,MEL,NV,BCC,AKIEC,BKL,DF,VASC\na,mel,1,0,0,0,0,0,0\n")
+    wrong = "folder" if words[0] == "predict" or "check" in words else "file"
+    for place in (wrong, "file/inside"):
+        assert main([*words, place]) == 2
+        shown = capsys.readouterr().err
+        assert shown.startswith(f"error: {tmp_path / place} cannot be written: ") and "choose another" in shown
+    assert (tmp_path / "file").read_text() == "mine" and list((tmp_path / "folder").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["p.csv", "--model", "m"], "--model goes with --official alone"),
+        (["--official", "d", "--labels", "t.csv"], "do not go with --official"),
+        (["--official", "d", "--label", "wart=bkl"], "do not go with --official"),
+    ],
+)
+def test_options_without_effect_are_refused(words, named, tmp_path, capsys):
+    assert main(["evaluate", *words, "--output", str(tmp_path / "out")]) == 2
+    assert named in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_names_that_the_system_or_a_table_refuses_end_in_one_line(tmp_path, model, capsys):

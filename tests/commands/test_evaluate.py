@@ -52,6 +52,13 @@ def test_everything_is_written_and_the_report_holds_it_all(real, tmp_path, capsy
     assert "5.0% are malignant" in page and "19.7%" not in page.split("5.0% are malignant")[1][:200]
 
 
+def test_a_split_that_no_row_can_belong_to_is_not_ignored(real):
+    bare = replace(real, split=np.full(len(real), "", object))
+    assert len(assess(bare, replicates=0).evaluated) == len(real)
+    with pytest.raises(DataError, match="name no splits, so none is 'train'"):
+        assess(bare, split="train", replicates=0)
+
+
 def test_thresholds_come_from_validation_alone(real):
     found = assess(real, replicates=10)
     validation = real.of_split("validation")

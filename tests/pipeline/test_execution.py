@@ -160,10 +160,14 @@ def test_ctrl_c(folders):
         ["--set", "epoch=1"],
         ["--config", "nope"],
         ["--run", "../outside"],
+        ["--run", ""],
+        ["--config", ""],
+        ["--data", "x" * 300],
         ["--preset", "huge"],
         ["--labels", "9"],
         ["--from", "02", "--force"],
         ["--cell-timeout", "0"],
+        ["--jobs", "x"],
     ],
 )
 def test_wrong_arguments_run_nothing(folders, arguments, capsys):
@@ -175,6 +179,15 @@ def test_wrong_arguments_run_nothing(folders, arguments, capsys):
     assert status == 2
     assert "error: " in capsys.readouterr().err
     assert not folder.parent.exists()
+
+
+def test_ctrl_c_before_the_first_notebook(folders, monkeypatch, capsys):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_all.pipeline, "resolve", interrupted)
+    assert run_all.main([], notebooks=folders[0], reports=folders[1].parent) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_importing_the_pipeline_is_light():

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from skinlesion.commands.data import add_label
+from skinlesion.core.errors import ConfigError
 
 
 def add_parser(subparsers) -> None:
@@ -26,7 +27,11 @@ def add_parser(subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     output, prevalence = arguments.output, arguments.prevalence
+    if arguments.model and not arguments.official:
+        raise ConfigError("--model goes with --official alone; `skinlesion external` evaluates a model on other images")
     if arguments.official:
+        if arguments.labels or arguments.label:
+            raise ConfigError("--labels and --label do not go with --official, which has its truth in DIR")
         from skinlesion.official_test_set import evaluate_official
 
         progress = sys.stderr.isatty()

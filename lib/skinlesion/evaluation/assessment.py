@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from skinlesion.core.errors import DataError
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import operating
 from skinlesion.evaluation.decision_curve import decision_curve
@@ -81,6 +82,8 @@ def assess(
     these images were seen; where None, the threshold with which 90% of the malignant validation images are referred;
     ``prevalence``: in (0, 1), fraction of malignant lesions in the population of the last of :data:`CURVES`.
     """
+    if not everything.has_splits and split != "test":
+        raise DataError(f"the predictions name no splits, so none is {split!r}; add the column split, or leave it out")
     evaluated = everything.of_split(split) if everything.has_splits else everything
     validation = (everything.split == "validation") & (split != "validation")
     points = operating.operating_points(everything.take(validation), evaluated) if validation.any() else {}
