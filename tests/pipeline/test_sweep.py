@@ -137,6 +137,10 @@ def test_a_trial_that_diverges_is_told_and_the_next_one_runs(config, tmp_path, m
         ({"epochs": []}, "a list to choose from"),
         ({"balance": ["none", "dice"]}, "balance"),
         ({"learning_rate": {"low": -1, "high": 1}}, "learning_rate"),
+        ({"weight_decay": {"low": 0, "high": 1, "log": True}}, "weight_decay"),
+        ({"weight_decay": {"low": 0, "high": 1, "step": -1}}, "weight_decay"),
+        ({"weight_decay": {"low": 0, "high": 1, "step": "x"}}, "weight_decay"),
+        ({"epochs": {"low": 1, "high": 3, "step": 0.5}}, "epochs must be int"),
     ],
 )
 def test_spaces_that_make_no_sense(space, says, tmp_path, capsys):
@@ -145,3 +149,10 @@ def test_spaces_that_make_no_sense(space, says, tmp_path, capsys):
     assert cli.main(arguments) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_no_trial_is_no_sweep(tmp_path, capsys):
+    (tmp_path / "space.json").write_text('{"learning_rate": [0.1]}')
+    arguments = ["sweep", "--data", "demo", "--space", str(tmp_path / "space.json"), "--run", str(tmp_path / "run")]
+    assert cli.main([*arguments, "--trials", "0"]) == 2
+    assert "give 1 or more" in capsys.readouterr().err and not (tmp_path / "run").exists()

@@ -32,6 +32,7 @@ from skinlesion.training.start import start_recipe, train_start
 
 try:
     import optuna
+    from optuna.distributions import FloatDistribution, IntDistribution
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import TrialState
@@ -64,6 +65,8 @@ def sweep(
     status. Raises SkinLesionError if the space makes no sense, or another process is at work in the folder.
     """
     _check(config, space)
+    if trials < 1:
+        raise ConfigError(f"--trials {trials}: give 1 or more")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     run = Run(folder)
     with lock(run.folder):
@@ -109,6 +112,11 @@ def _check(config: Config, space: dict) -> None:
                 raise ConfigError(
                     f'{name}: give a list, or {{"low": …, "high": …}} with "log": true or "step", not {values}'
                 )
+            try:
+                (IntDistribution if _whole(values) else FloatDistribution)(**values)
+                numbers += [numbers[0] + values["step"]] if "step" in values else []
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"{name}: {values} cannot be drawn from ({error})") from None
         elif not isinstance(values, list) or not values:
             raise ConfigError(f"{name}: give a list to choose from, or an object with low and high, not {values!r}")
         else:
@@ -120,9 +128,12 @@ def _check(config: Config, space: dict) -> None:
 def _draw(trial, name: str, values):
     if isinstance(values, list):
         return trial.suggest_categorical(name, values)
-    whole = all(isinstance(number, int) for number in values.values() if not isinstance(number, bool))
-    suggest = trial.suggest_int if whole else trial.suggest_float
+    suggest = trial.suggest_int if _whole(values) else trial.suggest_float
     return suggest(name, **values)
+
+
+def _whole(values: dict) -> bool:
+    return all(isinstance(number, int) for number in values.values() if not isinstance(number, bool))
 
 
 def _same_question(run: Run, config: Config, space: dict) -> None:
