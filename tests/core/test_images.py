@@ -21,6 +21,12 @@ def noise():
     return np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
 
 
+@pytest.mark.parametrize("path", [None, 7, np.zeros((20, 20, 3), np.uint8)], ids=lambda value: type(value).__name__)
+def test_what_is_no_path_is_named_by_its_type(path):
+    with pytest.raises(ImageError, match=f"give the path of a file, not {type(path).__name__}"):
+        images.read_image(path)
+
+
 def test_lossless_formats_come_back_as_they_were(noise):
     for kind in ("PNG", "TIFF"):
         assert np.array_equal(images.decode(encoded(noise, kind), formats=images.FILE_FORMATS), noise)

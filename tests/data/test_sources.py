@@ -268,6 +268,15 @@ def test_a_place_that_fits_no_kind_lists_what_each_needs_and_what_is_there(tmp_p
         load_table(str(tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize("data", [[], "", ["demo", ""], None, 7], ids=repr)
+def test_no_data_set_is_not_the_folder_that_one_is_in(data, ham, monkeypatch):
+    monkeypatch.chdir(ham)
+    with pytest.raises(DataError, match="no data set is named; give demo"):
+        load_table(data)
+    check_ham(load_table(ham))  # a Path is one
+    check_ham(load_table([ham]))
+
+
 def test_a_kind_can_be_forced(ham):
     write_images(ham / "nv", ["a.jpg"])
     write_images(ham / "bcc", ["b.jpg"])

@@ -247,6 +247,11 @@ def test_n_is_the_number_of_images_behind_each_metric():
     assert by_class["f1"]["n"] == (true | called).sum()
 
 
+def test_what_is_no_predictions_names_what_makes_them():
+    with pytest.raises(TypeError, match="read_predictions"):
+        evaluate("predictions.csv")
+
+
 def test_row_order_does_not_matter():
     predictions = make(steps=10)
     shuffled = predictions.take(np.random.default_rng(0).permutation(len(predictions)))

@@ -123,6 +123,8 @@ def test_labels_that_are_missing_unknown_or_doubled_are_named(tmp_path):
         read_predictions(path, truth)
     with pytest.raises(DataError, match="no file at"):
         read_predictions(path, tmp_path / "nowhere.csv")
+    with pytest.raises(DataError, match="is a folder; name a file in it"):
+        read_predictions(path, tmp_path)
 
 
 @pytest.mark.parametrize(

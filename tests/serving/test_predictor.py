@@ -161,12 +161,29 @@ def test_a_network_without_a_map_is_served(tmp_path):
     assert without == with_map  # maps take no part in the comparison
 
 
+SMALL = np.zeros((20, 20, 3), np.uint8)
+
+
 @pytest.mark.parametrize(
-    "frame", [np.zeros((20, 20), np.uint8), np.zeros((20, 20, 4), np.uint8), np.zeros((20, 20, 3), np.float32)]
+    "images",
+    [
+        *([frame] for frame in (SMALL[..., 0], SMALL[:, :, :0], SMALL.astype(np.float32), Image.fromarray(SMALL))),
+        ["lesion.jpg"],
+        "lesion.jpg",
+        SMALL,
+        Image.fromarray(SMALL),
+        None,
+    ],
+    ids=lambda value: type(value).__name__,
 )
-def test_other_arrays_are_refused(folder, frame):
+def test_what_is_no_list_of_frames_is_refused(folder, images):
     with pytest.raises(ValueError, match="uint8"):
-        Predictor.load(folder).predict([frame])
+        Predictor.load(folder).predict(images)
+
+
+def test_an_array_of_frames_and_an_empty_list_are_taken(folder):
+    predictor = Predictor.load(folder)
+    assert len(predictor.predict(np.stack([SMALL, SMALL]))) == 2 and predictor.predict([]) == []
 
 
 def test_a_changed_model_file_is_refused(tmp_path):
@@ -181,6 +198,12 @@ def test_a_changed_model_file_is_refused(tmp_path):
 def test_no_model_names_how_to_make_one(tmp_path):
     with pytest.raises(ModelError, match=r"make reports.*--model reports/demo/model"):
         Predictor.load(tmp_path / "nowhere")
+
+
+def test_a_run_in_place_of_its_model_names_the_models_folder(tmp_path):
+    tiny_model.write(tmp_path / "demo" / "model")
+    with pytest.raises(ModelError, match=f"name {tmp_path / 'demo' / 'model'}$"):
+        Predictor.load(tmp_path / "demo")
 
 
 def test_a_missing_network_file_is_named(tmp_path):

@@ -162,6 +162,8 @@ def split_member(path: str | Path) -> tuple[str, str]:
 @contextmanager
 def _reading(path: str | Path):
     """Around what reads a table's ``path``: ImageError, ``missing`` or ``unreadable``, whatever is wrong there."""
+    if not isinstance(path, str | Path):
+        raise ImageError("missing", f"give the path of a file, not {type(path).__name__}")
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, LookupError):
@@ -185,8 +187,10 @@ def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
             check_size(opened.getinfo(member).file_size, max_bytes)
             return opened.read(member)
         file = Path(path)
+        if file.is_dir():
+            raise ImageError("missing", printable(f"{path} is a folder; name a file in it"))
         if not file.is_file():  # reading a pipe or a device would never end
-            raise FileNotFoundError if not file.exists() or file.is_dir() else OSError("it is no regular file")
+            raise OSError("it is no regular file") if file.exists() else FileNotFoundError
         check_size(file.stat().st_size, max_bytes)
         return file.read_bytes()
 

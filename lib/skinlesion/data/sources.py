@@ -20,9 +20,11 @@ from skinlesion.data.merge import merge
 from skinlesion.data.table import LesionTable
 from skinlesion.data.tabulate import in_official_test
 
+Place = str | Path
+
 
 def load_table(
-    data: str | Sequence[str],
+    data: Place | Sequence[Place],
     labels: int = 7,
     exclude_official_test: bool = True,
     words: Mapping[str, str] | str | Iterable[str] | None = None,
@@ -31,7 +33,7 @@ def load_table(
 
     Parameters
     ----------
-    data : str or sequence of str
+    data : str or path, or sequence of them
         ``"demo"``, or ``"demo:300"`` for that many images; or the path of a data set, whose kind is found by what
         is there or named before it, as in ``"folder:my/images"``. :data:`KINDS` lists them. Several are merged
         (:func:`skinlesion.data.merge.merge`); :func:`source_names` says what each of them is called.
@@ -65,7 +67,7 @@ def load_table(
 
 
 def load_tables(
-    data: str | Sequence[str],
+    data: Place | Sequence[Place],
     labels: int = 7,
     exclude_official_test: bool = True,
     words: Mapping[str, str] | str | Iterable[str] | None = None,
@@ -80,7 +82,7 @@ def load_tables(
     return tables
 
 
-def source_names(data: str | Sequence[str]) -> list[str]:
+def source_names(data: Place | Sequence[Place]) -> list[str]:
     """What the sources of a table are called, in the order given.
 
     A source is called by its kind, one's own folder or table by its folder's name; where two would be called alike, by
@@ -89,9 +91,12 @@ def source_names(data: str | Sequence[str]) -> list[str]:
     return list(_named(data))
 
 
-def _named(data: str | Sequence[str]) -> dict[str, tuple[str, Files]]:
+def _named(data: Place | Sequence[Place]) -> dict[str, tuple[str, Files]]:
     """Kind and files of every source by its name."""
-    given = [data] if isinstance(data, str) else list(data)
+    places = [data] if isinstance(data, Place) else data
+    if not isinstance(places, Sequence) or not places or not all(isinstance(one, Place) and str(one) for one in places):
+        raise DataError("no data set is named; give demo, or the place of one or more")
+    given = [str(one) for one in places]
     found = [detect(one) for one in given]
     if len({(kind, files.place) for kind, files in found}) < len(found):
         raise DataError(f"a data set is given twice: {', '.join(given)}; give each of them once")

@@ -153,6 +153,8 @@ def load_runs(
     the contract. ``places``, ``words``: folders or files, and ``WORD=CODE`` texts, as
     :func:`skinlesion.evaluation.reading.read_predictions` takes them.
     """
+    if len(places) < 2:
+        raise DataError("a comparison needs two runs or more")
     paths = [Path(place).expanduser() for place in places]
     files = [Run(path).need(Run(path).predictions, "04_evaluation") if path.is_dir() else path for path in paths]
     labelled = {path: "label" in read_named(path) for path in files}

@@ -96,6 +96,8 @@ def evaluate(
     >>> found["balanced_accuracy"]["value"], found["per_class"]["mel"]["sensitivity"]["value"]
     (0.75, 0.5)
     """
+    if not isinstance(predictions, Predictions):
+        raise TypeError("give Predictions, as skinlesion.read_predictions makes them of a file")
     resamples = resample(predictions.lesions, replicates, seed)
     found = summarised(predictions, replicate_values(predictions, resamples), resamples, seed)
     histology = predictions.has_histology

@@ -237,6 +237,8 @@ def _decision(content: dict, labels: LabelSet) -> Decision:
 def _missing(folder: Path, *, shipped: bool) -> str:
     if shipped:
         return "no model is shipped with this copy; make one with `make reports`, then use `--model reports/demo/model`"
+    if (folder / "model" / FILE).exists():
+        return f"there is no model in {folder} itself, but in its folder model; name {folder / 'model'}"
     return (
         f"there is no model in {folder} (no {FILE}); a run leaves one in its model folder: "
         "make one with `make reports`, then use `--model reports/demo/model`"

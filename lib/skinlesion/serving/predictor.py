@@ -127,7 +127,7 @@ class Predictor:
         Raises
         ------
         ValueError
-            If a frame has another shape or dtype.
+            If this is no list, or a frame has another shape or dtype.
         ModelError
             If the network fails or an output is not finite.
         """
@@ -212,9 +212,7 @@ class Predictor:
         self, images: Sequence[np.ndarray], names: Sequence[str]
     ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
         """Indices of the frames of each batch, and the network's outputs for them."""
-        for frame in images:
-            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
-                raise ValueError(f"a frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
+        _check_frames(images)
         for batch in _batches(images):
             frames = np.stack([images[i] for i in batch])
             try:
@@ -258,6 +256,18 @@ class Predictor:
                     f"{path}: {name} has the shape {shape}, which does not fit the manifest's {classes} labels; "
                     "export the model again"
                 )
+
+
+def _check_frames(images: Sequence[np.ndarray]) -> None:
+    """Raise ValueError unless this is a list, or one array, of frames."""
+    several = isinstance(images, Sequence) and not isinstance(images, str)
+    if not several and not (isinstance(images, np.ndarray) and images.ndim == 4):
+        raise ValueError("give a list of frames, each uint8 [H, W, 3] as skinlesion.read_image makes it: [image]")
+    for frame in images:
+        if not isinstance(frame, np.ndarray):
+            raise ValueError(f"a frame must be uint8 [H, W, 3], as skinlesion.read_image makes it, not {frame!r:.50}")
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+            raise ValueError(f"a frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
 
 
 def mean_prediction(predictions: Sequence[Prediction], manifest: Manifest) -> Prediction:
