@@ -10,6 +10,11 @@ from skinlesion.evaluation.intervals import describe, proportion, resample, summ
 LESIONS = np.array(["b", "a", "a", "c", "b", "d"], object)
 
 
+def test_there_are_no_fewer_replicates_than_none():
+    with pytest.raises(ValueError, match="0 or more, not -1"):
+        resample(np.array(["a", "b"]), replicates=-1)
+
+
 def test_each_replicate_draws_as_many_lesions_as_there_are():
     resamples = resample(LESIONS, replicates=50, seed=1)
     assert resamples.counts.shape == (51, 4)

@@ -303,6 +303,8 @@ def test_files_are_predicted_in_order_a_few_at_a_time(folder, pictures, monkeypa
     found = predictor.predict_files(paths)
     assert found == [predictor.predict([frames(3)[i]])[0] for i in (2, 0, 1)]
     assert all(one.map is None for one in found)
+    with pytest.raises(ValueError, match="a list of paths"):
+        Predictor.load(folder).predict_files(pictures[0])
     with pytest.raises(ImageError, match="is not a JPEG"):
         predictor.predict_files(pictures)
 

@@ -66,8 +66,10 @@ class Resamples:
 def resample(lesions: np.ndarray, replicates: int = 2000, seed: int = 0) -> Resamples:
     """Draw lesions with replacement; the same lesions and seed give the same replicates, however the rows are ordered.
 
-    ``lesions``: [N], lesion id of every image; ``replicates``: 0 for no intervals.
+    ``lesions``: [N], lesion id of every image; ``replicates``: 0 for no intervals. Raises ValueError for fewer.
     """
+    if replicates < 0:
+        raise ValueError(f"replicates must be 0 or more, not {replicates}")
     names, lesion = np.unique(np.asarray(lesions).astype(str), return_inverse=True)
     random = np.random.default_rng(seed)
     shape = (1 + replicates, len(names))

@@ -172,11 +172,15 @@ class Predictor:
         ------
         ImageError
             If a file cannot be read.
+        ValueError
+            If this is one path, no list.
         ModelError
             As :meth:`predict`.
         """
         from tqdm import tqdm  # which predictions alone do not need
 
+        if isinstance(paths, str | Path):
+            raise ValueError("give a list of paths: [path]")
         read = read or partial(read_image, sufficient_side=self.manifest.sufficient_side)
         predictions: list[Prediction] = []
         with tqdm(total=len(paths), desc="predict", unit="image", disable=not progress) as bar:
@@ -265,7 +269,8 @@ def _check_frames(images: Sequence[np.ndarray]) -> None:
         raise ValueError("give a list of frames, each uint8 [H, W, 3] as skinlesion.read_image makes it: [image]")
     for frame in images:
         if not isinstance(frame, np.ndarray):
-            raise ValueError(f"a frame must be uint8 [H, W, 3], as skinlesion.read_image makes it, not {frame!r:.50}")
+            kind = type(frame).__name__
+            raise ValueError(f"a frame must be uint8 [H, W, 3], as skinlesion.read_image makes it, not {kind}")
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
             raise ValueError(f"a frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
 
