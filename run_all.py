@@ -94,6 +94,8 @@ def main(arguments: list[str] | None = None, *, notebooks=ROOT / "notebooks", re
             for name, asked in pipeline.members(given.preset, given.config, given.folds, _sources(given)).items()
         }
         options = {name: getattr(given, name) for name in ("start", "only", "force", "cell_timeout")}
+        for config, _ in runs.values():
+            pipeline.need_data(config)
         (config, preset), *others = runs.values()
         if others and not given.run:
             raise ConfigError("several runs need a name for their common folder: --run NAME")

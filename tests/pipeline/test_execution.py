@@ -13,6 +13,7 @@ import nbformat
 import pytest
 
 import run_all
+from conftest import REPOSITORY
 from skinlesion import pipeline
 from skinlesion.core.config import Config
 from skinlesion.core.writing import lock
@@ -163,6 +164,9 @@ def test_ctrl_c(folders):
         ["--run", ""],
         ["--config", ""],
         ["--data", "x" * 300],
+        ["--data", str(REPOSITORY / "docker")],  # a folder without images
+        ["--label", "wart"],
+        ["--label", "wart=bump"],
         ["--preset", "huge"],
         ["--labels", "9"],
         ["--from", "02", "--force"],

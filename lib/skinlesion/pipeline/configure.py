@@ -10,6 +10,7 @@ from skinlesion.core.config import Config, comma_list, parse_place, parse_settin
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.recipes import load_recipe, recipe_names
 from skinlesion.core.runs import Run
+from skinlesion.core.taxonomy import label_finder, label_set, parse_words
 
 _SMOKE = {
     "max_images": 240, "epochs": 1, "image_size": 64, "batch_size": 32, "replicates": 100, "patience": 0, "stress": 0,
@@ -56,6 +57,18 @@ def resolve(
     places["data"] = [_place("data", place) for place in config.data]
     start = config.start if config.start in recipe_names() else _runs(config, "start")
     return config.but(**places, start=start, teachers=_runs(config, "teachers"))
+
+
+def need_data(config: Config) -> None:
+    """Raise DataError or ConfigError, before a notebook starts, for a place of no data set or words of no class.
+
+    Only names of files are looked at; the demo set is left to the notebook that draws it.
+    """
+    from skinlesion.data.sources import source_names
+
+    label_finder(label_set(config.labels), parse_words(config.label_words))
+    if places := [place for place in config.data if not _DEMO.fullmatch(place)]:
+        source_names(places)
 
 
 def _place(name: str, value: str) -> str:
