@@ -20,11 +20,9 @@ from skinlesion.data.merge import merge
 from skinlesion.data.table import LesionTable
 from skinlesion.data.tabulate import in_official_test
 
-Place = str | Path
-
 
 def load_table(
-    data: Place | Sequence[Place],
+    data: str | Path | Sequence[str | Path],
     labels: int = 7,
     exclude_official_test: bool = True,
     words: Mapping[str, str] | str | Iterable[str] | None = None,
@@ -67,7 +65,7 @@ def load_table(
 
 
 def load_tables(
-    data: Place | Sequence[Place],
+    data: str | Path | Sequence[str | Path],
     labels: int = 7,
     exclude_official_test: bool = True,
     words: Mapping[str, str] | str | Iterable[str] | None = None,
@@ -82,7 +80,7 @@ def load_tables(
     return tables
 
 
-def source_names(data: Place | Sequence[Place]) -> list[str]:
+def source_names(data: str | Path | Sequence[str | Path]) -> list[str]:
     """What the sources of a table are called, in the order given.
 
     A source is called by its kind, one's own folder or table by its folder's name; where two would be called alike, by
@@ -91,10 +89,10 @@ def source_names(data: Place | Sequence[Place]) -> list[str]:
     return list(_named(data))
 
 
-def _named(data: Place | Sequence[Place]) -> dict[str, tuple[str, Files]]:
+def _named(data: str | Path | Sequence[str | Path]) -> dict[str, tuple[str, Files]]:
     """Kind and files of every source by its name."""
-    places = [data] if isinstance(data, Place) else data
-    if not isinstance(places, Sequence) or not places or not all(isinstance(one, Place) and str(one) for one in places):
+    places = [data] if isinstance(data, str | Path) else data if isinstance(data, Sequence) else ()
+    if not places or not all(isinstance(one, str | Path) and str(one) for one in places):
         raise DataError("no data set is named; give demo, or the place of one or more")
     given = [str(one) for one in places]
     found = [detect(one) for one in given]
