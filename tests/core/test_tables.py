@@ -132,6 +132,14 @@ def test_ids_of_two_tables_match_without_ending_folder_or_case():
     assert match_ids([], given).dtype == np.int64
 
 
+@pytest.mark.parametrize("other", ["nv0.jpg", "NV0", "images/nv0.PNG"])
+def test_an_image_that_a_table_has_in_two_forms_is_no_match(other):
+    with pytest.raises(DataError, match=f"nv0 is there as {other}, too; keep one row"):
+        match_ids(["nv0"], ["nv0", other])
+    assert match_ids(["nv0", other], [other, "nv0"]).tolist() == [1, 0], "two images"
+    assert match_ids(["nv0.jpg", "mel/1"], ["nv0.png", "nv0.jpg", "mel/1", "nv/1"]).tolist() == [1, 2], "other files"
+
+
 def test_an_accent_is_one_character_or_two():
     assert match_ids(["Ma\u0308dchen/1.jpg", "NA\u0308VUS"], ["N\u00e4vus.png", "m\u00e4dchen/1"]).tolist() == [1, 0]
 

@@ -69,6 +69,7 @@ def test_a_given_split_is_used_as_it_is(table, tmp_path):
         (lambda s: s.drop(columns="split"), "lacks the column split"),
         (lambda s: s.iloc[1:], "leaves out 1 image, "),
         (lambda s: pd.concat([s, s.iloc[:1]]), "twice"),
+        (lambda s: pd.concat([s, s.iloc[:1].assign(image_id=s["image_id"].iloc[0] + ".jpg")]), "keep one row of each"),
         (lambda s: s.assign(split="training set"), "unknown split"),
         (lambda s: s.assign(split="train"), "validation and test split is empty"),
         (lambda s: s.assign(split=np.resize(["train", "validation", "test"], len(s))), "in two splits"),

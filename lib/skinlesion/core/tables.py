@@ -238,10 +238,10 @@ def match_ids(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
 
     Ids that are equal match first; then, where no folder, ending or case is decisive, those that are equal without
     them: ``images/ISIC_1.JPG`` matches ``isic_1``. Where both name a folder, it has to be the same. Raises DataError
-    where an id could be several of the others, or two ids would be one of them.
+    where an id could be several of the others, for one table has it in two forms, or two ids would be one of them.
     """
     wanted, given = list(wanted), list(given)
-    exact = {name: i for i, name in enumerate(given)}
+    exact, asked = {name: i for i, name in enumerate(given)}, set(wanted)
     loose: dict[str, set[int]] = {}
     for i, name in enumerate(given):
         for key in _keys(name):
@@ -250,6 +250,9 @@ def match_ids(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
     for row, name in enumerate(wanted):
         if name in exact:
             found[row] = exact[name]
+            others = {given[i] for i in loose[_keys(name)[0]]} - asked
+            if again := sorted(other for other in others if _one_ending(name, other)):
+                raise DataError(f"{name} is there as {some(again)}, too; keep one row of each image")
             continue
         for key in _keys(name):
             fits = {i for i in loose.get(key, ()) if _same_folder(name, given[i])}
@@ -269,6 +272,11 @@ def _keys(name: str) -> list[str]:
     """What an id may be called elsewhere, most telling first: without ending, without folder."""
     path = folded(without_ending(slashes(name)))
     return list(dict.fromkeys((path, path.rpartition("/")[2])))
+
+
+def _one_ending(*names: str) -> bool:
+    """Whether no two of these names have different endings, and so are those of different files."""
+    return len({folded(name.removeprefix(without_ending(name))) for name in names} - {""}) < 2
 
 
 def _same_folder(a: str, b: str) -> bool:
