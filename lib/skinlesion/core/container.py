@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from skinlesion.core.errors import ImageError
 
@@ -18,6 +19,7 @@ from skinlesion.core.errors import ImageError
 JPEG_SCANS = 32
 JPEG_SEGMENTS = 2_000
 PNG_CHUNKS = 10_000
+_ZEROS = 64  # bytes at the end of a coded picture that look as if they had never been written
 PROFILE_BYTES = 256 * 1024  # of an ICC profile; those of cameras, phones and editors have 0.5 to 60 kB
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
@@ -111,6 +113,33 @@ def _inflated(chunk: bytes) -> bytes:
     except zlib.error:
         return b""
     return profile if len(profile) <= PROFILE_BYTES else b""
+
+
+def shortened_webp(data: bytes) -> bytes:
+    """A WebP file whose picture ends in zeros without the last of them; empty for any other file.
+
+    Flat parts of a picture end in zeros, too, but an encoder writes no byte that a decoder does not need: where this
+    can be decoded, the end of the file was never written.
+    """
+    position, gone = 12, _ZEROS // 2
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        start, end = position + 8, position + 8 + length
+        if kind in (b"VP8 ", b"VP8L"):
+            if not data[start:end].endswith(bytes(_ZEROS)):
+                break
+            whole, part = (struct.pack("<I", size - gone) for size in (int.from_bytes(data[4:8], "little"), length))
+            return b"".join((data[:4], whole, data[8 : position + 4], part, data[start : end - gone], data[end:]))
+        position = end + length % 2
+    return b""
+
+
+def tiff_ends_in_zeros(data: bytes, tags: Mapping[int, Any]) -> bool:
+    """Whether JPEG's or deflate's data in a TIFF file end in zeros, not in their own mark: they were never written."""
+    if tags.get(259) not in (7, 8, 32946):  # the decoders of others notice, or nobody can
+        return False
+    starts, sizes = (tags.get(strips) or tags.get(tiles, ()) for strips, tiles in ((273, 324), (279, 325)))
+    return any(data[start : start + size].endswith(bytes(_ZEROS)) for start, size in zip(starts, sizes, strict=False))
 
 
 def orientation(exif: bytes) -> int:

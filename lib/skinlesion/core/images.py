@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from PIL.Image import Transpose
+from PIL.TiffImagePlugin import TiffImageFile
 
 from skinlesion.core import container
 from skinlesion.core.colour import to_srgb
@@ -80,6 +81,8 @@ def decode(
                 width, height = (length // fraction for length in image.size)
                 image.draft(image.mode, (width, height))  # takes the largest of 1, 2, 4 and 8 that leaves this size
             image.load()
+            if _end_is_missing(image, picture):
+                raise container.damaged()
             frame = to_srgb(_to_rgb(image), profile)
             return np.asarray(Image.fromarray(frame).transpose(_TURNS[turn])) if turn in _TURNS else frame
     except ImageError:
@@ -113,6 +116,21 @@ def _check_header(image: Image.Image, size: int, max_pixels: int) -> None:
         raise container.animated()
     if image.format == "JPEG" and width * height > 512 * size:  # each block of 8 x 8 pixels takes a bit or more
         raise ImageError("unreadable", "the image is incomplete: the file is too short for its number of pixels")
+
+
+def _end_is_missing(image: Image.Image, data: bytes) -> bool:
+    """Whether a decoded image ends in zeros that nobody wrote. Uncompressed pixels may be zeros: they are black."""
+    if isinstance(image, TiffImageFile):
+        return container.tiff_ends_in_zeros(data, image.tag_v2)
+    shorter = container.shortened_webp(data) if image.format == "WEBP" else b""
+    if not shorter:
+        return False
+    try:
+        with Image.open(io.BytesIO(shorter), formats=("WEBP",)) as rest:
+            rest.load()
+        return True
+    except Exception:  # as it should be
+        return False
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
