@@ -129,6 +129,10 @@ def test_ids_of_two_tables_match_without_ending_folder_or_case():
         match_ids(["0.jpg"], given)
     with pytest.raises(DataError, match=r"ISIC_1, a/ISIC_1\.jpg are all ISIC_1"):
         match_ids(["ISIC_1", "a/ISIC_1.jpg"], given)
+    assert match_ids(["0.jpg", "007", "x/8"], ["000", "7.0", "08.jpg"]).tolist() == [0, 1, 2], (
+        "as spreadsheets write it"
+    )
+    assert match_ids(["7", "70"], ["007", "7.jpg", "7.5"]).tolist() == [1, -1]
     assert match_ids([], given).dtype == np.int64
 
 

@@ -14,7 +14,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data.check import check_table
 from skinlesion.data.problems import CONSEQUENCES
-from skinlesion.data.splits import take_subset
+from skinlesion.data.splits import lesion_groups, take_subset
 from skinlesion.data.table import LesionTable, Origin
 
 
@@ -97,6 +97,18 @@ def test_all_images_of_a_lesion_with_two_labels_are_set_aside(table):
     assert check.problems["image_id"].tolist() == ["IMG_0", "IMG_1"]
     assert set(check.problems["detail"]) == {"L0 is mel and nv"}
     assert len(check.table) == 4, "one label for both images of L4 is as it should be"
+
+
+def test_lesion_ids_that_differ_in_case_or_zeros_alone_are_listed_and_kept_together(table):
+    for row, lesion in enumerate(("IL_1", "il_1", "007", "7.0", "IMG_4", "img_4")):
+        table = change(table, row, lesion_id=lesion)
+    check = check_table(table, decode=False)
+    assert counts(check) == {"lesion id in two forms": 2} and len(check.table) == 6
+    assert check.problems["detail"].tolist() == [
+        "il_1 may be the same lesion as IL_1", "7.0 may be the same lesion as 007"
+    ]  # fmt: skip
+    groups = lesion_groups(check.table)
+    assert groups[0] == groups[1] and groups[2] == groups[3] and len(set(groups)) == 4, "IMG_4 has no lesion id"
 
 
 def test_ages_out_of_range_are_emptied_and_reported(table):

@@ -206,6 +206,8 @@ def test_images_of_one_name_in_two_folders_are_two_images(tmp_path):
     assert find_overlap(test, trained.assign(image_id=["B/1.PNG", "3"])).same_image == 1
     with pytest.raises(DataError, match="b/1"):
         find_overlap(replace(test, image_ids=np.array(["1", "b/2"], object)), trained.assign(image_id=["a/1", "b/1"]))
+    mangled = trained.assign(lesion_id=["7.0", "l2"])  # by a spreadsheet
+    assert find_overlap(replace(test, lesions=np.array(["007", "L2"], object)), mangled).same_lesion == 2
     groups = pd.Series({"a/1": "g", "b/2": "g", "b/1": "h"})
     found = find_overlap(test, trained, groups=groups)
     assert (found.twin, found.lesions) == (1, 1) and found.leaked.tolist() == [False, True]

@@ -33,6 +33,7 @@ SPLIT_WORDS = {
     "test": "test", "testing": "test", "dropped": "dropped",
 }  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"0*(\d+)(?:\.0*)?")
 _FOLD = re.compile(r"(?:(?:fold|cv|part)[\s_-]*)?(-?\d+)(?:[.,]0*)?", re.IGNORECASE)
 
 
@@ -226,6 +227,12 @@ def lesion_names(lesions: Iterable[str], images: Iterable[str]) -> np.ndarray:
     return np.array([one or (f"image {image}" if image in taken else image) for one, image in pairs], object)
 
 
+def id_key(name: str) -> str:
+    """An id as ids are compared: without case, and without what a spreadsheet does to 007, namely 7 or 7.0."""
+    whole = _WHOLE.fullmatch(name)
+    return whole[1] if whole else folded(name)
+
+
 def image_ids(paths: Iterable[str]) -> list[str]:
     """Ids for files: :func:`image_name` where those tell all of them apart, else the paths with ``/``."""
     paths = [slashes(path) for path in paths]
@@ -237,8 +244,9 @@ def match_ids(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
     """Where each id of one table stands in another one, int64 [len(wanted)]; -1 where it does not.
 
     Ids that are equal match first; then, where no folder, ending or case is decisive, those that are equal without
-    them: ``images/ISIC_1.JPG`` matches ``isic_1``. Where both name a folder, it has to be the same. Raises DataError
-    where an id could be several of the others, for one table has it in two forms, or two ids would be one of them.
+    them: ``images/ISIC_1.JPG`` matches ``isic_1``; then numbers, whose zeros a spreadsheet may have changed. Where both
+    name a folder, it has to be the same. Raises DataError where an id could be several of the others, for one table has
+    it in two forms, or two ids would be one of them.
     """
     wanted, given = list(wanted), list(given)
     exact, asked = {name: i for i, name in enumerate(given)}, set(wanted)
@@ -269,9 +277,10 @@ def match_ids(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
 
 
 def _keys(name: str) -> list[str]:
-    """What an id may be called elsewhere, most telling first: without ending, without folder."""
+    """What an id may be called elsewhere, most telling first: without ending, without folder, as a number."""
     path = folded(without_ending(slashes(name)))
-    return list(dict.fromkeys((path, path.rpartition("/")[2])))
+    last = path.rpartition("/")[2]
+    return list(dict.fromkeys((path, last, *([f"number {id_key(last)}"] if _WHOLE.fullmatch(last) else ()))))
 
 
 def _one_ending(*names: str) -> bool:

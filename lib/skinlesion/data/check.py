@@ -14,13 +14,14 @@ import pandas as pd
 
 from skinlesion.core import colour, images
 from skinlesion.core.errors import DataError, ImageError
-from skinlesion.core.tables import counted
+from skinlesion.core.tables import counted, id_key
 from skinlesion.core.writing import write_csv
 from skinlesion.data.problems import (
     BAD_AGE,
     CONSEQUENCES,
     IDENTICAL,
     NO_IMAGE,
+    TWO_FORMS,
     TWO_LABELS,
     TWO_LABELS_OF_ONE,
     UNDECODABLE,
@@ -90,10 +91,10 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
     """Check a table and, unless ``decode`` is False, every image in it, by ``workers`` threads (one a processor).
 
     Rows that the reader of the data set could not use are in ``table.problems`` already; this adds ages out of range,
-    lesions with two labels, near-duplicate pairs that name unknown images, images that cannot be decoded, and identical
-    ones. Those that have one label become near-duplicate pairs, so that a split keeps them together. Decoding also
-    measures sizes and mean colours. Raises DataError if fewer than two classes are left; the message counts what was
-    wrong.
+    lesions with two labels, near-duplicate pairs that name unknown images, images that cannot be decoded, identical
+    ones, and lesion ids in two forms. Identical images with one label, and lesions that differ in the form of their ids
+    alone, become near-duplicate pairs, so that a split keeps them together. Decoding also measures sizes and mean
+    colours. Raises DataError if fewer than two classes are left; the message counts what was wrong.
     """
     known = set(table.frame["image_id"]) | set(table.problems["image_id"])
     checked = _check_pairs(_check_lesions(_check_ages(table)), known)
@@ -101,6 +102,7 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
     profiles: dict[str, int] = {}
     if decode:
         checked, measured, profiles = _check_images(checked, workers, progress)
+    checked = _check_forms(checked)
     summary = _summary(checked)
     _check_rest(table, checked, summary)
     return Check(table=checked, images=measured, summary=summary, profiles=profiles)
@@ -126,6 +128,18 @@ def _check_lesions(table: LesionTable) -> LesionTable:
     by_lesion = table.frame.groupby("lesion_id")["label"]
     words = table.frame["lesion_id"] + " is " + _all_labels(by_lesion)
     return table.set_aside(by_lesion.transform("nunique") > 1, TWO_LABELS, words)
+
+
+def _check_forms(table: LesionTable) -> LesionTable:
+    """List lesion ids of a source that differ in case or zeros alone; they may be one lesion, so they become pairs."""
+    rows = table.frame[table.frame["lesion_id"] != table.frame["image_id"]].drop_duplicates(["source", "lesion_id"])
+    groups = rows.groupby([rows["source"], rows["lesion_id"].map(id_key)], sort=False)
+    first = groups[["image_id", "lesion_id"]].transform("first")
+    again = rows["image_id"] != first["image_id"]
+    pairs = tuple(zip(first["image_id"][again], rows["image_id"][again], strict=True))
+    words = (rows["lesion_id"] + " may be the same lesion as " + first["lesion_id"])[again]
+    table = replace(table, near_duplicates=(*table.near_duplicates, *pairs))
+    return _report(table, TWO_FORMS, list(zip(rows["image_id"][again], words, strict=True)))
 
 
 def _all_labels(groups) -> pd.Series:

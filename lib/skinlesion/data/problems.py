@@ -28,6 +28,7 @@ ANOTHER_VERSION = "another version of a picture"
 # of the whole table and of pixels (skinlesion.data.check)
 UNDECODABLE = "undecodable image"
 TWO_LABELS = "lesion with two labels"
+TWO_FORMS = "lesion id in two forms"
 UNKNOWN_PAIR = "near-duplicate of unknown image"
 IDENTICAL = "identical images"
 TWO_LABELS_OF_ONE = "identical images with two labels"
@@ -44,6 +45,7 @@ CONSEQUENCES = {
     SEVERAL_FILES: "row set aside",
     SEVERAL_SIZES: "largest one used",
     TWO_LABELS: "all its images set aside",
+    TWO_FORMS: "kept in one part of a split",
     TWO_LABELS_OF_ONE: "all copies set aside",  # of several sources, those of the later one
     IDENTICAL: "kept in one part of a split",
     NOT_DERMATOSCOPIC: "image set aside",

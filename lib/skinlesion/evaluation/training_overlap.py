@@ -11,7 +11,7 @@ import pandas as pd
 
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
-from skinlesion.core.tables import counted, known, match_ids, some, split_words
+from skinlesion.core.tables import counted, id_key, known, match_ids, some, split_words
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.reading import ID_COLUMNS, column, optional, read_named, read_truth
 
@@ -129,10 +129,10 @@ def find_overlap(
     trained_lesions = np.where(trained_lesions == "", _looked_up(lesions, trained_images), trained_lesions)
     same_image = match_ids(images, trained_images) >= 0
 
-    known_lesions = set(trained_lesions)
+    known_lesions = set(map(id_key, trained_lesions))
     same_lesion = np.zeros(len(images), bool)
     for row, names in enumerate(zip(evaluated.lesions, _looked_up(lesions, images), strict=True)):
-        same_lesion[row] = bool((set(names) - {"", images[row]}) & known_lesions)
+        same_lesion[row] = not known_lesions.isdisjoint(map(id_key, set(names) - {"", images[row]}))
     same_lesion &= ~same_image
 
     twins = () if groups is None else (groups,)
