@@ -96,6 +96,22 @@ def test_milk10k(milk10k):
     assert problems(load_table(str(milk10k), labels=8))["ISIC_1000001"] == "diagnosis without a class"
 
 
+def test_a_table_that_contradicts_itself_about_a_lesion_or_image_is_refused(milk10k):
+    truth = milk10k / "MILK10k_Training_GroundTruth.csv"
+    whole = truth.read_text()
+    row = whole.splitlines()[6]
+    truth.write_text(f"{whole}{row}\n{row.lower()}\n")  # twice the same is no contradiction
+    assert load_table(str(milk10k)).frame["label"].tolist() == ["akiec", "akiec", "bcc", "mel", "nv"]
+    write_csv(truth, ("lesion_id", *MILK), [one_hot("IL_6", word, MILK) for word in ("MEL", "NV")])
+    with pytest.raises(DataError, match="class has two values for IL_6, 'MEL' and 'NV'; delete the wrong row"):
+        load_table(str(milk10k))
+    truth.write_text(whole)
+    with (milk10k / "MILK10k_Training_Supplement.csv").open("a") as file:
+        file.write("isic_2000001.jpg,Solar or actinic keratosis,histopathology\n")
+    with pytest.raises(DataError, match="diagnosis_full has two values for ISIC_2000001"):
+        load_table(str(milk10k), labels=8)
+
+
 def test_isic_2019(tmp_path):
     columns = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
     words = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.images import image_name, slashes
+from skinlesion.core.images import folded, image_name, slashes
 from skinlesion.core.tables import image_ids, known, need_columns, read_table
 from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, label_finder
 from skinlesion.data.class_maps import FINER, archive_label, finer_label, own_label
@@ -131,8 +131,8 @@ def load_milk10k(files: Files, labels: LabelSet = ISIC8, words: Words = None) ->
         skin_tone="skin_tone_class",
     )  # fmt: skip
     rows["dx_type"] = _of_images(rows, supplement, "diagnosis_confirm_type")
-    of_lesion = dict(zip(truth["lesion_id"], one_hot_word(truth, MILK10K_COLUMNS), strict=True))
-    word = rows["lesion_id"].map(of_lesion).fillna("")
+    truth["class"] = one_hot_word(truth, MILK10K_COLUMNS)
+    word = _of_images(rows, truth, "class", "lesion_id", of="lesion_id")
     rows["word"] = _more_precisely(word, _of_images(rows, supplement, "diagnosis_full"))
     return _challenge(
         rows, files, labels, words, "milk10k", "MILK10k_Training_Input.zip", map_word=finer_label,
@@ -238,10 +238,22 @@ def _columns(table: pd.DataFrame, **names: str) -> pd.DataFrame:
     return pd.DataFrame({ours: table.get(theirs, "") for ours, theirs in names.items()}, index=table.index, dtype=str)
 
 
-def _of_images(rows: pd.DataFrame, table: pd.DataFrame, column: str, ids: str = "isic_id") -> pd.Series:
-    """A column of another table by its image ids, ``""`` where it says nothing."""
-    of = dict(zip(table[ids].map(image_name), table[column], strict=True)) if column in table else {}
-    return rows["image_id"].map(lambda name: of.get(image_name(name), ""))
+def _of_images(
+    rows: pd.DataFrame, table: pd.DataFrame, column: str, ids: str = "isic_id", of: str = "image_id"
+) -> pd.Series:
+    """A column of another table by its ids, ``""`` where it says nothing; DataError where two of its rows differ."""
+    if column not in table:
+        return pd.Series("", index=rows.index)
+    said = table[table[column] != ""].assign(key=table[ids].map(_key)).drop_duplicates(["key", column])
+    if len(twice := said[said["key"].duplicated(keep=False)].sort_values("key", kind="stable")[:2]):
+        name, (one, other) = twice[ids].iloc[0], twice[column]
+        raise DataError(f"the column {column} has two values for {name}, {one!r} and {other!r}; delete the wrong row")
+    values = dict(zip(said["key"], said[column], strict=True))
+    return rows[of].map(lambda name: values.get(_key(name), ""))
+
+
+def _key(name: str) -> str:
+    return folded(image_name(name))
 
 
 def _ham10000_rows(metadata: pd.DataFrame, files: Files, labels: LabelSet) -> pd.DataFrame:
