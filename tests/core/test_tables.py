@@ -160,8 +160,10 @@ def test_columns_and_splits_have_one_meaning_however_they_are_written(tmp_path):
     assert split_words(pd.Series(["NA", "TEST"]), "ab", "t.csv").tolist() == ["", "test"]
     with pytest.raises(DataError, match="unknown split 'dev' of b in t.csv; use train"):
         split_words(pd.Series(["train", "dev"]), "ab", "t.csv")
+    twice = pd.DataFrame({"Lesion ID": ["L"], "lesion_id": ["L"], "lesionid": ["M"]})
     with pytest.raises(DataError, match="several columns for the lesion_id: Lesion ID, lesionid; keep one"):
-        name_columns(pd.DataFrame(columns=["Lesion ID", "lesionid"]), ("lesion_id",), "t.csv")
+        name_columns(twice, ("lesion_id",), "t.csv")
+    assert list(name_columns(twice.drop(columns="lesionid"), ("lesion_id",), "t.csv")) == ["lesion_id"]
 
 
 def test_counts_in_words():

@@ -142,14 +142,15 @@ def _distinct(header: list[str], columns: list, numbers: list[int], path: str | 
 def name_columns(frame: pd.DataFrame, names: Iterable[str], path: str | Path) -> pd.DataFrame:
     """The table with its columns under these names where only case, spaces or marks differ: ``Lesion ID``.
 
-    Raises DataError where two columns could be meant.
+    Raises DataError where two columns could be meant that differ.
     """
-    wanted = {column_key(name): name for name in names if name not in frame}
-    found = {name: [column for column in frame if wanted.get(column_key(column)) == name] for name in wanted.values()}
-    for name, columns in found.items():
-        if len(columns) > 1:
-            raise DataError(f"{path} has several columns for the {name}: {', '.join(columns)}; keep one of them")
-    return frame.rename(columns={columns[0]: name for name, columns in found.items() if columns})
+    wanted = {column_key(name): name for name in names}
+    found: dict[str, str] = {}
+    for column in frame:
+        name = wanted.get(column_key(column), column)
+        if not frame[column].equals(frame[found.setdefault(name, column)]):
+            raise DataError(f"{path} has several columns for the {name}: {found[name]}, {column}; keep one of them")
+    return frame[list(found.values())].set_axis(list(found), axis=1)
 
 
 def column_key(name: str) -> str:
