@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from skinlesion.core.errors import DataError, ImageError, ModelError
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.serving import parts, score_local
 from skinlesion.serving import score as scoring
-from skinlesion.serving.listing import listing
+from skinlesion.serving.listing import fetch, listing
 from skinlesion.serving.predictor import Predictor
 
 ARCHIVES = {"few.zip": 100, "many.zip": 400, "large.zip": 1000}
@@ -274,6 +275,15 @@ def test_a_listing_is_the_same_each_time(folder, many):
     sources = [str(folder), str(many / "*.zip")]
     assert list(listing(sources)) == list(listing(sources))
     assert len({item.path for item in listing(sources)}) == 84 + sum(ARCHIVES.values())
+
+
+def test_of_two_members_of_one_name_the_last_is_scored_once(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        for content in (b"old", b"new"):
+            archive.writestr("1.jpg", content)
+    passed_over = Counter()
+    assert list(fetch(list(listing([str(tmp_path / "a.zip")], passed_over)))) == [b"new"]
+    assert passed_over == {"older file of the same name": 1}
 
 
 def test_what_is_passed_over_is_counted_and_names_of_any_bytes_are_scored(folder, model, tmp_path, capsys):

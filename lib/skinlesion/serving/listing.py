@@ -130,7 +130,11 @@ def _images_at(files, entry: dict, passed_over: Counter[str]) -> Iterator[Item]:
                 yield from _images_at(files, inner, passed_over)
     elif plain.lower().endswith(".zip"):
         archive = _item(files, entry)
-        for info in _archive(archive.url, archive.mark).infolist():
+        infos = _archive(archive.url, archive.mark).infolist()
+        members = {info.filename: info for info in infos}  # of several of one name, the last is what reading it gives
+        if again := len(infos) - len(members):
+            passed_over["older file of the same name"] += again
+        for info in members.values():
             if _wanted(info.filename, passed_over):
                 yield Item(archive.url, info.filename, info.file_size, archive.mark)
     elif _wanted(plain, passed_over):
