@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skinlesion.core import images
-from skinlesion.core.errors import DataError
+from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data.check import check_table
 from skinlesion.data.class_maps import archive_label
@@ -160,6 +160,13 @@ def test_dermamnist_refuses_what_it_cannot_be(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(DataError, match="no DermaMNIST file"):
         load_table(str(tmp_path / "other.npz"))
+    arrays = write_dermamnist(tmp_path / "dermamnist.npz")
+    scaled = {name: array / 255 if name.endswith("images") else array for name, array in arrays.items()}
+    np.savez(tmp_path / "scaled.npz", **scaled)
+    with pytest.raises(DataError, match="RGB of 8 bits"):
+        load_table(str(tmp_path / "scaled.npz"))
+    with pytest.raises(ImageError, match="float64, not pixels of 8 bits"):
+        images.read_image(f"{tmp_path}/scaled.npz!train/0")
     whole = (tmp_path / "dermamnist.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="damaged"):

@@ -292,7 +292,10 @@ _npz_lock = threading.Lock()
 @lru_cache(maxsize=4)
 def _open_npz(path: str, _stamp: int, split: str) -> np.ndarray:
     with np.load(path, allow_pickle=False) as arrays:
-        return arrays[f"{split}_images"]
+        frames = arrays[f"{split}_images"]
+    if frames.dtype != np.uint8:
+        raise ImageError("unreadable", f"{path} holds numbers of the kind {frames.dtype}, not pixels of 8 bits")
+    return frames
 
 
 def stamp(path: str | Path) -> str:

@@ -109,8 +109,8 @@ def _read(path: Path) -> pd.DataFrame:
         with np.load(path, allow_pickle=False) as arrays:
             for split in SPLITS:
                 words = arrays[f"{split}_labels"].reshape(-1).astype(np.int64).astype(str)
-                shape = _shape(arrays.zip, f"{split}_images.npy")
-                rgb = rgb and len(shape) == 4 and shape[3] == 3 and shape[0] == len(words)
+                shape, kind = _header(arrays.zip, f"{split}_images.npy")
+                rgb = rgb and len(shape) == 4 and shape[3] == 3 and shape[0] == len(words) and kind == np.uint8
                 names = [f"{split}_{i:05d}" for i in range(len(words))]
                 paths = [f"{path.resolve()}!{split}/{i}" for i in range(len(words))]
                 parts.append(pd.DataFrame({"split": split, "image_id": names, "path": paths, "word": words}))
@@ -121,15 +121,16 @@ def _read(path: Path) -> pd.DataFrame:
     rows = pd.concat(parts, ignore_index=True)
     if not rgb or set(rows["word"]) != set(map(str, range(len(CODES)))):
         raise DataError(
-            f"{path} is no DermaMNIST file: its images must be RGB, its labels 0 to 6 and as many; those of other "
-            "MedMNIST sets mean no skin lesions"
+            f"{path} is no DermaMNIST file: its images must be RGB of 8 bits, its labels 0 to 6 and as many; other "
+            "MedMNIST sets show no skin lesions"
         )
     return rows
 
 
-def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
-    """The shape of an array in an npz file, from its header: the pixels themselves may take a gigabyte."""
+def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array in an npz file, from its header: the pixels themselves may take a gigabyte."""
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return read(stream)[0]
+        shape, _, kind = read(stream)
+        return shape, kind
