@@ -71,6 +71,9 @@ def test_colours_differ_within_a_label_set():
         ("Squamous cell carcinoma in situ, Bowen’s disease", "akiec", "scc"),
         # what must not be taken for something near it
         ("Epidermal nevus", None, None),
+        ("melanoma?", None, None),
+        ("Melanoma (excluded)", None, None),
+        ("Melanocytic nevus (melanoma not ruled out)", None, None),
         ("Lentigo NOS", None, None),
         ("Nevus (melanoma)", None, None),
         ("none", None, None),

@@ -109,6 +109,8 @@ _SINGULAR = (
     (re.compile(r"\bbowens?\b"), "bowen"),
 )
 
+#: A diagnosis that is doubted, or denied.
+_DOUBT = re.compile(r"\?|\b(?:not?|non|excluded?|ruled out|susp\w*|possibl[ey]|probabl[ey]|versus|vs)\b", re.IGNORECASE)
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 #: In the plural it is HAM10000's word for its class, Bowen's disease included; in the singular the ISIC Archive's.
 _ACTINIC_KERATOSES = re.compile(r"actinic[\s_-]*keratoses", re.IGNORECASE)
@@ -128,9 +130,12 @@ def diagnosis(text: object) -> str | None:
 
     Case, hyphens, underscores, plurals, British spelling, ``NOS`` and what stands in brackets don't matter:
     ``Melanocytic naevi (NV)`` is ``nv``. Where the words and the brackets disagree, a code in brackets decides, and
-    nothing else does. Besides the codes of both label sets this can be ``invasive scc``.
+    nothing else does. A word of doubt (``melanoma?``, ``nevus (excluded)``) makes it unknown. Besides the codes of both
+    label sets this can be ``invasive scc``.
     """
     words = str(text).strip()
+    if _DOUBT.search(words):
+        return None
     if _ACTINIC_KERATOSES.fullmatch(words):
         return "akiec"
     whole = _CODES.get(_plain(words))
