@@ -44,8 +44,11 @@ def test_other_modes(noise):
     assert np.array_equal(images.decode(encoded(grey)), np.repeat(grey[..., None], 3, 2))
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     assert np.abs(images.decode(encoded(deep)).astype(int) - grey[..., None]).max() <= 1
-    clear = np.dstack([noise, np.zeros(noise.shape[:2], np.uint8)])
-    assert (images.decode(encoded(clear)) == 255).all()
+    half_clear = np.dstack([noise, np.repeat([[0], [255]], [20, 17], axis=0).repeat(53, axis=1).astype(np.uint8)])
+    found = images.decode(encoded(half_clear))
+    assert (found[:20] == 255).all() and np.array_equal(found[20:], noise[20:])
+    with pytest.raises(ImageError, match="every pixel of the image is transparent"):
+        images.decode(encoded(half_clear[:18]))
     assert images.decode(encoded(Image.fromarray(noise).convert("P"))).shape == noise.shape
     assert images.decode(encoded(Image.fromarray(noise).convert("CMYK"), "JPEG")).shape == noise.shape
 

@@ -141,6 +141,8 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         raise _unsupported(f"pixels of the kind {image.mode} have no agreed meaning as a colour")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() == (0, 0):
+            raise ImageError("unreadable", "every pixel of the image is transparent; save it without transparency")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
