@@ -44,6 +44,10 @@ def test_other_modes(noise):
     assert np.array_equal(images.decode(encoded(grey)), np.repeat(grey[..., None], 3, 2))
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     assert np.abs(images.decode(encoded(deep)).astype(int) - grey[..., None]).max() <= 1
+    for kind in (deep, Image.fromarray(grey)):  # TIFF's tag 262 says whether zero is black (1) or white (0)
+        zero_is_white = encoded(kind, "TIFF").replace(*(struct.pack("<HHII", 262, 3, 1, value) for value in (1, 0)))
+        found = images.decode(zero_is_white, formats=images.FILE_FORMATS)
+        assert np.abs(found.astype(int) - (255 - grey[..., None])).max() <= 1
     half_clear = np.dstack([noise, np.repeat([[0], [255]], [20, 17], axis=0).repeat(53, axis=1).astype(np.uint8)])
     found = images.decode(encoded(half_clear))
     assert (found[:20] == 255).all() and np.array_equal(found[20:], noise[20:])

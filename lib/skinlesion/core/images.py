@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from PIL.Image import Transpose
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from skinlesion.core import container
 from skinlesion.core.colour import to_srgb
@@ -136,6 +136,8 @@ def _end_is_missing(image: Image.Image, data: bytes) -> bool:
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
         grey = np.asarray(image, dtype=np.float32) * np.float32(255 / 65535)
+        if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0:  # zero is white
+            grey = 255 - grey  # which Pillow does for 8 bits alone
         return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=2)
     if image.mode in ("I", "F", "LAB", "HSV"):
         raise _unsupported(f"pixels of the kind {image.mode} have no agreed meaning as a colour")
