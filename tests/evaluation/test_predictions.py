@@ -265,6 +265,21 @@ def test_what_the_values_are_is_seen_from_all_rows(tmp_path):
     np.testing.assert_allclose(read_predictions(foreign(tmp_path, **named("logit_", np.log(p) + 5))).probabilities, p)
 
 
+@pytest.mark.parametrize("affix", ["p_", "prob_"])
+def test_two_digits_are_probabilities_and_one_bad_row_is_named(tmp_path, affix):
+    two = np.array([[0.14] * 6 + [0.13], [0.15] * 6 + [0.13], [0.9, 0.1, 0, 0, 0, 0, 0], [0.5, 0.49, 0, 0, 0, 0, 0]])
+    found = read_predictions(foreign(tmp_path, **named(affix, two)))
+    assert found.are_probabilities
+    np.testing.assert_allclose(found.probabilities, two / two.sum(axis=1, keepdims=True))
+    two[1] = 0.2
+    if affix == "p_":
+        with pytest.raises(DataError, match="sum to 1.*not for b$"):
+            read_predictions(foreign(tmp_path, **named(affix, two)))
+    else:
+        notes = read_predictions(foreign(tmp_path, **named(affix, two))).notes
+        assert "All rows but those of b sum to one" in notes[1]
+
+
 RIGHT = make(n=30).probabilities[:4]
 WRONG = RIGHT + np.eye(4, 7)[:, ::-1] * [[0], [0], [1.5], [0]]
 TRUTH = np.eye(7)[:4]

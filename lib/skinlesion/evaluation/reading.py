@@ -35,7 +35,7 @@ from skinlesion.core.taxonomy import (
     parse_words,
 )
 from skinlesion.decision import softmax
-from skinlesion.evaluation.predictions import Predictions, submission_columns
+from skinlesion.evaluation.predictions import SUM_TOLERANCE, Predictions, submission_columns
 
 #: What every result on a challenge submission has to say.
 SCORES_ONLY = (
@@ -60,7 +60,7 @@ _AFFIX = r"p|probs?|probability|probabilities|pred|prediction|conf|confidence|so
 _PREFIX = re.compile(rf"({_AFFIX})[\s_.:-]+", re.IGNORECASE)
 _SUFFIX = re.compile(rf"[\s_.:-]+({_AFFIX})$", re.IGNORECASE)
 _NOISE = 1e-5  # by how much a probability of 0 or 1 in float32 may lie outside
-_ROUNDED = 1e-2  # by how much rows of probabilities written with few digits miss a sum of one
+_ROUNDED = 4e-2  # by how much rows of eight probabilities written with two digits may miss a sum of one
 
 
 def read_named(path: str | Path) -> pd.DataFrame:
@@ -289,7 +289,7 @@ def read_predictions(
     try:
         labels, names, kind = class_columns(frame)
         ids = pd.Series(image_ids(column(frame, *ID_COLUMNS)), dtype=object).to_numpy(object)
-        probabilities, kind, notes = _probabilities(numbers(frame, names, ids), names[0], labels, kind)
+        probabilities, kind, notes = _probabilities(numbers(frame, names, ids), ids, kind)
         own_scores = _scores(frame, labels, ids) if kind != SCORES else None
         given = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
         counts = np.ones(len(ids), bool)
@@ -318,21 +318,21 @@ def read_predictions(
         raise DataError(f"{path}: {error}") from None
 
 
-def _probabilities(
-    values: np.ndarray, first: str, labels: LabelSet, kind: str
-) -> tuple[np.ndarray, str, tuple[str, ...]]:
+def _probabilities(values: np.ndarray, ids: np.ndarray, kind: str) -> tuple[np.ndarray, str, tuple[str, ...]]:
     """Probabilities (or scores) of a table's values, what these are, and notes about it."""
-    if kind != LOGITS and len(values) and np.median(np.abs(values.sum(axis=1) - 100)) <= 100 * _ROUNDED:
+    sums = values.sum(axis=1)
+    if kind != LOGITS and len(values) and np.median(np.abs(sums - 100)) <= 100 * _ROUNDED:
         raise DataError("the columns hold percentages, whose rows sum to 100; divide them by 100")
+    sound, stated = _distributions(values), kind
     kind = kind or kind_of_values(values)
     if kind == LOGITS:
         return softmax(values), kind, (LOGITS_GIVEN,)
     if kind == SCORES:
-        return values, kind, (SCORES_ONLY,)
-    if first != f"p_{labels.codes[0]}":  # rounded to few digits by who wrote them
-        sound, clipped = _distributions(values)[:, None], values.clip(0, 1)
-        values = np.divide(clipped, clipped.sum(axis=1, keepdims=True), out=values.copy(), where=sound)
-    return values, kind, ()
+        doubt = f"All rows but those of {some(ids[~sound])} sum to one: if these are probabilities, mend those rows."
+        return values, kind, (SCORES_ONLY, doubt) if not stated and sound.mean() > 0.5 else (SCORES_ONLY,)
+    clipped = values.clip(0, 1)
+    rounded = sound & ((np.abs(sums - 1) > SUM_TOLERANCE) | (clipped != values).any(axis=1))  # by who wrote them
+    return np.divide(clipped, clipped.sum(axis=1, keepdims=True), out=values.copy(), where=rounded[:, None]), kind, ()
 
 
 def _scores(frame: pd.DataFrame, labels: LabelSet, ids: np.ndarray) -> np.ndarray | None:
