@@ -139,6 +139,7 @@ def test_labels_that_are_missing_unknown_or_doubled_are_named(tmp_path):
         ({"p_nv": [0.1, "nan", 0.1, 0.1]}, "probabilities must be finite numbers.*b"),
         ({"p_nv": [0.6, 0.1, 0.1, 0.1], "p_mel": [-0.1, 0.4, 0.4, 0.4]}, "between 0 and 1.*a"),
         ({"image_id": ["a", "b", "a", "d"]}, "unique; these repeat: a"),
+        ({"image_id": ["a", "b.png", "a.JPG", "d"]}, "has a with and without an ending; keep one"),
         ({"image_id": None}, "column image_id is missing"),
         ({"label": ["mel", "", "nv", "nv"]}, "no label: b"),
         ({"label": ["mel", "wart", "nv", "nv"]}, "unknown labels: wart"),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.images import image_name
+from skinlesion.core.images import image_name, without_ending
 from skinlesion.core.tables import (
     counted,
     folds,
@@ -289,6 +289,8 @@ def read_predictions(
     try:
         labels, names, kind = class_columns(frame)
         ids = pd.Series(image_ids(column(frame, *ID_COLUMNS)), dtype=object).to_numpy(object)
+        if twice := sorted(set(ids).intersection(name for one in ids if (name := without_ending(one)) != one)):
+            raise DataError(f"the table has {some(twice)} with and without an ending; keep one row of each image")
         probabilities, kind, notes = _probabilities(numbers(frame, names, ids), ids, kind)
         own_scores = _scores(frame, labels, ids) if kind != SCORES else None
         given = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
