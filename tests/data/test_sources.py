@@ -236,6 +236,18 @@ def test_metadata_that_cannot_be_read(ham, content, message):
         load_table(str(ham))
 
 
+def test_two_tables_of_one_name_must_agree(tmp_path):
+    layout_dataverse_tab(tmp_path)
+    edited = [*HAM_ROWS[:-1], (*HAM_ROWS[-1][:2], "df", *HAM_ROWS[-1][3:])]
+    for rows in (HAM_ROWS, edited):
+        write_csv(tmp_path / "HAM10000_metadata.csv", HAM_COLUMNS, rows)
+        if rows is HAM_ROWS:
+            check_ham(load_table(str(tmp_path)))
+        else:
+            with pytest.raises(DataError, match=r"metadata.csv and .*metadata.tab differ; keep the right one"):
+                load_table(str(tmp_path))
+
+
 def test_a_byte_order_mark_does_no_harm(ham):
     path = ham / "HAM10000_metadata.csv"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))

@@ -88,16 +88,31 @@ class Files:
 
     def table(self, name: str) -> str | None:
         """The file called ``name``, whatever its case, with one of :data:`TABLES` as its ending or none."""
+        return next(iter(self._tables(name)), None)
+
+    def _tables(self, name: str) -> list[str]:
+        """The files that :meth:`table` may mean: of all that are called so, those that lie highest."""
         wanted = {name.lower() + ending for ending in ("", *TABLES)}
-        return next((path for path, one in self.names.items() if one.rpartition("/")[2].lower() in wanted), None)
+        found = [path for path, one in self.names.items() if one.rpartition("/")[2].lower() in wanted]
+        return [path for path in found if self.names[path].count("/") == self.names[found[0]].count("/")]
 
     def read(self, name: str, columns: tuple[str, ...], hint: str) -> pd.DataFrame:
-        """The table called ``name``; DataError, with the ``hint``, unless it has these columns, and rows."""
-        path = self.table(name)
-        if path is None:
+        """The table called ``name``; DataError, with the ``hint``, unless it has these columns, and rows.
+
+        Raises DataError, too, where another one that lies as high has other values in these columns.
+        """
+        path, *others = self._tables(name) or [""]
+        if not path:
             raise DataError(f"{self.place} holds no {name}.csv; {hint}")
         table = need_rows(read_table(path), path)
         need_columns(table, columns, path)
+        for other in others:
+            try:
+                more = read_table(other)
+            except DataError:  # it is no table
+                continue
+            if set(columns) <= set(more) and not more[list(columns)].equals(table[list(columns)]):
+                raise DataError(f"{path} and {other} differ; keep the right one, or give each in a folder of its own")
         return table
 
     def has_table(self, name: str, column: str = "") -> bool:
