@@ -46,6 +46,7 @@ def written(separator=",", end="\n", encoding="utf-8", before="", after=""):
         written(after="\n\n,,\n"),
         written(";", after=";;\n", before="\n"),
         written(encoding="utf-8-sig", before="\ufeff\u200b"),
+        written().replace(b"a.jpg", "\u202aa.jpg\u00a0".encode()),
     ],
 )
 def test_every_form_of_a_table_reads_alike(tmp_path, data):
@@ -84,7 +85,7 @@ def test_what_cannot_be_read_is_refused_by_row_and_remedy(tmp_path, data, messag
 
 
 def test_missing_is_one_word_list():
-    for word in ("", "NA", "N/A", "nan", "NaN", "null", "None", "unknown", "UNKNOWN", " - "):
+    for word in ("", "NA", "N/A", "nan", "NaN", "null", "None", "unknown", "UNKNOWN", " - ", "#REF!"):
         assert is_missing(word) and number(word) != number(word) and fold_number(word) == -1
     assert not any(is_missing(word) for word in ("0", "nv", "no", "unk", "L1", "nevus"))
     values = pd.Series([" NA ", "L1", "null", "-", "none such"])

@@ -25,7 +25,29 @@ MAX_BYTES = 512 * 2**20  # of one table; predictions for 400,000 images take abo
 SEPARATORS = (",", ";", "\t", "|")
 #: What people write where a value is not known, in lower case; :func:`is_missing` compares with it.
 MISSING = frozenset(
-    ("", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "nat", "null", "nil", "none", "unknown", "-", "--", "?")
+    (
+        "",
+        "na",
+        "n/a",
+        "n.a.",
+        "<na>",
+        "nan",
+        "nat",
+        "null",
+        "nil",
+        "none",
+        "unknown",
+        "-",
+        "--",
+        "?",
+        "#n/a",
+        "#ref!",
+        "#value!",
+        "#name?",
+        "#num!",
+        "#null!",
+        "#div/0!",
+    )  # spreadsheets' own
 )
 #: What people call the parts of a split, in lower case, and what we call them.
 SPLIT_WORDS = {
@@ -33,6 +55,8 @@ SPLIT_WORDS = {
     "test": "test", "testing": "test", "dropped": "dropped",
 }  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+#: Marks that nobody sees, such as those of direction that Windows puts before a copied path: they make another name.
+_UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
 _WHOLE = re.compile(r"0*(\d+)(?:\.0*)?")
 _FOLD = re.compile(r"(?:(?:fold|cv|part)[\s_-]*)?(-?\d+)(?:[.,]0*)?", re.IGNORECASE)
 
@@ -87,7 +111,7 @@ def _text(path: str | Path) -> str:
         raise DataError(f"{path} is no UTF-8 text in row {row} ({error.reason}); save it as CSV in UTF-8") from None
     if "\0" in text:
         raise DataError(f"{path} is no text (it holds zero bytes); save it as CSV in UTF-8")
-    return text.replace("\ufeff", "").replace("\u200b", "")  # marks that nobody sees, which make another name
+    return _UNSEEN.sub("", text)
 
 
 def _separated(text: str) -> tuple[str, str]:
