@@ -3,12 +3,14 @@
 import zipfile
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
 from skinlesion.data.sources import detect, load_table
 from skinlesion.data.table import LesionTable
+from skinlesion.data.tabulate import one_hot_word
 from skinlesion.evaluation.subgroups import group_images
 from small import jpeg, write_csv, write_images
 
@@ -110,6 +112,11 @@ def test_a_table_that_contradicts_itself_about_a_lesion_or_image_is_refused(milk
         file.write("isic_2000001.jpg,Solar or actinic keratosis,histopathology\n")
     with pytest.raises(DataError, match="diagnosis_full has two values for ISIC_2000001"):
         load_table(str(milk10k), labels=8)
+
+
+def test_a_row_of_a_ground_truth_marks_one_class_or_none():
+    rows = pd.DataFrame({"MEL": ["1.0", "1", "1", "0", "nan", "1"], "NV": ["0,0", "1", "0.7", "0", "1", ""]})
+    assert one_hot_word(rows, ("MEL", "NV")).tolist() == ["MEL", "", "", "", "NV", "MEL"]
 
 
 def test_isic_2019(tmp_path):

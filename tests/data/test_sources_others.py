@@ -317,3 +317,11 @@ def test_columns_with_spaces_and_lesions_called_as_other_images(tmp_path):
     rows = [("1.jpg", "", "mel"), ("2.jpg", "1", "nv"), ("3.jpg", "1", "nv"), ("4.jpg", "9", "mel")]
     table = load_table(str(write_csv(tmp_path / "t.csv", ("File Name", "Lesion ID", "Diagnosis"), rows)))
     assert check_table(table).table.frame["lesion_id"].tolist() == ["image 1", "1", "1", "9"]
+
+
+def test_lesion_ids_that_a_spreadsheet_shortened_are_told(tmp_path):
+    write_images(tmp_path, ["1.jpg", "2.jpg"])
+    for lesions, told in ((("1.23E+11", "9.9E+10"), True), (("1E5", "E+11"), False)):
+        rows = [("1.jpg", lesions[0], "mel"), ("2.jpg", lesions[1], "nv")]
+        notes = load_table(str(write_csv(tmp_path / "t.csv", ("path", "lesion_id", "label"), rows))).notes
+        assert any("shortened by a spreadsheet" in note for note in notes) == told

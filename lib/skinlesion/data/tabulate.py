@@ -37,13 +37,14 @@ LEVELS = (*(f"diagnosis_{level}" for level in range(5, 0, -1)), "diagnosis")
 AND_OF_OTHERS = ("isic-archive", "isic2019")  # kinds of data that hold HAM10000's images, under its ids, and others'
 OF_HAM10000 = ("ham10000", "isic2018", "dermamnist", *AND_OF_OTHERS)
 _SEXES = {"m": "male", "f": "female"}
+_SHORTENED = r"\d(?:[.,]\d+)?[eE]\+\d+"  # what a spreadsheet shows of a long number
 _ISIC = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
 
 
 def one_hot_word(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
-    """The column that holds the 1 in every row of an ISIC ground truth; ``""`` where not exactly one does."""
-    marks = frame[list(names)].map(number) == 1
-    return marks.idxmax(axis=1).where(marks.sum(axis=1) == 1, "")
+    """The column that holds the 1 in every row of an ISIC ground truth; ``""`` unless the others hold 0 or nothing."""
+    marks = frame[list(names)].map(number).astype(float).fillna(0)
+    return marks.idxmax(axis=1).where(marks.isin((0, 1)).all(axis=1) & (marks.sum(axis=1) == 1), "")
 
 
 def first_known(given: pd.DataFrame, code_of: Callable[[object], str | None]) -> tuple[pd.Series, pd.Series]:
@@ -93,6 +94,11 @@ def tabulate(
     used = problem == ""
     unnamed = rows["lesion_id"] == ""
     has_lesions = not unnamed[used].all()
+    if len(short := rows["lesion_id"][rows["lesion_id"].str.fullmatch(_SHORTENED)]):
+        notes += (
+            f"Lesion ids such as {short.iloc[0]} ({counted(len(short), 'image')}) were shortened by a spreadsheet: "
+            "lesions that differ may share one. Write the table anew, with this column as text.",
+        )
     if has_lesions and unnamed[used].any():
         count = int(unnamed[used].sum())
         notes += (f"{counted(count, 'image')} without a lesion id; each counts as a lesion of its own.",)
