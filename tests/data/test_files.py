@@ -81,6 +81,18 @@ def test_paths_that_were_written_at_another_place(tmp_path):
     assert len(load_table(str(write_csv(tmp_path / "two" / "set" / "t.csv", ("path", "label"), rows)))) == 3
 
 
+def test_case_is_not_decisive_in_a_path_that_one_file_fits(tmp_path):
+    """As on the Windows machine where the table was written; of two files that it would confuse, none is taken."""
+    write_images(tmp_path / "Images", ["1.jpg", "2.JPG", "3.Jpg", "3.JPG", "4.png"])
+    rows = [("images/1.jpg", "nv"), ("Images/2.jpg", "mel"), ("Images/3.jpg", "nv"), ("Images/4.jpg", "mel")]
+    rows += [("Images/3.JPG", "mel")]
+    table = load_table(str(write_csv(tmp_path / "t.csv", ("path", "label"), rows)))
+    found = [(row.label, row.path.rpartition("/")[2]) for row in table.frame.itertuples()]
+    assert found == [("nv", "1.jpg"), ("mel", "2.JPG"), ("mel", "3.JPG")]
+    lost = {name for name, problem in problems(table) if problem == "row without an image"}
+    assert len(lost) == 2 and all("3.jpg" in name or "4" in name for name in lost)
+
+
 def test_names_without_a_folder_that_several_images_have_are_refused(tmp_path):
     write_images(tmp_path / "a", ["1.jpg", "2.jpg", "3.jpg"])
     (tmp_path / "b").mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -147,21 +147,28 @@ def _column(given: pd.DataFrame, meaning: str, path: Path) -> str | None:
 def locate(given: Iterable[str], folder: Path, index: ImageIndex) -> list[str]:
     """The file of every path in a table, ``""`` where it is not there; ``\\`` counts as ``/``.
 
-    A path is taken as it is written, relative to the table's ``folder``. Where none of the table's paths can be read
-    so, for the table was written on another machine, they are sought below ``folder`` (archives count as folders),
-    leading folders left out until most are found: as many for every row. The folder right above an image is never left
-    out, unless it is ``folder`` itself: a file of the same name in another folder is another image. Names without a
-    folder and without an ending are ids, found wherever they are in the ``index`` of the images in the folder and
-    below.
+    A path is taken as it is written, relative to the table's ``folder``, or but for case where one file alone fits.
+    Where none of the table's paths can be read so, for the table was written on another machine, they are sought below
+    ``folder`` (archives count as folders), leading folders left out until most are found: as many for every row. The
+    folder right above an image is never left out, unless it is ``folder`` itself: a file of the same name in another
+    folder is another image. Names without a folder and without an ending are ids, found wherever they are in the
+    ``index`` of the images in the folder and below.
     """
     paths = [slashes(text) for text in given]
     ids = [bool(path) and "/" not in path and not is_image(path) for path in paths]
-    found = [_as_written(path, folder) for path in paths]
+    by_name: dict[str, list[str]] = {}
+    for path in index.paths:
+        by_name.setdefault(folded(index.files.names[path]), []).append(path)
+    found = [_as_written(path, folder) or _only(by_name.get(folded(path), ())) for path in paths]
     named = [path for path, is_id in zip(paths, ids, strict=True) if path and not is_id]
     if named and not any(file for file, is_id in zip(found, ids, strict=True) if not is_id):
         elsewhere = _elsewhere(sorted(set(named)), folder, index)
         found = [file or elsewhere.get(path, "") for file, path in zip(found, paths, strict=True)]
     return [file or (index.find(path) if is_id else "") for file, path, is_id in zip(found, paths, ids, strict=True)]
+
+
+def _only(paths: Sequence[str]) -> str:
+    return paths[0] if len(paths) == 1 else ""
 
 
 def _as_written(path: str, folder: Path) -> str:
