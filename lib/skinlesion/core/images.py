@@ -249,10 +249,13 @@ def image_name(path: str) -> str:
     return without_ending(slashes(path).rpartition("/")[2])
 
 
+_MASK = re.compile(r"[_-](segmentation|mask|seg)$")
+
+
 def is_image(path: str) -> bool:
-    """Whether a file's name is that of an image; lesion masks (``*_segmentation.png``) aren't."""
+    """Whether a file's name is that of an image; lesion masks (``*_segmentation.png``, ``*_mask.png``) aren't."""
     stem, dot, ending = path.lower().rpartition(".")
-    return dot + ending in SUFFIXES and not stem.endswith("_segmentation")
+    return dot + ending in SUFFIXES and not _MASK.search(stem)
 
 
 def read_image(path: str | Path, sufficient_side: int = 0) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError, ImageError
-from skinlesion.core.images import folded, image_name, is_image, printable, read_bytes, slashes, without_ending
+from skinlesion.core.images import folded, image_name, is_image, printable, read_bytes, slashes
 from skinlesion.core.tables import need_columns, need_rows, read_table
 from skinlesion.data.problems import (
     HIDDEN,
@@ -47,7 +47,6 @@ _IMAGES_UNREAD = {
 }  # fmt: skip
 _ARCHIVES_UNREAD = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 _MASKS = re.compile(r"(^|[^a-z])(masks?|segmentations?|segm?|superpixels?|annotations?)([^a-z]|$)", re.IGNORECASE)
-_MASK_NAME = re.compile(r"[_-](segmentation|mask|seg)$", re.IGNORECASE)
 _THUMBNAILS = re.compile(r"(^|[^a-z])(thumb(nail)?s?|previews?|icons?)([^a-z]|$)", re.IGNORECASE)
 
 
@@ -130,7 +129,7 @@ def _beside(name: str) -> str:
     ending = PurePosixPath(file).suffix.lower()
     if ending not in images.SUFFIXES:
         return f"{ending} file" if ending else OTHER
-    if _MASKS.search(folder) or _MASK_NAME.search(without_ending(file)):
+    if _MASKS.search(folder) or not is_image(file):
         return MASK
     return THUMBNAIL if _THUMBNAILS.search(folder) else ""
 
