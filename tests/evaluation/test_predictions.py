@@ -266,6 +266,13 @@ def test_what_the_values_are_is_seen_from_all_rows(tmp_path):
     np.testing.assert_allclose(read_predictions(foreign(tmp_path, **named("logit_", np.log(p) + 5))).probabilities, p)
 
 
+def test_a_row_that_predicts_nothing_is_named(tmp_path):
+    scores = np.eye(4, 7)
+    scores[2] = 0
+    (note, *_) = reversed(read_predictions(foreign(tmp_path, **named("score_", scores))).notes)
+    assert note.startswith("All values of c are equal")
+
+
 @pytest.mark.parametrize("affix", ["p_", "prob_"])
 def test_two_digits_are_probabilities_and_one_bad_row_is_named(tmp_path, affix):
     two = np.array([[0.14] * 6 + [0.13], [0.15] * 6 + [0.13], [0.9, 0.1, 0, 0, 0, 0, 0], [0.5, 0.49, 0, 0, 0, 0, 0]])

@@ -301,7 +301,11 @@ def read_predictions(
         elif "label" not in frame.columns:
             raise DataError("the column label is missing; add it or name a CSV of labels (--labels)")
         given = {name: values[counts] for name, values in given.items()}
+        scores = (probabilities if own_scores is None else own_scores)[counts]
         ids, probabilities = ids[counts], probabilities[counts]
+        if (level := np.ptp(scores, axis=1) == 0).any():
+            first = labels.codes[0]
+            notes += (f"All values of {some(ids[level])} are equal: they predict nothing, and count as {first}.",)
         return Predictions(
             image_ids=ids,
             lesions=lesion_names(given["lesion_id"], ids),
@@ -312,7 +316,7 @@ def read_predictions(
             labels=labels,
             y=_class_indices(given["label"], labels, ids, words),
             probabilities=probabilities,
-            scores=probabilities if own_scores is None else own_scores[counts],
+            scores=scores,
             are_probabilities=kind != SCORES,
             notes=notes,
         )
