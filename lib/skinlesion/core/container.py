@@ -19,6 +19,7 @@ from skinlesion.core.errors import ImageError
 JPEG_SCANS = 32
 JPEG_SEGMENTS = 2_000
 PNG_CHUNKS = 10_000
+WEBP_CHUNKS = 100  # before the picture; four are defined
 _ZEROS = 64  # bytes at the end of a coded picture that look as if they had never been written
 PROFILE_BYTES = 256 * 1024  # of an ICC profile; those of cameras, phones and editors have 0.5 to 60 kB
 
@@ -122,7 +123,9 @@ def shortened_webp(data: bytes) -> bytes:
     can be decoded, the end of the file was never written.
     """
     position, gone = 12, _ZEROS // 2
-    while position + 8 <= len(data):
+    for _ in range(WEBP_CHUNKS):
+        if position + 8 > len(data):
+            break
         kind, length = struct.unpack_from("<4sI", data, position)
         start, end = position + 8, position + 8 + length
         if kind in (b"VP8 ", b"VP8L"):
