@@ -185,6 +185,15 @@ def test_folder_with_one_subfolder_a_class(tmp_path):
     assert problems["d"] == ("unknown label", "warts") and problems["loose"][0] == "unknown label"
 
 
+def test_the_folder_of_a_class_within_another_ones_is_neither(tmp_path):
+    """As a slip of the mouse leaves it: 20 nevi in mel/nv are no melanomas."""
+    for folder, name in (("mel", "a"), ("mel/nv", "b"), ("nv", "c"), ("bkl/solar lentigo/clinic 1", "d")):
+        write_images(tmp_path / folder, [f"{name}.jpg"])
+    table = load_table(str(tmp_path))
+    assert dict(zip(table.frame["image_id"], table.frame["label"], strict=True)) == {"a": "mel", "c": "nv", "d": "bkl"}
+    assert table.problems[["image_id", "problem", "detail"]].to_numpy().tolist() == [["b", "unknown label", "mel/nv"]]
+
+
 def test_folder_in_which_two_classes_use_one_file_name(tmp_path):
     write_images(tmp_path / "nv", ["1.jpg"])
     write_images(tmp_path / "mel", ["1.jpg"])

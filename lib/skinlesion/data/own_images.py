@@ -35,15 +35,16 @@ LABELS = "labels.csv"  # the table of a folder that is given as a csv data set
 def load_folder(files: Files, labels: LabelSet, words: Mapping[str, str] | None = None) -> LesionTable:
     """Read a folder (or a zip archive) with one subfolder a class, named by code or by name (``nv``, ``melanoma``, …).
 
-    A class's images may lie in zip archives and folders below its own. Images in subfolders of any other name are set
-    aside as unknown labels. An image's id is its file name without suffix, or its path in the folder where two files
-    use the same name. Raises DataError where there is no subfolder with images.
+    A class's images may lie in zip archives and folders below its own. Images in subfolders of any other name, and of a
+    class in the folder of another one, are set aside as unknown labels. An image's id is its file name without suffix,
+    or its path in the folder where two files use the same name. Raises DataError where there is no subfolder with
+    images.
     """
     index = ImageIndex(files)
     paths = _one_each(index)
     code_of = label_finder(labels, words, own_label)
     inner = _below_wrapper([_in_class(files, path) for path in paths], code_of)
-    word = [name.partition("/")[0] if "/" in name else "not in a class's subfolder" for name in inner]
+    word = [_class_word(name.split("/")[:-1], code_of) for name in inner]
     if not any("/" in name for name in inner):
         raise DataError(
             f"{files.place} has no subfolder with images; it needs one a class, such as {', '.join(labels.codes)}"
@@ -74,6 +75,12 @@ def _one_each(index: ImageIndex) -> list[str]:
             del index.notes[name]
         chosen += [best] if best else candidates
     return chosen
+
+
+def _class_word(folders: list[str], code_of: Callable[[object], str | None]) -> str:
+    """The first of an image's folders; all of them where they name different classes, which then is none."""
+    codes = {code for folder in folders if (code := code_of(folder))}
+    return "/".join(folders) if len(codes) > 1 else folders[0] if folders else "not in a class's subfolder"
 
 
 def _in_class(files: Files, path: str) -> str:
