@@ -102,7 +102,9 @@ def test_labels_come_from_another_file_in_any_order_and_vocabulary(tmp_path):
     (tmp_path / "truth.csv").write_text("lesion_id,image_id,dx\nL9,d,Nevus\nL9,c,bcc\nL7,b,AK\nL1,a,mel\nL0,z,nv\n")
     predictions = read_predictions(path, tmp_path / "truth.csv")
     assert [HAM7.codes[i] for i in predictions.y] == ["mel", "akiec", "bcc", "nv"]
-    assert list(predictions.lesions) == ["L1", "L7", "L9", "L9"]
+    assert list(predictions.lesions) == ["L1", "L7", "L9", "L9"] and len(predictions.notes) == 1
+    notes = read_predictions(foreign(tmp_path, label=["Melanoma", "akiec", "df", ""]), tmp_path / "truth.csv").notes
+    assert notes[0] == "The predictions have another label for c; that of truth.csv counts."
 
 
 def test_labels_that_are_missing_unknown_or_doubled_are_named(tmp_path):

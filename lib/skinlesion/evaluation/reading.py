@@ -359,6 +359,9 @@ def _join(ids: np.ndarray, given: dict[str, np.ndarray], labels_csv: str | Path,
     joined = {name: np.where(given[name] == "", rows[name].to_numpy(object), given[name]) for name in TRUTH_COLUMNS}
     counts = rows["counts"].to_numpy(bool) | missing
     notes: tuple[str, ...] = ()
+    words = zip(ids[~missing], given["label"][~missing], rows["word"][~missing], strict=True)
+    if differ := [name for name, *pair in words if len({normalise_label(word, HAM7) for word in pair} - {None}) > 1]:
+        notes += (f"The predictions have another label for {some(differ)}; that of {Path(labels_csv).name} counts.",)
     if not counts.all():
         notes += (f"Left out, since the official scorer gives them no weight: {some(ids[~counts])}.",)
     if missing.any():
