@@ -81,6 +81,14 @@ def test_paths_that_were_written_at_another_place(tmp_path):
     assert len(load_table(str(write_csv(tmp_path / "two" / "set" / "t.csv", ("path", "label"), rows)))) == 3
 
 
+def test_numbers_whose_zeros_a_spreadsheet_took_are_found(tmp_path):
+    write_images(tmp_path, ["007.jpg", "08.jpg", "8.jpg", "009.jpg", "09.jpg"])
+    rows = [("7.0", "nv"), ("8", "mel"), ("08", "nv"), ("9", "mel")]
+    table = load_table(str(write_csv(tmp_path / "t.csv", ("image_id", "label"), rows)))
+    assert [Path(path).name for path in table.frame["path"]] == ["007.jpg", "8.jpg", "08.jpg"]
+    assert ("9", "several images for one id") in problems(table)
+
+
 def test_case_is_not_decisive_in_a_path_that_one_file_fits(tmp_path):
     """As on the Windows machine where the table was written; of two files that it would confuse, none is taken."""
     write_images(tmp_path / "Images", ["1.jpg", "2.JPG", "3.Jpg", "3.JPG", "4.png"])

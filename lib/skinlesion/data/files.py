@@ -18,7 +18,7 @@ import numpy as np
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.images import folded, image_name, is_image, printable, read_bytes, slashes
-from skinlesion.core.tables import need_columns, need_rows, read_table
+from skinlesion.core.tables import id_key, need_columns, need_rows, read_table
 from skinlesion.data.problems import (
     HIDDEN,
     LINK,
@@ -250,8 +250,11 @@ class ImageIndex:
         self._found: dict[str, str] = {}
         self._considered: set[str] = set()
         self._by_name: dict[str, list[str]] = {}
+        self._by_key: dict[str, list[str]] = {}
         for path in self.paths:
-            self._by_name.setdefault(folded(image_name(files.names[path])), []).append(path)
+            name = folded(image_name(files.names[path]))
+            self._by_name.setdefault(name, []).append(path)
+            self._by_key.setdefault(id_key(name), []).append(path)
 
     def unused(self, used: Iterable[str]) -> list[str]:
         """The images that are neither among ``used`` nor were a choice for an id that was looked up."""
@@ -259,10 +262,13 @@ class ImageIndex:
         return [path for path in self.paths if path not in gone]
 
     def find(self, name: str) -> str:
-        """The path of the image with this id (ending, folder and case don't matter); ``""`` where there is none."""
+        """The path of the image with this id (ending, folder and case don't matter); ``""`` where there is none.
+
+        A number that is no name is the name of the same value: 7 is 007, whose zeros a spreadsheet took.
+        """
         key = folded(image_name(name))
         if key not in self._found:
-            self._found[key] = self.choose(name, self._by_name.get(key, []))
+            self._found[key] = self.choose(name, self._by_name.get(key) or self._by_key.get(id_key(key), []))
         return self._found[key]
 
     def choose(self, name: str, candidates: list[str]) -> str:
