@@ -295,3 +295,9 @@ def test_a_flat_end_of_a_webp_is_no_missing_one(options):
     data = encoded(pixels, "WEBP", **options)
     assert images.decode(data)[210:].min() >= 250
     assert options.get("lossless") or data.endswith(bytes(64)), "its end are zeros"
+
+
+def test_masks_are_no_images():
+    for name in ("segmentation", "Mask", "SEG", "superpixels", "attribute_milia_like_cyst"):
+        assert not images.is_image(f"part/ISIC_0000001_{name}.png")
+    assert images.is_image("segmentation.png") and images.is_image("ISIC_1_masked.JPG") and not images.is_image("a.gif")

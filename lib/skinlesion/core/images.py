@@ -249,7 +249,8 @@ def image_name(path: str) -> str:
     return without_ending(slashes(path).rpartition("/")[2])
 
 
-_MASK = re.compile(r"[_-](segmentation|mask|seg)$")
+#: What masks are called: lesions' by anybody, superpixels and attributes by the ISIC challenges of 2017 and 2018.
+_MASK = re.compile(r"[_-](segmentation|mask|seg|superpixels|attribute_[a-z_]+)$")
 
 
 def is_image(path: str) -> bool:
