@@ -81,6 +81,15 @@ def test_paths_that_were_written_at_another_place(tmp_path):
     assert len(load_table(str(write_csv(tmp_path / "two" / "set" / "t.csv", ("path", "label"), rows)))) == 3
 
 
+def test_a_column_that_was_sorted_alone_is_told(tmp_path):
+    write_images(tmp_path, ["a.jpg", "b.jpg", "1.jpg", "2.jpg"])
+    rows = [("1", "2.jpg", "nv"), ("2", "1.jpg", "mel"), ("lesion 7", "a.jpg", "nv"), ("B.png", "b.jpg", "mel")]
+    assert len(load_table(str(write_csv(tmp_path / "t.csv", ("id", "path", "label"), rows)))) == 4
+    rows[2:] = [("b", "a.jpg", "nv"), ("a", "b.jpg", "mel")]
+    with pytest.raises(DataError, match=r"in 2 rows of .* b beside a\.jpg: was one column sorted alone"):
+        load_table(str(write_csv(tmp_path / "t.csv", ("id", "path", "label"), rows)))
+
+
 def test_numbers_whose_zeros_a_spreadsheet_took_are_found(tmp_path):
     write_images(tmp_path, ["007.jpg", "08.jpg", "8.jpg", "009.jpg", "09.jpg"])
     rows = [("7.0", "nv"), ("8", "mel"), ("08", "nv"), ("9", "mel")]

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.images import folded, is_image, slashes, without_ending
-from skinlesion.core.tables import column_key, image_ids, need_rows, read_table, some
+from skinlesion.core.images import folded, image_name, is_image, slashes, without_ending
+from skinlesion.core.tables import column_key, counted, image_ids, need_rows, read_table, some
 from skinlesion.core.taxonomy import LabelSet, label_finder
 from skinlesion.data.class_maps import own_label
 from skinlesion.data.files import Files, ImageIndex, find_files
@@ -119,7 +119,9 @@ def load_csv(files: Files, labels: LabelSet, words: Mapping[str, str] | None = N
     written = rows["path"] if "path" in rows else rows["image_id"]
     rows["sought"] = written.map(slashes)
     rows["path"] = locate(written, path.parent, index)
-    if "image_id" not in rows:
+    if "image_id" in rows:
+        _need_own_files(rows["image_id"], written, path)
+    else:
         rows["image_id"] = image_ids(list(written))
     if "label" in rows:
         rows = rows.rename(columns={"label": "word"})
@@ -127,6 +129,19 @@ def load_csv(files: Files, labels: LabelSet, words: Mapping[str, str] | None = N
         rows["label"], rows["word"] = first_known(given, label_finder(labels, words, own_label))
     spare = bool(set(rows["path"]) & set(index.paths))
     return tabulate(rows, index, labels, words, source="csv", location=path, map_word=own_label, spare=spare)
+
+
+def _need_own_files(ids: pd.Series, paths: pd.Series, table: Path) -> None:
+    """Raise DataError where an id is the name of another row's file; not for numbers, which count many things."""
+    names = paths.map(lambda path: folded(image_name(path)))
+    key = ids.map(lambda name: folded(image_name(name)))
+    wrong = (key != names) & key.isin(names) & (key != "") & ~key.str.isdecimal()
+    if wrong.any():
+        row = wrong.idxmax()
+        raise DataError(
+            f"in {counted(int(wrong.sum()), 'row')} of {table} the id is the name of another row's file, such as "
+            f"{ids[row]} beside {paths[row]}: was one column sorted alone? Mend it, or delete the column of ids"
+        )
 
 
 def _meanings(given: pd.DataFrame, path: Path) -> pd.DataFrame:
