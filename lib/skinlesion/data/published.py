@@ -14,7 +14,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.images import folded, image_name, slashes
-from skinlesion.core.tables import image_ids, known, need_columns, read_table
+from skinlesion.core.tables import image_ids, known, need_columns
 from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, label_finder
 from skinlesion.data.class_maps import FINER, archive_label, finer_label, own_label
 from skinlesion.data.files import Files, ImageIndex, find_files
@@ -224,12 +224,7 @@ def _index(files: Files, fix: str, paths: list[str] | None = None) -> ImageIndex
 
 def _optional(files: Files, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     """A table that may be absent; an empty one then."""
-    path = files.table(name)
-    if path is None:
-        return pd.DataFrame(columns=list(columns), dtype=str)
-    table = read_table(path)
-    need_columns(table, columns, path)
-    return table
+    return files.read(name, columns, "") if files.table(name) else pd.DataFrame(columns=list(columns), dtype=str)
 
 
 def _columns(table: pd.DataFrame, **names: str) -> pd.DataFrame:
