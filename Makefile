@@ -68,7 +68,8 @@ index: $(STAMP)  ## an index of similar proven cases for page and view, which st
 	@$(BIN)/skinlesion index --data $(DATA) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 app: $(STAMP)  ## the Flask page: [PORT=5000] [HOST=127.0.0.1] [MODEL=dir] [INDEX=dir]
-	@$(BIN)/python -m app.device --model "$(MODEL)" --missing || echo "== app: without the on-device page"
+	@$(BIN)/python -m app.device --model "$(MODEL)" --missing || \
+	  { [ $$? -ne 2 ] && echo "== app: without the on-device page"; }
 	@$(BIN)/python -m app.web --host $(HOST) --port $(or $(PORT),5000) --index "$(INDEX)" --model "$(MODEL)"
 
 site: $(STAMP)  ## the on-device page in build/site, which needs Node: [MODEL=dir]

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from skinlesion.core.errors import SkinLesionError
+from skinlesion.core.errors import ConfigError, ModelError, SkinLesionError
 from skinlesion.serving.manifest import Manifest
 
 
@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         parts = build_site(Path(chosen.model) if chosen.model else None, output)
     except SkinLesionError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        # 1: the app can do without this page. 2: a mistake that would stop the app, too.
+        return 1 if chosen.missing and not isinstance(error, (ConfigError, ModelError)) else 2
     more = parts.pop("graphics") / 1e6
     listed = ", ".join(f"{part} {size / 1e6:.1f}" for part, size in parts.items())
     total = sum(parts.values()) / 1e6

@@ -128,6 +128,13 @@ def test_without_node_or_with_an_old_one_the_build_says_what_to_install(monkeypa
     assert (tmp_path / "thesis.txt").exists()
 
 
+def test_make_app_starts_without_the_page_but_stops_at_a_wrong_model(monkeypatch, tmp_path):
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(build, "_run", lambda *_, **__: "v18.19.0\n")
+    assert main(["--missing", "--output", str(tmp_path / "site")]) == 1
+    assert main(["--missing", "--model", str(tmp_path / "nowhere")]) == 2
+
+
 # What is built
 
 
