@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         help="name of a recipe, or a JSON file, instead of the preset's")  # fmt: skip
     add("--folds", metavar="FOLD", nargs="+", type=int, default=[None], help="which folds validate; default: fold 0")
     add("--leave-one-source-out", action="store_true",
-        help="one run a source of --data, which is tested on it alone, and one table of them")  # fmt: skip
+        help="one run per source of --data, which is tested on it alone, and one table of them")  # fmt: skip
     add("--jobs", type=_positive, default=1, metavar="N",
         help="of several presets, recipes or folds: so many runs at a time; they are compared at the end")  # fmt: skip
     add("--output", metavar="PLACE", help="copy the finished reports there too: a folder or URL (s3://bucket/reports)")

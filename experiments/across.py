@@ -118,7 +118,7 @@ def picked(predictions: Predictions) -> dict[str, dict]:
 
 
 def table() -> pd.DataFrame:
-    """A line a row and metric, with the difference to the row's base."""
+    """A line per row and metric, with the difference to the row's base."""
     recipes, stored, lines = load("across"), storage.read_facts(STORED), []
     for name, recipe in recipes.items():
         if name not in stored:

@@ -99,7 +99,7 @@ def aligned(wanted: Predictions, other: Predictions, group: pd.Series) -> tuple[
 
 
 def lines() -> pd.DataFrame:
-    """A line a part, source, confirmation, model and metric."""
+    """A line per part, source, confirmation, model and metric."""
     known, current, earlier = parts(), now(), before()
     seen = set(known.loc[known["source"] == shipped.HOME, "group"])
     found = []

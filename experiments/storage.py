@@ -1,6 +1,6 @@
 """Outputs per image in Parquet files, small enough to commit: a file a kind of experiment, with every recipe of it.
 
-A file has a row an image and recipe (columns ``recipe`` and ``part``), so that parts can be trained over several
+A file has a row per image and recipe (columns ``recipe`` and ``part``), so that parts can be trained over several
 sittings and machines. The schema's metadata holds, under the key ``skinlesion``, JSON with the facts of every part of
 every recipe.
 """
@@ -76,7 +76,7 @@ def _readable(path: Path) -> Iterator[None]:
 def put(path: Path, recipe: str, frame: pd.DataFrame, facts: dict[str, dict]) -> None:
     """Add parts of a recipe to a file, in place of its parts of the same name; other processes may do so meanwhile.
 
-    ``frame``: a row an image, with its ``part``. ``facts``: {part: facts} of the parts that it has.
+    ``frame``: a row per image, with its ``part``. ``facts``: {part: facts} of the parts that it has.
     """
     frame = frame.assign(recipe=recipe)
     with lock(path.parent, wait=True):

@@ -2,8 +2,8 @@
 
     python -m experiments.tested reports/NAME-quick      # store those of a finished run under its recipe's name
 
-``experiments/outputs/test.parquet`` holds a row an image and recipe, with the columns of ``predictions.csv``, and facts
-about the trainings in the schema's metadata. The shipped model's file is written by ``experiments.shipped``.
+``experiments/outputs/test.parquet`` holds a row per image and recipe, with the columns of ``predictions.csv``, and in
+the schema's metadata facts about the trainings. The shipped model's file is written by ``experiments.shipped``.
 """
 
 from __future__ import annotations

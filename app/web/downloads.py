@@ -44,7 +44,7 @@ def _json(results: Results, lesions: dict[str, Prediction], manifest: Manifest) 
 
 
 def _csv(results: Results, lesions: dict[str, Prediction], manifest: Manifest) -> str:
-    """A row an image, then one a lesion with several; names as text, which spreadsheets would else compute."""
+    """A row per image, then one per lesion with several; names as text, which spreadsheets would else compute."""
     codes = manifest.labels.codes
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")

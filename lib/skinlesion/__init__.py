@@ -63,7 +63,7 @@ def load_model(folder: str | Path | None = None, *, threads: int = 0) -> Predict
     folder : path, optional
         Holds ``model.onnx`` and ``manifest.json``, such as ``reports/NAME/model``.
     threads : int
-        Threads that one call computes with; 0: one a core.
+        Threads that one call computes with; 0: one per core.
 
     Returns
     -------

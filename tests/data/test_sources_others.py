@@ -137,7 +137,7 @@ def test_dermamnist_says_what_its_split_leaks(tmp_path):
     """The published count of leaking test images agrees with what a random split of HAM10000's images must leak."""
     write_dermamnist(tmp_path / "dermamnist.npz")
     assert LEAK in load_table(str(tmp_path)).notes and "773 of its 2,005" in LEAK
-    lesions = {1: 5514, 2: 1423, 3: 490, 4: 34, 5: 5, 6: 4}  # images a lesion -> lesions
+    lesions = {1: 5514, 2: 1423, 3: 490, 4: 34, 5: 5, 6: 4}  # images per lesion -> lesions
     lesion = np.repeat(np.arange(7470), np.repeat(list(lesions), list(lesions.values())))
     rng = np.random.default_rng(0)
     leaked, shared = [], []

@@ -18,7 +18,7 @@ CENTRES = DRAW.normal(size=(7, 12))
 
 
 def drawn(count: int, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, classes and lesions: about two images a lesion, classes that overlap."""
+    """Features, classes and lesions: about two images per lesion, classes that overlap."""
     lesion = np.sort(DRAW.integers(0, count // 2, count)) + first
     y = lesion % 7
     return CENTRES[y] + DRAW.normal(0, 1.2, (count, 12)), y, np.array([f"lesion-{one}" for one in lesion])

@@ -55,7 +55,7 @@ def index(tmp_path_factory, manifest) -> Neighbours:
 
 
 def expected(query: np.ndarray, without: set[int]) -> tuple[list[str], list[float]]:
-    """The six nearest images, one a lesion, by scikit-learn's full comparison."""
+    """The six nearest images, one per lesion, by scikit-learn's full comparison."""
     nearest = NearestNeighbors(n_neighbors=ROWS, metric="cosine", algorithm="brute").fit(FEATURES)
     distances, rows = nearest.kneighbors(query[None])
     seen, names, values = set(without), [], []

@@ -49,7 +49,7 @@ def predict(images: Sequence[str], model: str | None = None, format: str = "tabl
 
     Returns 0, or 1 where an image could not be read. Raises ModelError if the model cannot be loaded and
     SkinLesionError if ``output`` cannot be written. Images are called by their names without ending, or by their paths
-    where two have one name. ``format``: ``table`` for people; ``json``, an array with one object an image; ``csv``, the
+    where two have one name. ``format``: ``table`` for people; ``json``, an array of one object per image; ``csv``, the
     ISIC 2018 Task 3 submission format with normalised decision scores (those of AK and SCC are summed), in which
     unreadable images are left out and named on standard error.
     """

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def gallery(pairs: pd.DataFrame, paths: Sequence[str] | pd.Series, side: int = 128, across: int = 12) -> Image.Image:
-    """The pairs' centre squares one above the other, ``across`` pairs a row."""
+    """The pairs' centre squares one above the other, ``across`` pairs per row."""
     paths = list(paths)
     sheet = Image.new("RGB", (across * (side + 4), max(1, -(-len(pairs) // across)) * (2 * side + 12)), "white")
     for number, pair in enumerate(pairs.itertuples(index=False)):

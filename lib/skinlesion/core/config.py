@@ -110,7 +110,7 @@ class Config:
         in_training_key=False,
     )  # fmt: skip
     balance: str = _preprocessing("classic", "how the classes are balanced in training", one_of=BALANCES)
-    target_count: int = _preprocessing(0, "images a class and epoch, on average; 0: as many as there are", at_least=0)
+    target_count: int = _preprocessing(0, "images per class and epoch, on average; 0: as many as there are", at_least=0)
 
     rotation: float = _augmentation(180.0, "largest rotation, either way", unit="degrees", at_least=0, at_most=180)
     flip: bool = _augmentation(True, "mirror left-right and top-bottom, each with probability 1/2")
@@ -144,7 +144,7 @@ class Config:
     first_size: int = _training(
         112, "side of the network's input in the first epochs", unit="pixels", at_least=16, at_most=1024
     )
-    batch_size: int = _training(64, "samples a step, over all processes", at_least=2)
+    batch_size: int = _training(64, "samples per step, over all processes", at_least=2)
     optimizer: str = _training("adam", "optimizer", one_of=OPTIMIZERS)
     learning_rate: float = _training(1e-3, "peak learning rate", above=0)
     weight_decay: float = _training(0.0, "weight decay of adamw; L2 penalty of adam", at_least=0)
@@ -155,11 +155,11 @@ class Config:
     label_smoothing: float = _training(0.0, "label smoothing of cross_entropy and balanced_softmax", **_below_one)
     teachers: str = _training("", "folders of trained runs to distil from, separated by commas")
     distill: float = _training(0.5, "weight of distillation in the loss", **_fraction)
-    average: float = _training(0.0, "decay a step of the moving average of weights; 0: no average", **_below_one)
+    average: float = _training(0.0, "decay per step of the moving average of weights; 0: no average", **_below_one)
     keep: str = _training("best", "which epoch's weights are used, best on validation or last", one_of=KEEPS)
     patience: int = _training(8, "stop after this many epochs without a better validation score; 0: never", at_least=0)
     checkpoint_every: int = _training(
-        0, "steps between checkpoints; 0: one an epoch", at_least=0, in_training_key=False
+        0, "steps between checkpoints; 0: one per epoch", at_least=0, in_training_key=False
     )
     # After the training: of the predictions on validation and test images, and of the exported model.
     views: int = _training(1, "mirror images that predictions are averaged over", one_of=VIEWS, in_training_key=False)
@@ -172,7 +172,7 @@ class Config:
         0.02, "fraction of malignant lesions in the population that the thresholds are for", above=0, below=1
     )
     stress: int = _evaluation(
-        10, "images a class for the tests with corrupted, moved and mapped images; 0: none", at_least=0
+        10, "images per class for the tests with corrupted, moved and mapped images; 0: none", at_least=0
     )
     external_data: str = _evaluation("", "place of an external data set to evaluate the finished model on")
 

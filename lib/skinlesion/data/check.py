@@ -72,7 +72,7 @@ class Check:
         return "\n".join([*lines, "", f"Looked for and not found: {', '.join(self.summary['problem'][~found])}."])
 
     def by_source(self) -> pd.DataFrame:
-        """Usable images of each class, all of them, their lesions, and problems: a row each, a column a source."""
+        """Usable images of each class, all of them, their lesions, and problems: a row each, a column per source."""
         frame, counts = self.table.frame, self.table.counts_by_source()
         rows = {
             "images": counts.sum(),

@@ -1,4 +1,4 @@
-"""One's own images: one subfolder a class, or a CSV file with paths and labels."""
+"""One's own images: one subfolder per class, or a CSV file with paths and labels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LABELS = "labels.csv"  # the table of a folder that is given as a csv data set
 
 
 def load_folder(files: Files, labels: LabelSet, words: Mapping[str, str] | None = None) -> LesionTable:
-    """Read a folder (or a zip archive) with one subfolder a class, named by code or by name (``nv``, ``melanoma``, …).
+    """Read a folder (or a zip archive) with one subfolder per class, named by code or name (``nv``, ``melanoma``, …).
 
     A class's images may lie in zip archives and folders below its own. Images in subfolders of any other name, and of a
     class in the folder of another one, are set aside as unknown labels. An image's id is its file name without suffix,
@@ -47,7 +47,7 @@ def load_folder(files: Files, labels: LabelSet, words: Mapping[str, str] | None 
     word = [_class_word(name.split("/")[:-1], code_of) for name in inner]
     if not any("/" in name for name in inner):
         raise DataError(
-            f"{files.place} has no subfolder with images; it needs one a class, such as {', '.join(labels.codes)}"
+            f"{files.place} has no subfolder with images; it needs one per class, such as {', '.join(labels.codes)}"
         )
     if not any(map(code_of, set(word))):
         folders = (name.split("/") for name in inner)
@@ -100,7 +100,7 @@ def _below_wrapper(inner: list[str], code_of: Callable[[object], str | None]) ->
 
 
 def load_csv(files: Files, labels: LabelSet, words: Mapping[str, str] | None = None) -> LesionTable:
-    """Read a CSV file with an image path (relative to the file) and a label a row; :data:`ALIASES` names its columns.
+    """Read a CSV file with an image path (relative to the file) and a label per row; :data:`ALIASES` names its columns.
 
     The place is the file, or a folder with :data:`LABELS`; :func:`locate` says which file a path or an id in it means.
     The label may also stand in the ISIC Archive's columns ``diagnosis_1`` to ``diagnosis_5``, of which the most

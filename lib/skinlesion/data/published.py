@@ -116,7 +116,7 @@ def load_isic_archive(files: Files, labels: LabelSet = ISIC8, words: Words = Non
 
 
 def load_milk10k(files: Files, labels: LabelSet = ISIC8, words: Words = None) -> LesionTable:
-    """Read MILK10k's training set: ground truth a lesion, metadata a row an image, supplement, and the images.
+    """Read MILK10k's training set: ground truth per lesion, metadata per image, supplement, and the images.
 
     Clinical close-ups are set aside as not dermatoscopic. The supplement tells actinic keratosis from Bowen's disease,
     which eight labels need.

@@ -213,7 +213,7 @@ KINDS = {
     ),
     "dermamnist": Kind("one npz file with DermaMNIST's arrays, or the path of it", _is_dermamnist, dermamnist.load),
     "folder": Kind(
-        "one subfolder a class, named by code or by name, with images in it (or a zip of it)",
+        "one subfolder per class, named by code or by name, with images in it (or a zip of it)",
         _is_folder, own_images.load_folder,
     ),
     "csv": Kind(

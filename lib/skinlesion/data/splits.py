@@ -33,7 +33,7 @@ DROPPED, DROPPED_FOLD = "dropped", -2  # twins of test images: they neither trai
 
 
 def connected(names: Sequence[str] | np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
-    """One number a row, int64 [N]: rows of one name, and those that pairs of rows connect with them, share theirs."""
+    """One number per row, int64 [N]: rows of one name, and those that pairs of rows connect with them, share theirs."""
     name, unique = pd.factorize(np.asarray(names, object))
     parent = np.arange(len(unique))
 
@@ -48,7 +48,7 @@ def connected(names: Sequence[str] | np.ndarray, pairs: Iterable[tuple[int, int]
 
 
 def lesion_groups(table: LesionTable, *, twins: bool = False) -> np.ndarray:
-    """One group number a row, int64 [N]: lesions that a near-duplicate pair connects share theirs.
+    """One group number per row, int64 [N]: lesions that a near-duplicate pair connects share theirs.
 
     With ``twins``, so do lesions that a pair of the table's ``twins`` connects.
     """

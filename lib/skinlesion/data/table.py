@@ -1,4 +1,4 @@
-"""The table that every data source ends in: one row an image."""
+"""The table that every data source ends in: one row per image."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class LesionTable:
-    """One row an image, whatever it was read from.
+    """One row per image, whatever it was read from.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ class LesionTable:
     def set_aside(self, mask: pd.Series, problem: str | pd.Series, detail: str | pd.Series) -> LesionTable:
         """Take out the rows where ``mask`` (bool [N]) holds, and list them in ``problems``.
 
-        ``problem`` and ``detail`` are one text for all of them, or one a row.
+        ``problem`` and ``detail`` are one text for all of them, or one per row.
         """
         if not mask.any():
             return self

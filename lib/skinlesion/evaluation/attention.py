@@ -98,11 +98,11 @@ def compare_with_masks(
     :func:`fit_mask`; ``y``: int [N], true class, index into ``codes``; ``lesions``: [N], lesion ids; ``shuffled``: the
     same images' maps by the network with shuffled weights, one array a shuffle; their mean counts, since a shuffled
     network's map is often negative everywhere, for every class.
-    Returns a row a class (``all`` first) and map (``model`` and :data:`BASELINES`): ``n_images``, ``n_energy`` (images
-    whose map has a positive part), ``energy``, ``pointing``, ``energy_gain`` and ``pointing_gain`` (the model minus
-    this map, paired; missing for the model) and ``likeness`` (mean Spearman correlation with the model's map), each
-    with ``_low`` and ``_high``. Maps without any positive part have no energy, and constant ones no likeness: they are
-    left out of that mean.
+    Returns a row per class (``all`` first) and map (``model`` and :data:`BASELINES`): ``n_images``, ``n_energy``
+    (images whose map has a positive part), ``energy``, ``pointing``, ``energy_gain`` and ``pointing_gain`` (the model
+    minus this map, paired; missing for the model) and ``likeness`` (mean Spearman correlation with the model's map),
+    each with ``_low`` and ``_high``. Maps without any positive part have no energy, and constant ones no likeness: they
+    are left out of that mean.
     """
     if not len(maps) == len(masks) == len(y) == len(lesions) or not len(maps):
         raise DataError(

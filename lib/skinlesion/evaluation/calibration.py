@@ -102,7 +102,7 @@ def by_chance(claims: Iterable[tuple[np.ndarray, np.ndarray]], resamples: Resamp
     is none for the error without that noise. Instead, what comes true is drawn from the confidences themselves
     (consistency resampling, Bröcker and Smith 2007, doi:10.1175/WAF993.1; as a test, Vaicenavicius et al. 2019,
     arXiv:1902.06977). The images of a lesion share one random number, since they share one diagnosis.
-    ``claims``: (confidence float [N], whether it came true bool [N]), one for the top label, one a class for the
+    ``claims``: (confidence float [N], whether it came true bool [N]), one for the top label, one per class for the
     classwise error, which is their mean; ``resamples``: the lesions, and how many replicates to draw; with none there
     is no test.
     Returns value, low and high (None), n; ``by_chance``, the mean error of a calibrated model, ``by_chance_high``, its
@@ -172,7 +172,7 @@ class Scaling:
     change: dict[str, Metric]  # after minus before on the same replicates; below zero is better
 
     def table(self) -> pd.DataFrame:
-        """For people: a row a metric, columns before, after and change."""
+        """For people: a row per metric, columns before, after and change."""
         columns = self.metrics | {"Change": self.change}
         return pd.DataFrame(
             {name: {words: describe(column[m]) for m, words in NAMES.items()} for name, column in columns.items()}

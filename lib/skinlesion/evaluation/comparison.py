@@ -43,7 +43,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     def table(self) -> pd.DataFrame:
-        """For people: a row a metric, a column a run, each value with its interval."""
+        """For people: a row per metric, a column per run, each value with its interval."""
         return pd.DataFrame(self.metrics).map(describe).rename(title)
 
     def differences_table(self) -> pd.DataFrame:

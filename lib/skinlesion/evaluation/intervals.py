@@ -42,7 +42,7 @@ class Resamples:
     counts: np.ndarray
 
     def totals(self, rows: np.ndarray) -> np.ndarray:
-        """Sum of ``rows`` (float [N] or [N, M], a row an image) over each replicate's images, float64 [1 + R(, M)]."""
+        """Sum of ``rows`` (float [N] or [N, M], a row per image) over each replicate's images, float64 [1 + R(, M)]."""
         rows = np.asarray(rows, np.float64)
         flat = rows.reshape(len(rows), -1)
         lesions = self.counts.shape[1]

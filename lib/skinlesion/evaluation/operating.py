@@ -164,7 +164,7 @@ def evidence(
 ) -> list[dict]:
     """How many malignant and benign images are in each zone of the advice, by source.
 
-    One row a source: ``source``, ``part``; ``malignant``, ``benign``: images; ``malignant_refer``,
+    One row per source: ``source``, ``part``; ``malignant``, ``benign``: images; ``malignant_refer``,
     ``malignant_borderline``, ``malignant_below``, ``malignant_none`` and the same for ``benign_``: how many of them get
     that advice; ``malignant_by_label`` and ``benign_by_label``: how many the label alone refers.
     Parameters as of :func:`measure_advice`.

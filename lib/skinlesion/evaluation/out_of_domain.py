@@ -59,7 +59,7 @@ def detection(
     from a handful of photos gets the wide interval that it deserves. Raises DataError where there are no images on one
     side.
     ``inside``: float [N], scores of images of the domain; higher is more in domain; ``lesions``: [N], lesion ids;
-    ``outside``: {set: (scores float [M], sources [M])}. Returns a row a set and a last one with their mean: ``set``,
+    ``outside``: {set: (scores float [M], sources [M])}. Returns a row per set and a last one with their mean: ``set``,
     ``n_images``, ``n_sources``, ``auroc``, ``fpr95``, and both with ``_low`` and ``_high``.
     """
     if not len(inside) or not outside or not all(len(scores) for scores, _ in outside.values()):

@@ -23,7 +23,7 @@ HISTOLOGY = "histo"  # in dx_type, as HAM10000's metadata call it
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One row an image.
+    """One row per image.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ class Predictions:
     ) -> Predictions:
         """A model's predictions beside the true classes; those of eight labels as seven where the truth has seven.
 
-        ``frame``: DataFrame with ``image_id`` and ``lesion_id``, perhaps ``source`` and ``dx_type``, a row an image;
+        ``frame``: DataFrame with ``image_id`` and ``lesion_id``, perhaps ``source`` and ``dx_type``, a row per image;
         ``y``: int64 [N], index of the true class; ``found``: N :class:`skinlesion.serving.predictor.Prediction`.
         """
 

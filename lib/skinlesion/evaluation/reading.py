@@ -1,4 +1,4 @@
-"""Reading predictions and truths from anybody's tables: ours, challenge submissions, or a table with a row an image."""
+"""Reading predictions and truths from anybody's tables: ours, challenge submissions, or one with a row per image."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def numbers(frame: pd.DataFrame, columns: list[str], ids: np.ndarray) -> np.ndar
 def class_columns(frame: pd.DataFrame) -> tuple[LabelSet, list[str], str]:
     """The label set, its columns in its order, and what they hold.
 
-    Known are ``p_<code>`` (probabilities), the columns of a challenge submission (scores), and a column a class under
+    Known are ``p_<code>`` (probabilities), the columns of a challenge submission (scores), and a column per class under
     any name of that class, in any case and with an affix such as ``prob_``, ``logit_`` or ``_score``. Raises DataError
     if the columns are neither the 7 nor the 8 classes. The last is one of :data:`PROBABILITIES`, :data:`SCORES`,
     :data:`LOGITS`, or :data:`UNSTATED` where only the values can tell (:func:`kind_of_values`).
@@ -196,13 +196,13 @@ def _distributions(values: np.ndarray) -> np.ndarray:
 
 
 def read_truth(path: str | Path) -> pd.DataFrame:
-    """Read an ISIC ground truth (one column a class, 1 in one of them), HAM10000's metadata, or a run's ``split.csv``.
+    """Read an ISIC ground truth (a column per class, 1 in one of them), HAM10000's metadata, or a run's ``split.csv``.
 
-    ``path``: CSV with ``image_id`` (or ``image``, ``isic_id``), and ``label`` (or ``dx``) or a column a class; perhaps
-    the columns of :data:`TRUTH_COLUMNS`, ``score_weight``. Raises DataError if it is none of these, has two rows of an
-    image, or weighs images by anything but 0 and 1. Returns a DataFrame of str, indexed by image id: ``word`` (the
-    table's own label), those of :data:`TRUTH_COLUMNS` (each ``""`` where unknown) and ``counts`` (bool; False for
-    images that the official scorer leaves out).
+    ``path``: CSV with ``image_id`` (or ``image``, ``isic_id``), and ``label`` (or ``dx``) or a column per class;
+    perhaps the columns of :data:`TRUTH_COLUMNS`, ``score_weight``. Raises DataError if it is none of these, has two
+    rows of an image, or weighs images by anything but 0 and 1. Returns a DataFrame of str, indexed by image id:
+    ``word`` (the table's own label), those of :data:`TRUTH_COLUMNS` (each ``""`` where unknown) and ``counts`` (bool;
+    False for images that the official scorer leaves out).
     """
     frame = read_named(path)
     try:
@@ -249,7 +249,7 @@ def read_predictions(
     *,
     only_labelled: bool = False,
 ) -> Predictions:
-    """Read a ``predictions.csv``, a challenge submission, or anybody's table with a row an image.
+    """Read a ``predictions.csv``, a challenge submission, or anybody's table with a row per image.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def read_predictions(
         Either ``image_id``, a probability column ``p_<code>`` for each of the 7 or 8 classes, and ``label``
         (the other columns of :meth:`Predictions.write` may be absent or empty); or the ISIC 2018 Task 3 format
         ``image,MEL,NV,BCC,AKIEC,BKL,DF,VASC`` (eight labels: their own), which holds decision scores and no truth; or
-        a column a class under any of its names, see :func:`skinlesion.evaluation.reading.class_columns`, with
+        a column per class under any of its names, see :func:`skinlesion.evaluation.reading.class_columns`, with
         probabilities, logits (softmax makes probabilities of them) or scores.
     labels_csv : CSV, see :func:`skinlesion.evaluation.reading.read_truth`
         Where the truth comes from instead of the column ``label``, and lesions and split where ``path`` names none. It

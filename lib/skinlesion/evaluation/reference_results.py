@@ -42,7 +42,7 @@ def published_table() -> pd.DataFrame:
 def read_experiments(path: str | Path) -> pd.DataFrame:
     """The repository's ``experiments/table.csv``, which an installed package does not bring.
 
-    One row a recipe: metrics out of fold with 95% intervals, and the paired difference to the recipe it changes.
+    One row per recipe: metrics out of fold with 95% intervals, and the paired difference to the recipe it changes.
     """
     return _read(path, COLUMNS, "python -m experiments.run table")
 
@@ -101,10 +101,10 @@ def readable_experiments(table: pd.DataFrame) -> pd.DataFrame:
 def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The shipped model's recipe beside the classic one, and the figures of its networks.
 
-    The first table has a row a parameter that differs, columns ``classic``, ``before`` (the recipe of the network that
-    it starts from, where there is one) and ``shipped``; the second, a row a metric and a column a set of images, as
-    ``value (low to high)`` with 95% intervals over lesions. Raises DataError if the manifest is missing or holds no
-    figures.
+    The first table has a row per parameter that differs, columns ``classic``, ``before`` (the recipe of the network
+    that it starts from, where there is one) and ``shipped``; the second, a row per metric and a column per set of
+    images, as ``value (low to high)`` with 95% intervals over lesions. Raises DataError if the manifest is missing or
+    holds no figures.
     """
     try:
         shipped = json.loads(Path(path).read_text())

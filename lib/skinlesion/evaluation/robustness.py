@@ -32,7 +32,7 @@ _CHUNK = 32  # frames corrupted and predicted at once
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """A model's predictions for one version of all images: three arrays, a row an image."""
+    """A model's predictions for one version of all images: three arrays, a row per image."""
 
     probabilities: np.ndarray  # float64 [N, K]
     predicted: np.ndarray  # int64 [N]: class that the decision rule predicts
@@ -40,7 +40,7 @@ class Predicted:
 
 
 def sample_evenly(y: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
-    """Rows of at most ``most`` images a class, drawn at random, in their order: int64 [M] of int [N].
+    """Rows of at most ``most`` images per class, drawn at random, in their order: int64 [M] of int [N].
 
     Balanced accuracy is a mean over classes, so an even sample measures it as the whole set does, at less cost.
     """
@@ -62,7 +62,7 @@ def measure(
     seed: int = 0,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Evaluate a model on corrupted and moved versions of images. Costs one prediction an image, kind and severity.
+    """Evaluate a model on corrupted and moved versions of images. Costs one prediction per image, kind and severity.
 
     Raises DataError for an unknown kind or severity, or where images, ids, classes and lesions differ in number.
     ``model``: Predictor, or anything with its ``predict``, which several threads call; ``frames``: uint8 [H, W, 3]
@@ -70,7 +70,7 @@ def measure(
     the order of the model's labels; ``lesions``: [N], lesion ids; ``prior``: float [K], class mix that the
     probabilities are made for: calibration is measured with images weighed to it, since an even sample
     (:func:`sample_evenly`) has another one.
-    Returns a row a kind and severity, the first one ``clean`` at severity 0: ``level``, ``n_images``, ``n_lesions``,
+    Returns a row per kind and severity, the first one ``clean`` at severity 0: ``level``, ``n_images``, ``n_lesions``,
     and each of :data:`MEASURES` with ``_low`` and ``_high``, its 95% interval: balanced accuracy; the same relative to
     clean; the fraction of images that keep their label; the mean over images of the largest change of a probability;
     the fraction that counts as in domain (these three are means over these images, whatever their mix of classes); and,
@@ -119,7 +119,7 @@ def _predict(model, images: int, frame: Callable[[int], np.ndarray]) -> Predicte
 
 
 def _weights(y: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """A weight an image, float64 [N], that gives the classes which occur the mix of ``prior``; the mean is one."""
+    """A weight per image, float64 [N], that gives the classes which occur the mix of ``prior``; the mean is one."""
     weight = prior[y] / np.bincount(y, minlength=len(prior))[y]
     return weight * len(y) / weight.sum()
 

@@ -59,13 +59,13 @@ def _recall(metrics: dict) -> tuple[dict[str, Metric], str]:
 
 
 def overall_table(metrics: dict) -> pd.DataFrame:
-    """The metrics of all images, one a row."""
+    """The metrics of all images, one per row."""
     values = {NAMES[name]: describe(metrics[name]) for name in OVERALL}
     return pd.DataFrame({"value (95% interval)": values}).rename_axis("metric")
 
 
 def class_table(metrics: dict, digits: int = 2) -> pd.DataFrame:
-    """The metrics of every class, one class a row; beside them its recall with histology only, where that is known."""
+    """The metrics of every class, one class per row; also its recall with histology only, where that is known."""
     rows = {
         code: {"images": f"{values['sensitivity']['n']:,}"} | {NAMES[m]: describe(values[m], digits) for m in PER_CLASS}
         for code, values in metrics["per_class"].items()
@@ -100,7 +100,7 @@ def parts_table(metrics: dict) -> pd.DataFrame:
 
 
 def operating_table(points: dict[str, dict[str, OperatingPoint]]) -> pd.DataFrame:
-    """The results of every chosen threshold, one threshold a row."""
+    """The results of every chosen threshold, one threshold per row."""
     return pd.DataFrame(
         {
             f"{QUESTIONS[question]}: {aim}": {"threshold": f"{point.threshold:.4f}"}
@@ -112,7 +112,7 @@ def operating_table(points: dict[str, dict[str, OperatingPoint]]) -> pd.DataFram
 
 
 def curve_table(on_the_curve: dict[str, dict[str, Metric]]) -> pd.DataFrame:
-    """Points on the ROC curve, one question a column."""
+    """Points on the ROC curve, one question per column."""
     other = {"sensitivity": "Specificity", "specificity": "Sensitivity"}
     columns = {
         QUESTIONS[question]: {f"{other[aim.split()[0]]} at {aim}": describe(metric) for aim, metric in by_aim.items()}
@@ -122,7 +122,7 @@ def curve_table(on_the_curve: dict[str, dict[str, Metric]]) -> pd.DataFrame:
 
 
 def subgroup_table(by_group: pd.DataFrame) -> pd.DataFrame:
-    """Sensitivity and specificity of the referral and AUROC of malignant against benign, one subgroup and metric a row.
+    """The referral's sensitivity and specificity and the AUROC of malignant against benign, by subgroup.
 
     ``by_group``: DataFrame of :func:`skinlesion.evaluation.subgroup_metrics.by_subgroup`.
     """

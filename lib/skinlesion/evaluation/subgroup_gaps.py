@@ -57,7 +57,7 @@ def _gap(row) -> str:
 
 
 def _small(table: pd.DataFrame) -> pd.DataFrame:
-    """The groups that lack a figure or a comparison, one a row."""
+    """The groups that lack a figure or a comparison, one per row."""
     few = table.groupby(["attribute", "group"], sort=False)["p"].apply(lambda p: p.isna().any())
     return few[few].reset_index()
 
@@ -68,7 +68,7 @@ def for_card(table: pd.DataFrame) -> dict:
 
 
 def to_records(table: pd.DataFrame) -> list[dict]:
-    """The table as JSON holds it, one entry a group, with its metrics: what a manifest keeps."""
+    """The table as JSON holds it, one entry per group, with its metrics: what a manifest keeps."""
     columns = ["value", "low", "high", "n", "gap", "gap_low", "gap_high", "gap_by_mix", "p", "note", "kinds"]
     records = []
     for (attribute, group), lines in table.groupby(["attribute", "group"], sort=False):

@@ -43,7 +43,7 @@ NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """What the metrics of any set of images are sums or rankings of; a row an image."""
+    """What the metrics of any set of images are sums or rankings of; a row per image."""
 
     sums: np.ndarray  # [N, 2K + 2 + bins]: class, class if right, malignant referred, benign referred, gaps
     malignant_probability: np.ndarray
@@ -121,14 +121,15 @@ def by_subgroup(
     of which the group and the others have at least :data:`ENOUGH` lesions each; sensitivity, specificity and AUROC need
     as many malignant, benign or both, and ECE, whose bins are those of all images, :data:`ENOUGH_FOR_CALIBRATION`
     lesions. Where there are fewer, the figure is left out and ``note`` says why. Raises DataError if ``groups`` does
-    not have one word an image, or no column ``hold``.
-    ``groups``: DataFrame of words [N], one column an attribute, as :func:`skinlesion.evaluation.subgroups.group_images`
-    gives; ``unknown`` is no group. Categories keep their order, other words come by their number of images.
+    not have one word per image, or no column ``hold``.
+    ``groups``: DataFrame of words [N], one column per attribute, as
+    :func:`skinlesion.evaluation.subgroups.group_images` gives; ``unknown`` is no group. Categories keep their order,
+    other words come by their number of images.
     ``threshold``: of the referral, on the malignant probability; without it there is no sensitivity and specificity.
     ``hold``: an attribute of ``groups`` whose mix explains gaps as the mix of kinds does: groups of all other
     attributes are permuted within it too. With "diagnosis by", followed-up nevi (easy ones) trade places with such
     alone. ``replicates``: of the lesion bootstrap behind the intervals, and of the permutations behind the test.
-    Returns a row a group and metric: ``attribute, group, images, lesions, malignant`` (lesions), ``metric``; ``value,
+    Returns a row per group and metric: ``attribute, group, images, lesions, malignant`` (lesions), ``metric``; ``value,
     low, high, n`` (as everywhere, n in images of the group); ``gap`` (the group minus the others), ``gap_low,
     gap_high``; ``gap_by_mix``, the gap that the mix of kinds (and of ``hold``) makes; ``p``, corrected for all gaps in
     the table; ``note``; ``kinds``, those that balanced accuracy is over.

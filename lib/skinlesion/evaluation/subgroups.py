@@ -32,7 +32,7 @@ def age_band(years: float) -> str:
 
 
 def group_images(frame: pd.DataFrame, image_ids: np.ndarray, border: pd.Categorical | None = None) -> pd.DataFrame:
-    """The groups of every image, one column an attribute: sex, age, site, diagnosis by, border colour, skin tone.
+    """The groups of every image, one column per attribute: sex, age, site, diagnosis by, border colour, skin tone.
 
     Words, age and border colour as ordered categories; attributes that are unknown for all images are left out. Raises
     DataError where an image is not in the frame.

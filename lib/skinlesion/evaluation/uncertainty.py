@@ -57,7 +57,7 @@ def set_coverage(predictions: Predictions, thresholds: np.ndarray, groups: pd.Da
     """How often the set holds the true class: over all, by class, by source, by confirmation and by subgroup.
 
     ``predictions``: none of which chose the ``thresholds``, float64 [K] of :func:`choose_sets`; ``groups``: DataFrame
-    of words [N], one column an attribute, see :func:`skinlesion.evaluation.subgroups.group_images`. Returns a row a
+    of words [N], one column per attribute, see :func:`skinlesion.evaluation.subgroups.group_images`. Returns a row per
     group: ``attribute``, ``group``, ``value``, ``low``, ``high`` (share of images whose set holds the true class, with
     its 95% interval), ``n`` (images), ``size`` (mean number of classes in a set), ``empty`` (share of sets with none),
     ``note``.
@@ -89,7 +89,7 @@ def set_coverage(predictions: Predictions, thresholds: np.ndarray, groups: pd.Da
 
 
 def coverage_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of :func:`set_coverage` for people, one group a row."""
+    """The table of :func:`set_coverage` for people, one group per row."""
     return pd.DataFrame(
         {
             "group": [f"{row.attribute}: {row.group}" if row.group else row.attribute for row in table.itertuples()],

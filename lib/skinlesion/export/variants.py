@@ -122,7 +122,7 @@ def add_variants(
 
     The folder's manifest gets an entry ``variants``. Evaluated on ``frames`` (uint8 [H, W, 3] each) with their classes
     ``y`` (int [N]) and ``lesions`` ([N]); ``ranges_from``: training images, that the integer ranges are measured on.
-    Returns a row a file: megabytes, milliseconds (median of one image), largest_change (in a probability), same_label
+    Returns a row per file: megabytes, milliseconds (median of one image), largest_change (in a probability), same_label
     (fraction), balanced_accuracy, loss (of it, paired) with loss_low and loss_high (95% interval), kept.
     """
     manifest = Manifest.read(folder)

@@ -57,7 +57,7 @@ def sweep(
     features: Callable[[], Features] | None,
     progress: bool = True,
 ) -> int:
-    """Bring a sweep to ``trials`` trials, and write ``sweep.csv``: a row a trial, the best first.
+    """Bring a sweep to ``trials`` trials, and write ``sweep.csv``: a row per trial, the best first.
 
     ``config`` is the recipe that ``space`` changes: {parameter: a list to choose from, or ``{"low", "high"}`` with
     ``"log": true`` or ``"step"``}. Each trial is a run in ``folder``, ``trial-0000``, …; finished ones of earlier calls

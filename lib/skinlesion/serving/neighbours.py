@@ -1,4 +1,4 @@
-"""Similar cases: the images of a local index whose features are nearest to an image's, one a lesion.
+"""Similar cases: the images of a local index whose features are nearest to an image's, one per lesion.
 
 An index is a folder that ``skinlesion index`` makes of data sets with one model. It holds people's images, so it stays
 where they may be seen; without one, nothing here is used.
@@ -100,7 +100,7 @@ class Neighbours:
     def nearest(
         self, features: np.ndarray, frame: np.ndarray, *, own: Collection[str] = (), count: int = NEAREST
     ) -> list[Case]:
-        """The most similar images of other lesions, at most one a lesion, the nearest first.
+        """The most similar images of other lesions, at most one per lesion, the nearest first.
 
         ``features``, float [D], are those of :meth:`skinlesion.serving.predictor.Predictor.features` for ``frame``,
         uint8 [H, W, 3]. Lesions of images that are copies of the frame are left out, and so are images and lesions with

@@ -115,7 +115,7 @@ def remove_partial(folder: Folder, numbers: Iterable[int]) -> None:
 
 
 def table(items: Sequence[Item], predictions: Sequence[Prediction | ImageError], manifest: Manifest) -> pa.Table:
-    """One row an image, in order.
+    """One row per image, in order.
 
     ``image_id`` (the file's name), ``path`` (as ``archive.zip!member`` in an archive), ``label``, ``p_<code>`` and
     ``score_<code>`` for each code, ``malignant_probability``, ``referral``, ``in_domain``, ``domain_score``,

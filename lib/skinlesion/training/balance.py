@@ -11,7 +11,7 @@ from skinlesion.core.random_streams import generator
 
 
 def class_targets(counts: np.ndarray, strategy: str, target_count: int = 0) -> np.ndarray:
-    """Images a class that one epoch draws, int64 [K], of ``counts``, int [K], training images a class.
+    """Images a class that one epoch draws, int64 [K], of ``counts``, int [K], training images per class.
 
     ``none`` and ``loss`` leave the counts; ``classic`` gives every class ``target_count`` (0: the mean count),
     undersampling the larger and oversampling the smaller; ``sqrt`` shares the same total in proportion to the square

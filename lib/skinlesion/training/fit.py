@@ -159,7 +159,7 @@ def _train_epoch(
 ) -> None:
     """Go through ``rows`` (int64 [M], in the epoch's order) once, from the step that the session's state names.
 
-    ``counts``: int [K], training images a class.
+    ``counts``: int [K], training images per class.
     """
     config, state, model, world = session.config, session.state, session.model, session.world
     epoch, steps = state["epoch"], math.ceil(len(rows) / config.batch_size)

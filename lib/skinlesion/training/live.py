@@ -90,7 +90,7 @@ def terminal() -> Watch:
 
 
 def lines(file: TextIO | None = None) -> Watch:
-    """A printed line an epoch, with loss, validation score and time left: for outputs that are no terminal.
+    """A printed line per epoch, with loss, validation score and time left: for outputs that are no terminal.
 
     ``file``: standard output where None.
     """

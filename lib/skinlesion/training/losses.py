@@ -25,7 +25,7 @@ def make_loss(config: Config, counts: np.ndarray, device: torch.device) -> Calla
     arXiv:2007.07314). ``ldam_drw`` has margins in proportion to count^(-1/4), and in the last fifth of the training
     class weights that even out what is drawn (Cao et al., NeurIPS 2019, arXiv:1906.07413; here on plain logits, without
     the paper's normalised classifier). Where ``balance`` is ``loss``, every one of them weights the classes.
-    ``counts``: int [K], training images a class.
+    ``counts``: int [K], training images per class.
     """
     even = torch.from_numpy(loss_weights(class_targets(counts, config.balance, config.target_count))).to(device)
     weight = even if config.balance == "loss" else None

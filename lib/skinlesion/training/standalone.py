@@ -34,7 +34,7 @@ def train(config: Config, run: Run, *, features: Callable[[], Features] | None, 
 
     Calling it again goes on where an interrupted call was. Under torchrun the first process does all but the training
     alone, and is the only one that prints, and that makes the ``features`` by which twins are found that the split
-    keeps together; where they are None, twins are not looked for. ``progress`` shows bars instead of a line an epoch;
+    keeps together; where they are None, twins are not looked for. ``progress`` shows bars instead of a line per epoch;
     by default where standard error is a terminal. Returns the exit status. Raises SkinLesionError for data, parameters
     or a folder that cannot be used, or an interruption; checkpoints are stored.
     """

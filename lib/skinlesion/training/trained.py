@@ -25,7 +25,7 @@ class Trained:
     """A finished training: the network with its best weights, and how it got there."""
 
     model: Classifier
-    history: pd.DataFrame  # one row an epoch
+    history: pd.DataFrame  # one row per epoch
     best_epoch: int  # chosen on validation, counted from 1
     prior: np.ndarray  # class prior of the training samples, float64 [K]
     facts: dict  # the content of training.json

@@ -1,6 +1,6 @@
 """The built-in demo data: drawn dermatoscopic images in HAM10000's file layout, so that its reader reads them.
 
-Nothing is downloaded, and no image shows a person. Class sizes, images a lesion, ages, sexes, sites and kinds of
+Nothing is downloaded, and no image shows a person. Class sizes, images per lesion, ages, sexes, sites and kinds of
 diagnosis follow HAM10000's own figures (``classes.toml``).
 """
 

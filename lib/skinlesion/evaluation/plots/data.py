@@ -134,8 +134,8 @@ def _boxes(axis, groups: list[np.ndarray], labels: LabelSet) -> None:
 def stacked_bars(table: pd.DataFrame, labels: LabelSet, title: str, legend: str) -> tuple[Chart, str]:
     """Composition of every class; beyond nine categories the rarest are put together as "other", unknown comes last.
 
-    ``table``: DataFrame of counts, one row a class (in the label set's order), one column a category; ``legend``: what
-    the categories are.
+    ``table``: DataFrame of counts, one row per class (in the label set's order), one column per category; ``legend``:
+    what the categories are.
     """
     xlabel = "Fraction of the class's images"
     named = table.drop(columns=list(REMAINDER), errors="ignore").sum().sort_values(ascending=False, kind="stable").index
@@ -180,7 +180,7 @@ def image_grid(
 ) -> tuple[Chart, str]:
     """Images, uint8 [H, W, 3] each, in a grid, row by row.
 
-    ``titles``: one an image, written above it, perhaps empty; ``alt``: what the pictures show, since pixels can't say
+    ``titles``: one per image, written above it, perhaps empty; ``alt``: what the pictures show, since pixels can't say
     it themselves; ``colors``: border colour of every image; ``width``: inches.
     """
     rows = -(-len(images) // columns)

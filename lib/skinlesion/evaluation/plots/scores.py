@@ -195,7 +195,7 @@ def forest(
 ) -> tuple[Chart, str]:
     """Point and 95% interval of one metric a row, e.g. paired differences with ``reference=0``.
 
-    ``rows``: {name: metric}; ``colors``: one a row; ``reference``: where to draw a line to compare with.
+    ``rows``: {name: metric}; ``colors``: one per row; ``reference``: where to draw a line to compare with.
     """
     figure, axis = new_axis(8.2, 0.42 * len(rows) + 1.5)
     for row, (metric, color) in enumerate(zip(rows.values(), colors or (ACCENT,) * len(rows), strict=True)):
