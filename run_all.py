@@ -39,11 +39,18 @@ def parser() -> argparse.ArgumentParser:
     add("--run", metavar="NAME", help="folder under reports/; default: demo, or made from data and recipe")
     add("--config", metavar="RECIPE", nargs="+", default=[None],
         help="name of a recipe, or a JSON file, instead of the preset's")  # fmt: skip
-    add("--folds", metavar="FOLD", nargs="+", type=int, default=[None], help="which folds validate; default: fold 0")
+    add(
+        "--folds",
+        metavar="FOLD",
+        nargs="+",
+        type=int,
+        default=[None],
+        help="the folds that validate, one run each; default: fold 0",
+    )
     add("--leave-one-source-out", action="store_true",
-        help="one run per source of --data, which is tested on it alone, and one table of them")  # fmt: skip
+        help="one run per source of --data, tested on that source alone, and one table of all")  # fmt: skip
     add("--jobs", type=_positive, default=1, metavar="N",
-        help="of several presets, recipes or folds: so many runs at a time; they are compared at the end")  # fmt: skip
+        help="runs at a time, of several presets, recipes or folds, which are compared at the end")  # fmt: skip
     add("--output", metavar="PLACE", help="copy the finished reports there too: a folder or URL (s3://bucket/reports)")
     add("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help="change single parameters")
     add("--list-parameters", action=ListParameters, nargs=0, help="explain all parameters and recipes, and exit")

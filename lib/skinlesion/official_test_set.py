@@ -96,9 +96,7 @@ def choose(
         if mask.any():
             notes.append(f"Left out: {counted(int(mask.sum()), 'image')}, {words}.")
     if len(kept) != IMAGES:
-        notes.append(
-            f"This is no official score: {len(kept):,} of the {IMAGES:,} images that count were there with their truth."
-        )
+        notes.append(f"This is not an official score: {len(kept):,} of the {IMAGES:,} images that count were there.")
     return kept, tuple(notes)
 
 

@@ -50,7 +50,7 @@ def test_an_interrupted_recipe_leaves_no_answers_of_the_one_before(tmp_path, mon
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(SkinLesionError, match="the same command goes on from it"):
+    with monkeypatch.context() as patch, pytest.raises(SkinLesionError, match="the same command continues from it"):
         patch.setattr(command, "fit", interrupted)
         command.train(TINY.but(views=2), run, features=None, progress=False)
     assert Config.from_file(run.config_file).views == 2

@@ -53,7 +53,7 @@ def test_one_command_from_the_folder_to_the_score(place, model, tmp_path, capsys
     printed = capsys.readouterr().out
     assert "28 images of 14 lesions" in printed
     assert "Left out: 1 image, no image of the official test set." in printed
-    assert "This is no official score: 28 of the 1,511 images" in printed
+    assert "This is not an official score: 28 of the 1,511 images" in printed
     assert "1 frame of another shape than 4:3" in printed
     assert "trained on synthetic images" in printed
     predictions = read_predictions(output / "predictions.csv")

@@ -171,13 +171,13 @@ def test_a_leftover_that_is_longer_than_the_file_is_thrown_away(server, tmp_path
 @pytest.mark.parametrize("status", [403, 503])
 def test_a_server_that_refuses(server, tmp_path, status):
     server.status = status
-    with pytest.raises(DataError, match=rf"answered {status} .*{URL_1}; try again later"):
+    with pytest.raises(DataError, match=rf"responded with {status} .*{URL_1}; try again later"):
         get(server, tmp_path)
     assert names(tmp_path) == []
 
 
 def test_a_file_that_is_not_there(server, tmp_path):
-    with pytest.raises(DataError, match="answered 404 Not Found"):
+    with pytest.raises(DataError, match="responded with 404 Not Found"):
         get(server, tmp_path, ("segmentations",))
 
 
@@ -190,7 +190,7 @@ def test_no_server_at_all(server, tmp_path):
 
 def test_something_else_than_an_archive(server, tmp_path):
     server.files[URL_1] = b"<html>We are down for maintenance</html>"
-    with pytest.raises(DataError, match="sent something else than HAM10000_images_part_1.zip.*no whole zip"):
+    with pytest.raises(DataError, match="sent another file than HAM10000_images_part_1.zip.*not a complete zip"):
         get(server, tmp_path)
     assert names(tmp_path) == []
 
@@ -199,7 +199,7 @@ def test_an_archive_with_a_damaged_member(server, tmp_path):
     body = bytearray(server.files[URL_1])
     body[1000] ^= 0xFF
     server.files[URL_1] = bytes(body)
-    with pytest.raises(DataError, match=r"no whole zip archive \(ISIC_0024306.jpg in it is damaged\)"):
+    with pytest.raises(DataError, match=r"not a complete zip archive \(ISIC_0024306.jpg in it is damaged\)"):
         get(server, tmp_path)
     assert names(tmp_path) == []
 
@@ -210,7 +210,7 @@ def test_an_archive_with_a_damaged_member(server, tmp_path):
         (b"lesion_id,image,dx\nHAM_1,ISIC_1,nv\n", "lacks the column image_id"),
         (b"<html>We are down\nfor maintenance</html>", "lacks the column image_id and lesion_id and dx"),
         (CSV_TEXT[:-12], "row 3 has 2 values where the header has 3"),
-        (b"\xff\xfe\x00", "is no UTF-8 text"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
     ],
 )
 def test_something_else_than_the_metadata(server, tmp_path, body, message):
@@ -250,7 +250,7 @@ def test_a_file_from_elsewhere_is_taken_over_if_whole_and_replaced_if_not(server
 
 def test_a_damaged_registry_is_named(server, tmp_path):
     (tmp_path / "registry.json").write_text("{")
-    with pytest.raises(DataError, match=r"registry\.json is no registry.*delete it"):
+    with pytest.raises(DataError, match=r"registry\.json is not a registry.*delete it"):
         get(server, tmp_path)
 
 

@@ -308,5 +308,5 @@ def test_names_that_no_table_can_hold_and_links_to_themselves_are_counted(tmp_pa
     rows = [("nv/a.jpg", "nv"), ("mel/b.jpg", "mel"), ("mel/N\u00e4vus.jpg", "mel")]  # macOS takes accents apart
     assert len(load_table(str(write_csv(tmp_path / "t.csv", ("path", "label"), rows)))) == 3
     os.rename(tmp_path / "mel", folder + b"/n\xe6vi/mel")  # noqa: PTH104
-    with pytest.raises(DataError, match=r"n\\xe6vi is no UTF-8 text; rename it"):
+    with pytest.raises(DataError, match=r"n\\xe6vi is not UTF-8 text; rename it"):
         find_files(Path(os.fsdecode(folder + b"/n\xe6vi")))

@@ -158,7 +158,7 @@ def test_dermamnist_refuses_what_it_cannot_be(tmp_path):
     with pytest.raises(DataError, match=r"dermamnist\.npz, dermamnist_64\.npz; name the file"):
         load_table(str(tmp_path))
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(DataError, match="no DermaMNIST file"):
+    with pytest.raises(DataError, match="not a DermaMNIST file"):
         load_table(str(tmp_path / "other.npz"))
     arrays = write_dermamnist(tmp_path / "dermamnist.npz")
     scaled = {name: array / 255 if name.endswith("images") else array for name, array in arrays.items()}
@@ -236,7 +236,7 @@ def test_other_medmnist_sets_get_no_skin_labels(tmp_path):
             arrays[f"{part}_labels"] = (np.arange(36) % classes).astype(np.uint8)[:, None]
         path = tmp_path / f"{name}.npz"
         np.savez(path, **arrays)
-        with pytest.raises(DataError, match="no DermaMNIST file"):
+        with pytest.raises(DataError, match="not a DermaMNIST file"):
             load_table(str(path))
     with pytest.raises(DataError, match="fits no kind"):
         load_table(str(tmp_path))

@@ -225,7 +225,7 @@ def test_ctrl_c_and_another_number_of_processes(images, tmp_path):
     assert "interrupted; the last checkpoint is in" in one_message(tmp_path / "output0")
     assert (tmp_path / "output1").read_text() == "", "only the first process speaks"
     assert workers.run(workers.exit_with, workers.command, arguments(images, run), tmp_path / "alone") == 0
-    assert "began with 2 processes and goes on with 1" in (tmp_path / "alone").read_text()
+    assert "began with 2 processes and continues with 1" in (tmp_path / "alone").read_text()
     assert json.loads((run / "training.json").read_text())["processes"] == 1
 
 

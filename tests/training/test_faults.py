@@ -226,7 +226,7 @@ def test_a_signal_to_stop(number, images, whole_command, tmp_path):
     worker.join()
     assert worker.exitcode == 2
     message = one_message(tmp_path / "output")
-    assert "interrupted; " in message and "the same command goes on from it" in message
+    assert "interrupted; " in message and "the same command continues from it" in message
     assert not list(run.rglob("*.partial"))
     command_goes_on(images, run, whole_command)
 

@@ -268,7 +268,7 @@ def test_an_interruption_anywhere_changes_nothing(own_recipes, csv_file, tmp_pat
 
             return watch
 
-        with monkeypatch.context() as patch, pytest.raises(SkinLesionError, match="the same command goes on from it"):
+        with monkeypatch.context() as patch, pytest.raises(SkinLesionError, match="the same command continues from it"):
             patch.setattr(standalone.live, "lines", lines)
             standalone.train(config, run, features=None, progress=False)
     standalone.train(config, run, features=None, progress=False)

@@ -16,9 +16,11 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--training", metavar="RUN=CSV", action="append", default=[],
                         help="images that a run was trained on; not needed for a folder with split.csv")  # fmt: skip
     parser.add_argument("--twins", metavar="CSV", help="twin groups of images, as `skinlesion data twins` writes them")
-    parser.add_argument("--shared", action="store_true", help="where images differ: compare on those that all share")
-    parser.add_argument("--output", default="comparison", metavar="DIR", help="where it goes (%(default)s)")
-    parser.add_argument("--split", default="test", help="which one, where predictions name splits (%(default)s)")
+    parser.add_argument("--shared", action="store_true", help="compare only on the images that all runs share")
+    parser.add_argument(
+        "--output", default="comparison", metavar="DIR", help="folder for report and figures (%(default)s)"
+    )
+    parser.add_argument("--split", default="test", help="the split to use, where predictions name splits (%(default)s)")
     add_label(parser)
     parser.set_defaults(run=run)
 

@@ -17,10 +17,10 @@ def add_parser(subparsers) -> None:
         parser.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8")
         add_label(parser)
     check.add_argument("--no-decode", action="store_true", help="check the table only, do not open the images")
-    check.add_argument("--output", default="data_check.csv", metavar="F", help="the list of problems (%(default)s)")
+    check.add_argument("--output", default="data_check.csv", metavar="F", help="file for the list of problems (%(default)s)")
     check.set_defaults(run=run_check)
-    twins.add_argument("--model", metavar="DIR", help="whose network computes the features (the shipped model's)")
-    twins.add_argument("--output", default="twins", metavar="DIR", help="where the findings go (%(default)s)")
+    twins.add_argument("--model", metavar="DIR", help="the model that computes the features (the shipped model)")
+    twins.add_argument("--output", default="twins", metavar="DIR", help="folder for the result (%(default)s)")
     twins.set_defaults(run=run_twins)
 
     sets = commands.add_parser("download", help="get HAM10000 or DermaMNIST").add_subparsers(
@@ -28,7 +28,9 @@ def add_parser(subparsers) -> None:
     )
     ham = sets.add_parser("ham10000", help="from Harvard Dataverse, 2.6 GB")
     ham.add_argument("--to", default="data/ham10000", help="folder (%(default)s)")
-    ham.add_argument("--parts", default="images,metadata", help="of images,metadata,segmentations,test (%(default)s)")
+    ham.add_argument(
+        "--parts", default="images,metadata", help="some of images,metadata,segmentations,test (%(default)s)"
+    )
     ham.set_defaults(run=run_download_ham10000)
     mnist = sets.add_parser("dermamnist", help="from Zenodo, one small file")
     mnist.add_argument("--to", default="data/dermamnist", help="folder (%(default)s)")
@@ -37,7 +39,7 @@ def add_parser(subparsers) -> None:
 
     demo = commands.add_parser("demo", help="draw the synthetic demo set")
     demo.add_argument("--to", required=True, help="a new folder")
-    demo.add_argument("--images", type=int, help="how many; by default as many as --data demo has")
+    demo.add_argument("--images", type=int, help="how many (as many as --data demo has)")
     demo.set_defaults(run=run_demo)
 
 

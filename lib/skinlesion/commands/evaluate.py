@@ -17,10 +17,10 @@ def add_parser(subparsers) -> None:
     what.add_argument("--official", metavar="DIR", help="predict and score the official ISIC 2018 test set in DIR")
     parser.add_argument("--labels", metavar="CSV", help="the truth: ISIC ground truth, HAM10000 metadata or split.csv")
     parser.add_argument("--model", metavar="DIR", help="with --official: a model folder (the shipped one by default)")
-    parser.add_argument("--output", required=True, metavar="DIR", help="where the report, metrics and figures go")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for report, metrics and figures")
     parser.add_argument("--prevalence", type=float, default=0.02, metavar="P",
                         help="fraction of malignant lesions that the report assumes (%(default)s)")  # fmt: skip
-    parser.add_argument("--split", default="test", help="which one, where the predictions name splits (%(default)s)")
+    parser.add_argument("--split", default="test", help="the split to use, where predictions name splits (%(default)s)")
     add_label(parser)
     parser.set_defaults(run=run)
 

@@ -11,7 +11,7 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser("external", help="evaluate a model on external images")
     parser.add_argument("--data", required=True, metavar="PATH", help="a data set that the model was not trained on")
     parser.add_argument("--model", metavar="DIR", help="a model folder (the shipped model by default)")
-    parser.add_argument("--output", required=True, metavar="DIR", help="where predictions, figures and metrics go")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for predictions, figures and metrics")
     parser.add_argument("--training", metavar="PATH", nargs="+", help="all training data, whose images are left out")
     add_label(parser)
     parser.add_argument("--card", action="store_true", help="put the figures into the model's manifest and card")

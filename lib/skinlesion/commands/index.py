@@ -32,10 +32,10 @@ def add_parser(subparsers) -> None:
     add("--data", metavar="PATH", nargs="+", required=True, help="data sets, or demo; kind:path forces the kind")
     add("--output", default=OUTPUT, metavar="DIR", help="the index's folder (%(default)s)")
     add("--model", metavar="DIR", help="a model folder (the shipped model by default)")
-    add("--labels", type=int, choices=(7, 8), help="the model's by default, or 7 where that leaves more images")
+    add("--labels", type=int, choices=(7, 8), help="those of the model, or 7 where more images have them")
     add_label(parser)
     add("--confirmed", nargs="+", choices=CONFIRMED, default=PROVEN, metavar="HOW",
-        help=f"take diagnoses that were confirmed so, of {', '.join(CONFIRMED)} ({' '.join(PROVEN)})")  # fmt: skip
+        help=f"how diagnoses must be confirmed, some of {', '.join(CONFIRMED)} ({' '.join(PROVEN)})")  # fmt: skip
     parser.set_defaults(run=run)
 
 

@@ -35,8 +35,8 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser("predict", help="classify images")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="JPEG, PNG, WebP, BMP or TIFF files")
     parser.add_argument("--model", metavar="DIR", help="a model folder (the shipped model by default)")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="of the predictions (%(default)s)")
-    parser.add_argument("--output", metavar="F", help="a file, instead of the screen")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="of the output (%(default)s)")
+    parser.add_argument("--output", metavar="F", help="write to a file instead of the screen")
     parser.set_defaults(run=run)
 
 

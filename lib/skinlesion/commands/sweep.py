@@ -12,10 +12,12 @@ from skinlesion.core.errors import ConfigError
 def add_parser(subparsers) -> None:
     parser = subparsers.add_parser("sweep", help="try recipes drawn from a space of parameters")
     add_recipe_options(parser)
-    parser.add_argument("--space", required=True, metavar="F", help="a JSON file: what to draw from, by parameter")
+    parser.add_argument(
+        "--space", required=True, metavar="F", help="a JSON file: for each parameter, what to draw from"
+    )
     parser.add_argument("--run", required=True, metavar="DIR", dest="folder",
-                        help="the sweep's folder; go on there if interrupted")  # fmt: skip
-    parser.add_argument("--trials", type=int, default=20, metavar="N", help="until there are so many (%(default)s)")
+                        help="the sweep's folder; an interrupted sweep continues")  # fmt: skip
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="number of trials in all (%(default)s)")
     parser.set_defaults(run=run)
 
 

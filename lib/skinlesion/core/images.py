@@ -212,7 +212,7 @@ def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
         if file.is_dir():
             raise ImageError("missing", printable(f"{path} is a folder; name a file in it"))
         if not file.is_file():  # reading a pipe or a device would never end
-            raise OSError("it is no regular file") if file.exists() else FileNotFoundError
+            raise OSError("it is not a regular file") if file.exists() else FileNotFoundError
         check_size(file.stat().st_size, max_bytes)
         return file.read_bytes()
 

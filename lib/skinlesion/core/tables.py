@@ -98,7 +98,7 @@ def _text(path: str | Path) -> str:
     except ImageError as error:
         raise DataError(str(error).replace("no image at", "no file at")) from None
     if data.startswith((b"PK\3\4", b"\x1f\x8b")):
-        raise DataError(f"{path} is compressed or a workbook, no text; unpack it, or save it as CSV (UTF-8)")
+        raise DataError(f"{path} is compressed or a workbook, not text; unpack it, or save it as CSV (UTF-8)")
     encoding = "utf-8-sig"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
@@ -108,9 +108,9 @@ def _text(path: str | Path) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         row = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{path} is no UTF-8 text in row {row} ({error.reason}); save it as CSV in UTF-8") from None
+        raise DataError(f"{path} is not UTF-8 text in row {row} ({error.reason}); save it as CSV in UTF-8") from None
     if "\0" in text:
-        raise DataError(f"{path} is no text (it holds zero bytes); save it as CSV in UTF-8")
+        raise DataError(f"{path} is not text (it holds zero bytes); save it as CSV in UTF-8")
     return _UNSEEN.sub("", text)
 
 

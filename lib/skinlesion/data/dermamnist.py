@@ -115,13 +115,13 @@ def _read(path: Path) -> pd.DataFrame:
                 paths = [f"{path.resolve()}!{split}/{i}" for i in range(len(words))]
                 parts.append(pd.DataFrame({"split": split, "image_id": names, "path": paths, "word": words}))
     except KeyError as error:
-        raise DataError(f"{path} is no DermaMNIST file: it lacks images or labels of a part ({error})") from None
+        raise DataError(f"{path} is not a DermaMNIST file: it lacks images or labels of a part ({error})") from None
     except Exception as error:  # a damaged archive raises what its decompressor does
         raise DataError(f"{path} is damaged ({error}); download it again") from None
     rows = pd.concat(parts, ignore_index=True)
     if not rgb or set(rows["word"]) != set(map(str, range(len(CODES)))):
         raise DataError(
-            f"{path} is no DermaMNIST file: its images must be RGB of 8 bits, its labels 0 to 6 and as many; other "
+            f"{path} is not a DermaMNIST file: its images must be RGB of 8 bits, its labels 0 to 6 and as many; other "
             "MedMNIST sets show no skin lesions"
         )
     return rows

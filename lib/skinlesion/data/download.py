@@ -1,7 +1,7 @@
 """Download HAM10000 from Harvard Dataverse or DermaMNIST from Zenodo, safe to interrupt and to run again.
 
 A file gets its name only when it is whole: until then it lies beside it as ``<name>.partial``, from which the next
-attempt goes on. Its size and SHA-256 are then kept in ``registry.json`` and hold for every later run.
+attempt goes on. Its size and SHA-256 are then stored in ``registry.json`` and hold for every later run.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _read_registry(path: Path) -> dict[str, dict]:
         return {str(name): {"size": int(entry["size"]), "sha256": entry["sha256"]} for name, entry in registry.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
-            f"{path} is no registry of downloads ({error}); delete it, and the files are verified anew"
+            f"{path} is not a registry of downloads ({error}); delete it, and the files are verified anew"
         ) from None
 
 
@@ -190,9 +190,9 @@ def _verify_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
-        raise DataError(f"{path} is no whole zip archive ({error})") from None
+        raise DataError(f"{path} is not a complete zip archive ({error})") from None
     if broken:
-        raise DataError(f"{path} is no whole zip archive ({broken} in it is damaged)")
+        raise DataError(f"{path} is not a complete zip archive ({broken} in it is damaged)")
 
 
 def _fetch(remote: Remote, path: Path, known: dict | None) -> None:
@@ -210,7 +210,7 @@ def _fetch(remote: Remote, path: Path, known: dict | None) -> None:
             refusal = error.response
             assert refusal is not None  # raise_for_status always gives it
             status = f"{refusal.status_code} {refusal.reason}"
-            raise DataError(f"the server answered {status} for {url}; try again later") from None
+            raise DataError(f"the server responded with {status} to {url}; try again later") from None
         except requests.RequestException as error:
             if attempt < ATTEMPTS:
                 time.sleep(PAUSE)
@@ -218,13 +218,13 @@ def _fetch(remote: Remote, path: Path, known: dict | None) -> None:
             have = partial.stat().st_size if partial.exists() else 0
             raise DataError(
                 f"the download of {remote.name} from {url} broke off after {have:,} bytes ({type(error).__name__}); "
-                "run the same command again, and it goes on from there"
+                "run the same command again, and it continues from there"
             ) from None
     try:
         _verify(partial, remote, known)
     except DataError as error:
         partial.unlink()
-        raise DataError(f"{url} sent something else than {remote.name}: {error}. Try again later") from None
+        raise DataError(f"{url} sent another file than {remote.name}: {error}. Try again later") from None
     partial.replace(path)
 
 

@@ -142,7 +142,7 @@ def find_files(place: Path) -> Files:
     """
     place = place.resolve()
     if printable(place) != str(place):
-        raise DataError(f"the name of {printable(place)} is no UTF-8 text; rename it")
+        raise DataError(f"the name of {printable(place)} is not UTF-8 text; rename it")
     found = list(_walk(place) if place.is_dir() else _file(str(place), place.name, archive=""))
     left_out = [(one.name, one.problem, one.detail) for one in found if one.problem]
     names = {one.path: one.name for one in found if not one.problem}
@@ -164,14 +164,14 @@ def _walk(folder: Path, inner: str = "", above: tuple[Path, ...] = ()) -> Iterat
             yield Found(entry.path, printable(name), LINK, f"it cannot be followed ({error.strerror})")
             continue
         if printable(name) != name:
-            yield Found(entry.path, printable(name), UNREAD_NAME, "its name is no UTF-8 text; rename it")
+            yield Found(entry.path, printable(name), UNREAD_NAME, "its name is not UTF-8 text; rename it")
         elif is_file:
             yield from _file(entry.path, name, archive=f"{name[:-4]}/")
         elif not is_folder:  # reading a pipe or a device would never end
             if entry.is_symlink():
                 yield Found(entry.path, name, LINK, "there is nothing where it leads")
             else:
-                yield Found(entry.path, name, UNREAD_FORMAT, "it is no regular file")
+                yield Found(entry.path, name, UNREAD_FORMAT, "it is not a regular file")
         elif entry.name.startswith("."):
             if _holds_images(entry.path):
                 yield Found(entry.path, name, HIDDEN, "a hidden folder with images; rename it")

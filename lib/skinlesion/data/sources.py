@@ -138,7 +138,7 @@ def detect(data: str) -> tuple[str, Files]:
         raise DataError(f"there is no data at {place}; name a folder or a file, or demo for the built-in set")
     files = find_files(place)
     if kind not in ("", "csv", "dermamnist") and files.is_one:
-        raise DataError(f"{place} is no {kind} data set, which needs {KINDS[kind].needs}")
+        raise DataError(f"{place} is not a {kind} data set, which needs {KINDS[kind].needs}")
     kind = kind or next((kind for kind, one in KINDS.items() if one.fits(files)), "")
     if kind:
         return kind, files

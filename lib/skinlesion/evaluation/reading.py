@@ -109,7 +109,7 @@ def numbers(frame: pd.DataFrame, columns: list[str], ids: np.ndarray) -> np.ndar
         bad = np.flatnonzero([value is None for value in found])
         if len(bad):
             text = repr(frame[name].iloc[bad[0]]) if frame[name].iloc[bad[0]] else "nothing"
-            raise DataError(f"the column {name} holds {text}, which is no number, for {some(ids[bad])}")
+            raise DataError(f"the column {name} holds {text}, which is not a number, for {some(ids[bad])}")
         values[:, i] = found
     return values
 

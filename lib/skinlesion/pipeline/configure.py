@@ -110,7 +110,7 @@ def run_folder(reports: Path, name: str) -> Path:
     """``reports/NAME``; the name must be one plain file name, so that nothing is written elsewhere."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ConfigError(
-            f"--run {name!r} is no name for a folder: take letters, digits, '.', '_' and '-', and begin with one of "
-            "the first two"
+            f"--run {name!r} cannot be a folder's name: use letters, digits, '.', '_' and '-', and begin with a "
+            "letter or digit"
         )
     return reports / name

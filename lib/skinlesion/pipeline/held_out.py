@@ -19,7 +19,7 @@ TABLE = "held_out.csv"
 _MEASURES = {"balanced_accuracy": "balanced accuracy", "macro_auroc": "macro AUROC"}
 _LEAD = (
     "Each run is tested on one source and trained on the others, without the images of lesions that are tested. In "
-    "brackets: 95% intervals over lesions. Figures that a recipe was chosen by are no measure of the recipe chosen."
+    "brackets: 95% intervals over lesions. Figures that chose a recipe are too good for that recipe."
 )
 
 

@@ -253,5 +253,5 @@ def _checked(item: Item, found: bytes | Exception) -> bytes | ImageError:
     if isinstance(found, about_it) or (isinstance(found, OSError) and not is_url(item.url)):
         return ImageError("unreadable", printable(f"{item.path} cannot be read ({found})"))
     raise DataError(
-        f"{item.path} could not be fetched ({found or type(found).__name__}); the same command goes on where this ended"
+        f"{item.path} could not be fetched ({found or type(found).__name__}); the same command continues from here"
     ) from found

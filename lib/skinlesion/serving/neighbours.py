@@ -173,7 +173,7 @@ def write(
     """
     place = Path(folder).expanduser().resolve()
     if place.exists() and not (place.is_dir() and (_facts(place) or not any(place.iterdir()))):
-        raise SkinLesionError(f"{place} holds something that is no index; choose another --output, or empty it")
+        raise SkinLesionError(f"{place} holds something else than an index; choose another --output, or empty it")
     facts = {"format": FORMAT, **facts, "images": len(group), "lesions": len(np.unique(group))}
     with new_folder(place) as new:
         _fill(new, rows, np.asarray(group), images)

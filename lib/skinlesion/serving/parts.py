@@ -76,7 +76,7 @@ class Plan:
             known = f"{before.model.get('name')} {before.model.get('version')}"
             changed, what = "model", f"by {known}, which is not this model"
         raise SkinLesionError(
-            f"{folder} holds scores {what}; choose another --output, go on with the same {changed}, or delete that one"
+            f"{folder} holds scores {what}; choose another --output, use the same {changed} as before, or delete it"
         )
 
 

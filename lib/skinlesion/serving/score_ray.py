@@ -91,13 +91,11 @@ def _result(ray, reference) -> tuple[bytes, int]:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, SkinLesionError):
             raise error.cause from None
-        raise SkinLesionError(
-            f"a Ray worker failed ({error.cause!r}); the same command goes on where this ended"
-        ) from error
+        raise SkinLesionError(f"a Ray worker failed ({error.cause!r}); the same command continues from here") from error
     except ray.exceptions.RayError as error:
         raise DataError(
             f"Ray lost a part {LOST_NODES} times ({type(error).__name__}), most often because a node's memory ran out; "
-            "the same command goes on where this ended"
+            "the same command continues from here"
         ) from error
 
 

@@ -53,7 +53,7 @@ def _together():
     except RuntimeError as error:
         raise SkinLesionError(
             "another process of this training has ended; its own message, or torchrun's report, says why. The same "
-            "command goes on from the last checkpoint"
+            "command continues from the last checkpoint"
         ) from error
 
 

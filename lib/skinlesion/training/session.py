@@ -93,7 +93,7 @@ class Session:
         return DivergedError(
             f"{what} in epoch {self.state['epoch'] + 1}, step {self.state['step'] + 1}; lower learning_rate (now "
             f"{self.config.learning_rate}) and train again. "
-            + (f"The last good state is kept in {self.folder}" if kept else "No checkpoint was due before that")
+            + (f"The last good state is stored in {self.folder}" if kept else "No checkpoint was due before that")
         )
 
     def keep_best(self) -> None:
@@ -145,7 +145,7 @@ class Session:
         before = state["processes"]
         if before != self.world.size and self.world.first:
             warnings.warn(
-                f"this training began with {counted(before, 'process')} and goes on with {self.world.size}: it will "
+                f"this training began with {counted(before, 'process')} and continues with {self.world.size}: it will "
                 "not equal an uninterrupted one to the bit",
                 stacklevel=2,
             )

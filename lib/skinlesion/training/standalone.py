@@ -51,7 +51,7 @@ def train(config: Config, run: Run, *, features: Callable[[], Features] | None, 
             sys.exit(130)  # the first process says it for all
         saved = any(run.folder.glob("**/checkpoints/*/step-*"))
         raise SkinLesionError(
-            f"interrupted; the last checkpoint is in {run.folder}, the same command goes on from it"
+            f"interrupted; the last checkpoint is in {run.folder}, the same command continues from it"
             if saved
             else "interrupted before the first checkpoint; the same command begins again"
         ) from None
@@ -124,7 +124,7 @@ def _refuse_evaluated(config: Config, run: Run, split: pd.DataFrame) -> None:
     if other:
         raise ConfigError(
             f"{run.folder} holds {', '.join(there)} of another training (with another {', '.join(other)}); choose "
-            "another folder for this one, or delete that one"
+            "another folder for this training, or delete that one"
         )
 
 
