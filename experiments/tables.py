@@ -18,7 +18,7 @@ from benchmarks.tables import result, table
 from experiments import storage, tested
 from experiments.domain import SOURCES, counted
 from experiments.recipes import OUTPUTS, ROOT
-from skinlesion.evaluation.intervals import describe, proportion
+from skinlesion.evaluation.intervals import describe, from_columns, proportion
 from skinlesion.evaluation.metrics import evaluate
 from skinlesion.evaluation.reference_results import published_table
 from skinlesion.evaluation.retrieval import compare_vote
@@ -85,38 +85,27 @@ def results() -> str:
     """README's first table: the shipped model by source, the plain CNN, and two published results."""
     published = published_table()
     winner, panderm = (published.filter(like=name, axis=0).iloc[0] for name in ("MetaOptima", "PanDerm"))
-    names = ("balanced_accuracy", "macro_auroc", "mel.sensitivity")
-    plain = on_test("classic")[0]
-    recall = plain["per_class"]["mel"]["sensitivity"]
-    network = ARCHITECTURES.get(manifest()["architecture"], manifest()["architecture"])
-    size = f"{network}, {manifest()['image_size']} px, {manifest()['bytes'] / 1e6:.0f} MB"
-    rows = [
-        [
-            f"{title} ({source_count('test', source, images)} images)",
-            *source_figures("test", source, images, model, names),
-        ]
-        for title, source, images, model in (
-            (f"**the shipped model** ({size}), HAM10000", "ham10000", "all", "shipped"),
-            ("the same, HAM10000 with histology only", "ham10000", "histology", "shipped"),
-            ("the same, MILK10k with histology only", "milk10k", "histology", "shipped"),
-            ("the model before (HAM10000 alone), the same of MILK10k", "milk10k", "histology", "before"),
-        )
-    ]
-    about = f"the plain CNN (`classic`, 128 px), HAM10000 ({plain['n_images']:,} images)"
+    plain, model = on_test("classic")[0], manifest()
+    network = ARCHITECTURES.get(model["architecture"], model["architecture"])
+    shipped = f"**the shipped model** ({network}, {model['image_size']} px, {model['bytes'] / 1e6:.0f} MB), HAM10000"
+    rows = []
+    for title, source, images, which in (
+        (shipped, "ham10000", "all", "shipped"),
+        ("the same, HAM10000 with histology only", "ham10000", "histology", "shipped"),
+        ("the same, MILK10k with histology only", "milk10k", "histology", "shipped"),
+        ("the model before (HAM10000 alone), the same of MILK10k", "milk10k", "histology", "before"),
+    ):
+        found = source_figures("test", source, images, which, ("balanced_accuracy", "macro_auroc", "mel.sensitivity"))
+        rows.append([f"{title} ({source_count('test', source, images)} images)", *found])
+    found = plain["balanced_accuracy"], plain["macro_auroc"], plain["per_class"]["mel"]["sensitivity"]
+    about = "*published:* PanDerm ViT-L, linear probe, another split of HAM10000"
     rows += [
-        [about, describe(plain["balanced_accuracy"]), describe(plain["macro_auroc"]), describe(recall)],
-        ["*published:* PanDerm ViT-L, linear probe, another split of HAM10000",
-         panderm["value"], "", panderm["melanoma recall"]],
-        ["*published:* winner of ISIC 2018 Task 3, ten networks, official test set",
-         winner["value"], "", ""],
-    ]  # fmt: skip
-    header = [
-        "test parts, seven classes, 95% intervals over lesions",
-        "balanced accuracy",
-        "macro AUROC",
-        "melanoma recall",
+        [f"the plain CNN (`classic`, 128 px), HAM10000 ({plain['n_images']:,} images)", *map(describe, found)],
+        [about, panderm["value"], "", panderm["melanoma recall"]],
+        ["*published:* winner of ISIC 2018 Task 3, ten networks, official test set", winner["value"], "", ""],
     ]
-    return table(header, rows)
+    header = "test parts, seven classes, 95% intervals over lesions", "balanced accuracy", "macro AUROC"
+    return table([*header, "melanoma recall"], rows)
 
 
 def source_count(part: str, source: str, images: str) -> str:
@@ -152,8 +141,8 @@ def across() -> str:
     for row in lines.index.unique("row"):
         rows.append([f"`{row}`", *(describe(lines.loc[(row, name)].to_dict()) for name in names)])
         if lines.loc[(row, "macro_auroc"), "base"] in lines.index.unique("row"):
-            more = [lines.loc[(row, name), ["difference", "difference_low", "difference_high"]] for name in names]
-            rows.append(["difference", *(signed(dict(zip(("value", "low", "high"), x, strict=True))) for x in more)])
+            more = (from_columns(lines.loc[(row, name)], "difference") for name in names)
+            rows.append(["difference", *map(signed, more)])
     return table(["on MILK10k, not trained on", *names.values()], rows)
 
 
@@ -226,14 +215,12 @@ def shipped() -> str:
 
 def coverage() -> str:
     """How often intervals of proportions hold the true one, over cluster sizes and correlations."""
-    lines = pd.read_csv(HERE / "coverage.csv").groupby("images")
     rows = []
-    for images, of in lines:
-        bootstrap = (
-            f"{of['bootstrap'].min():.2f} to {of['bootstrap'].max():.2f}" if of["bootstrap"].notna().all() else ""
-        )
+    for images, of in pd.read_csv(HERE / "coverage.csv").groupby("images"):
+        drawn = of["bootstrap"]
         rows.append([f"{images:,}", f"{of['mean'].min():.3f} to {of['mean'].max():.3f}", f"{of['least'].min():.3f}",
-                     f"{of['narrowest'].min():.3f}", bootstrap])  # fmt: skip
+                     f"{of['narrowest'].min():.3f}",
+                     f"{drawn.min():.2f} to {drawn.max():.2f}" if drawn.notna().all() else ""])  # fmt: skip
     return table(["images", "mean coverage", "least, one error or more expected", "narrowest interval",
                   "the bootstrap's mean"], rows)  # fmt: skip
 
@@ -270,16 +257,14 @@ def chosen_against() -> str:
     rows = []
     for name, about in CANDIDATES.items():
         which = "as_seven_labels" if name == "labels_8" else "out_of_fold"
-        reached = {
-            metric: candidate(name, which, metric) for metric in ("balanced_accuracy", "macro_auroc", "accuracy")
-        }
-        more = signed(candidate(name, "minus_ham10000", "balanced_accuracy")) if name != "ham10000" else ""
-        read = {end: reads.loc[name, f"balanced_accuracy{mark}"] for end, mark in
-                (("value", ""), ("low", "_low"), ("high", "_high"))} if name in reads.index else None  # fmt: skip
+        own = candidates().loc[(name, which)].to_dict("index")
+        shipped_before = name == "ham10000"
         rows.append([
-            f"**{name}**" if name == "ham10000" else name, about, f"{reached['accuracy']['n']:,.0f}",
-            describe(reached["balanced_accuracy"]), more, f"{reached['macro_auroc']['value']:.3f}",
-            describe(candidate(name, which, "mel.sensitivity")), describe(read) if read else "",
+            f"**{name}**" if shipped_before else name, about, f"{own['accuracy']['n']:,.0f}",
+            describe(own["balanced_accuracy"]),
+            "" if shipped_before else signed(candidate(name, "minus_ham10000", "balanced_accuracy")),
+            f"{own['macro_auroc']['value']:.3f}", describe(own["mel.sensitivity"]),
+            describe(from_columns(reads.loc[name], "balanced_accuracy")) if name in reads.index else "",
         ])  # fmt: skip
     return table(["recipe", "network and input", "images", "balanced accuracy", "minus `ham10000`",
                   "macro AUROC", "melanoma recall", "test split"], rows)  # fmt: skip
@@ -315,8 +300,7 @@ def smaller_files() -> str:
     """What smaller files would cost, on training images, so that the test split chooses nothing."""
     rows = []
     for name, title in (("fp16", "16-bit weights (`model.fp16.onnx`)"), ("int8", "8-bit convolutions (not shipped)")):
-        one = manifest()["variants_measured"][name]
-        loss = {"value": one["loss"], "low": one["loss_low"], "high": one["loss_high"]}
+        loss = from_columns(manifest()["variants_measured"][name], "loss")
         size = manifest()["variants"].get(name, {}).get("bytes")
         rows.append([title, f"{size / 1e6:.1f} MB" if size else "", describe(loss)])
     return table(["file", "size", "loss of balanced accuracy"], rows)
@@ -327,8 +311,7 @@ def accuracy_for_compute() -> str:
     names = {"linear_probe": "linear probe, 96 px", "classic": "classic, 96 px, short",
              "proxy": "fine-tune, 96 px, short", "size_160": "fine-tune, 160 px, short"}  # fmt: skip
     lines = pd.read_csv(HERE / "table.csv", index_col="row").loc[list(names)]
-    points = [(line.cpu_minutes, names[row], {"value": line.balanced_accuracy, "low": line.balanced_accuracy_low,
-               "high": line.balanced_accuracy_high}) for row, line in lines.iterrows()]  # fmt: skip
+    points = [(one.cpu_minutes, names[row], from_columns(one, "balanced_accuracy")) for row, one in lines.iterrows()]
     outputs = storage.read(OUTPUTS / "recipes.parquet", "ham10000")
     whole = outputs.decided(outputs.decision(0.9))
     minutes = np.mean([outputs.facts[f"fold-{fold}"]["seconds"] for fold in (0, 1, 2)]) / 60
@@ -356,10 +339,8 @@ def classic_twice() -> str:
 def steps_accuracy() -> str:
     """What two of these do to balanced accuracy."""
     lines = pd.read_csv(HERE / "table.csv", index_col="row")
-    said = [f"{title} {line.difference:.3f} ({line.difference_low:.3f} to {line.difference_high:.3f})"
-            for title, line in (("bfloat16 on the plain CNN", lines.loc["classic_bfloat16"]),
-                                ("two stages frozen", lines.loc["freeze_2"]))]  # fmt: skip
-    return ", ".join(said)
+    rows = {"bfloat16 on the plain CNN": "classic_bfloat16", "two stages frozen": "freeze_2"}
+    return ", ".join(f"{title} {describe(from_columns(lines.loc[row], 'difference'))}" for title, row in rows.items())
 
 
 def processes() -> str:
