@@ -20,7 +20,8 @@ from device import built, example, frames, kept, largest_difference, offering, r
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.manifest import PRETRAINED
-from webapp import encoded, serving
+from small import encoded
+from webapp import serving
 
 pytestmark = pytest.mark.browser
 
@@ -86,12 +87,8 @@ def decoded(page, content):
     return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3].astype(int)
 
 
-def png(pixels, **options):
-    return encoded(Image.fromarray(pixels), "PNG", **options)
-
-
 def jpeg(pixels, **options):
-    return encoded(Image.fromarray(pixels), "JPEG", quality=95, **options)
+    return encoded(pixels, "JPEG", quality=95, **options)
 
 
 def test_images_are_decoded_as_the_server_decodes_them(visit):
@@ -102,9 +99,9 @@ def test_images_are_decoded_as_the_server_decodes_them(visit):
     turned = Image.Exif()
     turned[0x0112] = 6
     for content, near in (
-        (png(frame), 0),
-        (png(frame, pnginfo=gamma), 0),
-        (png(np.concatenate([frame, alpha], axis=2)), 3),  # canvases keep colours multiplied by their opacity
+        (encoded(frame), 0),
+        (encoded(frame, pnginfo=gamma), 0),
+        (encoded(np.concatenate([frame, alpha], axis=2)), 3),  # canvases keep colours multiplied by their opacity
         (jpeg(frame), 4),
         (jpeg(frame, exif=turned), 4),
     ):
@@ -117,7 +114,7 @@ def test_images_are_decoded_as_the_server_decodes_them(visit):
 def test_what_cannot_be_used_is_said(visit, tmp_path):
     for content, words in (
         (b"no image", "is not a JPEG, PNG or WebP image"),
-        (png(np.zeros((10, 40, 3), np.uint8)), "40 x 10 pixels; each side needs 16"),
+        (encoded(np.zeros((10, 40, 3), np.uint8)), "40 x 10 pixels; each side needs 16"),
         (b"\0" * (20 * 2**20 + 1), "at most 20971520 are accepted"),
     ):
         (tmp_path / "odd.png").write_bytes(content)
@@ -184,7 +181,7 @@ def test_an_image_without_advice_gets_no_figure_at_first_and_no_class(visit):
 def test_an_image_gets_its_card_and_nothing_of_it_is_sent(visit, predictor, home):
     answers = ((frame, *predictor.predict([frame])) for frame in frames())
     frame, expected = next((frame, one) for frame, one in answers if one.in_domain and one.map.max() > 0)
-    visit.locator("#image").set_input_files({"name": "lesion.png", "mimeType": "image/png", "buffer": png(frame)})
+    visit.locator("#image").set_input_files({"name": "lesion.png", "mimeType": "image/png", "buffer": encoded(frame)})
     card = visit.get_by_role("article").first
     card.wait_for()
     shown = present.result("lesion.png", frame, expected, predictor.manifest)

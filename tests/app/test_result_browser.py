@@ -10,7 +10,8 @@ from browser import LOW_CONTRAST, PHONE, chromium, pages, strangers, violations,
 from skinlesion.core import images
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.predictor import mean_prediction
-from webapp import choose, classify, encoded, photograph, shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
+from small import encoded
+from webapp import choose, classify, photograph, shipped_alone, shipped_served, shipped_without_domain  # noqa: F401  (fixtures, `home` among them)
 
 pytestmark = pytest.mark.browser
 

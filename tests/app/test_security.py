@@ -18,7 +18,8 @@ from app.web.settings import LOOPBACK, from_environment
 from bombs import chunk, png
 from skinlesion.core.errors import ConfigError, ModelError
 from skinlesion.serving.predictor import Predictor
-from webapp import HEADERS, PAGES, REPOSITORY, encoded, files, picture, send_form
+from small import encoded
+from webapp import HEADERS, PAGES, REPOSITORY, files, picture, send_form
 
 # Headers
 

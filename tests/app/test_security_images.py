@@ -21,7 +21,8 @@ from PIL import Image, ImageOps
 from bombs import BOMBS, peak_memory
 from conftest import store_soak
 from skinlesion.core import images
-from webapp import REPOSITORY, encoded, files, picture
+from small import encoded
+from webapp import REPOSITORY, files, picture
 
 SECONDS = 1.0  # of computing for one request, on a machine that does nothing else (make soak)
 MEGABYTES = 300  # above what the process holds before; one image of the largest size takes twice that

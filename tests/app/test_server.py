@@ -1,7 +1,6 @@
 """The real server, in a process of its own: limits, overload, the disk, and how it starts and stops; and its cores."""
 
 import http.client
-import io
 import json
 import re
 import signal
@@ -15,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from app.web.__main__ import main
 from app.web.shared_predictor import SharedPredictor
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
+from small import encoded
 from webapp import HEADERS, body_of, picture, serving
 
 # Not a byte can be written to any file: neither can a temporary one be made nor an open one grow.
@@ -72,12 +71,11 @@ def test_server_listens_on_loopback_and_names_nothing_of_itself(server):
 
 def test_server_keeps_large_uploads_and_results_off_the_disk(server):
     noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), dtype=np.uint8)
-    data = io.BytesIO()
-    Image.fromarray(noise).save(data, "PNG")
-    assert len(data.getvalue()) > 2**19  # beyond what Werkzeug would leave in memory by itself
-    answer, text = server.ask("POST", PREDICT, *body_of(data.getvalue(), count=9))
+    data = encoded(noise)
+    assert len(data) > 2**19  # beyond what Werkzeug would leave in memory by itself
+    answer, text = server.ask("POST", PREDICT, *body_of(data, count=9))
     assert answer.status == 200, text
-    answer, text = server.ask("POST", "/", *body_of(data.getvalue(), count=9))
+    answer, text = server.ask("POST", "/", *body_of(data, count=9))
     assert answer.status == 200, text
     assert len(text) > 2**20  # the page, with its previews
     assert server.errors == []

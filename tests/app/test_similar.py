@@ -18,7 +18,8 @@ from skinlesion.core.errors import ModelError
 from skinlesion.serving import neighbours
 from skinlesion.serving.neighbours import Neighbours
 from skinlesion.serving.predictor import Predictor
-from webapp import PAGES, encoded, files, picture, send_form, serving
+from small import encoded
+from webapp import PAGES, files, picture, send_form, serving
 
 CASES = 9
 HOW = ("histo", "confocal", "follow_up", "consensus", "unknown")

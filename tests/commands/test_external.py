@@ -1,6 +1,5 @@
 """A model elsewhere: figures against scikit-learn, images of the training data found, the command from end to end."""
 
-import io
 import json
 from dataclasses import replace
 
@@ -25,7 +24,7 @@ from skinlesion.evaluation.reading import read_predictions
 from skinlesion.external_images import evaluate_external, not_compared, seen_before
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Predictor
-from small import small_table
+from small import encoded, small_table
 
 
 def make(n=300, seed=0, kinds=("mel", "nv")):
@@ -99,9 +98,7 @@ def again(frame, quality, scale, mirror):
     image = image.resize((round(image.width * scale), round(image.height * scale)))
     if mirror:
         image = image.transpose(mirror)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return images.decode(buffer.getvalue())
+    return images.decode(encoded(image, "JPEG", quality=quality))
 
 
 def test_copies_of_training_images_are_found_and_others_are_not(tmp_path):

@@ -1,16 +1,16 @@
 """Colours of embedded profiles become sRGB; a profile that cannot be used does no harm."""
 
-import io
 import random
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import ImageCms
 
 from profiles import ADOBE_RGB, DISPLAY_P3, profile, to_srgb
 from skinlesion.core import colour, container, images
+from small import encoded
 
 
 @pytest.fixture
@@ -20,12 +20,6 @@ def colours():
     return draw.integers((120, 70, 60), (235, 170, 150), (48, 64, 3)).astype(np.uint8)
 
 
-def encoded(frame, kind, icc, **options):
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, kind, icc_profile=icc, **options)
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize("space", [DISPLAY_P3, ADOBE_RGB], ids=["p3", "adobe"])
 @pytest.mark.parametrize(
     ("kind", "options"),
@@ -33,7 +27,7 @@ def encoded(frame, kind, icc, **options):
 )
 def test_profiles_of_phones_and_cameras_are_converted(colours, space, kind, options):
     flat = np.repeat(np.repeat(colours[::8, ::8], 8, axis=0), 8, axis=1)  # which JPEG keeps
-    data = encoded(flat, kind, profile(space), **options)
+    data = encoded(flat, kind, icc_profile=profile(space), **options)
     frame = images.decode(data, formats=images.FILE_FORMATS)
     assert np.abs(frame - to_srgb(flat, space)).max() <= (4 if kind == "JPEG" else 2)
     assert np.abs(frame.astype(int) - flat).max() > 8, "it changes something"
@@ -43,9 +37,9 @@ def test_profiles_of_phones_and_cameras_are_converted(colours, space, kind, opti
 
 def test_srgb_under_any_name_stays_as_it_is(colours):
     own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    data = encoded(colours, "PNG", own)
+    data = encoded(colours, icc_profile=own)
     assert np.array_equal(images.decode(data), colours) and colour.profile_use(data) == colour.SRGB
-    assert colour.profile_use(encoded(colours, "PNG", None)) == colour.SRGB
+    assert colour.profile_use(encoded(colours)) == colour.SRGB
 
 
 def spoilt():
@@ -72,14 +66,14 @@ def spoilt():
 def test_a_hostile_profile_is_ignored_or_used_and_never_an_error(colours):
     uses = set()
     for bad in spoilt():
-        data = encoded(colours, "PNG", bad or None)
+        data = encoded(colours, icc_profile=bad or None)
         assert images.decode(data).shape == colours.shape
         uses.add(colour.profile_use(data))
     assert uses == {colour.SRGB, colour.CONVERTED, colour.IGNORED}
 
 
 def test_a_profile_that_inflates_to_gigabytes_is_not_inflated(colours):
-    data = encoded(colours, "PNG", None)
+    data = encoded(colours)
     packed = b"x\0\0" + zlib.compress(bytes(50_000_000))
     chunk = struct.pack(">I4s", len(packed), b"iCCP") + packed
     chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
@@ -91,7 +85,7 @@ def test_a_profile_that_inflates_to_gigabytes_is_not_inflated(colours):
 def test_a_profile_in_several_segments_of_a_jpeg(colours):
     large = profile(DISPLAY_P3)
     large = struct.pack(">I", len(large) + 100_000) + large[4:] + bytes(100_000)  # more than one segment holds
-    data = encoded(colours, "JPEG", large)
+    data = encoded(colours, "JPEG", icc_profile=large)
     assert data.count(b"ICC_PROFILE\0") == 2 and container.picture(data).profile == large
     assert colour.profile_use(data) == colour.CONVERTED
 

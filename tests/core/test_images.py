@@ -8,13 +8,7 @@ from PIL import Image
 
 from skinlesion.core import framing, images
 from skinlesion.core.errors import ImageError
-
-
-def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+from small import encoded
 
 
 @pytest.fixture

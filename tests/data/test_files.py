@@ -1,6 +1,5 @@
 """A row means one file, and no file is passed over without being counted."""
 
-import io
 import os
 import zipfile
 from pathlib import Path
@@ -14,7 +13,7 @@ from skinlesion.core.errors import DataError
 from skinlesion.data.check import check_table
 from skinlesion.data.files import find_files
 from skinlesion.data.sources import load_table
-from small import jpeg, write_csv, write_images
+from small import encoded, jpeg, write_csv, write_images
 
 
 def problems(table):
@@ -35,12 +34,6 @@ def picture(size=(80, 60), seed=0):
     waves = [np.sin(6 * x * (seed + 1) + 4 * y), np.cos(5 * y * (seed + 2)), np.sin(3 * x - 7 * y + seed)]
     pixels = np.stack([(wave + 1) * 127 for wave in waves], axis=2).astype(np.uint8)
     return Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
-
-
-def encoded(image, kind="PNG"):
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
 
 
 # A row means one file

@@ -1,20 +1,18 @@
 """Several data sets as one table."""
 
 import hashlib
-import io
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.runs import Run
 from skinlesion.data.check import check_table
 from skinlesion.data.sources import load_table, source_names
 from skinlesion.data.table import LesionTable
-from small import write_csv, write_images
+from small import encoded, write_csv, write_images
 
 HAM = ("image_id", "lesion_id", "dx", "dx_type", "age", "sex", "localization")
 
@@ -25,9 +23,7 @@ def ham(folder, ids, size=(40, 30), seed=7):
     write_csv(folder / "HAM10000_metadata.csv", HAM, rows)
     for number, name in enumerate(ids):
         noise = np.random.default_rng([seed, number]).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-        buffer = io.BytesIO()
-        Image.fromarray(noise).save(buffer, "JPEG")
-        (folder / f"{name}.jpg").write_bytes(buffer.getvalue())
+        (folder / f"{name}.jpg").write_bytes(encoded(noise, "JPEG"))
     return f"ham10000:{folder}"
 
 

@@ -15,6 +15,7 @@ from skinlesion.core.taxonomy import HAM7
 from skinlesion.data import splits, twin_search, twins
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.data.table import LesionTable, Origin
+from small import encoded
 
 LESIONS = 16
 
@@ -30,9 +31,7 @@ def recolour(frame):
 
 
 def jpeg(frame, quality):
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(encoded(frame, "JPEG", quality=quality))).convert("RGB"))
 
 
 def crop(frame, share):

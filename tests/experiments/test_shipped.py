@@ -1,7 +1,6 @@
 """The model that the package ships: what it is, and that it predicts the same for a picture at any size."""
 
 import hashlib
-import io
 import json
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from skinlesion.core.taxonomy import ISIC8
 from skinlesion.data.sources import load_table
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
+from small import encoded
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,7 @@ def test_the_same_picture_gets_the_same_answer_at_any_size(predictor, frames, pr
 
 def test_compression_moves_it_little(predictor, frames, predictions):
     def through_jpeg(frame):
-        buffer = io.BytesIO()
-        Image.fromarray(frame).save(buffer, "JPEG", quality=50)
-        return images.decode(buffer.getvalue())
+        return images.decode(encoded(frame, "JPEG", quality=50))
 
     assert np.mean(largest_changes(predictions, predictor.predict([through_jpeg(frame) for frame in frames]))) < 0.1
 

@@ -15,7 +15,8 @@ from PIL import Image, ImageFile
 
 from skinlesion.core import images
 from skinlesion.core.errors import ImageError
-from webapp import encoded, picture
+from small import encoded
+from webapp import picture
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -19,11 +19,14 @@ from skinlesion.data.table import LesionTable, Origin
 CONFIG = Config(image_size=24, epochs=8, batch_size=16, learning_rate=3e-3, average=0.5, checkpoint_every=2)
 
 
+def encoded(image: np.ndarray | Image.Image, kind: str = "PNG", **options) -> bytes:
+    data = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(data, kind, **options)
+    return data.getvalue()
+
+
 def jpeg(seed=0, size=(40, 30)):
-    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "JPEG")
-    return buffer.getvalue()
+    return encoded(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8), "JPEG")
 
 
 def write_csv(path, columns, rows, delimiter=",", quoting=csv.QUOTE_MINIMAL):

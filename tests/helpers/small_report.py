@@ -1,18 +1,17 @@
 """A notebook and a run in which there is everything that pages show: figures, tables, progress, an error, metrics."""
 
 import base64
-import io
 import json
 
 import nbformat
 import numpy as np
 import pytest
-from PIL import Image
 
 from skinlesion.core.config import Config
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.report import render_notebook
+from small import encoded
 
 new = nbformat.v4
 
@@ -20,9 +19,7 @@ new = nbformat.v4
 def png(width=60, height=40, noise=False):
     shape = (height, width, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape) if noise else np.full(shape, 90)
-    file = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+    return base64.b64encode(encoded(pixels.astype(np.uint8))).decode()
 
 
 def shown(alt=None, **data):

@@ -24,6 +24,7 @@ from app.web import pages
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.serving.manifest import PRETRAINED
 from skinlesion.serving.predictor import Predictor
+from small import encoded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LESION = (150, 80, 60)  # a colour that the tiny model has an answer to
@@ -45,12 +46,6 @@ def page_paths() -> list[str]:
 
 
 PAGES = page_paths()
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    data = io.BytesIO()
-    image.save(data, kind, **options)
-    return data.getvalue()
 
 
 def picture(color=LESION, size=(200, 150), format="PNG", **options) -> bytes:

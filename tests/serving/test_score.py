@@ -1,6 +1,5 @@
 """Batch scoring: every image once, however often it is killed, in bounded memory."""
 
-import io
 import json
 import os
 import random
@@ -29,6 +28,7 @@ from skinlesion.serving import parts, score_local
 from skinlesion.serving import score as scoring
 from skinlesion.serving.listing import fetch, listing
 from skinlesion.serving.predictor import Predictor
+from small import encoded
 
 ARCHIVES = {"few.zip": 100, "many.zip": 400, "large.zip": 1000}
 PARTS = 40  # of many.zip, where a test cuts parts that small
@@ -40,9 +40,7 @@ def many(tmp_path_factory):
     place = tmp_path_factory.mktemp("many")
     rng, contents = np.random.default_rng(0), []
     for _ in range(max(ARCHIVES.values())):
-        data = io.BytesIO()
-        Image.new("RGB", (160, 120), tuple(rng.integers(0, 256, 3).tolist())).save(data, "JPEG")
-        contents.append(data.getvalue())
+        contents.append(encoded(Image.new("RGB", (160, 120), tuple(rng.integers(0, 256, 3).tolist())), "JPEG"))
     for name, count in ARCHIVES.items():
         with zipfile.ZipFile(place / name, "w") as archive:
             for i, content in enumerate(contents[:count]):

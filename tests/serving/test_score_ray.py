@@ -1,6 +1,5 @@
 """The same scoring on Ray: a cluster that loses a node while it works, and what is said when something is wrong."""
 
-import io
 import os
 import socket
 import subprocess
@@ -14,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from batch import table
 from skinlesion import cli
 from skinlesion.core.errors import DataError
 from skinlesion.serving import score_ray
+from small import encoded
 
 IMAGES = 300
 PARTS = 7  # the last holds the one that is none
@@ -31,9 +30,7 @@ def archive(tmp_path_factory):
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(path, "w") as archive:
         for i in range(IMAGES):
-            data = io.BytesIO()
-            Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).save(data, "JPEG")
-            archive.writestr(f"{i:05}.jpg", data.getvalue())
+            archive.writestr(f"{i:05}.jpg", encoded(rng.integers(0, 255, (24, 24, 3), np.uint8), "JPEG"))
         archive.writestr("zz.jpg", b"no image")
     return path
 
