@@ -12,9 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader
-from PIL import Image, ImageDraw
 
 from app import present
 from app.device.page import MODEL, SITE, SOURCES, model_facts, node_needed
@@ -34,6 +32,8 @@ GRAPHICS = ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wa
 PAGE = (
     "decision.js", "download.js", "engine.js", "fault.js", "fit.js", "frame.js", "overlay.js", "page.js", "view.js",
     "words.js", "worker.js",
+    # static/icon.svg as PNG, since home screens take no SVG; "full" ones are cut to shape by the system
+    "icon-192.png", "icon-512.png", "icon-full-192.png", "icon-full-512.png",
 )  # fmt: skip
 #: What it shares with the Flask page.
 STATIC = (
@@ -41,22 +41,6 @@ STATIC = (
     "page.css", "report.css", "result.css",
 )  # fmt: skip
 PACKED = (".br", ".gz")
-
-# The icon: static/icon.svg drawn again as PNG, since home screens take no SVG.
-BLUE = "#0b5cad"
-GRID = 32  # units a side, as in the SVG
-FINE = 8  # drawn so many times larger, then reduced, for smooth edges
-SAFE = 0.8  # of a maskable icon's side: systems may cut off what is outside this circle
-
-#: The lesion's outline: cubic curves from a start, each as two control points and an end.
-START = (16.0, 7.0)
-CURVES = (
-    ((21, 7), (25, 10.4), (25, 15.5)),
-    ((25, 20.6), (21, 25), (15.5, 25)),
-    ((10, 25), (7, 21), (7, 16)),
-    ((7, 11), (11, 7), (16, 7)),
-)
-DOTS = ((14, 14, 2.6), (19, 18, 2))  # x, y, radius
 
 
 def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]:
@@ -78,7 +62,6 @@ def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]
         (fresh / folder).mkdir(parents=True)
     _copy(fresh)
     weights = _model(manifest, model, fresh)
-    write_icons(fresh)
     _pack(fresh)
     for name, content in _written(manifest, weights, sizes(fresh)).items():
         (fresh / name).write_text(content, encoding="utf-8")
@@ -201,38 +184,3 @@ def service_worker(site: Path) -> str:
     later = {f"ort/{name}": files.pop(f"ort/{name}") for name in GRAPHICS}
     known = {"version": version, "headers": STORED_HEADERS, "files": {"./": None, **files}, "later": later}
     return f"const SITE = {json.dumps(known, indent=1)};\n\n{source}"
-
-
-def write_icons(folder: Path) -> None:
-    """Write ``icon-<side>.png`` with round corners, and ``icon-full-<side>.png``, which systems cut to shape."""
-    for side in (192, 512):
-        draw_icon(side, full=False).save(folder / f"icon-{side}.png", optimize=True)
-        draw_icon(side, full=True).save(folder / f"icon-full-{side}.png", optimize=True)
-
-
-def draw_icon(side: int, *, full: bool) -> Image.Image:
-    """The icon, RGBA, ``side`` pixels wide; ``full`` fills the square and keeps the drawing within the safe circle."""
-    large = side * FINE
-    scale = large / GRID * (SAFE if full else 1)
-    middle = large / 2
-
-    def at(points: np.ndarray) -> list[tuple[float, float]]:
-        return [tuple(point) for point in (points - GRID / 2) * scale + middle]
-
-    picture = Image.new("RGBA", (large, large))
-    pen = ImageDraw.Draw(picture)
-    pen.rounded_rectangle((0, 0, large - 1, large - 1), 0 if full else 7 * scale, fill=BLUE)
-    pen.polygon(at(_outline()), fill="white")
-    for x, y, radius in DOTS:
-        pen.ellipse([*at(np.array([[x - radius, y - radius]]))[0], *at(np.array([[x + radius, y + radius]]))[0]], BLUE)
-    return picture.resize((side, side), Image.Resampling.BOX)
-
-
-def _outline(steps: int = 64) -> np.ndarray:
-    """Points along the curves, float [n, 2]."""
-    t = np.linspace(0, 1, steps)[:, None]
-    start, points = np.array(START), []
-    for first, second, end in (map(np.array, curve) for curve in CURVES):
-        points.append((1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * first + 3 * (1 - t) * t**2 * second + t**3 * end)
-        start = end
-    return np.concatenate(points)
