@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from skinlesion.core import framing, images
 from skinlesion.core.errors import DataError, ImageError
+from skinlesion.core.machine import thread_pool
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import cache_folder, lock, write_errors, write_json
 from skinlesion.data.table import LesionTable
@@ -71,7 +70,7 @@ def build_cache(
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder, wait=True):  # a second process waits, then finds the work done
             if not (folder / "cache.json").exists():
-                _fill(table, folder, size, fit, crops, workers or os.cpu_count() or 1, progress)
+                _fill(table, folder, size, fit, crops, workers, progress)
         return open_cache(folder)
 
 
@@ -102,7 +101,9 @@ def recorded_cache(run: Run) -> PixelCache:
     return open_cache(facts["folder"])
 
 
-def _fill(table: LesionTable, folder: Path, size: int, fit: str, crops: int, workers: int, progress: bool) -> None:
+def _fill(
+    table: LesionTable, folder: Path, size: int, fit: str, crops: int, workers: int | None, progress: bool
+) -> None:
     paths = list(table.frame["path"])
     shapes: dict[str, tuple[int, ...]] = {"pixels.npy": (size, size)}
     if crops > 1:
@@ -124,9 +125,8 @@ def _fill(table: LesionTable, folder: Path, size: int, fit: str, crops: int, wor
         if "frames.npy" in arrays:
             arrays["frames.npy"][i] = framing.fit_training_frame(frame, size, fit)
 
-    # Pillow and NumPy release the interpreter lock; BLAS threads inside ours would only queue up
     bar = tqdm(total=len(paths), initial=done, desc="decode", unit="image", disable=not progress)
-    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool, bar:
+    with thread_pool(workers) as pool, bar:
         for start in range(done, len(paths), BLOCK):
             block = range(start, min(start + BLOCK, len(paths)))
             list(pool.map(one, block))

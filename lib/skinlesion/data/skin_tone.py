@@ -8,18 +8,16 @@ source better than it names a person's skin type, and differences between its gr
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import maximum_filter
 from skimage.color import rgb2lab
-from threadpoolctl import threadpool_limits
 
 from skinlesion.core import images
 from skinlesion.core.images import image_name
+from skinlesion.core.machine import thread_pool
 from skinlesion.data.files import find_files
 from skinlesion.data.table import LesionTable
 
@@ -125,6 +123,5 @@ def skin_tones(table: LesionTable) -> np.ndarray:
         return typology_angle(frame, mask if mask is not None and mask.shape == frame.shape[:2] else None)
 
     rows = list(zip(table.frame["image_id"], table.frame["path"], strict=True))
-    # Pillow and NumPy let go of Python's lock; BLAS threads inside ours would wait for each other
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with thread_pool() as pool:
         return np.array(list(pool.map(one, rows)))

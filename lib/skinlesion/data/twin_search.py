@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from skinlesion.core import framing, images
+from skinlesion.core.machine import thread_pool
 from skinlesion.core.runs import Run
 from skinlesion.core.writing import cache_folder, write_csv
 from skinlesion.data.splits import lesion_groups
@@ -52,8 +50,7 @@ def decode_all(
     paths, kinds = list(paths), 2 if inner else 1
     squares, found, digests = np.empty((len(paths), SIDE, SIDE), np.uint8), [], []
     bar = tqdm(total=len(paths), desc="comparing images", unit="image", disable=not progress)
-    # BLAS threads inside ours would wait for each other: seven times the processor time
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool, bar:
+    with thread_pool() as pool, bar:
         for start in range(0, len(paths), BATCH):
             grey, coloured, digest = zip(*pool.map(one, paths[start : start + BATCH]), strict=True)
             squares[start : start + len(grey)] = grey

@@ -6,17 +6,15 @@ compared (:mod:`skinlesion.data.alignment`), which separates one lesion from two
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from skinlesion.core import framing
 from skinlesion.core.framing import Box
+from skinlesion.core.machine import thread_pool
 from skinlesion.core.similarity import unit
 from skinlesion.data.alignment import SIDE, similarity
 
@@ -214,7 +212,7 @@ def confirm(squares: np.ndarray, pairs: np.ndarray) -> np.ndarray:
             found[unsure] = np.where(again[:, :1] > found[unsure, :1], again, found[unsure])
         return found
 
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with thread_pool() as pool:
         return np.concatenate([*pool.map(one, blocks), np.zeros((0, 2), np.float32)])
 
 

@@ -6,17 +6,15 @@ replicate draws the same lesions for both.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.machine import thread_pool
 from skinlesion.core.tables import counted
 from skinlesion.evaluation import calibration
 from skinlesion.evaluation.corruptions import CORRUPTIONS, MOVEMENTS, SEVERITIES, corrupt
@@ -100,8 +98,7 @@ def measure(
         return {"kind": kind, "severity": severity, "level": float(level)} | found
 
     todo = [(kind, severity) for kind in kinds for severity in severities]
-    # one corrupts while another predicts; BLAS threads inside ours would wait for each other
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with thread_pool() as pool:  # one corrupts while another predicts
         rows += tqdm(pool.map(one, todo), total=len(todo), desc="corrupt", disable=not progress)
     return pd.DataFrame(rows)
 
