@@ -39,7 +39,7 @@ def status_of(error: ImageError) -> int:
 
 
 def init_app(app: Flask) -> None:
-    app.register_error_handler(ImageError, _image_error)
+    app.register_error_handler(ImageError, lambda error: problem_response(status_of(error), str(error), error.code))
     app.register_error_handler(HTTPException, _http_error)
 
 
@@ -60,10 +60,6 @@ def problem_response(status: int, detail: str | None = None, code: str | None = 
         response = Response(render_template("error.html", problem=problem))
     response.status_code = status
     return response
-
-
-def _image_error(error: ImageError) -> Response:
-    return problem_response(status_of(error), str(error), error.code)
 
 
 def _http_error(error: HTTPException) -> Response | HTTPException:

@@ -257,7 +257,7 @@ def test_figures_and_records():
     assert labels[0] == "Sex" and {"hand (8 lesions)", "foot (1 lesion)"} <= {label.strip() for label in labels}
     assert "(significant gap)" in alt and "too few" in alt and " nan" not in alt
     assert plots.png(figure)
-    records = json.loads(json.dumps(subgroup_gaps.to_records(table), allow_nan=False))
+    records = json.loads(json.dumps(subgroup_gaps.for_card(table)["groups"], allow_nan=False))
     male = next(r for r in records if r["group"] == "m")
     assert male["metrics"]["accuracy"]["value"] == line(table, "sex", "m", "accuracy").value
     assert next(r for r in records if r["group"] == "hand")["metrics"]["ece"]["value"] is None

@@ -88,11 +88,8 @@ def assess(
     validation = (everything.split == "validation") & (split != "validation")
     points = operating.operating_points(everything.take(validation), evaluated) if validation.any() else {}
     tasks = {question: operating.binary_task(evaluated, question) for question in QUESTIONS}
-    both = {  # those that have positive and negative images
-        question: (score, positive)
-        for question, (score, positive) in tasks.items()
-        if 0 < positive.sum() < len(evaluated)
-    }
+    # those that have positive and negative images
+    both = {question: task for question, task in tasks.items() if 0 < task[1].sum() < len(evaluated)}
     if referral_threshold is None and "malignant" in points:
         chosen_on = everything.take(validation)
         referral_threshold = choose_referral(
@@ -103,10 +100,10 @@ def assess(
     metrics = evaluate(evaluated, replicates, seed, referred)
     if referral is not None:  # of all images, as each part has it
         metrics |= {"sensitivity": referral.sensitivity, "specificity": referral.specificity}
-    on_the_curve = {
+    on_the_curve = {} if points else {
         question: operating.points_on_the_curve(*task, evaluated.lesions, replicates, seed)
-        for question, task in (both.items() if not points else ())
-    }
+        for question, task in both.items()
+    }  # fmt: skip
 
     def curve(task: tuple[np.ndarray, np.ndarray], share: float | None = None) -> pd.DataFrame:
         return decision_curve(*task, evaluated.lesions, prevalence=share, replicates=replicates, seed=seed)

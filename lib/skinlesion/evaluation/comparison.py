@@ -80,9 +80,11 @@ def compare(runs: dict[str, Predictions], replicates: int = 2000, seed: int = 0)
         result = summarised(replace(predictions, lesions=lesions), arrays, resamples)
         metrics[name] = {m: pick(result, m) for m in COMPARED}
         values[name] = flat_values(arrays, predictions.labels.codes)
-    differences = {
-        name: {m: _difference(values[name][m], values[first][m], len(start)) for m in COMPARED} for name in others
-    }
+    differences: dict[str, dict[str, Metric]] = {name: {} for name in others}
+    for name in others:
+        for m in COMPARED:
+            minus = values[name][m] - values[first][m]
+            differences[name][m] = summarise(minus, len(start) if np.isfinite(minus[0]) else 0)
     notes = tuple(dict.fromkeys(f"{name}: {note}" for name, one in everything.items() for note in one.notes))
     return Comparison(metrics, differences, len(start), resamples.counts.shape[1], notes)
 
@@ -91,11 +93,6 @@ def pick(metrics: dict, name: str) -> Metric:
     """A metric of :func:`skinlesion.evaluation.metrics.evaluate`'s result: of the whole, or ``<code>.<metric>``."""
     code, mark, metric = name.partition(".")
     return metrics["per_class"][code][metric] if mark else metrics[name]
-
-
-def _difference(one: np.ndarray, other: np.ndarray, n: int) -> Metric:
-    values = one - other
-    return summarise(values, n if np.isfinite(values[0]) else 0)
 
 
 def _aligned(first: str, start: Predictions, name: str, other: Predictions) -> Predictions:

@@ -50,20 +50,17 @@ def operating_points(validation: Predictions, test: Predictions) -> dict[str, di
     ones is not in them. Returns a dict question -> dict aim -> OperatingPoint: aims read ``"specificity 0.90"``. A
     question is left out where validation has no positive or no negative image.
     """
-    points = {}
+    choose = {"sensitivity": choose_threshold, "specificity": choose_threshold_by_specificity}
+    points: dict[str, dict[str, OperatingPoint]] = {}
     for question in QUESTIONS:
-        score, positive = binary_task(validation, question)
+        (score, positive), (tested, truth) = (binary_task(part, question) for part in (validation, test))
         if not 0 < positive.sum() < len(positive):
             continue
-        choose = {"sensitivity": choose_threshold, "specificity": choose_threshold_by_specificity}
-        thresholds = {
-            f"{measure} {fraction:.2f}": choose[measure](score, positive, fraction) for measure, fraction in AIMS
-        }
-        score, positive = binary_task(test, question)
-        points[question] = {
-            aim: operating_point(score >= threshold, positive, threshold, test.lesions)
-            for aim, threshold in thresholds.items()
-        }
+        points[question] = {}
+        for measure, fraction in AIMS:
+            threshold = choose[measure](score, positive, fraction)
+            point = operating_point(tested >= threshold, truth, threshold, test.lesions)
+            points[question][f"{measure} {fraction:.2f}"] = point
     return points
 
 

@@ -63,20 +63,18 @@ def _small(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def for_card(table: pd.DataFrame) -> dict:
-    """The table as a manifest's ``evaluation.subgroups`` holds it (see :func:`skinlesion.export.card.attach`)."""
-    return {"groups": to_records(table), "words": gaps_in_words(table), "brief": gaps_in_brief(table)}
+    """The table as a manifest's ``evaluation.subgroups`` holds it (see :func:`skinlesion.export.card.attach`).
 
-
-def to_records(table: pd.DataFrame) -> list[dict]:
-    """The table as JSON holds it, one entry per group, with its metrics: what a manifest keeps."""
+    ``groups``: one entry per group, with its metrics; ``words`` and ``brief``: the gaps in words.
+    """
     columns = ["value", "low", "high", "n", "gap", "gap_low", "gap_high", "gap_by_mix", "p", "note", "kinds"]
-    records = []
+    groups = []
     for (attribute, group), lines in table.groupby(["attribute", "group"], sort=False):
         lines = lines.astype(object).where(lines.notna(), None)
         first = lines.iloc[0]
-        records.append(
+        groups.append(
             {"attribute": attribute, "group": group}
             | {name: int(first[name]) for name in ("images", "lesions", "malignant")}
             | {"metrics": lines.set_index("metric")[columns].to_dict("index")}
         )
-    return records
+    return {"groups": groups, "words": gaps_in_words(table), "brief": gaps_in_brief(table)}

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, SkinLesionError
+from skinlesion.core.machine import cores
 from skinlesion.core.writing import write_json
 from skinlesion.pipeline import record
 from skinlesion.pipeline.series import run_series
@@ -45,16 +46,13 @@ def members(
     """The runs of a group, each by a name made of what differs between them."""
     found: dict[str, Member] = {}
     for preset, recipe, fold, source in product(presets, recipes, folds, sources):
-        words = []
-        if len(presets) > 1:
-            words.append(preset)
-        if recipe and len(recipes) > 1:
-            words.append(Path(recipe).stem)
-        if fold is not None and len(folds) > 1:
-            words.append(f"fold-{fold}")
-        if source:
-            words.append(source)
-        name = "-".join(words) or "run"
+        words = (
+            preset if len(presets) > 1 else "",
+            Path(recipe).stem if recipe and len(recipes) > 1 else "",
+            f"fold-{fold}" if fold is not None and len(folds) > 1 else "",
+            source,
+        )
+        name = "-".join(filter(None, words)) or "run"
         if name in found or name == COMPARISON:
             raise ConfigError(f"two runs would be called {name!r}; name each preset, recipe and fold once")
         found[name] = Member(preset, recipe, fold, source)
@@ -72,7 +70,7 @@ def run_group(runs: dict[str, tuple[Config, str]], folder: Path, notebooks: Path
     if (folder / "run.json").exists():
         raise ConfigError(f"{folder} is that of a single run; choose another --run for this group")
     status = _Status(folder, list(runs))
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    threads = max(1, cores() // jobs)
     running: list = []
 
     def one(name: str) -> int:
@@ -111,10 +109,8 @@ def run_group(runs: dict[str, tuple[Config, str]], folder: Path, notebooks: Path
     if held_out:
         compared = status.conclude("table", INDEX, lambda: summarise(held_out, folder))
     elif len(good) > 1:
-        places = [str(folder / name) for name in good]
-        compared = status.conclude(
-            "comparison", f"{COMPARISON}/report.html", lambda: compare_files(places, None, folder / COMPARISON)
-        )
+        places, report = [str(folder / name) for name in good], f"{COMPARISON}/report.html"
+        compared = status.conclude("comparison", report, lambda: compare_files(places, None, folder / COMPARISON))
     failed = any(codes) or not compared
     status.end("failed" if failed else "complete")
     return 1 if failed else 0
@@ -134,10 +130,8 @@ class _Status:
         self.runs[name] |= facts | {"report": f"{name}/index.html", "log": f"{name}/{LOG}"}
         self.save()
         word = self.runs[name]["status"]
-        print(
-            f"{name}  {word}" + (f", log: {self.path.parent / name / LOG}" if word in ("running", "failed") else ""),
-            flush=True,
-        )
+        where = f", log: {self.path.parent / name / LOG}" if word in ("running", "failed") else ""
+        print(f"{name}  {word}{where}", flush=True)
 
     def conclude(self, what: str, place: str, write: Callable[[], object]) -> bool:
         """Write what shows all runs, at ``place``; False if there is none to make."""

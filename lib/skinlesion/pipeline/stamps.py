@@ -59,9 +59,8 @@ def used_files(code: str, library: Path) -> list[str]:
     Paths are relative to ``library``, the package's folder. Figures count for themselves: from :data:`PLOTS` no import
     is followed out.
     """
-    modules = {*library.rglob("*.py")} - {
-        library / "__init__.py"
-    }  # that one names what it offers, and loads none of it
+    # the package's own __init__ names what it offers, and loads none of it
+    modules = {*library.rglob("*.py")} - {library / "__init__.py"}
     used: set[Path] = set()
     waiting = _imported(code, library) & modules
     while waiting:
