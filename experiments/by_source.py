@@ -72,7 +72,7 @@ def full_frames(known: Predictions) -> Predictions:
     """What :func:`predict_full_frames` stored, with sources and confirmation as ``known`` has them."""
     stored, facts = tested.read(FULL_FRAMES)
     if facts["model"] != Manifest.read(None).identity:
-        raise DataError(f"{FULL_FRAMES} is of another model; run python -m experiments.by_source --full-frames anew")
+        raise DataError(f"{FULL_FRAMES} is of another model; run python -m experiments.by_source --full-frames again")
     place = pd.Series(np.arange(len(known)), index=known.image_ids)[stored.image_ids].to_numpy()
     source = np.full(len(stored), f"{shipped.HOME}_full_frames", object)
     return replace(stored, source=source, dx_type=known.take(place).dx_type)
@@ -129,7 +129,7 @@ def _lines(new: Predictions, old: Predictions, kept: np.ndarray) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full-frames", type=Path, metavar="HAM10000", help="predict its frames anew first")
+    parser.add_argument("--full-frames", type=Path, metavar="HAM10000", help="predict its frames again first")
     place = parser.parse_args().full_frames
     if place:
         predict_full_frames(place)

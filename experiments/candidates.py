@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--parts", type=Path, help="place of the trainings (reports/<recipe>/)")
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), choices=range(FOLDS),
                         help="the folds that are trained (all five)")  # fmt: skip
-    parser.add_argument("--again", action="store_true", help="make every fold's outputs anew, stored or not")
+    parser.add_argument("--again", action="store_true", help="make every fold's outputs again, stored or not")
     try:
         make(parser.parse_args(argv))
     except SkinLesionError as error:

@@ -49,7 +49,7 @@ def stored(manifest: Manifest) -> dict[str, tuple[np.ndarray, Outcomes]]:
     known = outputs.images.assign(set=outputs.images["source"].map(SOURCES) + ", " + outputs.images["part"], **flags)
     others, facts = storage.read_parquet(STORED)
     if facts["model"] != manifest.identity:
-        raise DataError("outputs/domain.parquet is of another model; run python -m experiments.domain anew")
+        raise DataError("outputs/domain.parquet is of another model; run python -m experiments.domain again")
     other = others[[f"p_{code}" for code in manifest.labels.codes]].to_numpy(np.float64)
     found = {}
     for frame, p in ((known, decision.probabilities(outputs.logits)), (others, other)):

@@ -285,7 +285,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--photographs", type=Path, help="MILK10k, whose close-ups show what is not dermatoscopic")
     parser.add_argument("--unseen", type=Path, help="BCN20000, dermatoscopic images of another camera")
     parser.add_argument("--install", action="store_true", help="make it the model that the package ships")
-    parser.add_argument("--rewrite", action="store_true", help="choose and measure anew from the stored outputs")
+    parser.add_argument("--rewrite", action="store_true", help="choose and measure again from the stored outputs")
     given = parser.parse_args(argv)
     if bool(given.data) == given.rewrite:
         parser.error("give --data to train and export, or --rewrite alone")

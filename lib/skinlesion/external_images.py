@@ -170,7 +170,7 @@ def without_training(
     kept = table.set_aside(mask, SEEN, detail[mask].to_numpy())
     if not len(kept):
         raise DataError(
-            f"{table.location} holds nothing but training data of the model ({counted(len(table), 'image')}); choose "
+            f"{table.location} holds only training data of the model ({counted(len(table), 'image')}); choose "
             "other data"
         )
     left_out = f"{counted(int(mask.sum()), 'image')} of the model's training data" if mask.any() else "No image was"

@@ -153,7 +153,7 @@ def test_a_retraining_that_was_interrupted_does_not_pass_for_trained(tmp_path, m
     with monkeypatch.context() as patch, pytest.raises(SkinLesionError):
         patch.setattr(command, "fit", interrupted)
         command.train(TINY.but(fold=1), run, features=None, progress=False)
-    with pytest.raises(ConfigError, match="was split anew since it was trained"):
+    with pytest.raises(ConfigError, match="was split again since it was trained"):
         command.train(TINY.but(fold=1, start=str(run.folder)), Run(tmp_path / "next"), features=None, progress=False)
 
 

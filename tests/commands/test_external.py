@@ -197,7 +197,7 @@ def test_images_that_the_model_was_trained_on_do_not_count(elsewhere, tmp_path, 
         capsys.readouterr().out
     )
     assert not set(known["image_id"]) & set(read_predictions(out / "predictions.csv").image_ids)
-    with pytest.raises(DataError, match=r"nothing but training data of the model \(18 images\)"):
+    with pytest.raises(DataError, match=r"only training data of the model \(18 images\)"):
         evaluate_external(str(elsewhere), model, out, training=str(elsewhere))
     with pytest.raises(ConfigError, match="WORD=CODE"):
         evaluate_external(str(elsewhere), model, out, words=["wart"])

@@ -363,5 +363,5 @@ def test_the_shipped_models_recipe_and_figures_are_its_manifests(tmp_path):
     assert figures.iloc[:, 0]["sensitivity, mel"] == "{value:.3f} ({low:.3f} to {high:.3f})".format(**recall)
     assert figures.columns[1].startswith(f"{manifest['measured_on']}, {manifest['metrics']['n_images']:,}")
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(DataError, match="install the package anew"):
+    with pytest.raises(DataError, match="install the package again"):
         read_shipped(tmp_path / "manifest.json")

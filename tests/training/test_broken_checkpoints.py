@@ -49,7 +49,7 @@ def test_nothing_but_broken_checkpoints(data, whole, finished):
     with pytest.warns(UserWarning) as warned:
         again(data, run)
     said = [str(warning.message) for warning in warned]
-    assert len(said) == 2 and said[0].endswith("going on from the one before") and said[1].endswith("starts anew")
+    assert len(said) == 2 and said[0].endswith("the one before it is used") and said[1].endswith("from the beginning")
     assert all(same(one, other) for one, other in zip(end_of(run), whole, strict=True))
 
 

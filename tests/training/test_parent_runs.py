@@ -137,7 +137,7 @@ def test_what_a_run_was_trained_on_is_what_counts(table, data, tmp_path):
     write_json(run.config_file, CONFIG.but(epochs=1, fold=1, image_size=32).to_dict())
     train(data, tmp_path / "b", start)
     write_split(make_split(table, fold=1), run.split)
-    with pytest.raises(ConfigError, match="was split anew since it was trained"):
+    with pytest.raises(ConfigError, match="was split again since it was trained"):
         train(data, tmp_path / "c", start)
     write_split(make_split(table), run.split)
     train(data, tmp_path / "d", start)

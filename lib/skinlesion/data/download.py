@@ -151,7 +151,7 @@ def _read_registry(path: Path) -> dict[str, dict]:
         return {str(name): {"size": int(entry["size"]), "sha256": entry["sha256"]} for name, entry in registry.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
-            f"{path} is not a registry of downloads ({error}); delete it, and the files are verified anew"
+            f"{path} is not a registry of downloads ({error}); delete it, and the files are verified again"
         ) from None
 
 

@@ -119,7 +119,7 @@ def read_shipped(path: str | Path = SHIPPED) -> tuple[pd.DataFrame, pd.DataFrame
         figures = {f"{name}, {counted(found['n_images'], 'image')}": _figures(found) for name, found in sets.items()}
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
-            f"the shipped model's manifest {path} cannot be read ({error!r}); install the package anew"
+            f"the shipped model's manifest {path} cannot be read ({error!r}); install the package again"
         ) from None
     recipes = recipes.drop(index=["data", "fold", "start"])
     return recipes[recipes.nunique(axis=1) > 1], pd.DataFrame(figures)

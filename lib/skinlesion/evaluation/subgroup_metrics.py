@@ -207,7 +207,7 @@ def _lacking(metric: str, lesions: np.ndarray, classes: np.ndarray, malignant: n
         return "0 lesions"
     if metric == "balanced_accuracy":
         few = classes.sum() < 2
-        return f"fewer than two kinds with {ENOUGH} lesions in the group and besides" if few else ""
+        return f"fewer than two kinds with {ENOUGH} lesions both in the group and outside" if few else ""
     if metric in ("accuracy", "ece"):
         needed = ENOUGH_FOR_CALIBRATION if metric == "ece" else ENOUGH
         return f"{counted(total, 'lesion')}, {needed} needed" if total < needed else ""

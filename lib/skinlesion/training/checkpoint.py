@@ -89,7 +89,7 @@ def newest(folder: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
         try:
             return read(path)
         except ModelError as error:
-            then = "going on from the one before" if path is not paths[-1] else "training starts anew"
+            then = "the one before it is used" if path is not paths[-1] else "training starts from the beginning"
             warnings.warn(f"{error}; {then}", stacklevel=2)
     return None
 

@@ -61,7 +61,7 @@ def check_parents(config: Config, run: Run, split: pd.DataFrame | None = None) -
 
     A training of all five folds (``fold`` -1) may use runs of any one fold: it evaluates the test split alone.
     ``split``, that of ``run`` where None, has ``image_id``, ``lesion_id`` and ``split``. Raises ConfigError where a
-    parent may not be used, was split anew since it was trained, or has other labels than its student; DataError where
+    parent may not be used, was split again since it was trained, or has other labels than its student; DataError where
     it is not trained yet.
     """
     for parent in parent_runs(config, run):
@@ -71,7 +71,7 @@ def check_parents(config: Config, run: Run, split: pd.DataFrame | None = None) -
         facts, theirs = facts_of(parent, MAKER), load_split(parent.need(parent.split, MAKER))
         if facts["split"] != split_digest(theirs["split"]):
             raise ConfigError(
-                f"{parent.folder} was split anew since it was trained; train it again, or take another run"
+                f"{parent.folder} was split again since it was trained; train it again, or take another run"
             )
         if not config.split_file and not theirs["image_id"].isin(own["image_id"]).any():
             raise ConfigError(
@@ -84,7 +84,7 @@ def check_parents(config: Config, run: Run, split: pd.DataFrame | None = None) -
         if known := theirs["group"][both & trained].nunique():
             raise ConfigError(
                 f"{parent.folder} was trained on {known:,} of the lesions that this run has for validation or test; "
-                "take a run of the same split, or train it anew"
+                "take a run of the same split, or train it again"
             )
     for teacher in teacher_runs(config):
         if (labels := recipe_of(teacher).labels) != config.labels:

@@ -140,7 +140,7 @@ class Session:
         except (RuntimeError, ValueError, KeyError):
             raise ModelError(
                 f"the checkpoints in {self.folder} do not fit a {self.config.model} as it is built here; perhaps "
-                "another version of timm or torch wrote them. Delete that folder to train anew"
+                "another version of timm or torch wrote them. Delete that folder to train from the beginning"
             ) from None
         before = state["processes"]
         if before != self.world.size and self.world.first:
