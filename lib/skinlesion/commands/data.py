@@ -17,7 +17,9 @@ def add_parser(subparsers) -> None:
         parser.add_argument("--labels", type=int, choices=(7, 8), default=7, help="HAM10000's 7 codes or ISIC's 8")
         add_label(parser)
     check.add_argument("--no-decode", action="store_true", help="check the table only, do not open the images")
-    check.add_argument("--output", default="data_check.csv", metavar="F", help="file for the list of problems (%(default)s)")
+    check.add_argument(
+        "--output", default="data_check.csv", metavar="F", help="file for the list of problems (%(default)s)"
+    )
     check.set_defaults(run=run_check)
     twins.add_argument("--model", metavar="DIR", help="the model that computes the features (the shipped model)")
     twins.add_argument("--output", default="twins", metavar="DIR", help="folder for the result (%(default)s)")
