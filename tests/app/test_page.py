@@ -142,7 +142,7 @@ def test_notices_say_when_to_doubt_the_answer(predictor):
         return shown(prediction).notices
 
     assert notices(sure) == () and shown(sure).label_differs == ""
-    assert [text.partition(":")[0] for text in notices(unsure)] == ["No class reaches a probability of 50%"]
+    assert [text.partition(":")[0] for text in notices(unsure)] == ["No class is likelier than all others together"]
     assert notices(overruled) == () and shown(overruled).label_differs.startswith("The likeliest class is ")
     assert predictor.manifest.labels[others[0]].name in shown(overruled).label_differs
     assert [text.partition(":")[0].partition(",")[0] for text in notices(camera)] == [
