@@ -70,7 +70,7 @@ def test_unnamed_and_repeated_columns(tmp_path):
         (b"image,dx\na,nv\nb\n", "row 3 has 1 value where the header has 2"),
         (b"image,age\na,45,5\n", "row 2 has 3 values.*without quotes"),
         (b'image,dx\na,nv\nb,"nv\n', "row 3 .*is a quotation mark open"),
-        (b"image,dx\na,n\xe6vus\n", "no UTF-8 text in row 2"),
+        (b"image,dx\na,n\xe6vus\n", "not UTF-8 text in row 2"),
         (b"image,dx\na,nv\0\n", "zero bytes"),
         (b"PK\3\4", "workbook.*save it as CSV"),
         (b"\x1f\x8b\x08", "unpack it"),

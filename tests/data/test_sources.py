@@ -225,7 +225,7 @@ def test_demo_by_name_and_number(ham, monkeypatch):
         (b"image_id,lesion_id,dx\n", "holds no rows"),
         (b"image_id,dx\nISIC_1,nv\n", "lacks the column lesion_id"),
         (b"image_id,lesion_id,dx\nISIC_1,HAM_1,nv\nISIC_2,HA", "row 3 has 2 values.*cut off"),
-        (b"image_id,lesion_id,dx\nISIC_1,HAM_1,n\xe6vus\n", "no UTF-8 text in row 2"),
+        (b"image_id,lesion_id,dx\nISIC_1,HAM_1,n\xe6vus\n", "not UTF-8 text in row 2"),
         (b"PK\3\4 a workbook", "save it as CSV"),
         (b"image_id,lesion_id,dx,dx\nISIC_1,HAM_1,nv,mel\n", "two columns dx, which differ in row 2 .'nv' and 'mel'"),
     ],

@@ -156,6 +156,6 @@ def test_an_interrupted_run_leaves_the_older_index_and_nothing_else(tmp_path, ma
 def test_a_folder_that_is_no_index_is_never_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.jpg").write_bytes(b"dear")
-    with pytest.raises(SkinLesionError, match="no index; choose another --output"):
+    with pytest.raises(SkinLesionError, match="something else than an index; choose another --output"):
         made(tmp_path / "photos", "0" * 64, FEATURES[:9], np.arange(9))
     assert (tmp_path / "photos" / "mine.jpg").read_bytes() == b"dear"
