@@ -151,10 +151,10 @@ def test_growth_is_proportional_in_time_and_bounded_in_memory():
     found = {step: [sizes[str(count)][step] for count in counts] for step in growth.STEPS}
     for measured in found.values():
         slope = linregress(np.log(counts), np.log([one["seconds"] for one in measured])).slope
-        assert slope == pytest.approx(1, abs=0.1)
+        assert 0.8 < slope < 1.1  # what every step costs once weighs more where there are few images
     memory = {step: [one["memory, MB"] for one in measured] for step, measured in found.items()}
-    for step in ("cache", "epoch", "scoring"):
-        assert memory[step][-1] - memory[step][0] < 20
+    for step, kilobytes in {"cache": 0.4, "epoch": 1.0, "evaluation": 0.5, "scoring": 0.4}.items():
+        assert memory[step][-1] - memory[step][0] < kilobytes * counts[-1] / 1000
 
 
 def test_the_index_explains_every_file():
