@@ -16,6 +16,7 @@ from conftest import REPOSITORY
 from experiments import candidates, recipes, run, shipped, storage
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
+from skinlesion.core.recipes import load_recipe
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data import splits
@@ -68,6 +69,10 @@ def test_every_recipe_is_valid_and_changes_what_it_lists(section):
             base = recipes.config(recipe.base, known).to_dict()
             changed = {key for key, value in config.to_dict().items() if value != base[key]}
             assert set(recipe.values) == changed, f"{name} repeats or forgets what it changes"
+
+
+def test_both_stages_are_the_shipped_recipe():
+    assert recipes.config("both_stages", recipes.load("across")) == load_recipe("shipped")
 
 
 def test_combined_rows_stand_after_their_parts():
