@@ -154,7 +154,7 @@ def test_several_watches_are_called_in_turn():
 
 
 def train(folder, history, first, last):
-    """One process's part of a training: it finds ``first`` finished epochs and goes on to ``last``."""
+    """One process's part of a training: it finds ``first`` finished epochs and continues to ``last``."""
     watch = live.tensorboard(folder)
     progress = Progress(epoch=first, epochs=4, history=history[:first])
     for epoch in range(first, last):
