@@ -1,11 +1,13 @@
-"""Recipes on a source that they were not trained on: HAM10000 and MSK train, MILK10k is tested.
+"""Recipes on a source that they were not trained on: two of HAM10000, MILK10k and MSK train, the third is tested.
 
     python -m experiments.across train --data "ham10000:$HAM10000_256_DIR" "milk10k:$MILK10K_DIR" "csv:$ISIC2017_DIR"
+    python -m experiments.across train base recolor --held ham10000 isic2017_msk --data …
     python -m experiments.across recolor
     python -m experiments.across table
 
 ``train`` trains the rows of ``[across]`` in recipes.toml that are not stored yet (resumable, under --output), without
-the lesions that have a twin in MILK10k, and stores what each network outputs on MILK10k in outputs/across.parquet.
+the lesions that have a twin in the source that is held out (--held, MILK10k if not given), and stores what each network
+outputs there in outputs/across.parquet. The test part of that source stays unread.
 ``recolor`` stores in outputs/recolored.parquet what the networks make of melanomas with another camera's border colour.
 ``table`` writes across.csv: metrics of seven classes with 95% intervals over lesions, and the paired difference to the
 row's base. Nothing is fitted: the prediction is that of the logits less the log of the class mix seen in training.
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ import pandas as pd
 import torch
 
 from experiments import storage
+from experiments.domain import SOURCES
 from experiments.recipes import OUTPUTS, ROOT, config, load
 from experiments.run import checked_table
 from experiments.shipped import SPLIT
@@ -46,23 +50,23 @@ from skinlesion.training.networks.models import Classifier
 from skinlesion.training.standalone import train
 from skinlesion.training.trained import load_trained
 
-HELD, HOME = "milk10k", "ham10000"
+HELD, HOME = "milk10k", "ham10000"  # the source that is held out first, and the one whose colours are taken
 STORED = OUTPUTS / "across.parquet"
 RECOLORED = OUTPUTS / "recolored.parquet"
 TABLE = ROOT / "experiments" / "across.csv"
 METRICS = ("balanced_accuracy", "macro_auroc", "malignant_auroc", "mel.sensitivity", "mel.auroc")
 
 
-def store(name: str, data: list[str], output: Path) -> None:
-    """Train a row without MILK10k, unless that is done, and store its outputs there."""
-    own = config(name, load("across")).but(data=data, holdout_source=HELD, fold=-1)
-    run, fingerprint = Run(output / name), checked_table(own).fingerprint()
-    if storage.is_stored(STORED, name, f"source-{HELD}", own, fingerprint):
+def store(name: str, held: str, data: list[str], output: Path) -> None:
+    """Train a row without one source, unless that is done, and store its outputs there."""
+    own = config(name, load("across")).but(data=data, holdout_source=held, fold=-1)
+    part, run, fingerprint = f"source-{held}", Run(output / held / name), checked_table(own).fingerprint()
+    if storage.is_stored(STORED, name, part, own, fingerprint):
         return
     train(own, run, features=twin_features(own))
     facts = {"commit": commit(ROOT), "dropped": int((load_split(run.split)["split"] == DROPPED).sum())}
-    outputs = crossval.outputs_of_run(run, "test", f"source-{HELD}", own, fingerprint, **facts)
-    tested = pd.read_csv(SPLIT).query("split == 'test'")["image_id"]  # MILK10k's own test part stays unread
+    outputs = crossval.outputs_of_run(run, "test", part, own, fingerprint, **facts)
+    tested = pd.read_csv(SPLIT).query("split == 'test'")["image_id"]  # the source's own test part stays unread
     outputs = without(outputs, tested)
     seven = set(load_table(own.data, 7, own.exclude_official_test).frame["image_id"])
     outputs.images["in_seven"] = outputs.images["image_id"].isin(seven)
@@ -91,7 +95,7 @@ def squares(paths: list[str], own: Config) -> np.ndarray:
 
 def recolor(name: str, output: Path, count: int = 200) -> pd.DataFrame:
     """What a trained row makes of melanomas whose border takes the colour of HAM10000's follow-up nevi."""
-    run = Run(output / name)
+    run = Run(output / HELD / name)
     own = Config.from_file(run.config_file)
     frame = load_table(own.data, own.labels, own.exclude_official_test).frame
     model = load_trained(run, own, classes=len(label_set(own.labels))).model
@@ -105,9 +109,9 @@ def recolor(name: str, output: Path, count: int = 200) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def predictions(name: str) -> Predictions:
-    """A row's predictions of the seven classes."""
-    outputs = storage.read(STORED, name)
+def predictions(name: str, held: str) -> Predictions:
+    """A row's predictions of the seven classes, on a source that it was not trained on."""
+    outputs = storage.read(STORED, name).take([f"source-{held}"])
     return seven_labels(outputs.predictions()).take(outputs.images["in_seven"].to_numpy(bool))
 
 
@@ -118,19 +122,21 @@ def picked(predictions: Predictions) -> dict[str, dict]:
 
 
 def table() -> pd.DataFrame:
-    """A line per row and metric, with the difference to the row's base."""
+    """A line per row, held-out source and metric, with the difference to the row's base."""
     recipes, stored, lines = load("across"), storage.read_facts(STORED), []
-    for name, recipe in recipes.items():
-        if name not in stored:
+    for name, held in product(recipes, SOURCES):
+        recipe, part = recipes[name], f"source-{held}"
+        if part not in stored.get(name, {}):
             continue
-        own = predictions(name)
+        own = predictions(name, held)
         values = picked(own)
-        base = recipe.base in recipes
-        more = crossval.difference(own, predictions(recipe.base), METRICS) if base else {}
+        base = part in stored.get(recipe.base, {})
+        more = crossval.difference(own, predictions(recipe.base, held), METRICS) if base else {}
         for key in METRICS:
             ends = {end: values[key][end] for end in ("value", "low", "high", "n")}
             ends |= in_columns({"difference": more[key] if base else dict.fromkeys(("value", "low", "high"))})
-            lines.append({"row": name, "about": recipe.about, "base": recipe.base, "metric": key} | ends)
+            about = {"row": name, "about": recipe.about, "base": recipe.base, "held": held, "metric": key}
+            lines.append(about | ends)
     return pd.DataFrame(lines)
 
 
@@ -139,12 +145,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("what", choices=("train", "recolor", "table"))
     parser.add_argument("rows", nargs="*", help="rows to train (all)")
     parser.add_argument("--data", nargs="+", default=[], help="HAM10000, MILK10k and MSK")
+    parser.add_argument(
+        "--held", nargs="+", default=[HELD], choices=SOURCES, help="the source that is tested (%(default)s)"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "reports" / "across", help="folder of the trainings")
     given = parser.parse_args(argv)
     try:
         if given.what == "train":
-            for name in given.rows or load("across"):
-                store(name, given.data, given.output)
+            for name, held in product(given.rows or load("across"), given.held):
+                store(name, held, given.data, given.output)
         elif given.what == "recolor":
             found = [recolor(name, given.output) for name in given.rows or load("across")]
             storage.write_parquet(RECOLORED, pd.concat(found, ignore_index=True), {"commit": commit(ROOT)})
