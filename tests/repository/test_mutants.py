@@ -79,7 +79,7 @@ def draw_mutants(code: str, n: int, seed: int) -> list[tuple[int, str, str]]:
 
 
 def copy_of_the_repository(folder):
-    left_out = shutil.ignore_patterns(".*", "build", "node_modules", "reports", "__pycache__", "outputs", "*.egg-info")
+    left_out = shutil.ignore_patterns(".*", "build", "node_modules", "reports", "__pycache__", "*.egg-info")
     shutil.copytree(REPOSITORY, folder, ignore=left_out)
     return folder
 
