@@ -1,8 +1,10 @@
+import io
 import struct
 import zipfile
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from skinlesion.core import framing, images
@@ -48,6 +50,19 @@ def test_other_modes(noise):
         images.decode(encoded(half_clear[:18]))
     assert images.decode(encoded(Image.fromarray(noise).convert("P"))).shape == noise.shape
     assert images.decode(encoded(Image.fromarray(noise).convert("CMYK"), "JPEG")).shape == noise.shape
+
+
+def test_colours_apart_in_tiff_files_are_read_or_refused():
+    """By tifffile: Pillow mixes up the colours of 16 bits that are not compressed."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    for bits, compression in ((8, None), (8, "zlib"), (16, "zlib"), (16, None)):
+        planes, data = np.moveaxis(pixels.astype(f"uint{bits}") * (257 if bits == 16 else 1), 2, 0), io.BytesIO()
+        tifffile.imwrite(data, planes, photometric="rgb", planarconfig="separate", compression=compression)
+        if bits == 16 and not compression:
+            with pytest.raises(ImageError, match="each colour apart; save it as"):
+                images.decode(data.getvalue(), formats=images.FILE_FORMATS)
+        else:
+            assert np.array_equal(images.decode(data.getvalue(), formats=images.FILE_FORMATS), pixels)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +294,16 @@ def test_a_file_that_ends_too_early_is_never_another_picture(options):
             except ImageError as error:
                 refused.append(error.code)
     assert len(refused) > 10 and set(refused) == {"unreadable"}
+
+
+def test_a_jpeg_without_its_end_is_refused_though_zeros_make_up_a_picture():
+    data = encoded(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8), "JPEG", quality=95)
+    with Image.open(io.BytesIO(data[:-9000] + bytes(9000))) as image:
+        image.load()  # as Pillow does
+    for cut in range(1000, len(data), 1000):
+        with pytest.raises(ImageError, match="cut short"):
+            images.decode(data[:cut] + bytes(len(data) - cut))
+    assert np.array_equal(images.decode(data + bytes(1000)), images.decode(data)), "after its end they do no harm"
 
 
 @pytest.mark.parametrize("options", [{"quality": 80, "method": 0}, {"quality": 100, "method": 2}, {"lossless": True}])

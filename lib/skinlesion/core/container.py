@@ -42,8 +42,8 @@ class Picture(NamedTuple):
 def picture(data: bytes) -> Picture:
     """A JPEG or PNG file apart from its metadata; other formats come back as they are.
 
-    A file that is cut short stays so, for the decoder to find out. Raises ImageError if the file is an animation, or
-    made of more pieces than any picture needs.
+    Raises ImageError if the file is an animation, made of more pieces than any picture needs, or a JPEG that lacks its
+    end. A PNG that is cut short stays so, for the decoder to find out.
     """
     if data.startswith(_JPEG):
         return _jpeg(data)
@@ -77,6 +77,8 @@ def _jpeg(data: bytes) -> Picture:
             pieces[int.from_bytes(data[number : number + 1])] = data[number + 2 : position]
         if marker in (_APP0, _APP14) or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
             kept.append(data[start:position])
+    else:
+        raise damaged()  # of a file that ends in zeros the decoder makes some picture
     profile = b"".join(pieces[number] for number in sorted(pieces))
     usable = set(pieces) == set(range(1, len(pieces) + 1)) and 0 < len(profile) <= PROFILE_BYTES
     return Picture(b"".join(kept), turn or 1, profile if usable else None)

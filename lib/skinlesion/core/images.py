@@ -8,14 +8,22 @@ import threading
 import unicodedata
 import warnings
 import zipfile
+from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from PIL.Image import Transpose
-from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    COMPRESSION,
+    PHOTOMETRIC_INTERPRETATION,
+    PLANAR_CONFIGURATION,
+    TiffImageFile,
+)
 
 from skinlesion.core import container
 from skinlesion.core.colour import to_srgb
@@ -114,8 +122,15 @@ def _check_header(image: Image.Image, size: int, max_pixels: int) -> None:
         raise ImageError("too-small", f"the image has {width} x {height} pixels; each side needs {MIN_SIDE} or more")
     if getattr(image, "n_frames", 1) > 1:
         raise container.animated()
+    if isinstance(image, TiffImageFile) and _mixed_up(image.tag_v2):
+        raise _unsupported("this is a TIFF file of 16 bits with each colour apart")
     if image.format == "JPEG" and width * height > 512 * size:  # each block of 8 x 8 pixels takes a bit or more
         raise ImageError("unreadable", "the image is incomplete: the file is too short for its number of pixels")
+
+
+def _mixed_up(tags: Mapping[int, Any]) -> bool:
+    """Whether Pillow takes the bytes of a TIFF file for other pixels: planes of 16 bits that are not compressed."""
+    return tags.get(PLANAR_CONFIGURATION) == 2 and tags.get(COMPRESSION, 1) == 1 and max(tags[BITSPERSAMPLE]) > 8
 
 
 def _end_is_missing(image: Image.Image, data: bytes) -> bool:
