@@ -97,6 +97,9 @@ def test_words_of_ones_own():
     for wrong in ("wart", "=bkl", "wart="):
         with pytest.raises(ConfigError, match="WORD=CODE"):
             parse_words([wrong])
+    for wrong in (["wart=bkl", "Wart=nv"], "wart=bkl,wart=nv"):
+        with pytest.raises(ConfigError, match="two classes, bkl and nv"):
+            parse_words(wrong)
     with pytest.raises(DataError, match="no class scc; the classes are akiec"):
         label_finder(HAM7, {"x": "scc"})
 

@@ -174,9 +174,10 @@ def nearest_words(text: object) -> list[str]:
 def parse_words(pairs: str | Iterable[str]) -> dict[str, str]:
     """``["Spitz naevus=nv"]``, or the same separated by commas, as a mapping from word to code.
 
-    Raises ConfigError for a text that is not written ``WORD=CODE``, or a code of no class.
+    Raises ConfigError for a text that is not written ``WORD=CODE``, or a word with two codes, however it is written.
     """
     found: dict[str, str] = {}
+    codes: dict[str, str] = {}
     # a word may hold a comma itself: "Nevus, NOS=nv,wart=bkl"
     for text in re.findall(r"[^=]+=[^,=]*|[^=]+$", pairs) if isinstance(pairs, str) else pairs:
         if not text.strip():
@@ -184,7 +185,9 @@ def parse_words(pairs: str | Iterable[str]) -> dict[str, str]:
         word, mark, code = (part.strip(" ,") for part in text.rpartition("="))
         if not (mark and word and code):
             raise ConfigError(f"{text!r} must be written WORD=CODE, as in 'Spitz nevus=nv'")
-        found[word] = code.lower()
+        found[word] = code = code.lower()
+        if (other := codes.setdefault(_plain(word) or word, code)) != code:
+            raise ConfigError(f"{word!r} is given two classes, {other} and {code}; keep one of them")
     return found
 
 
