@@ -184,8 +184,12 @@ def test_scores_of_other_images_or_models_are_not_mixed(folder, model, tmp_path,
     os.utime(next(place.glob("*.jpg")), (1, 1))
     said = refused(capsys, place, "--output", tmp_path / "out", "--model", model)
     assert "of 84 images, which are not these 84 any more; choose another --output" in said
-    (tmp_path / "out" / "_score.json").write_text("{")
-    assert "damaged _score.json" in refused(capsys, place, "--output", tmp_path / "out", "--model", model)
+    for wrong in ("{", json.dumps({"images": 84, "part_size": 50, "fingerprint": "", "model": "tiny"})):
+        (tmp_path / "out" / "_score.json").write_text(wrong)
+        assert "damaged _score.json" in refused(capsys, place, "--output", tmp_path / "out", "--model", model)
+    (tmp_path / "out" / "_score.json").unlink()
+    said = refused(capsys, place, "--output", tmp_path / "out", "--model", tiny_model.write(tmp_path / "other"))
+    assert "holds parts without _score.json; choose another --output" in said
 
 
 def test_images_that_change_meanwhile_are_noticed(folder, model, tmp_path, monkeypatch, capsys):

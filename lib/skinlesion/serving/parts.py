@@ -61,22 +61,26 @@ class Plan:
 
         Raises SkinLesionError if it is not: scores of two sources or models must not get mixed.
         """
+        there = folder.names()  # first: parts are only written once there is a record
         written = folder.read(RECORD)
         if written is None:
+            if any(name.startswith("part-") and name.endswith(".parquet") for name in there):
+                raise SkinLesionError(f"{folder} holds parts without {RECORD}; choose another --output, or empty it")
             folder.write(RECORD, (json.dumps(asdict(self), indent=2) + "\n").encode())
             return
         try:
             before = Plan(**json.loads(written))
-        except (ValueError, TypeError):
-            raise SkinLesionError(f"{folder} holds a damaged {RECORD}; choose another --output, or delete it") from None
+            what = f"of {before.images:,} images, which are not these {self.images:,} any more"
+            known = f"{before.model.get('name')} {before.model.get('version')}"
+        except (ValueError, TypeError, AttributeError):
+            raise SkinLesionError(f"{folder} holds a damaged {RECORD}; choose another --output, or empty it") from None
         if before == self:
             return
-        changed, what = "images", f"of {before.images:,} images, which are not these {self.images:,} any more"
+        changed = "images"
         if before.model != self.model:
-            known = f"{before.model.get('name')} {before.model.get('version')}"
             changed, what = "model", f"by {known}, which is not this model"
         raise SkinLesionError(
-            f"{folder} holds scores {what}; choose another --output, use the same {changed} as before, or delete it"
+            f"{folder} holds scores {what}; choose another --output, use the same {changed} as before, or empty it"
         )
 
 
