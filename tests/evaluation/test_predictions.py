@@ -14,7 +14,7 @@ def make(labels=HAM7, n=30, seed=0):
     return Predictions(
         image_ids=np.array([f"ISIC_{i:07d}" for i in range(n)], object),
         lesions=np.array([f"HAM_{i // 2:07d}" for i in range(n)], object),
-        split=np.array(["val", "test", "test"] * (n // 3), object),
+        split=np.array(["validation", "test", "test"] * (n // 3), object),
         fold=np.arange(n) % 4 - 1,
         labels=labels,
         y=random.integers(0, len(labels), n),
@@ -55,7 +55,7 @@ def test_the_columns_are_the_contract(tmp_path):
         + [f"p_{c}" for c in codes]
         + [f"score_{c}" for c in codes]
     )
-    assert first.startswith("ISIC_0000000,HAM_0000000,,,val,,")
+    assert first.startswith("ISIC_0000000,HAM_0000000,,,validation,,")
 
 
 def test_tables_that_pandas_put_together_are_read(tmp_path):
@@ -191,8 +191,15 @@ def test_splits_are_selected_by_name():
     test = predictions.of_split("test")
     assert len(test) == 20 and set(test.split) == {"test"}
     np.testing.assert_array_equal(test.scores, predictions.scores[predictions.split == "test"])
-    with pytest.raises(DataError, match="'train'; the splits here are 'test', 'val'"):
+    with pytest.raises(DataError, match="'train'; the splits here are 'test', 'validation'"):
         predictions.of_split("train")
+
+
+def test_rows_of_a_split_count_however_its_name_is_written(tmp_path):
+    predictions = read_predictions(foreign(tmp_path, split=["test", "Test", "val", "Other"]))
+    assert list(predictions.of_split("testing").image_ids) == ["a", "b"]
+    assert list(predictions.of_split("Validation").image_ids) == ["c"]
+    assert list(predictions.of_split("Other").image_ids) == ["d"]
 
 
 def test_arrays_that_do_not_fit_are_refused():
@@ -300,6 +307,8 @@ TRUTH = np.eye(7)[:4]
     [
         (named("prob_", 100 * RIGHT), "percentages.*divide them by 100"),
         ({f"p_{code}": 100 * RIGHT[:, i] for i, code in enumerate(HAM7.codes)}, "percentages"),
+        (named("prob_", RIGHT * [[100], [1], [1], [100]]), "percentages.* for a, d; divide them by 100"),
+        ({"image_id": ["a", "", " ", "d"]}, "2 rows without an image id"),
         (named("prob_", WRONG), "between 0 and 1; they are not for c$"),
         (named("", TRUTH) | named("pred_", RIGHT), "several sets of class columns.*pred_"),
         (

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.tables import known, some
+from skinlesion.core.tables import SPLIT_WORDS, known, some
 from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS, LabelSet, label_set
 from skinlesion.core.writing import write_csv
 from skinlesion.decision import as_seven
@@ -31,7 +31,8 @@ class Predictions:
     lesions : str [N]
         Lesion id; the image id where none is known.
     split : str [N]
-        ``train``, ``validation``, ``test``, or empty where the file says nothing.
+        ``train``, ``validation``, ``test`` (also where other words of :data:`skinlesion.core.tables.SPLIT_WORDS` are
+        given), a name of the file's own, or empty where it says nothing.
     fold : int64 [N]
         Cross-validation fold, -1 where there is none.
     labels : LabelSet
@@ -78,6 +79,7 @@ class Predictions:
         for name in ("source", "dx_type"):
             words = getattr(self, name) if len(getattr(self, name)) else np.full(n, "", object)
             object.__setattr__(self, name, known(pd.Series(words)).to_numpy(object))
+        object.__setattr__(self, "split", np.array([_split_name(word) for word in self.split], object))
         for name in ("lesions", "split", "fold", "y", "source", "dx_type"):
             if np.shape(getattr(self, name)) != (n,):
                 raise DataError(f"{name} must have one entry for each of the {n} images")
@@ -184,7 +186,7 @@ class Predictions:
 
     def of_split(self, split: str) -> Predictions:
         """The rows of one split. Raises DataError if there are none."""
-        rows = self.split == split
+        rows = self.split == _split_name(split)
         if not rows.any():
             known = ", ".join(sorted(repr(str(name)) for name in np.unique(self.split.astype(str))))
             raise DataError(f"no prediction belongs to the split {split!r}; the splits here are {known}")
@@ -213,6 +215,10 @@ class Predictions:
         frame = pd.DataFrame(self.scores[:, order], columns=list(submission_columns(self.labels)))
         frame.insert(0, "image", self.image_ids)
         write_csv(path, frame)
+
+
+def _split_name(word: str) -> str:
+    return SPLIT_WORDS.get(str(word).lower(), word)
 
 
 def origin_columns(frame: pd.DataFrame) -> dict[str, Any]:

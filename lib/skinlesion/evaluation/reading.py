@@ -90,6 +90,14 @@ def column(frame: pd.DataFrame, *names: str) -> np.ndarray:
     raise DataError(f"the column {names[0]} is missing; the table has {some(frame.columns, 12)}")
 
 
+def id_column(frame: pd.DataFrame) -> np.ndarray:
+    """The image ids, object [N]; DataError where there is no such column, or a row has none."""
+    ids = column(frame, *ID_COLUMNS)
+    if (blank := ids == "").any():
+        raise DataError(f"{counted(int(blank.sum()), 'row')} without an image id; fill it in, or delete the row")
+    return ids
+
+
 def optional(frame: pd.DataFrame, name: str) -> np.ndarray:
     """The column, object [N]; ``""`` where a value is missing, and for every row where there is no such column."""
     return known(frame[name]).to_numpy(object) if name in frame.columns else np.full(len(frame), "", object)
@@ -206,7 +214,7 @@ def read_truth(path: str | Path) -> pd.DataFrame:
     """
     frame = read_named(path)
     try:
-        ids = column(frame, *ID_COLUMNS)
+        ids = id_column(frame)
         codes = _one_hot_columns(frame)
         words = (
             _one_hot(frame, codes, ids) if codes else known(pd.Series(column(frame, *_LABEL_COLUMNS))).to_numpy(object)
@@ -288,7 +296,7 @@ def read_predictions(
     frame = read_named(path)
     try:
         labels, names, kind = class_columns(frame)
-        ids = pd.Series(image_ids(column(frame, *ID_COLUMNS)), dtype=object).to_numpy(object)
+        ids = pd.Series(image_ids(id_column(frame)), dtype=object).to_numpy(object)
         if twice := sorted(set(ids).intersection(name for one in ids if (name := without_ending(one)) != one)):
             raise DataError(f"the table has {some(twice)} with and without an ending; keep one row of each image")
         probabilities, kind, notes = _probabilities(numbers(frame, names, ids), ids, kind)
@@ -327,9 +335,10 @@ def read_predictions(
 def _probabilities(values: np.ndarray, ids: np.ndarray, kind: str) -> tuple[np.ndarray, str, tuple[str, ...]]:
     """Probabilities (or scores) of a table's values, what these are, and notes about it."""
     sums = values.sum(axis=1)
-    if kind != LOGITS and len(values) and np.median(np.abs(sums - 100)) <= 100 * _ROUNDED:
-        raise DataError("the columns hold percentages, whose rows sum to 100; divide them by 100")
     sound, stated = _distributions(values), kind
+    percent = (np.abs(sums - 100) <= 100 * _ROUNDED) & (values >= 0).all(axis=1)
+    if kind != LOGITS and percent.any() and (sound | percent).mean() > 0.5:
+        raise DataError(f"there are percentages, whose rows sum to 100, for {some(ids[percent])}; divide them by 100")
     kind = kind or kind_of_values(values)
     if kind == LOGITS:
         return softmax(values), kind, (LOGITS_GIVEN,)

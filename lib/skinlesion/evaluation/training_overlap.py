@@ -13,7 +13,7 @@ from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted, id_key, known, match_ids, some, split_words
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import ID_COLUMNS, column, optional, read_named, read_truth
+from skinlesion.evaluation.reading import column, id_column, optional, read_named, read_truth
 
 UNKNOWN, LEAK, CLEAN = "unknown", "leak", "clean"
 _TRAINED_ON = ("", "train", "validation")  # of :func:`skinlesion.core.tables.split_words`
@@ -67,7 +67,7 @@ def read_training(path: str | Path) -> pd.DataFrame:
     """
     frame = read_named(path)
     try:
-        ids, lesions = column(frame, *ID_COLUMNS), optional(frame, "lesion_id")
+        ids, lesions = id_column(frame), optional(frame, "lesion_id")
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     split = split_words(pd.Series(optional(frame, "split"), dtype=str), ids, path)
@@ -85,7 +85,7 @@ def read_groups(path: str | Path) -> pd.Series:
     """
     frame = read_named(path)
     try:
-        ids, groups = column(frame, *ID_COLUMNS), known(pd.Series(column(frame, "group"))).to_numpy(object)
+        ids, groups = id_column(frame), known(pd.Series(column(frame, "group"))).to_numpy(object)
     except DataError as error:
         raise DataError(f"{path}: {error}; `skinlesion data twins` writes it as groups.csv") from None
     found = pd.DataFrame({"image": ids, "group": groups}, dtype=object).drop_duplicates().set_index("image")["group"]
