@@ -115,8 +115,9 @@ def test_a_table_that_contradicts_itself_about_a_lesion_or_image_is_refused(milk
 
 
 def test_a_row_of_a_ground_truth_marks_one_class_or_none():
-    rows = pd.DataFrame({"MEL": ["1.0", "1", "1", "0", "nan", "1"], "NV": ["0,0", "1", "0.7", "0", "1", ""]})
-    assert one_hot_word(rows, ("MEL", "NV")).tolist() == ["MEL", "", "", "", "NV", "MEL"]
+    marks = [("1.0", "0,0"), ("1", "1"), ("1", "0.7"), ("0", "0"), ("nan", "1"), ("1", ""), ("1", "yes"), ("x", "y")]
+    rows = pd.DataFrame(marks, columns=["MEL", "NV"])
+    assert one_hot_word(rows, ("MEL", "NV")).tolist() == ["MEL", "", "", "", "NV", "MEL", "", ""]
 
 
 def test_isic_2019(tmp_path):
