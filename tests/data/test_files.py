@@ -251,6 +251,27 @@ def test_archives_inside_class_folders_marks_in_names_and_upper_case_endings(tmp
     assert load_table(str(whole.rename(tmp_path / "alone" / "whole.zip"))).frame["label"].tolist() == ["mel", "nv"]
 
 
+def test_an_archive_called_as_a_class_is_that_class_unless_it_holds_class_folders(tmp_path):
+    for seed, name in enumerate(("nv", "mel")):
+        zipped(tmp_path / "two" / f"{name}.zip", {"1.jpg": jpeg(seed), f"deep/{name}.jpg": jpeg(9 - seed)})
+    zipped(tmp_path / "one" / "Melanoma.zip", {"nv/a.jpg": jpeg(0), "mel/b.jpg": jpeg(1)})
+    label = {jpeg(0): "nv", jpeg(9): "nv", jpeg(1): "mel", jpeg(8): "mel"}
+    for place, count in (("two", 4), ("one", 2)):
+        frame = load_table(str(tmp_path / place)).frame
+        assert [label[images.read_bytes(path)] for path in frame["path"]] == list(frame["label"])
+        assert len(frame) == count
+
+
+def test_names_that_differ_by_a_blank_are_names_of_two_images(tmp_path):
+    label = {}
+    for seed, name in enumerate(("nv/a.jpg", "nv/b .jpg", "mel/b.jpg", "mel/ a.jpg")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(jpeg(seed))
+        label[jpeg(seed)] = name.partition("/")[0]
+    frame = load_table(str(tmp_path)).frame
+    assert [label[images.read_bytes(path)] for path in frame["path"]] == list(frame["label"]) and len(frame) == 4
+
+
 def test_bmp_is_read_from_files_and_folders_but_not_from_strangers(tmp_path):
     frame = np.asarray(picture())
     for name in ("nv/a.bmp", "mel/b.BMP"):

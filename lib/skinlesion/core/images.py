@@ -261,7 +261,7 @@ def without_ending(name: str) -> str:
 
 def image_name(path: str) -> str:
     r"""The last part of a path without its ending: ``C:\data\mel\0.JPG`` -> ``0``; an id stays as it is."""
-    return without_ending(slashes(path).rpartition("/")[2])
+    return without_ending(slashes(path).rpartition("/")[2]).strip()
 
 
 #: What masks are called: lesions' by anybody, superpixels and attributes by the ISIC challenges of 2017 and 2018.

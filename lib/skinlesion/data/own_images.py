@@ -43,7 +43,7 @@ def load_folder(files: Files, labels: LabelSet, words: Mapping[str, str] | None 
     index = ImageIndex(files)
     paths = _one_each(index)
     code_of = label_finder(labels, words, own_label)
-    inner = _below_wrapper([_in_class(files, path) for path in paths], code_of)
+    inner = _below_wrapper([_in_class(files, path, code_of) for path in paths], code_of)
     word = [_class_word(name.split("/")[:-1], code_of) for name in inner]
     if not any("/" in name for name in inner):
         raise DataError(
@@ -83,12 +83,13 @@ def _class_word(folders: list[str], code_of: Callable[[object], str | None]) -> 
     return "/".join(folders) if len(codes) > 1 else folders[0] if folders else "not in a class's subfolder"
 
 
-def _in_class(files: Files, path: str) -> str:
-    """The path below the place, where an archive that lies there beside the class folders counts as the place."""
+def _in_class(files: Files, path: str, code_of: Callable[[object], str | None]) -> str:
+    """The path below the place; an archive there counts as the place, unless it is a class's by its name alone."""
     name = files.names[path]
     top, _, rest = name.partition("/")
     in_archive = rest and path.startswith(f"{files.place}/") and not path.startswith(f"{files.place}/{top}/")
-    return rest if in_archive else name
+    own = code_of(top) and not any(map(code_of, rest.split("/")[:-1]))
+    return rest if in_archive and not own else name
 
 
 def _below_wrapper(inner: list[str], code_of: Callable[[object], str | None]) -> list[str]:
