@@ -136,6 +136,12 @@ def test_an_index_of_another_model_none_or_a_damaged_one_is_refused(tmp_path, ma
     np.save(place / "features.npy", np.zeros((8, WIDTH), np.float16))
     with pytest.raises(ModelError, match="damaged.*lengths"):
         Neighbours.load(place, manifest)
+    made(place, manifest.sha256, FEATURES[:9], np.arange(9))
+    pictures = (place / "pictures.bin").read_bytes()
+    for other in (pictures[:-1], pictures + b"0"):
+        (place / "pictures.bin").write_bytes(other)
+        with pytest.raises(ModelError, match="damaged.*pictures.bin"):
+            Neighbours.load(place, manifest)
 
 
 def test_an_interrupted_run_leaves_the_older_index_and_nothing_else(tmp_path, manifest):

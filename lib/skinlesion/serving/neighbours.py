@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from skinlesion.core.errors import ModelError, SkinLesionError
-from skinlesion.core.images import image_name
+from skinlesion.core.images import folded, image_name
 from skinlesion.core.similarity import NEAREST, unit
 from skinlesion.core.taxonomy import label_set
 from skinlesion.core.writing import new_folder, write_json
@@ -78,6 +78,8 @@ class Neighbours:
             raise ValueError(f"it does not describe the source {min(lacking)}")
         if not len(features) == len(self._sketch) == len(self._ends) == facts["images"]:
             raise ValueError("its files are of different lengths")
+        if self._ends[-1] != (folder / PICTURES).stat().st_size:
+            raise ValueError(f"{PICTURES} is not the file that {ROWS} describes")
 
     @classmethod
     def load(cls, folder: str | Path, manifest: Manifest) -> Neighbours:
@@ -149,7 +151,7 @@ class Neighbours:
 
 
 def _key(name: str) -> str:
-    return image_name(name).casefold()
+    return folded(image_name(name))
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:
