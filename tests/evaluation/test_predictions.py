@@ -195,6 +195,12 @@ def test_splits_are_selected_by_name():
         predictions.of_split("train")
 
 
+def test_a_column_for_no_class_is_told(tmp_path):
+    found = read_predictions(foreign(tmp_path, UNK=[0.1, 0.5, 0.3, 0.6]))
+    assert found.notes == ("UNK is no class here: it is left out, though the largest of 2 images.",)
+    assert found.labels.codes[found.predicted[1]] == "mel"
+
+
 def test_rows_of_a_split_count_however_its_name_is_written(tmp_path):
     predictions = read_predictions(foreign(tmp_path, split=["test", "Test", "val", "Other"]))
     assert list(predictions.of_split("testing").image_ids) == ["a", "b"]

@@ -299,7 +299,11 @@ def read_predictions(
         ids = pd.Series(image_ids(id_column(frame)), dtype=object).to_numpy(object)
         if twice := sorted(set(ids).intersection(name for one in ids if (name := without_ending(one)) != one)):
             raise DataError(f"the table has {some(twice)} with and without an ending; keep one row of each image")
-        probabilities, kind, notes = _probabilities(numbers(frame, names, ids), ids, kind)
+        values = numbers(frame, names, ids)
+        probabilities, kind, notes = _probabilities(values, ids, kind)
+        for name in (name for name in frame if _without_affix(name)[0] == _NO_CLASS):
+            count = int((numbers(frame, [name], ids)[:, 0] > values.max(axis=1)).sum())
+            notes += (f"{name} is no class here: it is left out, though the largest of {counted(count, 'image')}.",)
         own_scores = _scores(frame, labels, ids) if kind != SCORES else None
         given = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
         counts = np.ones(len(ids), bool)
