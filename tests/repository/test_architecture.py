@@ -88,6 +88,15 @@ def test_predicting_needs_the_three_packages_that_are_always_installed():
     assert here & set(HEAVY) == {"onnxruntime", "numpy"}
 
 
+@pytest.mark.parametrize("module", ["experiments.figures", "app.web", "app.voila", "app.device"])
+def test_a_python_without_the_package_is_told_where_it_is(module):
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(  # -S: without what is installed
+        [sys.executable, "-S", "-m", module], cwd=REPOSITORY, env=bare, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "make setup" in done.stderr
+
+
 def test_type_checkers_see_the_names_that_importers_get():
     tree = ast.parse(Path(skinlesion.__file__).read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
