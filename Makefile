@@ -101,7 +101,7 @@ bench: $(STAMP)  ## how fast we are, against what runs beside it (20 minutes, id
 bench-rivals: $(STAMP)  ## environments for fastai and sklesion, whose bars are left out otherwise (2.5 GB)
 	@$(BIN)/python -m benchmarks.rivals
 
-bench-full: $(STAMP)  ## growth with the data anew, then bench
+bench-full: $(STAMP)  ## measure growth with the data again, then bench
 	@$(BIN)/python -m benchmarks.growth
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 

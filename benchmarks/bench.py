@@ -3,7 +3,7 @@
     make bench                                   # everything; about 20 minutes on two idle cores
     python -m benchmarks.bench --only decode score # some sections; today's others stay
     python -m benchmarks.bench --brief           # a glimpse of each, into build/bench, to see that it works
-    make bench-full                              # first measures growth with the data anew
+    make bench-full                              # measures growth with the data again first
 
 Writes ``benchmarks/results/bench.json`` and the figures in docs/performance.md.
 """

@@ -29,19 +29,19 @@ def add_parser(subparsers) -> None:
         metavar="SET", required=True
     )
     ham = sets.add_parser("ham10000", help="from Harvard Dataverse, 2.6 GB")
-    ham.add_argument("--to", default="data/ham10000", help="folder (%(default)s)")
+    ham.add_argument("--to", default="data/ham10000", metavar="DIR", help="folder (%(default)s)")
     ham.add_argument(
         "--parts", default="images,metadata", help="some of images,metadata,segmentations,test (%(default)s)"
     )
     ham.set_defaults(run=run_download_ham10000)
     mnist = sets.add_parser("dermamnist", help="from Zenodo, one small file")
-    mnist.add_argument("--to", default="data/dermamnist", help="folder (%(default)s)")
+    mnist.add_argument("--to", default="data/dermamnist", metavar="DIR", help="folder (%(default)s)")
     mnist.add_argument("--size", type=int, choices=(28, 64, 128, 224), default=128, help="pixels (%(default)s)")
     mnist.set_defaults(run=run_download_dermamnist)
 
     demo = commands.add_parser("demo", help="draw the synthetic demo set")
-    demo.add_argument("--to", required=True, help="a new folder")
-    demo.add_argument("--images", type=int, help="how many (as many as --data demo has)")
+    demo.add_argument("--to", metavar="DIR", required=True, help="a new folder")
+    demo.add_argument("--images", metavar="N", type=int, help="how many (as many as --data demo has)")
     demo.set_defaults(run=run_demo)
 
 
