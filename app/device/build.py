@@ -56,6 +56,12 @@ def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]
     if output.exists() and not (output.is_dir() and ((output / "sw.js").exists() or not any(output.iterdir()))):
         raise SkinLesionError(f"{output} holds something else, which would be replaced; name a new folder")
     install()
+    with lock(SITE.parent, wait=True):  # two at once write into each other's page
+        _build(manifest, model, output)
+        return sizes(output)
+
+
+def _build(manifest: Manifest, model: Path, output: Path) -> None:
     fresh = output.with_name(output.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     for folder in ("ort", "examples"):
@@ -69,7 +75,6 @@ def build_site(model: Path | None = None, output: Path = SITE) -> dict[str, int]
     _pack(fresh)
     shutil.rmtree(output, ignore_errors=True)
     fresh.rename(output)
-    return sizes(output)
 
 
 def install() -> None:

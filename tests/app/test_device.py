@@ -1,6 +1,7 @@
 """The on-device page as the app serves it and as it is built; its JavaScript by itself decides as the server does."""
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -209,6 +210,30 @@ def test_two_builds_at_once_install_the_packages_once(tmp_path, monkeypatch):
         for done in [pool.submit(build.install) for _ in range(3)]:
             done.result()
     assert len(installed) == 1
+
+
+def test_two_builds_at_once_do_not_write_into_each_others_page(tmp_path, monkeypatch):
+    both = threading.Barrier(2)
+
+    def copy(site):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)  # passes only where two builds are here at once
+
+    def written(manifest, weights, parts):
+        return {"index.html": manifest.name}
+
+    monkeypatch.setattr(build, "SITE", tmp_path / "build" / "site")
+    monkeypatch.setattr(build, "install", lambda: None)
+    for name, stand_in in {"_copy": copy, "_pack": print, "_model": print, "_written": written}.items():
+        monkeypatch.setattr(build, name, stand_in)
+    monkeypatch.setattr(build, "service_worker", lambda site: "")
+    model = tiny_model.write(tmp_path / "model")
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(build.build_site, model, build.SITE) for _ in range(2)]:
+            done.result()
+    assert both.broken
+    assert (build.SITE / "index.html").read_text() == Manifest.read(model).name
+    assert [path.name for path in build.SITE.parent.iterdir() if path.is_dir()] == ["site"]
 
 
 # The page's JavaScript, by itself
