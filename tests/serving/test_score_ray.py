@@ -9,6 +9,7 @@ import time
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -162,3 +163,12 @@ def test_a_cluster_that_is_not_there(archive, model, tmp_path, monkeypatch, caps
     assert score(archive, model, tmp_path, "--engine", "ray") == 2
     assert "127.0.0.1:1" in (said := capsys.readouterr().err) and "check RAY_ADDRESS" in said
     assert "RAY_AUTH_MODE" in said
+
+
+def test_where_ray_does_not_start_no_address_is_blamed_that_nobody_gave(archive, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", Mock(side_effect=RuntimeError("timed out")))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert score(archive, model, tmp_path, "--engine", "ray") == 2
+    said = capsys.readouterr().err
+    assert "timed out" in said and "--engine" in said and "RAY_" not in said

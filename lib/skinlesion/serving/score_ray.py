@@ -70,8 +70,12 @@ def _connect():
         _listens(address)
         ray.init(**start, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises many kinds here
+        if not address:
+            raise SkinLesionError(
+                f"Ray did not start on this machine ({error}); leave out --engine ray, or try again when less runs here"
+            ) from error
         raise SkinLesionError(
-            f"no Ray cluster responds at {address or 'this machine'} ({error}); check RAY_ADDRESS, and that "
+            f"no Ray cluster responds at {address} ({error}); check RAY_ADDRESS, and that "
             "RAY_AUTH_MODE and the token are the cluster's (`ray get-auth-token`), or unset RAY_ADDRESS to "
             "use this machine alone"
         ) from error
