@@ -7,6 +7,7 @@ Reports in Dermatology, JAMA Dermatol. 158(1):90-96 (2022), doi:10.1001/jamaderm
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -83,7 +84,8 @@ def _render(template: str, manifest: dict, **more: object) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
         trim_blocks=True, keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    pages.filters["sentence"] = lambda text: text[0].upper() + text[1:]
+    # a text of several sources begins with the name of one
+    pages.filters["sentence"] = lambda text: text if re.match(r"\w+: ", text) else text[0].upper() + text[1:]
     return pages.get_template(template).render(
         m=manifest, labels=label_set(manifest["labels"]), evaluation=manifest.get("evaluation", {}),
         facts=facts(manifest["data"]["source"]), split=described_split(manifest), REFERRALS=REFERRALS, RECIPE=_RECIPE,
