@@ -115,6 +115,11 @@ def _table(results: list[Result], labels: LabelSet) -> str:
     return "\n".join([*lines, DISCLAIMER]) + "\n"
 
 
+def _percent(share: float) -> str:
+    """Neither all nor nothing unless it is."""
+    return "<0.1%" if 0 < share < 0.001 else ">99.9%" if 0.999 < share < 1 else f"{share:.1%}"
+
+
 def _row(path: str, result: Prediction | ImageError, labels: LabelSet) -> tuple[str, ...]:
     if isinstance(result, ImageError):
         return (path, "-", "-", "-", "-", "-", f"error: {result}")
@@ -122,10 +127,10 @@ def _row(path: str, result: Prediction | ImageError, labels: LabelSet) -> tuple[
     shown = result.referral != "none"  # of an image that is not dermatoscopic, the figures mean nothing
     return (
         path,
-        f"{result.malignant_probability:.1%}" if shown else "-",
+        _percent(result.malignant_probability) if shown else "-",
         ADVICE[result.referral],
         labels[likeliest].name if shown else "-",
-        f"{result.probabilities[likeliest]:.1%}" if shown else "-",
+        _percent(result.probabilities[likeliest]) if shown else "-",
         result.label if shown else "-",
         ", ".join(notice.replace("_", " ") for notice in result.notices),
     )
