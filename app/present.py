@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +12,15 @@ from app import pictures
 from app.similar import Shown
 from app.words import TEXTS, in_words, source_name, text
 from skinlesion.core.taxonomy import Diagnosis
-from skinlesion.decision import MELANOMA_NOT_EXCLUDED, NONE, NOT_DERMATOSCOPIC, OTHER_CAMERA, REFER, REFERRALS
+from skinlesion.decision import (
+    BELOW,
+    MELANOMA_NOT_EXCLUDED,
+    NONE,
+    NOT_DERMATOSCOPIC,
+    OTHER_CAMERA,
+    REFER,
+    REFERRALS,
+)
 from skinlesion.serving.manifest import Manifest
 from skinlesion.serving.predictor import Prediction
 
@@ -22,11 +31,12 @@ MOST_DIGITS = 6  # decimals of a percentage
 
 
 class Percents(NamedTuple):
-    """The malignant probability in per cent, and what it is compared with."""
+    """The malignant probability in per cent, what it is compared with, and the decimals of every share beside it."""
 
     risk: str = ""
     threshold: str = ""
     borderline: str = ""
+    digits: int = 1
 
 
 class Evidence(NamedTuple):
@@ -42,6 +52,7 @@ class Row:
 
     diagnosis: Diagnosis
     probability: float
+    share: str  # the probability in per cent
     score: float
     chosen: bool
 
@@ -75,11 +86,17 @@ class Result:
 
 
 def result(
-    title: str, frame: np.ndarray | None, prediction: Prediction, manifest: Manifest, similar: tuple[Shown, ...] = ()
+    title: str,
+    frame: np.ndarray | None,
+    prediction: Prediction,
+    manifest: Manifest,
+    similar: tuple[Shown, ...] = (),
+    averaged: Sequence[Prediction] = (),
 ) -> Result:
-    """Put a prediction into words. ``frame`` is None for an average."""
+    """Put a prediction into words. An average has no ``frame``, but the predictions that were ``averaged``."""
+    p, scores, figures = prediction.probabilities, prediction.scores, percents(prediction, manifest)
     rows = [
-        Row(in_words(d), prediction.probabilities[d.code], prediction.scores[d.code], d.code == prediction.label)
+        Row(in_words(d), p[d.code], percent(p[d.code], figures.digits), scores[d.code], d.code == prediction.label)
         for d in manifest.labels
     ]
     rows.sort(key=lambda row: row.probability, reverse=True)
@@ -94,12 +111,12 @@ def result(
         rows=tuple(rows),
         advice=text(f"advice.{prediction.referral}"),
         reason=reason(prediction, manifest),
-        notices=tuple(_notices(prediction, rows, several=frame is None)),
+        notices=tuple(_notices(prediction, rows, averaged)),
         label_differs=_label_differs(rows),
         overlay=overlay,
         evidence=evidence(manifest),
         measured=measured(manifest),
-        percents=percents(prediction, manifest),
+        percents=figures,
         similar=similar,
     )
 
@@ -108,10 +125,10 @@ def percents(prediction: Prediction, manifest: Manifest) -> Percents:
     """With the decimals that it takes to read a probability apart from a threshold that it does not equal."""
     p, limits = prediction.malignant_probability, (manifest.decision.referral_threshold, manifest.decision.borderline)
     for digits in range(1, MOST_DIGITS + 1):
-        risk, *others = (percent(share, digits) for share in (p, *limits))
-        if all(other != risk or limit == p for other, limit in zip(others, limits, strict=True)):
+        risk, threshold, borderline = (percent(share, digits) for share in (p, *limits))
+        if all(other != risk or limit == p for other, limit in zip((threshold, borderline), limits, strict=True)):
             break
-    return Percents(risk, *others)
+    return Percents(risk, threshold, borderline, digits)
 
 
 def reason(prediction: Prediction, manifest: Manifest) -> str:
@@ -124,7 +141,7 @@ def reason(prediction: Prediction, manifest: Manifest) -> str:
         threshold=figures.threshold,
         borderline=figures.borderline,
         name=in_words(manifest.labels[prediction.label]).name,
-        share=percent(prediction.probability),
+        share=percent(prediction.probability, figures.digits),
     )
 
 
@@ -179,16 +196,20 @@ def _figure(name: str, figure: dict) -> str | None:
     return text(f"measured.{name}", value=value, n=f"{figure['n']:,}")
 
 
-def _notices(prediction: Prediction, rows: list[Row], *, several: bool) -> list[str]:
+def _notices(prediction: Prediction, rows: list[Row], averaged: Sequence[Prediction]) -> list[str]:
+    place, top = REFERRALS.index, rows[0]
+    gravest = min((one.referral for one in averaged), key=place, default=NONE)
+    graver = place(gravest) < min(place(prediction.referral), place(BELOW))
+    notices = [text("notice.graver", advice=text(f"advice.{gravest}"))] if graver else []
     if NOT_DERMATOSCOPIC in prediction.notices:
-        return [text("notice.not_dermatoscopic_several" if several else "notice.not_dermatoscopic")]
-    notices, top = [], rows[0]
+        return [*notices, text("notice.not_dermatoscopic_several" if averaged else "notice.not_dermatoscopic")]
     if MELANOMA_NOT_EXCLUDED in prediction.notices:
-        notices.append(text("notice.melanoma_not_excluded", probability=percent(prediction.probabilities["mel"])))
+        melanoma = next(row for row in rows if row.diagnosis.code == "mel")
+        notices.append(text("notice.melanoma_not_excluded", probability=melanoma.share))
     if OTHER_CAMERA in prediction.notices:
         notices.append(text("notice.other_camera"))
     if top.probability < UNSURE:
-        notices.append(text("notice.unsure", name=top.diagnosis.name, probability=percent(top.probability)))
+        notices.append(text("notice.unsure", name=top.diagnosis.name, probability=top.share))
     return notices
 
 
@@ -200,5 +221,5 @@ def _label_differs(rows: list[Row]) -> str:
         "notice.label_differs",
         likeliest=rows[0].diagnosis.name,
         name=chosen.diagnosis.name,
-        probability=percent(chosen.probability),
+        probability=chosen.share,
     )

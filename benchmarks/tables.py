@@ -91,7 +91,8 @@ def device() -> str:
     native = f"{change['page against native, same frames']:.0e}".replace("e-0", "e-")
     return table(["the on-device page", ""], [
         ["to download", f"{size:.0f} MB"],
-        [f"largest change of a probability against native ONNX Runtime ({change['images']} images)", native],
+        [f"largest change of a probability against native ONNX Runtime, same weights ({change['images']} images)",
+         native],
         ["loss of balanced accuracy by 16-bit weights, test split", describe(weights["loss"])],
         ["an image in headless Chromium, two cores", f"{two['page, ms']:.0f} ms, "
          f"{two['page / native, median']:.1f} times native"],

@@ -138,7 +138,8 @@ def _copy(site: Path) -> None:
 
 def _model(manifest: Manifest, folder: Path, site: Path) -> str:
     """Write the network and ``model.json``; returns how its weights differ from the server's, in words."""
-    half = manifest.content.get("variants_measured", {}).get("fp16", {"kept": True})["kept"]
+    measured = manifest.content.get("variants_measured", {}).get("fp16")
+    half = measured is None or measured["kept"]
     path = site / "network.onnx"
     without_framing(folder / manifest.file, path, manifest.crops)
     if half:  # unless it was found to cost balanced accuracy
@@ -151,7 +152,10 @@ def _model(manifest: Manifest, folder: Path, site: Path) -> str:
         **model_facts(manifest),
     }
     (site / MODEL).write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return text("device.half" if half else "device.whole")
+    words = text("device.half" if half else "device.whole")
+    if half and measured:
+        words += " " + text("device.change", n=f"{measured['n']:,}", change=f"{measured['largest_change']:.1g}")
+    return words
 
 
 def _written(manifest: Manifest, weights: str, parts: dict[str, int]) -> dict[str, str]:

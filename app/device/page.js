@@ -7,7 +7,7 @@ import { decide } from "./decision.js";
 import { hasGraphics, start, tryGraphics } from "./engine.js";
 import { reason, say } from "./say.js";
 import { problem, result } from "./view.js";
-import { advice, percent, ranking } from "./words.js";
+import { advice, ranking, share } from "./words.js";
 
 /** @param {string} id */
 const element = id => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -69,7 +69,6 @@ async function cardOf({ name, content }) {
     const { about, outputs } = await outputsOf(content);
     const found = decide(about.model, outputs.logits, outputs.domain);
     const [top] = ranking(found), likeliest = about.model.labels[top].name;
-    const share = percent(about.model, found.probabilities[top]);
     const node = result({ title: name, picture: URL.createObjectURL(content) }, outputs, found, about);
     node.querySelector('[data-part="crop"]')?.addEventListener("click", async () => {
       try {
@@ -79,7 +78,7 @@ async function cardOf({ name, content }) {
         tell(say("no_crop", { name }));
       }
     });
-    return { node, summary: `${name}: ${advice(found, about.model)}.${found.inDomain ? ` ${likeliest}, ${share}.` : ""}` };
+    return { node, summary: `${name}: ${advice(found, about.model)}.${found.inDomain ? ` ${likeliest}, ${share(found, about.model, top)}.` : ""}` };
   } catch (error) {
     return { node: problem(name, `${reason(error)}.`), summary: say("unusable", { name }) };
   }

@@ -1,7 +1,7 @@
 // One card an image, from the page's template: what the Flask page shows for an upload.
 
 import { paint } from "./overlay.js";
-import { advice, labelDiffers, notices, percent, ranking, reason, text, percents } from "./words.js";
+import { advice, labelDiffers, notices, percent, percents, ranking, reason, share, text } from "./words.js";
 
 /**
  * A copy of the page's template of that name.
@@ -60,7 +60,8 @@ export function result(image, outputs, decision, loaded) {
   find("differs").hidden = !differs;
   find("rows").replaceChildren(...ranking(decision).map(place => row(place, decision, model)));
   find("facts").prepend(...facts(outputs, decision, loaded).map(fact => item(fact)));
-  picture(find, image, outputs, decision, model);
+  const { name } = model.labels[decision.best];
+  picture(find, image, outputs, decision, model, differs ? text(model, "card.by_rule", { name }) : name);
   return card;
 }
 
@@ -100,7 +101,7 @@ function likely(place, decision, model) {
   tag.className = malignant ? "tag malignant" : "tag";
   label.className = "class";
   line.dataset.code = code;
-  line.append(label, tag, item(percent(model, decision.probabilities[place]), "strong"));
+  line.append(label, tag, item(share(decision, model, place), "strong"));
   return line;
 }
 
@@ -120,7 +121,7 @@ function notice(content) {
  */
 function gauge(find, level, figures, model) {
   const { threshold, borderline } = model, share = (/** @type {number} */ value) => `${(value * 100).toFixed(2)}%`;
-  find("bar").setAttribute("aria-label", text(model, "card.bar", { value: figures.risk, ...figures }));
+  find("bar").setAttribute("aria-label", text(model, "card.bar", { value: figures.risk, threshold: figures.threshold, borderline: figures.borderline }));
   find("grey").setAttribute("x", share(borderline));
   find("grey").setAttribute("width", share(threshold - borderline));
   find("level").setAttribute("width", share(level));
@@ -144,7 +145,7 @@ function row(place, decision, model) {
     name.append(" ", tag);
     line.className = "chosen";
   }
-  line.append(name, item(percent(model, decision.probabilities[place]), "td"), item(decision.scores[place].toFixed(3), "td"));
+  line.append(name, item(share(decision, model, place), "td"), item(decision.scores[place].toFixed(3), "td"));
   return line;
 }
 
@@ -153,15 +154,16 @@ function row(place, decision, model) {
  * @param {Decision} decision
  * @param {Loaded} loaded
  */
-function facts(outputs, { inDomain, predictionSet }, { model, threads, provider }) {
+function facts(outputs, decision, { model, threads, provider }) {
   const where = provider === "webgpu" ? "device.on_graphics" : threads === 1 ? "device.one_thread" : "device.threads";
   const time = text(model, "device.time", {
     milliseconds: String(Math.max(1, Math.round(outputs.milliseconds))), where: text(model, where, { threads: String(threads) }),
     width: String(outputs.width), height: String(outputs.height),
   });
-  if (!inDomain) return [time];
-  const names = predictionSet?.map(code => model.labels.find(label => label.code === code)?.name).join(", ");
-  const set = names === undefined ? [] : [text(model, "card.set", { level: percent(model, model.set_level ?? 0), classes: names })];
+  if (!decision.inDomain) return [time];
+  const { predictionSet } = decision, members = ranking(decision).map(place => model.labels[place]).filter(({ code }) => predictionSet?.includes(code));
+  const classes = members.map(({ name }) => name).join(", ") || text(model, "card.no_class");
+  const set = predictionSet ? [text(model, "card.set", { level: percent(model, model.set_level ?? 0), classes })] : [];
   return [...(model.measured ? [model.measured] : []), ...set, time];
 }
 
@@ -173,9 +175,9 @@ function facts(outputs, { inDomain, predictionSet }, { model, threads, provider 
  * @param {Outputs} outputs
  * @param {Decision} decision
  * @param {Model} model
+ * @param {string} name  of the label, with why it is another than the likeliest class
  */
-function picture(find, image, outputs, decision, model) {
-  const { name } = model.labels[decision.best];
+function picture(find, image, outputs, decision, model, name) {
   find("image").src = image.picture;
   find("image").alt = text(model, "card.preview", { title: image.title });
   const cells = outputs.maps ? outputs.maps.height * outputs.maps.width : 0;
@@ -191,5 +193,5 @@ function picture(find, image, outputs, decision, model) {
   map.width = painted.width;
   map.height = painted.height;
   map.getContext("2d").putImageData(new ImageData(painted.data, painted.width, painted.height), 0, 0);
-  find("evidence").textContent = text(model, "card.show_map", { name });
+  find("evidence").textContent = text(model, "card.evidence", { name });
 }

@@ -31,18 +31,31 @@ export function percent(model, share, digits = 1) {
 
 /**
  * The malignant probability and what it is compared with, with the decimals that it takes to read it apart from a
- * threshold that it does not equal.
+ * threshold that it does not equal; every share beside it has as many `digits`.
  *
  * @param {Decision} decision
  * @param {Model} model
- * @returns {{risk: string, threshold: string, borderline: string}}
+ * @returns {{risk: string, threshold: string, borderline: string, digits: number}}
  */
 export function percents({ malignantProbability }, model) {
   for (let digits = 1; ; digits++) {
     const written = (/** @type {number} */ share) => percent(model, share, digits), risk = written(malignantProbability);
     const apart = [model.threshold, model.borderline].every(limit => limit === malignantProbability || written(limit) !== risk);
-    if (apart || digits === MOST_DIGITS) return { risk, threshold: written(model.threshold), borderline: written(model.borderline) };
+    if (apart || digits === MOST_DIGITS) {
+      return { risk, threshold: written(model.threshold), borderline: written(model.borderline), digits };
+    }
   }
+}
+
+/**
+ * The probability of the class at that place, in per cent.
+ *
+ * @param {Decision} decision
+ * @param {Model} model
+ * @param {number} place
+ */
+export function share(decision, model, place) {
+  return percent(model, decision.probabilities[place], percents(decision, model).digits);
 }
 
 /**
@@ -60,14 +73,14 @@ export function advice({ referral }, model) {
  * @param {Model} model
  */
 export function reason(decision, model) {
-  const { best, probabilities, referral, malignantProbability } = decision, { risk, threshold, borderline } = percents(decision, model);
+  const { best, referral, malignantProbability } = decision, { risk, threshold, borderline } = percents(decision, model);
   const byLabel = referral === "refer" && malignantProbability < model.threshold;
   return text(model, byLabel ? "reason.label" : `reason.${referral}`, {
     probability: risk,
     threshold,
     borderline,
     name: model.labels[best].name,
-    share: percent(model, probabilities[best]),
+    share: share(decision, model, best),
   });
 }
 
@@ -91,12 +104,11 @@ export function notices(decision, model) {
   const { labels } = model, { probabilities } = decision, [top] = ranking(decision), found = [];
   if (decision.notices.includes("melanoma_not_excluded")) {
     const melanoma = labels.findIndex(({ code }) => code === "mel");
-    found.push(text(model, "notice.melanoma_not_excluded", { probability: percent(model, probabilities[melanoma]) }));
+    found.push(text(model, "notice.melanoma_not_excluded", { probability: share(decision, model, melanoma) }));
   }
   if (decision.notices.includes("other_camera")) found.push(text(model, "notice.other_camera"));
   if (probabilities[top] < UNSURE) {
-    const probability = percent(model, probabilities[top]);
-    found.push(text(model, "notice.unsure", { name: labels[top].name, probability }));
+    found.push(text(model, "notice.unsure", { name: labels[top].name, probability: share(decision, model, top) }));
   }
   return found;
 }
@@ -110,6 +122,6 @@ export function notices(decision, model) {
 export function labelDiffers(decision, model) {
   const { labels } = model, [top] = ranking(decision);
   if (top === decision.best) return "";
-  const probability = percent(model, decision.probabilities[decision.best]);
-  return text(model, "notice.label_differs", { likeliest: labels[top].name, name: labels[decision.best].name, probability });
+  const { best } = decision, probability = share(decision, model, best);
+  return text(model, "notice.label_differs", { likeliest: labels[top].name, name: labels[best].name, probability });
 }

@@ -160,8 +160,10 @@ class View:
         manifest = self._predictor.manifest
         columns = [result for result in self._results if result.prediction]
         if self.together.value:
-            average = mean_prediction([prediction for _, _, prediction in usable], manifest)
-            columns.append(present.result(text("average", n=len(usable)), None, average, manifest))
+            averaged = [prediction for _, _, prediction in usable]
+            average = mean_prediction(averaged, manifest)
+            title = text("average", n=len(usable))
+            columns.append(present.result(title, None, average, manifest, averaged=averaged))
         self.comparison.value = render("comparison", columns=columns, classes=list(map(in_words, manifest.labels)))
 
     def _result(self, outcome: Outcome) -> present.Result:

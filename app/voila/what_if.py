@@ -158,6 +158,7 @@ class WhatIf:
         self._now = now
         moved = {"before": self._unchanged, "now": now}
         results = {name: present.result("", None, one, self._predictor.manifest) for name, one in moved.items()}
+        self._digits = max(one.percents.digits for one in results.values())
         self.verdict.value = render("verdict", **results, changed=values != NEUTRAL)
         self.pictures.value = render(
             "pictures",
@@ -168,6 +169,7 @@ class WhatIf:
         self.table.value = render(
             "moves",
             **moved,
+            digits=self._digits,
             classes=sorted(
                 map(in_words, self._predictor.manifest.labels), key=lambda d: -self._unchanged.probabilities[d.code]
             ),
@@ -204,6 +206,7 @@ class WhatIf:
             whole=len(self._curve.values) == POINTS,
             here=self.sliders[self._along.name].value,
             now=self._now.malignant_probability,
+            digits=self._digits,
             threshold=self._predictor.manifest.decision.referral_threshold,
             borderline=self._predictor.manifest.decision.borderline,
         )

@@ -121,9 +121,9 @@ def _lesions(results: list[tuple[uploads.Upload, Prediction | None]]) -> dict[st
 
 
 def _lesion(name: str, results: list, lesions: dict[str, Prediction], manifest: Manifest) -> present.Result:
-    count = sum(1 for upload, prediction in results if prediction and (not name or upload.lesion == name))
-    title = text("result.lesion" if name else "average", name=name, n=count)
-    return present.result(title, None, lesions[name], manifest)
+    averaged = [prediction for upload, prediction in results if prediction and (not name or upload.lesion == name)]
+    title = text("result.lesion" if name else "average", name=name, n=len(averaged))
+    return present.result(title, None, lesions[name], manifest, averaged=averaged)
 
 
 def _result(upload: uploads.Upload, prediction: Prediction | None, manifest: Manifest) -> present.Result:

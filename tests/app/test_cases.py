@@ -14,7 +14,7 @@ from experiments.domain import stored
 from experiments.recipes import OUTPUTS
 from skinlesion.decision import REFERRALS, Outcomes
 from skinlesion.serving.manifest import Manifest
-from skinlesion.serving.predictor import Prediction
+from skinlesion.serving.predictor import Prediction, mean_prediction
 
 SHIPPED = Manifest.read()
 SHARE = re.compile(r"(?:under |over )?\d+\.\d+%")
@@ -47,7 +47,7 @@ def contradictions(shown: present.Result, prediction: Prediction, manifest: Mani
         quiet = not shown.likeliest and "%" not in shown.reason + notices and "not look like a dermatoscopic" in notices
         return [] if quiet else ["a figure or a class without advice"]
     top, label = max(shown.rows, key=lambda row: row.probability), next(row for row in shown.rows if row.chosen)
-    risk, threshold, borderline = map(number, shown.percents)
+    risk, threshold, borderline = map(number, shown.percents[:3])
     explained = label.diagnosis.malignant and f"predicts {label.diagnosis.name} (" in shown.reason
     reads_right = {
         "refer": risk >= threshold or explained,
@@ -62,6 +62,11 @@ def contradictions(shown: present.Result, prediction: Prediction, manifest: Mani
         "another probability in the reason than beside the bar": not {*shown.percents[:2]}
         <= {*SHARE.findall(shown.reason)},
         "an advice that is not the one of its figures": not reads_right[advice],
+        "a malignant class likelier than all malignant ones together": any(
+            row.diagnosis.malignant and number(row.share) > risk for row in shown.rows
+        ),
+        "another share of a class in a sentence than beside it": not {*SHARE.findall(notices + shown.label_differs)}
+        <= {row.share for row in shown.rows},
         "a malignant class beside less than an assessment": advice != "refer" and (leads or label.diagnosis.malignant),
         "melanoma not excluded, and yet below": "Melanoma is not excluded" in notices and advice == "below",
         "melanoma not excluded, and yet likeliest": "Melanoma is not excluded" in notices
@@ -100,6 +105,25 @@ def test_no_card_of_the_shipped_model_contradicts_itself():
         assert_coherent(outcomes, SHIPPED)
         advice.update(outcomes.referral)
     assert len(advice) == 4 and min(advice.values()) > 50, advice
+
+
+def test_an_average_names_the_graver_advice_of_one_of_its_images():
+    """All lesions of the shipped model's data with several images: nobody reads less than one image alone would say."""
+    outputs, decision = storage.read(OUTPUTS / "shipped.parquet", "shipped"), SHIPPED.decision
+    flags = {name: outputs.images[name].to_numpy() < limit for name, limit in SHIPPED.domain_thresholds.items()}
+    singles = list(predictions(decision.decide(decision.probabilities(outputs.logits), **flags), SHIPPED))
+    scores, counts = outputs.images["not_dermatoscopic"].to_numpy(), Counter()
+    for rows in outputs.images.groupby("lesion_id").indices.values():
+        images = [replace(singles[row], domain_score=float(scores[row])) for row in rows]
+        if len(images) > 1:
+            mean = mean_prediction(images, SHIPPED)
+            shown = present.result("", None, mean, SHIPPED, averaged=images)
+            graver = {"refer": (), "borderline": ("refer",)}.get(mean.referral, ("refer", "borderline"))
+            expected = [one for one in graver if one in {image.referral for image in images}][:1]
+            said = [one for one in REFERRALS if any(text(f"advice.{one}") in notice for notice in shown.notices)]
+            assert said == expected
+            counts[*said] += 1
+    assert len(counts) == 3 and min(counts.values()) > 20, counts
 
 
 #: Seven labels, eight, and clinics that the network was not trained on.

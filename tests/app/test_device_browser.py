@@ -200,7 +200,7 @@ def test_an_image_gets_its_card_and_nothing_of_it_is_sent(visit, predictor, home
     )
     map, slider = card.get_by_role("img", name="Class activation map"), card.get_by_role("slider")
     assert not map.is_visible()
-    card.get_by_label("Show the evidence for").check()
+    card.get_by_label("Show the evidence").check()
     assert map.is_visible()
     slider.fill("80")
     assert map.evaluate("canvas => canvas.style.opacity") == "0.8"

@@ -135,8 +135,8 @@ def test_notices_say_when_to_doubt_the_answer(predictor):
     outside = replace(unsure, in_domain=False, referral="none", notices=("not_dermatoscopic",))
     camera = replace(sure, notices=("other_camera", "melanoma_not_excluded"))
 
-    def shown(prediction, frame=FRAME):
-        return present.result("a.png", frame, prediction, predictor.manifest)
+    def shown(prediction, **averaged):
+        return present.result("a.png", FRAME, prediction, predictor.manifest, **averaged)
 
     def notices(prediction):
         return shown(prediction).notices
@@ -150,7 +150,7 @@ def test_notices_say_when_to_doubt_the_answer(predictor):
         "Camera",
     ]
     assert [text.partition(".")[0] for text in notices(outside)] == ["This does not look like a dermatoscopic image"]
-    assert shown(outside, None).notices[0].startswith("At least one of these does not look like")
+    assert shown(outside, averaged=[outside]).notices[0].startswith("At least one of these does not look like")
     assert shown(outside).likeliest == () and len(shown(unsure).likeliest) == 3
 
 

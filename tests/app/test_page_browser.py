@@ -189,7 +189,7 @@ def test_without_javascript_all_of_it_works(opened, lesions, predictor):
     assert headings(page) == [*advice[:2], "broken.jpg", advice[2]]
     activation = page.get_by_alt_text("Class activation map").first
     assert not activation.is_visible()
-    page.get_by_label("Show the evidence for").first.check()
+    page.get_by_label("Show the evidence").first.check()
     assert activation.is_visible()
     assert not page.get_by_role("slider").first.is_visible()
     assert not page.get_by_role("button", name="Print").is_visible()
@@ -200,7 +200,7 @@ def test_an_example_is_one_click_away_and_its_answer_can_be_looked_into(opened):
     classify(page, "drawn as a melanoma")
     assert page.get_by_role("heading", name="Result").is_visible()
     activation = page.get_by_alt_text("Class activation map")
-    page.get_by_label("Show the evidence for").check()
+    page.get_by_label("Show the evidence").check()
     page.get_by_role("slider", name="Opacity").fill("80")
     assert activation.evaluate("image => getComputedStyle(image).opacity") == "0.8"
     assert activation.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0

@@ -144,7 +144,7 @@ def test_a_slider_moved_by_keyboard_moves_the_answer(uploaded, page, model, lesi
 
 
 def test_the_map_covers_the_image_as_strongly_as_asked(uploaded, page):
-    shown = page.get_by_label("Show the evidence for").first
+    shown = page.get_by_label("Show the evidence").first
     assert not shown.is_checked()
     page.get_by_role("article").first.focus()
     page.keyboard.press("m")

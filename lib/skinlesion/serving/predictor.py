@@ -48,13 +48,13 @@ class Prediction:
     in_domain : bool
         Whether ``domain_score`` reaches its threshold; if not, the image does not count as dermatoscopic.
     domain_score : float
-        Between 0 and 1, higher is more in domain: the share of the centred features that lies along the directions in
-        which the training images differ (see :mod:`skinlesion.training.domain`).
+        Higher looks more dermatoscopic; its scale is the model's (see :mod:`skinlesion.training.domain`).
     notices : tuple of str
         ``"not_dermatoscopic"``, alone; or ``"other_camera"``, where camera or light differ from the training images',
         and ``"melanoma_not_excluded"``, where melanoma reaches the manifest's level though another class is likelier.
     prediction_set : tuple of str, or None
-        Codes that cannot be left out at the level that the manifest states; None for models without such sets.
+        Codes of classes of which one is the true one in the share of images that the manifest states as level; other
+        classes are not ruled out. None for models without such sets.
     map : ndarray, float32 [h, w], or None
         Class activation map of ``label``, over the network's part of the frame
         (:func:`skinlesion.core.framing.region`); None for networks that export none.
