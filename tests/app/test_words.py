@@ -17,7 +17,7 @@ from app.device import build
 from app.device.page import WORDS
 from app.voila import view as voila
 from app.web import create_app
-from skinlesion.commands.predict import ADVICE, DISCLAIMER
+from skinlesion.commands.predict import ADVICE, DISCLAIMER, _percent
 from skinlesion.core.errors import ConfigError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.decision import NOTICES
@@ -107,6 +107,8 @@ def test_no_word_reassures():
 def test_the_command_line_has_the_same_words():
     assert {key: words.text(f"advice.{key}").lower() for key in ADVICE} == {k: v.lower() for k, v in ADVICE.items()}
     assert words.text("disclaimer") == DISCLAIMER
+    for share in (0, 1e-9, 0.000999, 0.001, 0.0716, 0.999, 0.99901, 1):
+        assert present.percent(share) == _percent(share).replace("<", "under ").replace(">", "over ")
 
 
 def foreign(text: str) -> str:
