@@ -51,6 +51,7 @@ from skinlesion.training.standalone import train
 from skinlesion.training.trained import load_trained
 
 HELD, HOME = "milk10k", "ham10000"  # the source that is held out first, and the one whose colours are taken
+MEAN = "mean"  # of the sources, in across.csv
 STORED = OUTPUTS / "across.parquet"
 RECOLORED = OUTPUTS / "recolored.parquet"
 TABLE = ROOT / "experiments" / "across.csv"
@@ -122,9 +123,9 @@ def picked(predictions: Predictions) -> dict[str, dict]:
 
 
 def table() -> pd.DataFrame:
-    """A line per row, held-out source and metric, with the difference to the row's base."""
+    """A line per held-out source, row and metric, with the difference to the row's base; at last the mean."""
     recipes, stored, lines = load("across"), storage.read_facts(STORED), []
-    for name, held in product(recipes, SOURCES):
+    for held, name in product(SOURCES, recipes):
         recipe, part = recipes[name], f"source-{held}"
         if part not in stored.get(name, {}):
             continue
@@ -135,9 +136,23 @@ def table() -> pd.DataFrame:
         for key in METRICS:
             ends = {end: values[key][end] for end in ("value", "low", "high", "n")}
             ends |= in_columns({"difference": more[key] if base else dict.fromkeys(("value", "low", "high"))})
-            about = {"row": name, "about": recipe.about, "base": recipe.base, "held": held, "metric": key}
-            lines.append(about | ends)
-    return pd.DataFrame(lines)
+            lines.append({"held": held, "row": name, "about": recipe.about, "base": recipe.base, "metric": key} | ends)
+    return pd.concat([pd.DataFrame(lines), mean(pd.DataFrame(lines))], ignore_index=True)
+
+
+def mean(lines: pd.DataFrame) -> pd.DataFrame:
+    """The mean over the sources, of rows that were tested on each; intervals as of independent samples."""
+    found = []
+    for about, of in lines.groupby(["row", "about", "base", "metric"], sort=False):
+        if len(of) < len(SOURCES):
+            continue
+        line = {"held": MEAN, **dict(zip(("row", "about", "base", "metric"), about, strict=True)), "n": of["n"].sum()}
+        for name, low, high in (("value", "low", "high"), ("difference", "difference_low", "difference_high")):
+            value = of[name].astype(float).mean(skipna=False)
+            half = np.sqrt(((of[high].astype(float) - of[low].astype(float)) ** 2).sum(skipna=False)) / 2 / len(of)
+            line |= {name: value, low: value - half, high: value + half}
+        found.append(line)
+    return pd.DataFrame(found)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from benchmarks import tables as speed
 from benchmarks.tables import result, table
 from experiments import storage, tested
+from experiments.across import MEAN
 from experiments.domain import SOURCES, counted
 from experiments.recipes import OUTPUTS, ROOT
 from skinlesion.evaluation.intervals import describe, from_columns, proportion
@@ -133,17 +134,18 @@ def full_frames() -> str:
 
 
 def across() -> str:
-    """Short trainings, tested on a source that they were not trained on."""
-    lines = pd.read_csv(HERE / "across.csv").set_index(["row", "metric"])
+    """Recipes on the sources that they were not trained on, and the mean over these."""
     names = {"balanced_accuracy": "balanced accuracy", "macro_auroc": "macro AUROC", "mel.auroc": "melanoma AUROC",
              "mel.sensitivity": "melanoma recall"}  # fmt: skip
     rows = []
-    for row in lines.index.unique("row"):
-        rows.append([f"`{row}`", *(describe(lines.loc[(row, name)].to_dict()) for name in names)])
-        if lines.loc[(row, "macro_auroc"), "base"] in lines.index.unique("row"):
-            more = (from_columns(lines.loc[(row, name)], "difference") for name in names)
-            rows.append(["difference", *map(signed, more)])
-    return table(["on MILK10k, not trained on", *names.values()], rows)
+    for (held, row), of in pd.read_csv(HERE / "across.csv").groupby(["held", "row"], sort=False):
+        lines = of.set_index("metric")
+        title = {**SOURCES, MEAN: "mean of the three"}[held]
+        rows.append([f"{title}, `{row}`", *(describe(lines.loc[name].to_dict()) for name in names)])
+        if lines["difference"].notna().any():
+            more = (from_columns(lines.loc[name], "difference") for name in names)
+            rows.append([f"less `{lines['base'].iloc[0]}`", *map(signed, more)])
+    return table(["on a source not trained on", *names.values()], rows)
 
 
 def _rate(hit: pd.Series) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7
@@ -78,7 +80,7 @@ def test_twins_are_found_across_sources_and_only_those(frames):
     sources = ["here"] * LESIONS + ["there"] * len(changed)
     found = twins.find_twins(squares, features, sources=sources)
     assert list(found.columns) == list(twins.PAIR_COLUMNS)
-    assert found["similarity"].is_monotonic_decreasing
+    assert found["similarity"].is_monotonic_decreasing and list(found.index) == list(range(len(found)))
     wanted = {(number, LESIONS + number) for number in range(len(changed))}
     pairs = set(found[["a", "b"]].itertuples(index=False, name=None))
     assert pairs <= wanted and len(pairs) >= len(wanted) - 1
@@ -140,6 +142,92 @@ def test_standard_colours_take_away_another_cameras(frames):
     tinted = twins.feature_squares(np.clip(frame * (0.9, 0.8, 0.7) + 5, 0, 255).astype(np.uint8)).astype(float)
     assert plain.shape == (2, twins.FEATURE_SIDE, twins.FEATURE_SIDE, 3)
     assert np.abs(plain - tinted).mean() < 3
+
+
+def test_the_second_square_shows_the_inner_part_of_the_first(frames):
+    frame = np.ascontiguousarray(frames[0][:, :150])
+    rim = round(150 * (1 - twins.INNER) / 2)
+    box = (rim, rim, 150 - rim, 150 - rim)
+    both, middle = twins.feature_squares(frame), twins.feature_squares(frame, box, inner=False)
+    assert len(middle) == 1
+    assert np.abs(both[1].astype(float) - middle[0]).mean() < 1, "but for half a pixel at the rim"
+    assert np.abs(both[0].astype(float) - middle[0]).mean() > 6
+
+
+def test_every_channel_gets_the_mean_and_spread_of_ham10000():
+    frame = np.random.default_rng(3).normal((90, 120, 60), (8, 10, 12), (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    frame[:8] = frame[-8:] = 255  # the rim does not count
+    middle = twins.feature_squares(frame, inner=False)[0, 8:-8, 8:-8].reshape(-1, 3).astype(float)
+    np.testing.assert_allclose(middle.mean(0), (194, 140, 145), atol=3)
+    np.testing.assert_allclose(middle.std(0), (36, 38, 43), atol=3)
+
+
+def test_features_are_whitened_as_by_principal_components():
+    features = np.random.default_rng(4).normal(5, (1, 2, 3, 4), (300, 4))
+    parts = PCA().fit(features)
+    variance = parts.explained_variance_ * 299 / 300
+    white = parts.transform(features) / np.sqrt(variance + 0.05 * variance.mean())
+    white /= np.linalg.norm(white, axis=1, keepdims=True)
+    whole, inner = twins._whiten(features)
+    assert inner is whole
+    np.testing.assert_allclose(whole @ whole.T, white @ white.T, atol=1e-6)
+
+
+def test_neighbours_in_many_images_are_those_that_scikit_learn_finds():
+    features = np.random.default_rng(5).normal(size=(2100, 6))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    rows = np.arange(2100)
+    found = np.concatenate(list(twins._nearest(features, features, rows, rows, 2)), axis=1)
+    wanted = NearestNeighbors(n_neighbors=3, metric="cosine").fit(features).kneighbors(features)
+    for rank in (0, 1):
+        row, neighbour, cosine, _ = found[:, found[3] == rank]
+        assert row.tolist() == rows.tolist() and neighbour.tolist() == wanted[1][:, 1 + rank].tolist()
+        np.testing.assert_allclose(cosine, 1 - wanted[0][:, 1 + rank], atol=1e-6)
+
+
+def test_pairs_of_mutual_and_nearest_neighbours_come_first(monkeypatch):
+    monkeypatch.setattr(twins, "LEAST_COSINE", -1)
+    features = np.random.default_rng(6).normal(size=(60, 5))
+    cosine = np.full((60, 60), -2.0)
+    for a, b, value in twins.shortlist(features, neighbours=59, at_most=10**6).itertuples(index=False):
+        cosine[a, b] = cosine[b, a] = value
+    nearest = (-cosine).argsort(axis=1)[:, :2]
+    likely = {}
+    for a in range(60):
+        for b in nearest[a].tolist():
+            ranks = [list(nearest[one]).index(other) for one, other in ((a, b), (b, a)) if other in nearest[one]]
+            likely[min(a, b), max(a, b)] = cosine[a, b] + 0.06 * (len(ranks) == 2) - 0.03 * min(ranks)
+    wanted = sorted(likely, key=likely.get, reverse=True)
+    short = twins.shortlist(features, at_most=10**6)
+    assert list(short[["a", "b"]].itertuples(index=False, name=None)) == wanted
+    assert len(twins.shortlist(features)) == twins.FEWEST_PAIRS, "or half a pair an image, where that is more"
+
+
+def test_unlike_pairs_are_left_out_beyond_the_first_fifty():
+    rng = np.random.default_rng(7)
+    features = rng.normal(size=(400, 150))
+    unlike = twins.shortlist(features)
+    assert len(unlike) == 50 and unlike["cosine"].median() < 0.3
+    features[70:140] = features[:70] + rng.normal(0, 0.3, (70, 150))
+    like = twins.shortlist(features)
+    assert set(like[["a", "b"]].itertuples(index=False, name=None)) == {(row, row + 70) for row in range(70)}
+
+
+def test_a_doubtful_pair_is_compared_the_other_way_round_too(monkeypatch):
+    """The pictures hold the first result, the second one and nothing else."""
+    results = {1: (0.35, 0.2), 2: (0.4, 0.6), 3: (0.45, 0.3), 4: (0.49, 0.49), 5: (0.34, 0.9), 6: (0.5, 0.9)}
+
+    def similarity(a, b):
+        first, second = a[:, 0, 0].astype(int), b[:, 0, 0].astype(int)
+        way = (first > second).astype(int)
+        return np.array([(results[min(x, y)][w], w) for x, y, w in zip(first, second, way, strict=True)], np.float32)
+
+    monkeypatch.setattr(twins, "similarity", similarity)
+    squares = np.zeros((14, twins.SIDE, twins.SIDE), np.uint8)
+    squares[:, 0, 0] = [*range(7), *range(100, 107)]
+    found = twins.confirm(squares, np.array([(one, one + 7) for one in results]))
+    wanted = [(0.35, 0), (0.6, 1), (0.45, 0), (0.49, 0), (0.34, 0), (0.5, 0)]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_a_cropped_twin_is_shortlisted_by_the_inner_square():
