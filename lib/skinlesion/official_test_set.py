@@ -18,7 +18,7 @@ from skinlesion.data.tabulate import in_official_test
 from skinlesion.evaluation.assessment import PREVALENCE
 from skinlesion.evaluation.documents import write_evaluation
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import WITHOUT_WEIGHT
+from skinlesion.evaluation.truth import WITHOUT_WEIGHT
 from skinlesion.serving.predictor import Predictor
 
 IMAGES = 1511  # that count: 1,512 in ISIC's release, less the one without weight

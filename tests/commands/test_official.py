@@ -13,7 +13,8 @@ from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.data.published import load_official_test
 from skinlesion.evaluation.metrics import evaluate
-from skinlesion.evaluation.reading import WITHOUT_WEIGHT, read_predictions
+from skinlesion.evaluation.reading import read_predictions
+from skinlesion.evaluation.truth import WITHOUT_WEIGHT
 from skinlesion.serving.predictor import Predictor
 from tiny_model import write as write_model
 

@@ -10,7 +10,8 @@ import pytest
 from experiments import tested
 from skinlesion.core.taxonomy import HAM7, ISIC2018_COLUMNS
 from skinlesion.evaluation.metrics import evaluate, ties
-from skinlesion.evaluation.reading import WITHOUT_WEIGHT, read_predictions
+from skinlesion.evaluation.reading import read_predictions
+from skinlesion.evaluation.truth import WITHOUT_WEIGHT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the scorer's, of deprecations
 

@@ -7,7 +7,8 @@ import pytest
 from skinlesion.core.errors import DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import SCORES_ONLY, WITHOUT_WEIGHT, read_predictions, read_truth
+from skinlesion.evaluation.reading import SCORES_ONLY, read_predictions
+from skinlesion.evaluation.truth import WITHOUT_WEIGHT, read_truth
 
 SUBMISSION = (
     "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\n"

@@ -17,8 +17,9 @@ from skinlesion.decision import as_seven
 from skinlesion.evaluation.intervals import Metric, describe, is_significant, resample, summarise
 from skinlesion.evaluation.metrics import NAMES, flat_values, replicate_values, summarised
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import read_named, read_predictions
+from skinlesion.evaluation.reading import read_predictions
 from skinlesion.evaluation.training_overlap import Overlap
+from skinlesion.evaluation.truth import read_named
 
 #: What is compared: metrics of the whole, or ``<code>.<metric>`` of one class.
 COMPARED = (

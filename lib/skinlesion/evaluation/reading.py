@@ -1,4 +1,4 @@
-"""Reading predictions and truths from anybody's tables: ours, challenge submissions, or one with a row per image."""
+"""Reading predictions from anybody's tables: ours, challenge submissions, or one with a row per image."""
 
 from __future__ import annotations
 
@@ -10,23 +10,11 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.errors import DataError
-from skinlesion.core.images import image_name, without_ending
-from skinlesion.core.tables import (
-    counted,
-    folds,
-    image_ids,
-    known,
-    lesion_names,
-    match_ids,
-    name_columns,
-    number,
-    read_table,
-    some,
-)
+from skinlesion.core.images import without_ending
+from skinlesion.core.tables import counted, folds, image_ids, lesion_names, match_ids, some
 from skinlesion.core.taxonomy import (
     HAM7,
     ISIC8,
-    ISIC2018_COLUMNS,
     LabelSet,
     diagnosis,
     label_finder,
@@ -36,6 +24,7 @@ from skinlesion.core.taxonomy import (
 )
 from skinlesion.decision import softmax
 from skinlesion.evaluation.predictions import SUM_TOLERANCE, Predictions, submission_columns
+from skinlesion.evaluation.truth import NO_CLASS, TRUTH_COLUMNS, id_column, numbers, optional, read_named, read_truth
 
 #: What every result on a challenge submission has to say.
 SCORES_ONLY = (
@@ -46,80 +35,12 @@ SCORES_ONLY = (
 
 LOGITS_GIVEN = "The columns hold logits; the probabilities are their softmax, without temperature scaling."
 
-#: What the column of image ids is called.
-ID_COLUMNS = ("image_id", "image", "isic_id", "image_name", "file_name", "filename", "file", "path", "img", "id")
-#: An image of ISIC 2018's official test set to which the official scorer gives no weight: 1,511 of 1,512 count.
-WITHOUT_WEIGHT = "ISIC_0035068"
-#: What a table may say of an image beside its label.
-TRUTH_COLUMNS = ("lesion_id", "source", "dx_type", "split", "fold")
-_LABEL_COLUMNS = ("label", "dx")
-_NO_CLASS = "UNK"  # a column of ISIC 2019's ground truth
-
 PROBABILITIES, SCORES, LOGITS, UNSTATED = "probabilities", "scores", "logits", ""
 _AFFIX = r"p|probs?|probability|probabilities|pred|prediction|conf|confidence|softmax|logits?|scores?|output"
 _PREFIX = re.compile(rf"({_AFFIX})[\s_.:-]+", re.IGNORECASE)
 _SUFFIX = re.compile(rf"[\s_.:-]+({_AFFIX})$", re.IGNORECASE)
 _NOISE = 1e-5  # by how much a probability of 0 or 1 in float32 may lie outside
 _ROUNDED = 4e-2  # by how much rows of eight probabilities written with two digits may miss a sum of one
-
-
-def read_named(path: str | Path) -> pd.DataFrame:
-    """A table (:func:`skinlesion.core.tables.read_table`) whose known columns have their names, ``Lesion ID`` too.
-
-    Raises DataError where the columns ``label`` and ``dx`` stand for different classes: one of them is no truth.
-    """
-    known_columns = (*dict.fromkeys(ID_COLUMNS), *_LABEL_COLUMNS, *TRUTH_COLUMNS, "score_weight", "group")
-    frame = name_columns(read_table(path), known_columns, path)
-    if set(_LABEL_COLUMNS) <= set(frame.columns):
-        code = {word: normalise_label(word, HAM7) for word in set(frame["label"]) | set(frame["dx"])}
-        rows = zip(frame["label"], frame["dx"], strict=True)
-        if differ := [row for row, pair in enumerate(rows) if len({code[word] for word in pair} - {None}) > 1]:
-            first = frame.iloc[differ[0]]
-            raise DataError(
-                f"the columns label and dx of {path} differ in {counted(len(differ), 'row')} ({first['label']!r} and "
-                f"{first['dx']!r} in the first one); keep the one that is the truth"
-            )
-    return frame
-
-
-def column(frame: pd.DataFrame, *names: str) -> np.ndarray:
-    """The first of these columns that is there, object [N]; DataError if none is."""
-    for name in names:
-        if name in frame.columns:
-            return frame[name].to_numpy(object)
-    raise DataError(f"the column {names[0]} is missing; the table has {some(frame.columns, 12)}")
-
-
-def id_column(frame: pd.DataFrame) -> np.ndarray:
-    """The image ids, object [N]; DataError where there is no such column, or a row has none."""
-    ids = column(frame, *ID_COLUMNS)
-    if (blank := ids == "").any():
-        raise DataError(f"{counted(int(blank.sum()), 'row')} without an image id; fill it in, or delete the row")
-    return ids
-
-
-def optional(frame: pd.DataFrame, name: str) -> np.ndarray:
-    """The column, object [N]; ``""`` where a value is missing, and for every row where there is no such column."""
-    return known(frame[name]).to_numpy(object) if name in frame.columns else np.full(len(frame), "", object)
-
-
-def numbers(frame: pd.DataFrame, columns: list[str], ids: np.ndarray) -> np.ndarray:
-    """These columns as float64 [N, len(columns)], with a decimal point or comma; NaN where a value says so.
-
-    Raises a DataError that names the columns that are missing, or the column and the images that hold no number.
-    """
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise DataError(f"missing columns: {', '.join(missing)}")
-    values = np.empty((len(frame), len(columns)))
-    for i, name in enumerate(columns):
-        found = [number(text) if text else None for text in frame[name]]
-        bad = np.flatnonzero([value is None for value in found])
-        if len(bad):
-            text = repr(frame[name].iloc[bad[0]]) if frame[name].iloc[bad[0]] else "nothing"
-            raise DataError(f"the column {name} holds {text}, which is not a number, for {some(ids[bad])}")
-        values[:, i] = found
-    return values
 
 
 def class_columns(frame: pd.DataFrame) -> tuple[LabelSet, list[str], str]:
@@ -168,22 +89,22 @@ def class_columns(frame: pd.DataFrame) -> tuple[LabelSet, list[str], str]:
 def _by_affix(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
     """{affix: {code: column}} of all columns that are called like a class; a class with two columns is in no group."""
     groups: dict[str, dict[str, str]] = {}
-    for column in frame.columns:
-        word, affix = _without_affix(column)
+    for name in frame.columns:
+        word, affix = _without_affix(name)
         code = diagnosis(word)
         if code is not None:
             group = groups.setdefault(affix, {})
-            group["" if code in group else code] = column
+            group["" if code in group else code] = name
     return groups
 
 
-def _without_affix(column: str) -> tuple[str, str]:
+def _without_affix(name: str) -> tuple[str, str]:
     """A column's name without its prefix, else without its suffix, and that affix in lower case."""
-    if prefix := _PREFIX.match(column):
-        return column[prefix.end() :], prefix[1].lower()
-    if suffix := _SUFFIX.search(column):
-        return column[: suffix.start()], suffix[1].lower()
-    return column, ""
+    if prefix := _PREFIX.match(name):
+        return name[prefix.end() :], prefix[1].lower()
+    if suffix := _SUFFIX.search(name):
+        return name[: suffix.start()], suffix[1].lower()
+    return name, ""
 
 
 def kind_of_values(values: np.ndarray) -> str:
@@ -203,53 +124,6 @@ def _distributions(values: np.ndarray) -> np.ndarray:
     return inside & (np.abs(values.sum(axis=1) - 1) <= _ROUNDED)
 
 
-def read_truth(path: str | Path) -> pd.DataFrame:
-    """Read an ISIC ground truth (a column per class, 1 in one of them), HAM10000's metadata, or a run's ``split.csv``.
-
-    ``path``: CSV with ``image_id`` (or ``image``, ``isic_id``), and ``label`` (or ``dx``) or a column per class;
-    perhaps the columns of :data:`TRUTH_COLUMNS`, ``score_weight``. Raises DataError if it is none of these, has two
-    rows of an image, or weighs images by anything but 0 and 1. Returns a DataFrame of str, indexed by image id:
-    ``word`` (the table's own label), those of :data:`TRUTH_COLUMNS` (each ``""`` where unknown) and ``counts`` (bool;
-    False for images that the official scorer leaves out).
-    """
-    frame = read_named(path)
-    try:
-        ids = id_column(frame)
-        codes = _one_hot_columns(frame)
-        words = (
-            _one_hot(frame, codes, ids) if codes else known(pd.Series(column(frame, *_LABEL_COLUMNS))).to_numpy(object)
-        )
-        counts = np.array([not codes or image_name(name) != WITHOUT_WEIGHT for name in ids], bool)
-        if "score_weight" in frame:
-            weights = numbers(frame, ["score_weight"], ids)[:, 0]
-            if not np.isin(weights, (0, 1)).all():
-                raise DataError("score_weight must be 0 or 1 for every image; other weights are not supported")
-            counts &= weights == 1
-        names, times = np.unique(ids.astype(str), return_counts=True)
-        if (times > 1).any():
-            raise DataError(f"these images occur more than once: {some(names[times > 1])}")
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    more = {name: optional(frame, name) for name in TRUTH_COLUMNS}
-    return pd.DataFrame({"word": words, **more, "counts": counts}, index=pd.Index(ids, name="image_id"))
-
-
-def _one_hot_columns(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The columns of a one-hot ground truth; empty where the table is none."""
-    for columns in (ISIC2018_COLUMNS, tuple(code.upper() for code in ISIC8.codes)):
-        if set(columns) <= set(frame.columns):
-            return (*columns, _NO_CLASS) if _NO_CLASS in frame.columns else columns
-    return ()
-
-
-def _one_hot(frame: pd.DataFrame, codes: tuple[str, ...], ids: np.ndarray) -> np.ndarray:
-    marks = numbers(frame, list(codes), ids)
-    wrong = ~(np.isin(marks, (0, 1)).all(axis=1) & (marks.sum(axis=1) == 1))
-    if wrong.any():
-        raise DataError(f"one class must be marked 1 and the others 0; not so for {some(ids[wrong])}")
-    return np.array([code.lower() for code in codes], object)[marks.argmax(axis=1)]
-
-
 def read_predictions(
     path: str | Path,
     labels_csv: str | Path | None = None,
@@ -265,9 +139,9 @@ def read_predictions(
         Either ``image_id``, a probability column ``p_<code>`` for each of the 7 or 8 classes, and ``label``
         (the other columns of :meth:`Predictions.write` may be absent or empty); or the ISIC 2018 Task 3 format
         ``image,MEL,NV,BCC,AKIEC,BKL,DF,VASC`` (eight labels: their own), which holds decision scores and no truth; or
-        a column per class under any of its names, see :func:`skinlesion.evaluation.reading.class_columns`, with
+        a column per class under any of its names, see :func:`class_columns`, with
         probabilities, logits (softmax makes probabilities of them) or scores.
-    labels_csv : CSV, see :func:`skinlesion.evaluation.reading.read_truth`
+    labels_csv : CSV, see :func:`skinlesion.evaluation.truth.read_truth`
         Where the truth comes from instead of the column ``label``, and lesions and split where ``path`` names none. It
         may hold more images than were predicted. Ids may have folders and endings in either table, see
         :func:`skinlesion.core.tables.match_ids`.
@@ -301,7 +175,7 @@ def read_predictions(
             raise DataError(f"the table has {some(twice)} with and without an ending; keep one row of each image")
         values = numbers(frame, names, ids)
         probabilities, kind, notes = _probabilities(values, ids, kind)
-        for name in (name for name in frame if _without_affix(name)[0] == _NO_CLASS):
+        for name in (name for name in frame if _without_affix(name)[0] == NO_CLASS):
             count = int((numbers(frame, [name], ids)[:, 0] > values.max(axis=1)).sum())
             notes += (f"{name} is no class here: it is left out, though the largest of {counted(count, 'image')}.",)
         own_scores = _scores(frame, labels, ids) if kind != SCORES else None

@@ -13,7 +13,7 @@ from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted, id_key, known, match_ids, some, split_words
 from skinlesion.evaluation.predictions import Predictions
-from skinlesion.evaluation.reading import column, id_column, optional, read_named, read_truth
+from skinlesion.evaluation.truth import column, id_column, optional, read_named, read_truth
 
 UNKNOWN, LEAK, CLEAN = "unknown", "leak", "clean"
 _TRAINED_ON = ("", "train", "validation")  # of :func:`skinlesion.core.tables.split_words`
@@ -185,7 +185,7 @@ def training_overlaps(
     """:func:`find_overlap` of every run; which images are of one lesion is taken from all lists, runs and ``labels``.
 
     ``lists``: a training list (:func:`read_training`) or None a run, in their order; ``labels``: CSV with lesion ids,
-    see :func:`skinlesion.evaluation.reading.read_truth`; ``twins``: CSV, see :func:`read_groups`.
+    see :func:`skinlesion.evaluation.truth.read_truth`; ``twins``: CSV, see :func:`read_groups`.
     """
     training = [read_training(path) if path else None for path in lists]
     tables = [pd.DataFrame({"image_id": one.image_ids, "lesion_id": one.lesions}) for one in runs.values()]

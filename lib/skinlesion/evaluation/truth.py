@@ -1,0 +1,128 @@
+"""Reading ground truth from anybody's tables: ISIC's, HAM10000's metadata, or a run's ``split.csv``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.core.errors import DataError
+from skinlesion.core.images import image_name
+from skinlesion.core.tables import counted, known, name_columns, number, read_table, some
+from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, normalise_label
+
+#: What the column of image ids is called.
+ID_COLUMNS = ("image_id", "image", "isic_id", "image_name", "file_name", "filename", "file", "path", "img", "id")
+#: An image of ISIC 2018's official test set to which the official scorer gives no weight: 1,511 of 1,512 count.
+WITHOUT_WEIGHT = "ISIC_0035068"
+#: What a table may say of an image beside its label.
+TRUTH_COLUMNS = ("lesion_id", "source", "dx_type", "split", "fold")
+_LABEL_COLUMNS = ("label", "dx")
+NO_CLASS = "UNK"  # a column of ISIC 2019's ground truth
+
+
+def read_named(path: str | Path) -> pd.DataFrame:
+    """A table (:func:`skinlesion.core.tables.read_table`) whose known columns have their names, ``Lesion ID`` too.
+
+    Raises DataError where the columns ``label`` and ``dx`` stand for different classes: one of them is no truth.
+    """
+    known_columns = (*dict.fromkeys(ID_COLUMNS), *_LABEL_COLUMNS, *TRUTH_COLUMNS, "score_weight", "group")
+    frame = name_columns(read_table(path), known_columns, path)
+    if set(_LABEL_COLUMNS) <= set(frame.columns):
+        code = {word: normalise_label(word, HAM7) for word in set(frame["label"]) | set(frame["dx"])}
+        rows = zip(frame["label"], frame["dx"], strict=True)
+        if differ := [row for row, pair in enumerate(rows) if len({code[word] for word in pair} - {None}) > 1]:
+            first = frame.iloc[differ[0]]
+            raise DataError(
+                f"the columns label and dx of {path} differ in {counted(len(differ), 'row')} ({first['label']!r} and "
+                f"{first['dx']!r} in the first one); keep the one that is the truth"
+            )
+    return frame
+
+
+def column(frame: pd.DataFrame, *names: str) -> np.ndarray:
+    """The first of these columns that is there, object [N]; DataError if none is."""
+    for name in names:
+        if name in frame.columns:
+            return frame[name].to_numpy(object)
+    raise DataError(f"the column {names[0]} is missing; the table has {some(frame.columns, 12)}")
+
+
+def id_column(frame: pd.DataFrame) -> np.ndarray:
+    """The image ids, object [N]; DataError where there is no such column, or a row has none."""
+    ids = column(frame, *ID_COLUMNS)
+    if (blank := ids == "").any():
+        raise DataError(f"{counted(int(blank.sum()), 'row')} without an image id; fill it in, or delete the row")
+    return ids
+
+
+def optional(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """The column, object [N]; ``""`` where a value is missing, and for every row where there is no such column."""
+    return known(frame[name]).to_numpy(object) if name in frame.columns else np.full(len(frame), "", object)
+
+
+def numbers(frame: pd.DataFrame, columns: list[str], ids: np.ndarray) -> np.ndarray:
+    """These columns as float64 [N, len(columns)], with a decimal point or comma; NaN where a value says so.
+
+    Raises a DataError that names the columns that are missing, or the column and the images that hold no number.
+    """
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise DataError(f"missing columns: {', '.join(missing)}")
+    values = np.empty((len(frame), len(columns)))
+    for i, name in enumerate(columns):
+        found = [number(text) if text else None for text in frame[name]]
+        bad = np.flatnonzero([value is None for value in found])
+        if len(bad):
+            text = repr(frame[name].iloc[bad[0]]) if frame[name].iloc[bad[0]] else "nothing"
+            raise DataError(f"the column {name} holds {text}, which is not a number, for {some(ids[bad])}")
+        values[:, i] = found
+    return values
+
+
+def read_truth(path: str | Path) -> pd.DataFrame:
+    """Read an ISIC ground truth (a column per class, 1 in one of them), HAM10000's metadata, or a run's ``split.csv``.
+
+    ``path``: CSV with ``image_id`` (or ``image``, ``isic_id``), and ``label`` (or ``dx``) or a column per class;
+    perhaps the columns of :data:`TRUTH_COLUMNS`, ``score_weight``. Raises DataError if it is none of these, has two
+    rows of an image, or weighs images by anything but 0 and 1. Returns a DataFrame of str, indexed by image id:
+    ``word`` (the table's own label), those of :data:`TRUTH_COLUMNS` (each ``""`` where unknown) and ``counts`` (bool;
+    False for images that the official scorer leaves out).
+    """
+    frame = read_named(path)
+    try:
+        ids = id_column(frame)
+        codes = _one_hot_columns(frame)
+        words = (
+            _one_hot(frame, codes, ids) if codes else known(pd.Series(column(frame, *_LABEL_COLUMNS))).to_numpy(object)
+        )
+        counts = np.array([not codes or image_name(name) != WITHOUT_WEIGHT for name in ids], bool)
+        if "score_weight" in frame:
+            weights = numbers(frame, ["score_weight"], ids)[:, 0]
+            if not np.isin(weights, (0, 1)).all():
+                raise DataError("score_weight must be 0 or 1 for every image; other weights are not supported")
+            counts &= weights == 1
+        names, times = np.unique(ids.astype(str), return_counts=True)
+        if (times > 1).any():
+            raise DataError(f"these images occur more than once: {some(names[times > 1])}")
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    more = {name: optional(frame, name) for name in TRUTH_COLUMNS}
+    return pd.DataFrame({"word": words, **more, "counts": counts}, index=pd.Index(ids, name="image_id"))
+
+
+def _one_hot_columns(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of a one-hot ground truth; empty where the table is none."""
+    for columns in (ISIC2018_COLUMNS, tuple(code.upper() for code in ISIC8.codes)):
+        if set(columns) <= set(frame.columns):
+            return (*columns, NO_CLASS) if NO_CLASS in frame.columns else columns
+    return ()
+
+
+def _one_hot(frame: pd.DataFrame, codes: tuple[str, ...], ids: np.ndarray) -> np.ndarray:
+    marks = numbers(frame, list(codes), ids)
+    wrong = ~(np.isin(marks, (0, 1)).all(axis=1) & (marks.sum(axis=1) == 1))
+    if wrong.any():
+        raise DataError(f"one class must be marked 1 and the others 0; not so for {some(ids[wrong])}")
+    return np.array([code.lower() for code in codes], object)[marks.argmax(axis=1)]
