@@ -198,7 +198,7 @@ def label_finder(
 ) -> Callable[[object], str | None]:
     """``known`` for one label set, with the words of ``words`` before all others.
 
-    Raises DataError where ``words`` names a class that the label set does not have.
+    Raises DataError where ``words`` gives a class that the label set does not have.
     """
     unknown = sorted(set((words or {}).values()) - set(labels.codes))
     if unknown:
