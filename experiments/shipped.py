@@ -11,6 +11,9 @@
 4. The test part is read last, which test_reads.csv records, and the model is exported with both sets of figures.
 
 ``--rewrite`` makes 3 and 4 anew from the stored outputs, for the model that is installed, without training it again.
+
+``--fold N`` (1 to 4) trains the recipe with another fifth as its validation part, and stores its outputs alone. The
+validation part above is fold 0 of these five, so that the model's own training is one of them; each takes as long.
 """
 
 from __future__ import annotations
@@ -65,6 +68,7 @@ from skinlesion.training.trained import load_trained, predict
 
 HOME = "ham10000"  # the source whose class mix the probabilities are calibrated for
 NAME = "shipped"
+FOLDS = "shipped-folds"  # the recipe's other four folds, in the same file
 STORED = OUTPUTS / f"{NAME}.parquet"
 SPLIT = ROOT / "experiments" / "split.csv"
 READS = ROOT / "experiments" / "test_reads.csv"
@@ -101,8 +105,10 @@ def features_of(model: Classifier, own: Config, paths: list[str]) -> np.ndarray:
     return np.concatenate(found)
 
 
-def compute_outputs(run: Run, own: Config, outside: Path | None, other: Path | None) -> tuple[Outputs, Domain]:
-    """Logits and domain scores of the validation and the test part, and the domain that they were scored by.
+def compute_outputs(
+    run: Run, own: Config, outside: Path | None, other: Path | None, tested: tuple[str, ...] = ("test",)
+) -> tuple[Outputs, Domain]:
+    """Logits and domain scores of the validation part and what is ``tested``, and the domain that they were scored by.
 
     ``in_seven``: whether an image has one of the seven codes, too: invasive squamous cell carcinoma has none. ``vote``:
     the class of most of the similar training images that the domain was fitted on.
@@ -113,13 +119,13 @@ def compute_outputs(run: Run, own: Config, outside: Path | None, other: Path | N
     domain, training, features = fit_domain(trained.model, run, own)
     known = table.frame["image_id"].isin(training).to_numpy()
     cases = Cases(features, table.targets[known], table.frame["lesion_id"].to_numpy(str)[known])
-    rows = {part: np.flatnonzero(split == part) for part in ("validation", "test")}
+    rows = {part: np.flatnonzero(split == part) for part in ("validation", *tested)}
     found = {part: predict(trained.model, cache, chosen, views=own.views) for part, chosen in rows.items()}
     scores = {part: domain.scores(features) for part, (_, features) in found.items()}
     if outside and other:
         inside = np.concatenate([found["validation"][1], features_of(trained.model, own, unseen(other)[0])])
         domain, held = probed(domain, inside, features_of(trained.model, own, close_ups(outside)[0]))
-        scores["test"] = domain.scores(found["test"][1])
+        scores = {part: domain.scores(features) for part, (_, features) in found.items()}
         scores["validation"][NOT_DERMATOSCOPIC] = held[: len(rows["validation"])]
     in_seven = set(load_table(own.data, 7, own.exclude_official_test).frame["image_id"])
     facts = {"prior": trained.prior.tolist(), "seconds": trained.facts["seconds"], "domain": domain.to_dict(),
@@ -134,6 +140,35 @@ def compute_outputs(run: Run, own: Config, outside: Path | None, other: Path | N
         )
         parts.append(crossval.one_part(part, frame, logits, table.labels, own, table.fingerprint(), facts))
     return crossval.pool(parts), domain
+
+
+def add_fold(run: Run, own: Config, fold: int, outside: Path | None, other: Path | None) -> dict:
+    """Train the recipe with ``fold`` as its validation part and store its outputs; returns metrics of all folds."""
+    parts = pd.read_csv(SPLIT)
+    given = run.folder / "given.csv"  # beside the run's own split.csv, which training writes
+    validates = np.where(parts["fold"] == fold, "validation", "train")
+    write_csv(given, parts[["image_id"]].assign(split=parts["split"].where(parts["fold"] < 0, validates)))
+    own = own.but(split_file=str(given))
+    train_once(own, run)
+    outputs, _ = compute_outputs(run, own, outside, other, tested=())
+    name = f"fold-{fold}"
+    storage.store(STORED, FOLDS, replace(outputs, images=outputs.images.assign(part=name),
+                                         facts={name: outputs.facts["validation"]}))  # fmt: skip
+    found = out_of_fold()
+    return {"out of fold": evaluate(found.decided(choose(found, own.referral_sensitivity)))}
+
+
+def out_of_fold() -> Outputs:
+    """Outputs of the folds that were trained; ``fold-0`` is the validation part of the shipped model."""
+    first = storage.read(STORED, NAME).take(["validation"])
+    first = replace(first, images=first.images.assign(part="fold-0"), facts={"fold-0": first.facts["validation"]})
+    return crossval.pool([first, storage.read(STORED, FOLDS)])
+
+
+def train_once(own: Config, run: Run) -> None:
+    """Train a recipe in a folder, or go on; nothing is done where it is finished there."""
+    if not (run.outputs.exists() and Config.from_file(run.config_file) == own):
+        train(own, run, features=None)  # the split file keeps twins together
 
 
 def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Domain, np.ndarray]:
@@ -161,9 +196,8 @@ def probed(domain: Domain, inside: np.ndarray, outside: np.ndarray) -> tuple[Dom
     ), scores
 
 
-def choose(outputs: Outputs, sensitivity: float) -> Decision:
-    """The decision, chosen on the validation part; the sensitivity is reached in every source."""
-    known = outputs.take(["validation"])
+def choose(known: Outputs, sensitivity: float) -> Decision:
+    """The decision, chosen on these outputs; the sensitivity is reached in every source."""
     home = (known.images["source"] == HOME).to_numpy()
     prior = np.bincount(known.y[home], minlength=len(known.labels)) / home.sum()
     return decision_fit.choose(
@@ -190,7 +224,7 @@ def ship(run: Run, own: Config, outside: Path | None, other: Path | None) -> dic
     outputs, domain = compute_outputs(run, own, outside, other)
     storage.store(STORED, NAME, outputs)
     outputs = storage.read(STORED, NAME)
-    written, metrics = figures(outputs, choose(outputs, own.referral_sensitivity))
+    written, metrics = figures(outputs, choose(outputs.take(["validation"]), own.referral_sensitivity))
     table = LesionTable.load(run)
     place = table.frame.set_index("image_id")["path"]
     frames = [
@@ -220,7 +254,8 @@ def name_msk(folder: Path) -> None:
 def rewrite(folder: Path) -> dict:
     """Choose and measure anew from the stored outputs, for a model that is there; returns the metrics by part."""
     outputs, content = storage.read(STORED, NAME), json.loads((folder / FILE).read_text())
-    written, metrics = figures(outputs, choose(outputs, content["config"]["referral_sensitivity"]))
+    decision = choose(outputs.take(["validation"]), content["config"]["referral_sensitivity"])
+    written, metrics = figures(outputs, decision)
     write_json(folder / FILE, content | written | {"domain": outputs.facts["validation"]["domain"]})
     attach(folder, test_reads=note_reading(metrics["test"]))
     return metrics
@@ -285,6 +320,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--photographs", type=Path, help="MILK10k, whose close-ups show what is not dermatoscopic")
     parser.add_argument("--unseen", type=Path, help="BCN20000, dermatoscopic images of another camera")
     parser.add_argument("--install", action="store_true", help="make it the model that the package ships")
+    parser.add_argument("--fold", type=int, choices=range(1, 5), help="train another fold and store its outputs alone")
     parser.add_argument("--rewrite", action="store_true", help="choose and measure again from the stored outputs")
     given = parser.parse_args(argv)
     if bool(given.data) == given.rewrite:
@@ -294,9 +330,12 @@ def main(argv: list[str] | None = None) -> None:
             metrics = rewrite(PRETRAINED)
         else:
             run, own = Run(given.run), load_recipe(NAME).but(data=given.data, split_file=str(SPLIT), fold=-1)
-            if not (run.outputs.exists() and Config.from_file(run.config_file) == own):
-                train(own, run, features=None)  # the split file keeps twins together
-            metrics = ship(run, own, given.photographs, given.unseen)
+            if given.fold:
+                run = Run(given.run / f"fold-{given.fold}")
+                metrics = add_fold(run, own, given.fold, given.photographs, given.unseen)
+            else:
+                train_once(own, run)
+                metrics = ship(run, own, given.photographs, given.unseen)
             if given.install:
                 PRETRAINED.mkdir(exist_ok=True)
                 for file in run.model.iterdir():
