@@ -3,8 +3,9 @@
     python -m experiments.figures            # rewrite them; `make bench` and `make figures` do the same
     python -m experiments.figures --check    # exit status 1 where a page differs from the results
 
-A page has ``<!-- figures: NAME -->`` and ``<!-- end -->`` around what NAME in experiments/tables.py, or in
-benchmarks/tables.py, returns: a table, or a few words within a sentence. Text outside the marks stays as it is.
+A page has ``<!-- figures: NAME -->`` and ``<!-- end -->`` around what NAME in experiments/tables.py,
+experiments/recipe_tables.py or benchmarks/tables.py returns: a table, or a few words within a sentence. Text outside
+the marks stays as it is.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks import tables as speed
+from experiments import recipe_tables, tables
 from experiments.recipes import ROOT
-from experiments.tables import FIGURES
 from skinlesion.core.writing import write_text
 
+FIGURES = tables.FIGURES | recipe_tables.FIGURES | speed.FIGURES
 MARK = re.compile(r"(<!-- figures: ([a-z][a-z0-9-]*) -->)(.*?)(<!-- end -->)", re.S)
 
 

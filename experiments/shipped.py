@@ -11,9 +11,7 @@
 4. The test part is read last, which test_reads.csv records, and the model is exported with both sets of figures.
 
 ``--rewrite`` makes 3 and 4 anew from the stored outputs, for the model that is installed, without training it again.
-
-``--fold N`` (1 to 4) trains the recipe with another fifth as its validation part, and stores its outputs alone. The
-validation part above is fold 0 of these five, so that the model's own training is one of them; each takes as long.
+The recipe's other folds are trained by :mod:`experiments.folds`.
 """
 
 from __future__ import annotations
@@ -68,7 +66,6 @@ from skinlesion.training.trained import load_trained, predict
 
 HOME = "ham10000"  # the source whose class mix the probabilities are calibrated for
 NAME = "shipped"
-FOLDS = "shipped-folds"  # the recipe's other four folds, in the same file
 STORED = OUTPUTS / f"{NAME}.parquet"
 SPLIT = ROOT / "experiments" / "split.csv"
 READS = ROOT / "experiments" / "test_reads.csv"
@@ -140,29 +137,6 @@ def compute_outputs(
         )
         parts.append(crossval.one_part(part, frame, logits, table.labels, own, table.fingerprint(), facts))
     return crossval.pool(parts), domain
-
-
-def add_fold(run: Run, own: Config, fold: int, outside: Path | None, other: Path | None) -> dict:
-    """Train the recipe with ``fold`` as its validation part and store its outputs; returns metrics of all folds."""
-    parts = pd.read_csv(SPLIT)
-    given = run.folder / "given.csv"  # beside the run's own split.csv, which training writes
-    validates = np.where(parts["fold"] == fold, "validation", "train")
-    write_csv(given, parts[["image_id"]].assign(split=parts["split"].where(parts["fold"] < 0, validates)))
-    own = own.but(split_file=str(given))
-    train_once(own, run)
-    outputs, _ = compute_outputs(run, own, outside, other, tested=())
-    name = f"fold-{fold}"
-    storage.store(STORED, FOLDS, replace(outputs, images=outputs.images.assign(part=name),
-                                         facts={name: outputs.facts["validation"]}))  # fmt: skip
-    found = out_of_fold()
-    return {"out of fold": evaluate(found.decided(choose(found, own.referral_sensitivity)))}
-
-
-def out_of_fold() -> Outputs:
-    """Outputs of the folds that were trained; ``fold-0`` is the validation part of the shipped model."""
-    first = storage.read(STORED, NAME).take(["validation"])
-    first = replace(first, images=first.images.assign(part="fold-0"), facts={"fold-0": first.facts["validation"]})
-    return crossval.pool([first, storage.read(STORED, FOLDS)])
 
 
 def train_once(own: Config, run: Run) -> None:
@@ -320,7 +294,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--photographs", type=Path, help="MILK10k, whose close-ups show what is not dermatoscopic")
     parser.add_argument("--unseen", type=Path, help="BCN20000, dermatoscopic images of another camera")
     parser.add_argument("--install", action="store_true", help="make it the model that the package ships")
-    parser.add_argument("--fold", type=int, choices=range(1, 5), help="train another fold and store its outputs alone")
     parser.add_argument("--rewrite", action="store_true", help="choose and measure again from the stored outputs")
     given = parser.parse_args(argv)
     if bool(given.data) == given.rewrite:
@@ -330,12 +303,8 @@ def main(argv: list[str] | None = None) -> None:
             metrics = rewrite(PRETRAINED)
         else:
             run, own = Run(given.run), load_recipe(NAME).but(data=given.data, split_file=str(SPLIT), fold=-1)
-            if given.fold:
-                run = Run(given.run / f"fold-{given.fold}")
-                metrics = add_fold(run, own, given.fold, given.photographs, given.unseen)
-            else:
-                train_once(own, run)
-                metrics = ship(run, own, given.photographs, given.unseen)
+            train_once(own, run)
+            metrics = ship(run, own, given.photographs, given.unseen)
             if given.install:
                 PRETRAINED.mkdir(exist_ok=True)
                 for file in run.model.iterdir():

@@ -32,8 +32,8 @@ FOLLOW_UP = "follow-up nevi of HAM10000"
 
 def validation() -> Predictions:
     """The shipped model's predictions on its validation part."""
-    outputs = storage.read(shipped.STORED, shipped.NAME)
-    return outputs.take(["validation"]).decided(shipped.choose(outputs, 0.9))
+    known = storage.read(shipped.STORED, shipped.NAME).take(["validation"])
+    return known.decided(shipped.choose(known, 0.9))
 
 
 def camera(known: Predictions) -> np.ndarray:

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from conftest import REPOSITORY
-from experiments import candidates, recipes, run, shipped, storage
+from experiments import candidates, folds, recipes, run, shipped, storage
 from skinlesion.core.config import Config
 from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.recipes import load_recipe
@@ -255,7 +255,8 @@ def test_candidates_are_evaluated_out_of_fold(data, tmp_path, monkeypatch, capsy
 def test_the_shipped_model_follows_from_its_stored_outputs(data, tmp_path, monkeypatch):
     recipe = Config().but(**TINY, pretrained=False)
     table = load_table(data)
-    monkeypatch.setattr(shipped, "load_recipe", lambda name: recipe)
+    for module in (shipped, folds):
+        monkeypatch.setattr(module, "load_recipe", lambda name: recipe)
     monkeypatch.setattr(shipped, "HOME", table.frame["source"].iloc[0])
     monkeypatch.setattr(shipped, "SIZES", ((40, 30), (80, 60)))
     for name, place in (
@@ -304,6 +305,23 @@ def test_the_shipped_model_follows_from_its_stored_outputs(data, tmp_path, monke
     assert again.content["melanoma_level"] == made.content["melanoma_level"]
     assert again.content["referral"] == made.content["referral"] and again.identity == made.identity
     assert len(pd.read_csv(shipped.READS)) == 1, "the same figures are no new reading"
+
+    monkeypatch.setattr(folds, "TABLE", tmp_path / "folds.csv")
+    folds.main(["train", "2", "--data", data, "--output", str(tmp_path / "folds"), *more])
+    folds.main(["table"])
+    both, parts = folds.stored(), pd.read_csv(shipped.SPLIT)
+    second = both.take(["fold-2"])
+    assert set(second.images["image_id"]) == set(parts.loc[parts["fold"] == 2, "image_id"])
+    trained = pd.read_csv(tmp_path / "folds" / "fold-2" / "split.csv").query("split == 'train'")["image_id"]
+    assert set(trained) == set(parts.loc[~parts["fold"].isin([2, -1]), "image_id"])
+    label = made.decision.decide(made.decision.probabilities(second.logits)).label
+    predictions, referred = folds.decided(both)
+    rows = (both.images["part"] == "fold-2").to_numpy()
+    assert (predictions.predicted[rows] == label).all(), "by the decision that the other fold chose"
+    found = pd.read_csv(tmp_path / "folds.csv").query("source == 'all' and images == 'all'").set_index("metric")
+    expected = balanced_accuracy_score(both.y, predictions.predicted)
+    assert found["value"]["balanced_accuracy"] == pytest.approx(expected, abs=1e-5)
+    assert found["value"]["sensitivity"] == pytest.approx(referred[predictions.is_malignant].mean(), abs=1e-5)
 
 
 def test_eight_labels_are_merged_into_seven():
