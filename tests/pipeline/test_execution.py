@@ -169,6 +169,7 @@ def test_ctrl_c(folders):
         ["--label", "wart=bump"],
         ["--preset", "huge"],
         ["--labels", "9"],
+        ["--set", "holdout_source=milk10k"],  # of the demo set alone
         ["--from", "02", "--force"],
         ["--cell-timeout", "0"],
         ["--jobs", "x"],

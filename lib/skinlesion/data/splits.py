@@ -69,10 +69,7 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0, holdout_sour
     test set. Raises DataError where a class has too few lesions to appear in every split, or a source too few for six
     parts.
     """
-    if holdout_source and (holdout_source not in table.origins or len(table.origins) == 1):
-        raise DataError(
-            f"holdout_source={holdout_source!r} must be one of several sources; here are {', '.join(table.origins)}"
-        )
+    check_holdout(table.origins, holdout_source)
     groups = lesion_groups(table, twins=not table.has_lesions)
     lesions = pd.Series(groups).groupby(table.frame["label"].to_numpy()).nunique()
     few = lesions[lesions < FOLDS + 1]
@@ -91,6 +88,14 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0, holdout_sour
         part[source == holdout_source] = TEST_FOLD
     split = np.where(part == TEST_FOLD, "test", np.where(part == fold, "validation", "train"))
     return _rows(table, groups).assign(fold=part, split=split)
+
+
+def check_holdout(sources: Sequence[str], holdout_source: str) -> None:
+    """Raise DataError unless the source that is held out, if any, is one of several."""
+    if holdout_source and (holdout_source not in sources or len(sources) == 1):
+        raise DataError(
+            f"holdout_source={holdout_source!r} must be one of several sources; here are {', '.join(sources)}"
+        )
 
 
 def _rows(table: LesionTable, groups: np.ndarray) -> pd.DataFrame:

@@ -60,15 +60,18 @@ def resolve(
 
 
 def need_data(config: Config) -> None:
-    """Raise DataError or ConfigError, before a notebook starts, for a place of no data set or words of no class.
+    """Raise DataError or ConfigError, before a notebook starts, for a place of no data set, words of no class or a
+    source to hold out that there is not.
 
     Only names of files are looked at; the demo set is left to the notebook that draws it.
     """
     from skinlesion.data.sources import source_names
+    from skinlesion.data.splits import check_holdout
 
     label_finder(label_set(config.labels), parse_words(config.label_words))
-    if places := [place for place in config.data if not _DEMO.fullmatch(place)]:
-        source_names(places)
+    places = [place for place in config.data if not _DEMO.fullmatch(place)]
+    drawn = ["demo"] if len(places) < len(config.data) else []
+    check_holdout([*drawn, *(source_names(places) if places else [])], config.holdout_source)
 
 
 def _place(name: str, value: str) -> str:
