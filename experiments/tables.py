@@ -191,6 +191,17 @@ def out_of_fold() -> str:
     return table([f"{lines['folds'].iloc[0]} of five folds, seven classes", "images", *names.values()], rows)
 
 
+def twins() -> str:
+    """How many twins the search finds, and how many pairs that are none."""
+    found = result("experiments/twins.json")
+    rows = [[name, f"{share['value'] * share['n']:.0f} of {share['n']:,}", describe(share)]
+            for name, share in found["found"].items()]  # fmt: skip
+    counts = found["counts"]
+    rows.append([f"pairs in all {counts['images']:,} images: within a source", f"{counts['pairs within']:,}", ""])
+    rows.append(["pairs across sources", f"{counts['pairs across']:,}", ""])
+    return table(["", "found", "share"], rows)
+
+
 def coverage() -> str:
     """How often intervals of proportions hold the true one, over cluster sizes and correlations."""
     rows = []
@@ -250,6 +261,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     one.__name__.replace("_", "-"): one
     for one in (
         results, shipped, out_of_fold, before_and_now, full_frames, across, cases, recolored, notices,
-        same_at_any_size, second_stage, retrieval, smaller_files, coverage, ph2,
+        same_at_any_size, second_stage, retrieval, smaller_files, coverage, twins, ph2,
     )
 }  # fmt: skip
