@@ -37,12 +37,6 @@ def test_exif_orientation_is_applied(noise):
 def test_other_modes(noise):
     grey = noise[..., 0]
     assert np.array_equal(images.decode(encoded(grey)), np.repeat(grey[..., None], 3, 2))
-    deep = Image.fromarray(grey.astype(np.uint16) * 257)
-    assert np.abs(images.decode(encoded(deep)).astype(int) - grey[..., None]).max() <= 1
-    for kind in (deep, Image.fromarray(grey)):  # TIFF's tag 262 says whether zero is black (1) or white (0)
-        zero_is_white = encoded(kind, "TIFF").replace(*(struct.pack("<HHII", 262, 3, 1, value) for value in (1, 0)))
-        found = images.decode(zero_is_white, formats=images.FILE_FORMATS)
-        assert np.abs(found.astype(int) - (255 - grey[..., None])).max() <= 1
     half_clear = np.dstack([noise, np.repeat([[0], [255]], [20, 17], axis=0).repeat(53, axis=1).astype(np.uint8)])
     found = images.decode(encoded(half_clear))
     assert (found[:20] == 255).all() and np.array_equal(found[20:], noise[20:])
@@ -50,6 +44,53 @@ def test_other_modes(noise):
         images.decode(encoded(half_clear[:18]))
     assert images.decode(encoded(Image.fromarray(noise).convert("P"))).shape == noise.shape
     assert images.decode(encoded(Image.fromarray(noise).convert("CMYK"), "JPEG")).shape == noise.shape
+
+
+@pytest.mark.parametrize("bits", (8, 16))
+@pytest.mark.parametrize(("kind", "white"), [("PNG", 1), ("TIFF", 1), ("TIFF", 0)])
+def test_every_grey_level_becomes_the_nearest_of_256(bits, kind, white):
+    levels = np.arange(2**bits).reshape(-1, 2 ** (bits // 2))
+    data = encoded(levels.astype(f"uint{bits}"), kind)
+    tags = [struct.pack("<HHII", 262, 3, 1, value) for value in (1, white)]  # of TIFF: whether zero is white (0)
+    found = images.decode(data.replace(*tags), formats=images.FILE_FORMATS)
+    nearest = levels if bits == 8 else (levels + 128) // 257
+    assert np.array_equal(found, np.stack([nearest if white else 255 - nearest] * 3, axis=2))
+
+
+def test_a_picture_as_large_and_as_small_as_accepted_is_read():
+    assert images.decode(encoded(np.zeros((16, 16, 3), np.uint8)), max_pixels=256).shape == (16, 16, 3)
+    for shape in ((16, 15), (15, 16)):
+        with pytest.raises(ImageError, match="each side needs 16 or more"):
+            images.decode(encoded(np.zeros(shape, np.uint8)))
+    images.check_size(20 * 2**20)
+    with pytest.raises(ImageError, match="at most 20,971,520 are accepted"):
+        images.check_size(20 * 2**20 + 1)
+
+
+def test_a_file_too_short_for_its_pixels_is_refused_before_they_are_decoded():
+    """JPEG (T.81) has a bit or more for each block of 64 pixels: 512 a byte; other formats have no such limit."""
+    flat = encoded(np.full((2048, 512), 77, np.uint8), "JPEG", progressive=True, optimize=True)
+    most, more = (flat.replace(*(struct.pack(">HH", height, 512) for height in (2048, len(flat) + i))) for i in (0, 1))
+    assert images.decode(most).shape == (len(flat), 512, 3)
+    with pytest.raises(ImageError, match="too short for its number of pixels"):
+        images.decode(more)
+    bare = encoded(Image.new("1", (1000, 1000)))
+    assert images.decode(bare).max() == 0 and 512 * len(bare) < 10**6
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (r"C:\data\mel\0.JPG", "0"),
+        (" ./a/ISIC_1.tiff ", "ISIC_1"),
+        ("ISIC_1.v2", "ISIC_1.v2"),
+        ("a.b.PNG", "a.b"),
+        (".jpg", ".jpg"),
+        ("jpg", "jpg"),
+    ],
+)
+def test_a_name_is_what_stands_before_the_ending_of_an_image(path, name):
+    assert images.image_name(path) == name
 
 
 def test_colours_apart_in_tiff_files_are_read_or_refused():
@@ -128,10 +169,11 @@ def test_a_network_gets_the_same_frame_from_a_fraction_of_a_photograph(options):
     assert apart.mean() < 0.5 and np.quantile(apart, 0.99) <= 4
 
 
-def test_animations_are_refused(noise):
-    frames = [Image.fromarray(noise), Image.fromarray(255 - noise)]
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_animations_are_refused(noise, kind):
+    data = encoded(Image.fromarray(noise), kind, save_all=True, append_images=[Image.fromarray(255 - noise)])
     with pytest.raises(ImageError, match="several frames"):
-        images.decode(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
+        images.decode(data, formats=images.FILE_FORMATS)
 
 
 @pytest.mark.parametrize("shape", [(100, 80), (150, 200), (451, 600), (40, 37), (1000, 3)])
@@ -182,7 +224,8 @@ def test_reading_from_files_zips_and_arrays(tmp_path, noise):
     (tmp_path / "a.png").write_bytes(encoded(noise))
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("deep/a.png", encoded(noise))
-    np.savez(tmp_path / "m.npz", train_images=noise[None], val_images=noise[None, ..., 0])
+    odd = {f"{kind}_images": noise[None].astype(kind) for kind in ("int8", "uint16", "float32")}
+    np.savez(tmp_path / "m.npz", train_images=noise[None], val_images=noise[None, ..., 0], **odd)
     assert np.array_equal(images.read_image(tmp_path / "a.png"), noise)
     assert np.array_equal(images.read_image(f"{tmp_path}/z.zip!deep/a.png"), noise)
     assert np.array_equal(images.read_image(f"{tmp_path}/m.npz!train/0"), noise)
@@ -191,6 +234,27 @@ def test_reading_from_files_zips_and_arrays(tmp_path, noise):
         with pytest.raises(ImageError) as error:
             images.read_image(f"{tmp_path}/{gone}")
         assert error.value.code == "missing"
+    for kind in ("int8", "uint16", "float32"):
+        with pytest.raises(ImageError, match=f"numbers of the kind {kind}"):
+            images.read_image(f"{tmp_path}/m.npz!{kind}/0")
+    (tmp_path / "a.jpg").write_bytes(data := encoded(photograph(640, 480), "JPEG"))
+    for whole in (images.read_image(tmp_path / "a.jpg"), images.read_with_bytes(tmp_path / "a.jpg")[0]):
+        assert np.array_equal(whole, np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_an_archive_is_what_is_a_file(tmp_path, noise):
+    """In folders, and beside files, whose own names look like archives."""
+    for folder in ("plain", "odd.zip!x"):
+        place = tmp_path / folder
+        place.mkdir()
+        with zipfile.ZipFile(place / "a.ZIP", "w") as archive:
+            archive.writestr("b/c.zip!d.png", encoded(noise))
+        (place / "e.zip!f.png").write_bytes(encoded(noise))
+        assert images.split_member(f"{place}/a.ZIP!b/c.zip!d.png") == (f"{place}/a.ZIP", "b/c.zip!d.png")
+        assert images.split_member(place / "e.zip!f.png") == ("", f"{place}/e.zip!f.png")
+        for name in ("a.ZIP!b/c.zip!d.png", "e.zip!f.png"):
+            assert np.array_equal(images.read_image(f"{place}/{name}"), noise)
+            assert images.stamp(f"{place}/{name}")
 
 
 def test_a_zip_that_is_replaced_is_read_anew(tmp_path, noise):
@@ -204,11 +268,15 @@ def test_a_zip_that_is_replaced_is_read_anew(tmp_path, noise):
 
 def test_stamp_changes_with_the_content(tmp_path, noise):
     path = tmp_path / "a.png"
+    (tmp_path / "moved").mkdir()
     path.write_bytes(encoded(noise))
     before = images.stamp(path)
     assert images.stamp(path) == before
+    assert images.stamp(path.rename(tmp_path / "moved" / "a.png")) == before, "wherever it lies"
     path.write_bytes(encoded(noise[:30]))
     assert images.stamp(path) != before
+    np.savez(tmp_path / "m.npz", train_images=noise[None].repeat(2, 0))
+    assert images.stamp(f"{tmp_path}/m.npz!train/0") != images.stamp(f"{tmp_path}/m.npz!train/1")
 
 
 def test_one_squares_map_stays_as_it_is():

@@ -84,10 +84,10 @@ def decode(
             profile = profile or image.info.get("icc_profile")
             if image.format == "WEBP":
                 turn = container.orientation(image.info.get("exif", b""))
-            if sufficient_side and image.format == "JPEG":
+            if sufficient_side:
                 fraction = max(1, min(image.size) // sufficient_side)
                 width, height = (length // fraction for length in image.size)
-                image.draft(image.mode, (width, height))  # takes the largest of 1, 2, 4 and 8 that leaves this size
+                image.draft(image.mode, (width, height))  # a JPEG takes the largest of 1, 2, 4, 8 that leaves this
             image.load()
             if _end_is_missing(image, picture):
                 raise container.damaged()
@@ -120,7 +120,7 @@ def _check_header(image: Image.Image, size: int, max_pixels: int) -> None:
         )
     if min(width, height) < MIN_SIDE:
         raise ImageError("too-small", f"the image has {width} x {height} pixels; each side needs {MIN_SIDE} or more")
-    if getattr(image, "n_frames", 1) > 1:
+    if getattr(image, "is_animated", False):
         raise container.animated()
     if isinstance(image, TiffImageFile) and _mixed_up(image.tag_v2):
         raise _unsupported("this is a TIFF file of 16 bits with each colour apart")
@@ -137,8 +137,7 @@ def _end_is_missing(image: Image.Image, data: bytes) -> bool:
     """Whether a decoded image ends in zeros that nobody wrote. Uncompressed pixels may be zeros: they are black."""
     if isinstance(image, TiffImageFile):
         return container.tiff_ends_in_zeros(data, image.tag_v2)
-    shorter = container.shortened_webp(data) if image.format == "WEBP" else b""
-    if not shorter:
+    if not (shorter := container.shortened_webp(data)):
         return False
     try:
         with Image.open(io.BytesIO(shorter), formats=("WEBP",)) as rest:
@@ -150,7 +149,7 @@ def _end_is_missing(image: Image.Image, data: bytes) -> bool:
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
-        grey = np.asarray(image, dtype=np.float32) * np.float32(255 / 65535)
+        grey = np.asarray(image, dtype=np.float32) / 257  # 65535 becomes 255
         if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0:  # zero is white
             grey = 255 - grey  # which Pillow does for 8 bits alone
         return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=2)
@@ -184,16 +183,13 @@ _ARCHIVE = re.compile(r"\.(zip|npz)(?=!)", re.IGNORECASE)
 def split_member(path: str | Path) -> tuple[str, str]:
     """The archive and the member behind a table's ``path``: ``a.ZIP!b/c.jpg`` -> ``("a.ZIP", "b/c.jpg")``.
 
-    A plain file has ``("", path)``: one whose own name, or folder's name, holds a ``!`` too.
+    Anything else has ``("", path)``: a file whose own name, or folder's name, holds a ``!``, and what does not exist.
     """
     text = str(path)
-    if "!" not in text:
-        return "", text
     for mark in _ARCHIVE.finditer(text):
         if Path(text[: mark.end()]).is_file():
             return text[: mark.end()], text[mark.end() + 1 :]
-    gone = None if Path(text).exists() else _ARCHIVE.search(text)
-    return (text[: gone.end()], text[gone.end() + 1 :]) if gone else ("", text)
+    return "", text
 
 
 @contextmanager
