@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.taxonomy import HAM7
 from skinlesion.data import splits
 from skinlesion.data.check import check_table
 from skinlesion.data.merge import merge
-from skinlesion.data.table import Origin
+from skinlesion.data.table import COLUMNS, LesionTable, Origin
 from small import small_table
 
 
@@ -48,9 +49,22 @@ def test_near_duplicates_stay_together(table):
     assert len(set(splits.lesion_groups(linked))) == table.frame["lesion_id"].nunique() - 2
 
 
-def test_too_few_lesions_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"6 lesions of every class; akiec has 4"):
-        splits.make_split(small_table(tmp_path, lesions=4))
+def bare(*sizes, lesion_size=1):
+    """A table without files: the first classes with so many lesions of so many images each."""
+    rows = [
+        (f"{code}_{lesion}_{view}", f"{code}_{lesion}", code, np.nan, "unknown", "unknown", "histo", "")
+        for code, size in zip(HAM7.codes, sizes, strict=False)
+        for lesion in range(size)
+        for view in range(lesion_size)
+    ]
+    frame = pd.DataFrame(rows, columns=[column for column in COLUMNS if column != "source"])
+    return LesionTable(frame, HAM7, {"folder": Origin("folder", "")})
+
+
+def test_a_class_needs_a_lesion_for_each_part():
+    assert set(splits.make_split(bare(6, 9))["fold"]) == {-1, 0, 1, 2, 3, 4}
+    with pytest.raises(DataError, match=r"6 lesions of every class; bcc has 5"):
+        splits.make_split(bare(6, 5))
 
 
 def test_a_given_split_is_used_as_it_is(table, tmp_path):
@@ -72,7 +86,10 @@ def test_a_given_split_is_used_as_it_is(table, tmp_path):
         (lambda s: pd.concat([s, s.iloc[:1].assign(image_id=s["image_id"].iloc[0] + ".jpg")]), "keep one row of each"),
         (lambda s: s.assign(split="training set"), "unknown split"),
         (lambda s: s.assign(split="train"), "validation and test split is empty"),
-        (lambda s: s.assign(split=np.resize(["train", "validation", "test"], len(s))), "in two splits"),
+        (
+            lambda s: s.assign(split=s["split"].mask(s.index == 2)),
+            "no split for akiec_1_1; use train, validation, test",
+        ),
     ],
 )
 def test_a_bad_split_file_is_refused(table, tmp_path, spoil, said):
@@ -80,6 +97,40 @@ def test_a_bad_split_file_is_refused(table, tmp_path, spoil, said):
     spoil(splits.make_split(table)).to_csv(path, index=False)
     with pytest.raises(DataError, match=said):
         splits.read_given_split(table, path)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (dict.fromkeys("cdef", "train") | {"a": "test"}, ""),  # of a class that is not tested
+        (dict.fromkeys("cde", "test"), "the train split is empty"),
+        (
+            {
+                "a": "test",
+                "c": ("train", "test"),
+                "b": ("train", "test", "validation"),
+                "d": "validation",
+                "e": "train",
+            },
+            "2 lesions in two splits .*, b among them",
+        ),
+    ],
+)
+def test_lesions_of_several_splits_and_empty_ones_are_told(part, said):
+    rows = [(lesion, name) for lesion, names in part.items() for name in ([names] if isinstance(names, str) else names)]
+    split = pd.DataFrame(rows, columns=["lesion_id", "split"]).sort_values("split", kind="stable", ignore_index=True)
+    split = split.assign(group=split["lesion_id"], label=np.where(split["lesion_id"] == "f", "nv", "mel"))
+    if not said:
+        return splits.check_split(split, fold=-1)
+    with pytest.raises(DataError, match=f"^{said}"):
+        splits.check_split(split, fold=-1)
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_whichever_fold_validates_needs_images(fold):
+    split = pd.DataFrame({"lesion_id": ["a", "b"], "group": [0, 1], "label": "nv", "split": ["train", "test"]})
+    with pytest.raises(DataError, match="the validation split is empty"):
+        splits.check_split(split, fold=fold)
 
 
 def test_a_given_split_without_validation_is_for_a_training_on_all_folds(table, tmp_path):
@@ -97,7 +148,9 @@ def test_leak_of_a_split_by_image(table):
     folds = [t for _, t in StratifiedKFold(6, shuffle=True, random_state=4).split(table.frame, table.frame["label"])]
     lesion = table.frame["lesion_id"]
     train = set(lesion.iloc[np.concatenate(folds[1:5])])
-    assert leak["leaked"] == sum(name in train for name in lesion.iloc[folds[5]]) > 0
+    leaked = [name in train for name in lesion.iloc[folds[5]]]
+    assert any(leaked)
+    assert leak == {"test_images": len(leaked), "leaked": sum(leaked), "share": pytest.approx(np.mean(leaked))}
 
 
 def test_a_subset_takes_whole_lesions_of_every_class(table):
@@ -107,6 +160,16 @@ def test_a_subset_takes_whole_lesions_of_every_class(table):
     assert (subset.counts() > 0).all()
     assert len(subset) < len(table)
     splits.make_split(subset)
+
+
+@pytest.mark.parametrize(
+    ("count", "taken"), [(0, (80, 40, 20, 4)), (72, (40, 20, 10, 4)), (36, (20, 10, 9, 4)), (144, (80, 40, 20, 4))]
+)
+@pytest.mark.parametrize("lesion_size", (1, 2))
+def test_a_subset_has_the_classes_shares_and_nine_lesions_of_rare_ones(count, taken, lesion_size):
+    """Of 144 lesions, all of one size."""
+    subset = splits.take_subset(bare(80, 40, 20, 4, lesion_size=lesion_size), count * lesion_size, seed=0)
+    assert tuple(subset.counts()[:4] / lesion_size) == taken
 
 
 @pytest.mark.real
@@ -184,7 +247,7 @@ def test_twins_are_dropped_where_they_meet_the_test_and_else_stay_together(table
     lesion = ours.set_index("image_id")["lesion_id"]
     before = ours.set_index("image_id")["split"]
     dropped = own[own["split"] == splits.DROPPED]
-    assert set(dropped["lesion_id"]) == {lesion[trained[0]]} and (dropped["fold"] == splits.DROPPED_FOLD).all()
+    assert set(dropped["lesion_id"]) == {lesion[trained[0]]} and (dropped["fold"] == -2).all()
     assert f"{len(dropped)} image" in origin and "dropped from training" in origin
     assert (own["split"] == "test").equals(before == "test"), "test images stay the ones they are"
     assert own.loc[trained[-1], "split"] == own.loc[validated[0], "split"] != "test"
@@ -204,6 +267,32 @@ def test_a_split_file_with_dropped_twins_is_read_again(table, tmp_path):
     assert splits.choose_split(linked, split_file=str(path))[0].equals(split)
     splits.write_split(ours, path)  # a split that knows nothing of the twins
     assert splits.choose_split(linked, split_file=str(path))[0].equals(split)
+
+
+def test_what_was_dropped_stays_so_and_lesions_go_where_most_of_their_images_are():
+    split = pd.DataFrame(
+        [("akiec_0_0", -2, "dropped"), ("akiec_1_0", 3, "train"), ("akiec_2_0", 0, "validation"),
+         ("akiec_3_0", 3, "train"), ("akiec_4_0", 2, "train")],
+        columns=["image_id", "fold", "split"],
+    )  # fmt: skip
+    for others, wanted in (((1, 2, 3), [-2, 3, 3, 3, 2]), ((1,), [-2, 3, 0, 3, 2])):
+        pairs = tuple(("akiec_0_0", f"akiec_{other}_0") for other in others)
+        found = splits.keep_twins_together(split, replace(bare(5), twins=pairs))
+        assert found["fold"].tolist() == wanted
+        assert found["split"].tolist() == [{-2: "dropped", 0: "validation"}.get(fold, "train") for fold in wanted]
+
+
+def test_the_official_split_of_the_only_source_is_used_as_it_is():
+    table = bare(12)
+    given = dict(zip(table.frame["image_id"], ["train"] * 8 + ["validation"] * 2 + ["test"] * 2, strict=True))
+    split, origin = splits.choose_split(replace(table, official_split=given), seed=5)
+    assert origin == "the official one of folder" and dict(zip(split["image_id"], split["split"], strict=True)) == given
+    assert splits.choose_split(table)[1] == "made here: whole lesions, stratified by label"
+    with pytest.raises(DataError, match="holdout_source='folder' must be one of several"):
+        splits.choose_split(replace(table, official_split=given), holdout_source="folder")
+    untested = {name: part.replace("test", "train") for name, part in given.items()}
+    with pytest.raises(DataError, match="test split is empty"):
+        splits.choose_split(replace(table, official_split=untested), tested=False)
 
 
 def test_without_lesion_ids_twins_are_one_lesion_from_the_start(table):
@@ -248,6 +337,7 @@ def test_lesions_that_sources_share_neither_move_nor_reach_the_tests_of_any(two_
     split, origin = splits.choose_split(linked, seed=3)
     used = split[split["split"] != splits.DROPPED]
     assert (used.groupby("group")["split"].nunique() == 1).all()
+    assert origin.startswith("made here: whole lesions, stratified by label in each source; ")
     plain = splits.make_split(two_sources, seed=3)
     assert set(plain.loc[plain["split"] == "test", "image_id"]) == set(split.loc[split["split"] == "test", "image_id"])
     assert f"{(split['split'] == splits.DROPPED).sum()} images of lesions that are tested dropped" in origin
@@ -285,7 +375,7 @@ def test_a_class_that_one_source_has_few_of_is_no_obstacle(two_sources):
     split, _ = splits.choose_split(few, seed=3)
     assert set(split.loc[split["label"] == "df", "source"]) == {"one", "two"}
     tiny = few.keep((few.frame["source"] == "one") | few.frame["lesion_id"].str.contains("mel_1|nv_1"))
-    with pytest.raises(DataError, match="the source two has too few images"):
+    with pytest.raises(DataError, match="the source two has too few images for 6 parts"):
         splits.make_split(tiny)
 
 

@@ -109,7 +109,7 @@ def _parts(table: LesionTable, name: str, seed: int, fold: int) -> np.ndarray:
     """The fold of every row of one source, int64 [N]; -1 in its test part. An official split validates in any fold."""
     if table.official_split:
         part = _official(table)["fold"].to_numpy()
-        return part if fold < 0 else np.where(part == 0, fold, np.where(part == 1, (fold + 1) % FOLDS, part))
+        return np.where(part < 0, part, (part + max(fold, 0)) % FOLDS)
     from sklearn.model_selection import StratifiedGroupKFold  # two seconds, which those who read a split do not need
 
     groups, labels = lesion_groups(table, twins=not table.has_lesions), table.frame["label"]
@@ -242,7 +242,7 @@ def check_split(split: pd.DataFrame, *, fold: int = 0, tested: bool = True) -> N
             )
     classes = set(split["label"])
     for name in learning:
-        lacking = sorted(classes - set(split["label"][split["split"] == name]))
+        lacking = sorted(classes.difference(split["label"][split["split"] == name]))
         if lacking:
             raise DataError(
                 f"the {name} split has no images of {some(lacking)}; move some lesions there, or leave the class out"
@@ -269,7 +269,7 @@ def split_digest(parts: Iterable[str]) -> str:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
-def per_image_leak(table: LesionTable, *, seed: int = 0) -> dict[str, float]:
+def per_image_leak(table: LesionTable, *, seed: int) -> dict[str, float]:
     """What a split that assigns images, not lesions, would leak.
 
     Returns a dict: ``test_images``: images in the test part; ``leaked``: those whose lesion also has a training image;
@@ -285,7 +285,7 @@ def per_image_leak(table: LesionTable, *, seed: int = 0) -> dict[str, float]:
     return {"test_images": len(test), "leaked": leaked, "share": leaked / len(test)}
 
 
-def take_subset(table: LesionTable, count: int, *, seed: int = 0) -> LesionTable:
+def take_subset(table: LesionTable, count: int, *, seed: int) -> LesionTable:
     """About ``count`` images of each source in whole lesions, nine or more of every class where it has them."""
     if not count:
         return table
@@ -299,15 +299,11 @@ def take_subset(table: LesionTable, count: int, *, seed: int = 0) -> LesionTable
 
 def _subset_rows(table: LesionTable, count: int, seed: int) -> np.ndarray:
     """The rows of one source that :func:`take_subset` takes, bool [N]."""
-    if count >= len(table):
-        return np.ones(len(table), bool)
     rng, groups = np.random.default_rng(seed), lesion_groups(table)
     label = table.frame["label"].to_numpy()
     chosen: list[int] = []
     for code in table.labels.codes:
         ids, sizes = np.unique(groups[label == code], return_counts=True)
-        if not len(ids):
-            continue
         order = rng.permutation(len(ids))
         wanted = count * sizes.sum() / len(table)
         enough = int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1
