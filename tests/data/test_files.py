@@ -174,6 +174,20 @@ def test_image_mask_thumbnail_and_copy_in_every_reader(tmp_path, make):
     assert table.passed_over["identical copy"] == 1
 
 
+def test_masks_of_any_name_in_a_class_folder_are_no_images_of_the_class(tmp_path):
+    for label in ("mel", "nv"):
+        (tmp_path / label / "GT").mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / label / f"{label}{i}.png").write_bytes(encoded(picture(seed=i + 5 * (label == "nv"))))
+            mask = Image.new("L", (80, 60))
+            mask.paste(255, (20 + i, 10, 50, 45 - 5 * (label == "nv")))  # each another one
+            (tmp_path / label / f"{label}{i}_lesion.jpg").write_bytes(encoded(mask, "JPEG"))
+            (tmp_path / label / "GT" / f"mask {label}{i}.bmp").write_bytes(encoded(mask.rotate(90, expand=True), "BMP"))
+    check = check_table(load_table(str(tmp_path)))
+    assert sorted(check.table.frame["image_id"]) == ["mel0", "mel1", "mel2", "nv0", "nv1", "nv2"]
+    assert len(check.problems) == 12 and set(check.problems["problem"]) == {"mask among the images"}
+
+
 def test_identical_files_are_kept_together_and_contradictions_set_aside(tmp_path):
     for name, seed in (("nv/a", 1), ("nv/b", 1), ("nv/c", 2), ("mel/d", 2), ("mel/e", 3)):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -16,10 +16,12 @@ from skinlesion.core import colour, images
 from skinlesion.core.errors import DataError, ImageError
 from skinlesion.core.tables import counted, id_key
 from skinlesion.core.writing import write_csv
+from skinlesion.data.files import is_mask
 from skinlesion.data.problems import (
     BAD_AGE,
     CONSEQUENCES,
     IDENTICAL,
+    MASK,
     NO_IMAGE,
     TWO_FORMS,
     TWO_LABELS,
@@ -32,6 +34,7 @@ from skinlesion.data.table import LesionTable
 OLDEST = 120  # years
 IMAGE_COLUMNS = ("image_id", "width", "height", "red", "green", "blue", "brightness")
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_MASK = "it is black and white, as lesion masks are"
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,10 @@ def check_table(table: LesionTable, decode: bool = True, workers: int | None = N
     """Check a table and, unless ``decode`` is False, every image in it, by ``workers`` threads (one a processor).
 
     Rows that the reader of the data set could not use are in ``table.problems`` already; this adds ages out of range,
-    lesions with two labels, near-duplicate pairs that name unknown images, images that cannot be decoded, identical
-    ones, and lesion ids in two forms. Identical images with one label, and lesions that differ in the form of their ids
-    alone, become near-duplicate pairs, so that a split keeps them together. Decoding also measures sizes and mean
-    colours. Raises DataError if fewer than two classes are left; the message counts what was wrong.
+    lesions with two labels, near-duplicate pairs that name unknown images, images that cannot be decoded, masks,
+    identical images, and lesion ids in two forms. Identical images with one label, and lesions that differ in the form
+    of their ids alone, become near-duplicate pairs, so that a split keeps them together. Decoding also measures sizes
+    and mean colours. Raises DataError if fewer than two classes are left; the message counts what was wrong.
     """
     known = set(table.frame["image_id"]) | set(table.problems["image_id"])
     checked = _check_pairs(_check_lesions(_check_ages(table)), known)
@@ -162,6 +165,7 @@ def _check_images(
     found = thread_map(_measure, table.frame["path"], max_workers=workers or os.cpu_count(), **how)
     wrong = pd.Series([one if isinstance(one, str) else "" for one in found], index=table.frame.index)
     problem = wrong.where(wrong == "", UNDECODABLE).mask(wrong.str.startswith("missing"), NO_IMAGE)
+    problem = problem.mask(wrong == _MASK, MASK)
     table = table.set_aside(wrong != "", problem, wrong)
     decoded = [one for one in found if not isinstance(one, str)]
     sizes_and_colors = [(one.width, one.height, *one.color, one.brightness) for one in decoded]
@@ -208,6 +212,8 @@ def _measure(path: str) -> _Measured | str:
         frame, data = images.read_with_bytes(path)
     except ImageError as error:
         return f"{error.code}: {error}"
+    if is_mask(frame):
+        return _MASK
     height, width, _ = frame.shape
     # summed along whole rows first, which numpy does twenty times faster than along three channels
     columns = frame.reshape(height, -1).sum(axis=0, dtype=np.uint32)

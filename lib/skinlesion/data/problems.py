@@ -27,6 +27,7 @@ ANOTHER_VERSION = "another version of a picture"
 
 # of the whole table and of pixels (skinlesion.data.check)
 UNDECODABLE = "undecodable image"
+MASK = "mask among the images"
 TWO_LABELS = "lesion with two labels"
 TWO_FORMS = "lesion id in two forms"
 UNKNOWN_PAIR = "near-duplicate of unknown image"
@@ -36,6 +37,7 @@ TWO_LABELS_OF_ONE = "identical images with two labels"
 #: In the order of the data check's summary.
 CONSEQUENCES = {
     UNDECODABLE: "image set aside",
+    MASK: "image set aside",
     NO_IMAGE: "row set aside",
     NO_ROW: "image ignored",
     UNKNOWN_LABEL: "row set aside",
