@@ -210,6 +210,24 @@ def test_derm7pt(tmp_path):
     )
 
 
+def test_no_row_of_derm7pt_is_dropped_unseen(tmp_path):
+    rows = [
+        (1, "melanoma", "N/1.jpg", "N/1.jpg"),  # one photograph for both
+        (2, "clark nevus", "N/2.jpg", "N/c.jpg"),
+        (3, "melanoma", "N/2.jpg", ""),  # another case's image
+        (4, "clark nevus", "", "N/c.jpg"),
+        (5, "clark nevus", "N/5.jpg", "N/c.jpg"),
+    ]
+    write_csv(tmp_path / "meta" / "meta.csv", ("case_num", "diagnosis", "derm", "clinic"), rows)
+    write_images(tmp_path / "images" / "N", ["1.jpg", "2.jpg", "c.jpg", "5.jpg"])
+    table = load_table(str(tmp_path))
+    assert table.frame["image_id"].tolist() == ["1", "5"]
+    found = table.problems[table.problems["problem"] != "not dermatoscopic"]
+    assert sorted(zip(found["image_id"], found["problem"], strict=True)) == [
+        ("", "row without an image"), ("2", "duplicate id"), ("2", "duplicate id"),
+    ]  # fmt: skip
+
+
 def test_what_is_missing_is_named(milk10k):
     (milk10k / "MILK10k_Training_Input.zip").unlink()
     with pytest.raises(DataError, match=r"no images; put MILK10k_Training_Input\.zip there"):

@@ -188,7 +188,7 @@ def load_derm7pt(files: Files, labels: LabelSet = HAM7, words: Words = None) -> 
         part = _columns(meta, word="diagnosis", lesion_id="case", site="location", sought=column)
         parts.append(part.assign(sought=part["sought"].map(slashes), image_type=image_type, row=part.index.astype(str)))
     rows = pd.concat(parts)
-    rows = rows[rows["sought"] != ""].drop_duplicates("sought").reset_index(drop=True)
+    rows = rows[(rows["sought"] != "") | (rows["image_type"] == "dermoscopic")].reset_index(drop=True)
     rows["image_id"] = image_ids(list(rows["sought"]))
     official: dict[str, str] = {}
     derm = rows[rows["image_type"] == "dermoscopic"]
