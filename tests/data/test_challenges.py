@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from skinlesion.core.errors import DataError
+from skinlesion.core.one_hot import one_hot_word
 from skinlesion.core.runs import Run
 from skinlesion.data.sources import detect, load_table
 from skinlesion.data.table import LesionTable
-from skinlesion.data.tabulate import one_hot_word
 from skinlesion.evaluation.subgroups import group_images
 from small import jpeg, write_csv, write_images
 

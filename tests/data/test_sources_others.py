@@ -309,6 +309,22 @@ def test_isic_levels_in_a_csv_of_ones_own(tmp_path):
     assert table.problems[["image_id", "detail"]].to_numpy().tolist() == [["c", "Milium"]]
 
 
+def test_a_csv_with_a_column_per_class(tmp_path):
+    classes = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+    marks = [[int(one == word) for one in classes] for word in ("NV", "VASC", "MEL")]
+    write_images(tmp_path, ["a.jpg", "b.jpg", "c.jpg"])
+    rows = [(name, *row) for name, row in zip("abc", marks, strict=True)]
+    place = str(write_csv(tmp_path / "t.csv", ("image", *classes), rows))
+    assert load_table(place).frame["label"].tolist() == ["nv", "vasc", "mel"]
+    words = ("nevus", "angioma", "melanoma")
+    rows = [(*row, word) for row, word in zip(rows, words, strict=True)]
+    write_csv(tmp_path / "t.csv", ("image", *classes, "Diagnosis"), rows)
+    assert load_table(place).frame["label"].tolist() == ["nv", "vasc", "mel"]
+    write_csv(tmp_path / "t.csv", ("image", *classes, "Diagnosis"), [*rows[:2], (*rows[2][:-1], "nevus")])
+    with pytest.raises(DataError, match="Diagnosis and MEL, NV, … .*differ in 1 row .'nevus' and 'MEL'"):
+        load_table(place)
+
+
 def test_class_folders_below_other_folders_and_workbooks_name_the_fix(tmp_path):
     for part in ("Train", "Test"):
         for label in ("nevus", "melanoma"):

@@ -119,6 +119,19 @@ def test_what_is_wrong_is_named(submission, tmp_path):
         read_predictions(submission, labels(tmp_path, ONE_HOT))
 
 
+@pytest.mark.parametrize("name", ["label", "dx"])
+def test_a_label_that_contradicts_the_marks_beside_it_is_no_truth(submission, tmp_path, name):
+    header, *rows = ONE_HOT.splitlines()
+    words = ["Melanoma", "bkl", "SCC", "nv"]  # akiec with eight labels: no contradiction
+
+    def both(words):
+        return labels(tmp_path, "\n".join([f"{header},{name}", *(f"{row},{words.pop(0)}" for row in rows)]))
+
+    assert [HAM7.codes[i] for i in read_predictions(submission, both(list(words))).y] == ["mel", "bkl", "akiec"]
+    with pytest.raises(DataError, match=f"columns {name} and MEL, NV, … .*differ in 1 row .'nv' and 'bkl'"):
+        read_predictions(submission, both([words[0], "nv", *words[2:]]))
+
+
 def test_scores_never_become_probabilities(submission, tmp_path):
     predictions = read_predictions(submission, labels(tmp_path, ONE_HOT))
     with pytest.raises(DataError, match="holds probabilities"):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.images import folded, image_name, is_image, slashes, without_ending
+from skinlesion.core.one_hot import need_agreement, one_hot_columns, one_hot_word
 from skinlesion.core.tables import column_key, counted, image_ids, need_rows, read_table, some
 from skinlesion.core.taxonomy import LabelSet, label_finder
 from skinlesion.data.class_maps import own_label
@@ -105,7 +106,8 @@ def load_csv(files: Files, labels: LabelSet, words: Mapping[str, str] | None = N
 
     The place is the file, or a folder with :data:`LABELS`; :func:`locate` says which file a path or an id in it means.
     The label may also stand in the ISIC Archive's columns ``diagnosis_1`` to ``diagnosis_5``, of which the most
-    specific known one decides. Raises DataError where the table or a column is missing, or two could be meant.
+    specific known one decides, or be the column of a class that holds a 1. Raises DataError where the table or a column
+    is missing, two could be meant, or label and classes contradict each other.
     """
     path = files.place
     if path.is_dir():
@@ -116,7 +118,7 @@ def load_csv(files: Files, labels: LabelSet, words: Mapping[str, str] | None = N
         files = find_files(path.parent)
     given = need_rows(read_table(path), path)
     index = ImageIndex(files)
-    rows = _meanings(given, path)
+    rows = _meanings(_with_label(given, path), path)
     written = rows["path"] if "path" in rows else rows["image_id"]
     rows["sought"] = written.map(slashes)
     rows["path"] = locate(written, path.parent, index)
@@ -130,6 +132,16 @@ def load_csv(files: Files, labels: LabelSet, words: Mapping[str, str] | None = N
         rows["label"], rows["word"] = first_known(given, label_finder(labels, words, own_label))
     spare = bool(set(rows["path"]) & set(index.paths))
     return tabulate(rows, index, labels, words, source="csv", location=path, map_word=own_label, spare=spare)
+
+
+def _with_label(given: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The table with a column for the label made of an ISIC ground truth's columns; where it has both, they agree."""
+    if not (columns := one_hot_columns(given)):
+        return given
+    marked, labels = one_hot_word(given, columns), set(map(column_key, ALIASES["label"]))
+    words = {name: given[name] for name in given if column_key(name) in labels}
+    need_agreement(words | {f"{', '.join(columns[:2])}, …": marked}, path)
+    return given if words else given.assign(label=marked)
 
 
 def _need_own_files(ids: pd.Series, paths: pd.Series, table: Path) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.images import folded, image_name, slashes
+from skinlesion.core.one_hot import one_hot_word
 from skinlesion.core.tables import image_ids, known, need_columns
 from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, LabelSet, label_finder
 from skinlesion.data.class_maps import FINER, archive_label, finer_label, own_label
@@ -21,7 +22,7 @@ from skinlesion.data.files import Files, ImageIndex, find_files
 from skinlesion.data.own_images import locate
 from skinlesion.data.problems import UNREAD_ARCHIVE
 from skinlesion.data.table import LesionTable
-from skinlesion.data.tabulate import LEVELS, first_known, one_hot_word, tabulate, trained_ids
+from skinlesion.data.tabulate import LEVELS, first_known, tabulate, trained_ids
 
 METADATA = "HAM10000_metadata"
 DEMO_MARK = "demo.json"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.images import image_name
-from skinlesion.core.tables import counted, is_missing, known, lesion_names, number
+from skinlesion.core.tables import counted, known, lesion_names, number
 from skinlesion.core.taxonomy import KIND_SEPARATOR, LabelSet, diagnosis, label_finder, nearest_words, normalise_label
 from skinlesion.data.class_maps import CONFIRMED_BY
 from skinlesion.data.files import COPY, ImageIndex
@@ -39,12 +39,6 @@ OF_HAM10000 = ("ham10000", "isic2018", "dermamnist", *AND_OF_OTHERS)
 _SEXES = {"m": "male", "f": "female"}
 _SHORTENED = r"\d(?:[.,]\d+)?[eE]\+\d+"  # what a spreadsheet shows of a long number
 _ISIC = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
-
-
-def one_hot_word(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
-    """The column that holds the 1 in every row of an ISIC ground truth; ``""`` unless the others hold 0 or nothing."""
-    marks = frame[list(names)].map(lambda text: 0.0 if is_missing(text) else number(text)).astype(float).fillna(-1)
-    return marks.idxmax(axis=1).where(marks.isin((0, 1)).all(axis=1) & (marks.sum(axis=1) == 1), "")
 
 
 def first_known(given: pd.DataFrame, code_of: Callable[[object], str | None]) -> tuple[pd.Series, pd.Series]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.images import without_ending
+from skinlesion.core.one_hot import UNKNOWN
 from skinlesion.core.tables import counted, folds, image_ids, lesion_names, match_ids, some
 from skinlesion.core.taxonomy import (
     HAM7,
@@ -24,7 +25,7 @@ from skinlesion.core.taxonomy import (
 )
 from skinlesion.decision import softmax
 from skinlesion.evaluation.predictions import SUM_TOLERANCE, Predictions, submission_columns
-from skinlesion.evaluation.truth import NO_CLASS, TRUTH_COLUMNS, id_column, numbers, optional, read_named, read_truth
+from skinlesion.evaluation.truth import TRUTH_COLUMNS, id_column, numbers, optional, read_named, read_truth
 
 #: What every result on a challenge submission has to say.
 SCORES_ONLY = (
@@ -175,7 +176,7 @@ def read_predictions(
             raise DataError(f"the table has {some(twice)} with and without an ending; keep one row of each image")
         values = numbers(frame, names, ids)
         probabilities, kind, notes = _probabilities(values, ids, kind)
-        for name in (name for name in frame if _without_affix(name)[0] == NO_CLASS):
+        for name in (name for name in frame if _without_affix(name)[0] == UNKNOWN):
             count = int((numbers(frame, [name], ids)[:, 0] > values.max(axis=1)).sum())
             notes += (f"{name} is no class here: it is left out, though the largest of {counted(count, 'image')}.",)
         own_scores = _scores(frame, labels, ids) if kind != SCORES else None

@@ -9,8 +9,8 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.images import image_name
+from skinlesion.core.one_hot import need_agreement, one_hot_columns, one_hot_word
 from skinlesion.core.tables import counted, known, name_columns, number, read_table, some
-from skinlesion.core.taxonomy import HAM7, ISIC8, ISIC2018_COLUMNS, normalise_label
 
 #: What the column of image ids is called.
 ID_COLUMNS = ("image_id", "image", "isic_id", "image_name", "file_name", "filename", "file", "path", "img", "id")
@@ -19,7 +19,6 @@ WITHOUT_WEIGHT = "ISIC_0035068"
 #: What a table may say of an image beside its label.
 TRUTH_COLUMNS = ("lesion_id", "source", "dx_type", "split", "fold")
 _LABEL_COLUMNS = ("label", "dx")
-NO_CLASS = "UNK"  # a column of ISIC 2019's ground truth
 
 
 def read_named(path: str | Path) -> pd.DataFrame:
@@ -29,15 +28,7 @@ def read_named(path: str | Path) -> pd.DataFrame:
     """
     known_columns = (*dict.fromkeys(ID_COLUMNS), *_LABEL_COLUMNS, *TRUTH_COLUMNS, "score_weight", "group")
     frame = name_columns(read_table(path), known_columns, path)
-    if set(_LABEL_COLUMNS) <= set(frame.columns):
-        code = {word: normalise_label(word, HAM7) for word in set(frame["label"]) | set(frame["dx"])}
-        rows = zip(frame["label"], frame["dx"], strict=True)
-        if differ := [row for row, pair in enumerate(rows) if len({code[word] for word in pair} - {None}) > 1]:
-            first = frame.iloc[differ[0]]
-            raise DataError(
-                f"the columns label and dx of {path} differ in {counted(len(differ), 'row')} ({first['label']!r} and "
-                f"{first['dx']!r} in the first one); keep the one that is the truth"
-            )
+    need_agreement({name: frame[name] for name in _LABEL_COLUMNS if name in frame}, path)
     return frame
 
 
@@ -93,10 +84,10 @@ def read_truth(path: str | Path) -> pd.DataFrame:
     frame = read_named(path)
     try:
         ids = id_column(frame)
-        codes = _one_hot_columns(frame)
-        words = (
-            _one_hot(frame, codes, ids) if codes else known(pd.Series(column(frame, *_LABEL_COLUMNS))).to_numpy(object)
-        )
+        codes = one_hot_columns(frame)
+        words = _one_hot(frame, codes, ids) if codes else known(pd.Series(column(frame, *_LABEL_COLUMNS)))
+        labels = {name: frame[name] for name in _LABEL_COLUMNS if codes and name in frame}
+        need_agreement(labels | {f"{', '.join(codes[:2])}, …": words}, path)
         counts = np.array([not codes or image_name(name) != WITHOUT_WEIGHT for name in ids], bool)
         if "score_weight" in frame:
             weights = numbers(frame, ["score_weight"], ids)[:, 0]
@@ -109,20 +100,13 @@ def read_truth(path: str | Path) -> pd.DataFrame:
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     more = {name: optional(frame, name) for name in TRUTH_COLUMNS}
-    return pd.DataFrame({"word": words, **more, "counts": counts}, index=pd.Index(ids, name="image_id"))
+    return pd.DataFrame(
+        {"word": words.to_numpy(object), **more, "counts": counts}, index=pd.Index(ids, name="image_id")
+    )
 
 
-def _one_hot_columns(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The columns of a one-hot ground truth; empty where the table is none."""
-    for columns in (ISIC2018_COLUMNS, tuple(code.upper() for code in ISIC8.codes)):
-        if set(columns) <= set(frame.columns):
-            return (*columns, NO_CLASS) if NO_CLASS in frame.columns else columns
-    return ()
-
-
-def _one_hot(frame: pd.DataFrame, codes: tuple[str, ...], ids: np.ndarray) -> np.ndarray:
-    marks = numbers(frame, list(codes), ids)
-    wrong = ~(np.isin(marks, (0, 1)).all(axis=1) & (marks.sum(axis=1) == 1))
-    if wrong.any():
+def _one_hot(frame: pd.DataFrame, codes: tuple[str, ...], ids: np.ndarray) -> pd.Series:
+    words = one_hot_word(frame, codes)
+    if (wrong := (words == "").to_numpy()).any():
         raise DataError(f"one class must be marked 1 and the others 0; not so for {some(ids[wrong])}")
-    return np.array([code.lower() for code in codes], object)[marks.argmax(axis=1)]
+    return words.str.lower()
