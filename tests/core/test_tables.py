@@ -55,6 +55,11 @@ def test_every_form_of_a_table_reads_alike(tmp_path, data):
     assert [tuple(frame.columns), *frame.itertuples(index=False, name=None)] == ROWS
 
 
+def test_text_that_is_written_as_a_formula_is_the_text(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b'id,note\n="007","=""1e5"""\n="",\n"=",x\n')
+    assert read_table(tmp_path / "t.csv").to_numpy().tolist() == [["007", "1e5"], ["=", "x"]]
+
+
 def test_unnamed_and_repeated_columns(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(",image,dx,dx\n0,a,nv,nv\n1,b,mel,mel\n")  # as pandas writes an index
@@ -134,6 +139,8 @@ def test_ids_of_two_tables_match_without_ending_folder_or_case():
         "as spreadsheets write it"
     )
     assert match_ids(["7", "70"], ["007", "7.jpg", "7.5"]).tolist() == [1, -1]
+    assert match_ids(["ISIC_1", "ISIC_2_downsampled"], ["isic_1_downsampled.jpg", "ISIC_2"]).tolist() == [0, 1]
+    assert match_ids(["ISIC_1"], ["ISIC_1_downsampled", "ISIC_1"]).tolist() == [1]
     assert match_ids([], given).dtype == np.int64
 
 

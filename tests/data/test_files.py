@@ -91,6 +91,13 @@ def test_numbers_whose_zeros_a_spreadsheet_took_are_found(tmp_path):
     assert ("9", "several images for one id") in problems(table)
 
 
+def test_images_of_isic_2019_are_found_by_the_archives_ids(tmp_path):
+    write_images(tmp_path, ["ISIC_0000001_downsampled.jpg", "ISIC_0000002_downsampled.jpg", "ISIC_0000002.jpg"])
+    rows = [("ISIC_0000001", "nv"), ("ISIC_0000002", "mel")]
+    table = load_table(str(write_csv(tmp_path / "t.csv", ("image_id", "label"), rows)))
+    assert [Path(path).stem for path in table.frame["path"]] == ["ISIC_0000001_downsampled", "ISIC_0000002"]
+
+
 def test_case_is_not_decisive_in_a_path_that_one_file_fits(tmp_path):
     """As on the Windows machine where the table was written; of two files that it would confuse, none is taken."""
     write_images(tmp_path / "Images", ["1.jpg", "2.JPG", "3.Jpg", "3.JPG", "4.png"])

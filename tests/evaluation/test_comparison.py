@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from skinlesion import cli, crossval
-from skinlesion.core.errors import DataError
+from skinlesion.core.errors import ConfigError, DataError
 from skinlesion.core.taxonomy import HAM7, ISIC8
 from skinlesion.evaluation.comparison import COMPARED, compare, load_runs, on_shared_images
 from skinlesion.evaluation.intervals import is_significant, resample
@@ -246,7 +246,10 @@ def test_a_training_list_counts_whatever_its_words_are_or_is_refused(tmp_path):
     path.write_text("Nr,Image,Split\n1,a.png,Train\n2,b.png,valid\n3,c.png,Testing\n4,d.png,\n")
     assert read_training(path)["image_id"].tolist() == ["a.png", "b.png", "d.png"]
     for text, message in (("image,split\na,dev\n", "unknown split 'dev' of a"), ("image\n", "no training image"),
-                          ("image,split\na,test\n", "no training image")):  # fmt: skip
+                          ("image,split\na,test\n", "no training image"),
+                          ("image\na\n1.2E+11\n", "ids, such as 1.2E.11; write")):  # fmt: skip
         path.write_text(text)
         with pytest.raises(DataError, match=message):
             read_training(path)
+    with pytest.raises(ConfigError, match="b=two.csv is a second list for b; put all"):
+        training_lists(["a", "b"], ["b=one.csv", "a=one.csv", "b=two.csv"])

@@ -49,6 +49,9 @@ MISSING = frozenset(
         "#div/0!",
     )  # spreadsheets' own
 )
+SHORTENED = r"\d(?:[.,]\d+)?[eE]\+\d+"  # what a spreadsheet shows of a long number
+#: What the column of image ids is called.
+ID_COLUMNS = ("image_id", "image", "isic_id", "image_name", "file_name", "filename", "file", "path", "img", "id")
 #: What people call the parts of a split, in lower case, and what we call them.
 SPLIT_WORDS = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
@@ -137,6 +140,8 @@ def _rows(text: str, separator: str, path: str | Path) -> tuple[list[int], list[
     try:
         for row in reader:
             row = [value.strip() for value in row]
+            # as 007 is written for a spreadsheet to leave it alone
+            row = [value[2:-1] if value.startswith('="') and value.endswith('"') else value for value in row]
             if any(row):
                 numbers.append(reader.line_num)
                 rows.append(row)
@@ -253,9 +258,9 @@ def lesion_names(lesions: Iterable[str], images: Iterable[str]) -> np.ndarray:
 
 
 def id_key(name: str) -> str:
-    """An id as ids are compared: without case, and without what a spreadsheet does to 007, namely 7 or 7.0."""
+    """An id as ids are compared: without case, what a spreadsheet does to 007 (7 or 7.0), or ISIC 2019 to its ids."""
     whole = _WHOLE.fullmatch(name)
-    return whole[1] if whole else folded(name)
+    return whole[1] if whole else folded(name).removesuffix("_downsampled")
 
 
 def image_ids(paths: Iterable[str]) -> list[str]:
@@ -269,9 +274,9 @@ def match_ids(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
     """Where each id of one table stands in another one, int64 [len(wanted)]; -1 where it does not.
 
     Ids that are equal match first; then, where no folder, ending or case is decisive, those that are equal without
-    them: ``images/ISIC_1.JPG`` matches ``isic_1``; then numbers, whose zeros a spreadsheet may have changed. Where both
-    name a folder, it has to be the same. Raises DataError where an id could be several of the others, for one table has
-    it in two forms, or two ids would be one of them.
+    them: ``images/ISIC_1.JPG`` matches ``isic_1``; then by :func:`id_key`: numbers, whose zeros a spreadsheet may have
+    changed, and ``ISIC_1_downsampled``. Where both name a folder, it has to be the same. Raises DataError where an id
+    could be several of the others, for one table has it in two forms, or two ids would be one of them.
     """
     wanted, given = list(wanted), list(given)
     exact, asked = {name: i for i, name in enumerate(given)}, set(wanted)
@@ -302,10 +307,10 @@ def match_ids(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
 
 
 def _keys(name: str) -> list[str]:
-    """What an id may be called elsewhere, most telling first: without ending, without folder, as a number."""
+    """What an id may be called elsewhere, most telling first: without ending, without folder, by its key."""
     path = folded(without_ending(slashes(name)))
     last = path.rpartition("/")[2]
-    return list(dict.fromkeys((path, last, *([f"number {id_key(last)}"] if _WHOLE.fullmatch(last) else ()))))
+    return list(dict.fromkeys((path, last, f"key {id_key(last)}")))
 
 
 def _one_ending(*names: str) -> bool:

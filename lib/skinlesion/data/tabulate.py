@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.core.images import image_name
-from skinlesion.core.tables import counted, known, lesion_names, number
+from skinlesion.core.tables import SHORTENED, counted, known, lesion_names, number
 from skinlesion.core.taxonomy import KIND_SEPARATOR, LabelSet, diagnosis, label_finder, nearest_words, normalise_label
 from skinlesion.data.class_maps import CONFIRMED_BY
 from skinlesion.data.files import COPY, ImageIndex
@@ -37,7 +37,6 @@ LEVELS = (*(f"diagnosis_{level}" for level in range(5, 0, -1)), "diagnosis")
 AND_OF_OTHERS = ("isic-archive", "isic2019")  # kinds of data that hold HAM10000's images, under its ids, and others'
 OF_HAM10000 = ("ham10000", "isic2018", "dermamnist", *AND_OF_OTHERS)
 _SEXES = {"m": "male", "f": "female"}
-_SHORTENED = r"\d(?:[.,]\d+)?[eE]\+\d+"  # what a spreadsheet shows of a long number
 _ISIC = re.compile(r"ISIC_(\d{7})(?!\d)", re.IGNORECASE)
 
 
@@ -88,7 +87,7 @@ def tabulate(
     used = problem == ""
     unnamed = rows["lesion_id"] == ""
     has_lesions = not unnamed[used].all()
-    if len(short := rows["lesion_id"][rows["lesion_id"].str.fullmatch(_SHORTENED)]):
+    if len(short := rows["lesion_id"][rows["lesion_id"].str.fullmatch(SHORTENED)]):
         notes += (
             f"Lesion ids such as {short.iloc[0]} ({counted(len(short), 'image')}) were shortened by a spreadsheet: "
             "lesions that differ may share one. Write the table anew, with this column as text.",

@@ -157,7 +157,7 @@ def training_lists(places: list[str], given: Iterable[str] = ()) -> list[Path | 
     """The training list of every run: what ``RUN=CSV`` texts name, else its folder's own ``split.csv``, else None.
 
     A run is given as its folder or as the ``predictions.csv`` in it. Raises ConfigError for a text that is not written
-    so, or a RUN that is none of ``places`` (as given, or the last part of its path).
+    so, a RUN that is none of ``places`` (as given, or the last part of its path), or two lists for one.
     """
     lists: list[Path | None] = []
     names = []  # by which each run may be called
@@ -167,11 +167,15 @@ def training_lists(places: list[str], given: Iterable[str] = ()) -> list[Path | 
         split = Run(folder).split
         lists.append(split if split.exists() else None)
         names.append({place, path.name, path.stem, folder.name})
+    named: set[int] = set()
     for text in given:
         name, mark, csv = text.rpartition("=")
         runs = [number for number, known_as in enumerate(names) if name in known_as]
         if not mark or len(runs) != 1:
             raise ConfigError(f"--training {text} must be RUN=CSV with one of the runs: {', '.join(places)}")
+        if runs[0] in named:
+            raise ConfigError(f"--training {text} is a second list for {name}; put all its images into one CSV")
+        named.add(runs[0])
         lists[runs[0]] = Path(csv).expanduser()
     return lists
 

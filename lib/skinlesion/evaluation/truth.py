@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,8 @@ import pandas as pd
 from skinlesion.core.errors import DataError
 from skinlesion.core.images import image_name
 from skinlesion.core.one_hot import need_agreement, one_hot_columns, one_hot_word
-from skinlesion.core.tables import counted, known, name_columns, number, read_table, some
+from skinlesion.core.tables import ID_COLUMNS, SHORTENED, counted, known, name_columns, number, read_table, some
 
-#: What the column of image ids is called.
-ID_COLUMNS = ("image_id", "image", "isic_id", "image_name", "file_name", "filename", "file", "path", "img", "id")
 #: An image of ISIC 2018's official test set to which the official scorer gives no weight: 1,511 of 1,512 count.
 WITHOUT_WEIGHT = "ISIC_0035068"
 #: What a table may say of an image beside its label.
@@ -41,10 +40,12 @@ def column(frame: pd.DataFrame, *names: str) -> np.ndarray:
 
 
 def id_column(frame: pd.DataFrame) -> np.ndarray:
-    """The image ids, object [N]; DataError where there is no such column, or a row has none."""
+    """The image ids, object [N]; DataError where there is no such column, a row has none, or one is shortened."""
     ids = column(frame, *ID_COLUMNS)
     if (blank := ids == "").any():
         raise DataError(f"{counted(int(blank.sum()), 'row')} without an image id; fill it in, or delete the row")
+    if short := next((name for name in ids if re.fullmatch(SHORTENED, name)), ""):
+        raise DataError(f"a spreadsheet shortened image ids, such as {short}; write the table anew, with them as text")
     return ids
 
 
