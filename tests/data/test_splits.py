@@ -223,8 +223,11 @@ def test_split_files_as_people_write_them(table, tmp_path):
     written.assign(fold="").to_csv(path, index=False)
     fold = splits.read_given_split(table, path)["fold"]
     assert fold.equals(ours["split"].map({"train": 1, "validation": 0, "test": -1}))
+    for name in ("ISIC ID", "filename", "image"):
+        written.rename(columns={"image_id": name}).to_csv(path, index=False)
+        assert splits.read_given_split(table, path)["split"].equals(ours["split"])
     written.assign(fold="one").to_csv(path, index=False)
-    with pytest.raises(DataError, match="fold must hold whole numbers"):
+    with pytest.raises(DataError, match=r"split\.csv: the column fold must hold whole numbers"):
         splits.read_given_split(table, path)
 
 
@@ -317,6 +320,16 @@ def two_sources(tmp_path):
     """Twelve lesions a class of one source, nine of another, as one table."""
     first, second = small_table(tmp_path / "one", lesions=12), small_table(tmp_path / "two", lesions=9, seed=1)
     return merge([first.rename("one"), second.rename("two")])
+
+
+def test_a_split_file_names_the_source_of_an_id_that_several_have(two_sources, tmp_path):
+    ours, path = splits.make_split(two_sources), tmp_path / "split.csv"
+    assert "one/mel_0_0" in set(ours["image_id"])
+    splits.write_split(ours, path)
+    assert splits.read_given_split(two_sources, path)["split"].equals(ours["split"])
+    ours.assign(image_id=ours["image_id"].str.rpartition("/")[2]).to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"names akiec_0_0 twice; .* write one/akiec_0_0"):
+        splits.read_given_split(two_sources, path)
 
 
 def test_a_source_is_split_as_it_is_alone(two_sources, tmp_path):

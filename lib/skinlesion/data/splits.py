@@ -13,6 +13,7 @@ import pandas as pd
 
 from skinlesion.core.errors import DataError
 from skinlesion.core.tables import (
+    ID_COLUMNS,
     counted,
     folds,
     known,
@@ -183,6 +184,8 @@ def keep_twins_together(split: pd.DataFrame, table: LesionTable) -> pd.DataFrame
 def read_given_split(table: LesionTable, path: str | Path, *, fold: int = 0, tested: bool = True) -> pd.DataFrame:
     """A split that the user gives: a CSV with ``image_id`` and ``split`` (train, validation, test), perhaps ``fold``.
 
+    The ids may also stand in another one of :data:`skinlesion.core.tables.ID_COLUMNS`.
+
     Ids may have folders and endings; a blank ``fold`` is 1 for training, 0 for validation, -1 for test images. Raises
     DataError where images are missing from it, words are unknown, a split is empty (validation may be, where no
     ``fold`` validates: -1; test, where not ``tested``), a class has no images to train or validate on, or a lesion, its
@@ -195,14 +198,17 @@ def read_given_split(table: LesionTable, path: str | Path, *, fold: int = 0, tes
 
 def _match_to_table(table: LesionTable, given: pd.DataFrame, name: str) -> pd.DataFrame:
     """The split of every row of the table, from a table of ids and words."""
-    given = name_columns(given, ("image_id", "split", "fold"), name)
-    need_columns(given, ("image_id", "split"), name)
-    repeated = given["image_id"].duplicated()
-    if repeated.any():
-        raise DataError(f"{name} names {given['image_id'][repeated].iloc[0]} twice")
+    given = name_columns(given, (*ID_COLUMNS, "split", "fold"), name)
+    key = next((column for column in ID_COLUMNS if column in given), ID_COLUMNS[0])
+    need_columns(given, (key, "split"), name)
+    repeated = given[key][given[key].duplicated()]
+    if len(repeated):
+        twice, source = repeated.iloc[0], next(iter(table.origins))
+        shared = f"; where sources share an id, write {source}/{twice}" if len(table.origins) > 1 else ""
+        raise DataError(f"{name} names {twice} twice; keep one row of each image{shared}")
     ids = table.frame["image_id"]
     try:
-        where = match_ids(list(ids), list(given["image_id"]))
+        where = match_ids(list(ids), list(given[key]))
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     unnamed = ids[where < 0]
@@ -215,7 +221,10 @@ def _match_to_table(table: LesionTable, given: pd.DataFrame, name: str) -> pd.Da
     fold = split.map({"train": 1, "validation": 0, "test": TEST_FOLD, DROPPED: DROPPED_FOLD}).to_numpy("int64")
     if "fold" in given:
         blank = (known(given["fold"]) == "").to_numpy()
-        fold = np.where(blank, fold, folds(list(given["fold"]), list(ids)))
+        try:
+            fold = np.where(blank, fold, folds(list(given["fold"]), list(ids)))
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
     return _rows(table, lesion_groups(table)).assign(fold=fold, split=split.to_numpy())
 
 
