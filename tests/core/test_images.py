@@ -1,6 +1,7 @@
 import io
 import struct
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -167,6 +168,23 @@ def test_a_network_gets_the_same_frame_from_a_fraction_of_a_photograph(options):
     )
     apart = np.abs(whole - less)  # grey levels; lines of one pixel are where they differ most
     assert apart.mean() < 0.5 and np.quantile(apart, 0.99) <= 4
+
+
+def test_twelve_bits_in_sixteen_are_not_almost_black(noise):
+    def tiff(pixels, **options):
+        tifffile.imwrite(data := io.BytesIO(), pixels, **options)
+        return data.getvalue()
+
+    grey, colours = noise[..., 0].astype(np.uint16), noise.astype(np.uint16)
+    for pixels, write in (
+        (grey, encoded), (grey, tiff), (colours, tiff), (colours, partial(tiff, photometric="rgb", compression="zlib")),
+    ):  # fmt: skip
+        for factor in (257, 64):  # all 16 bits, and 14 of them: a dark picture
+            found = images.decode(write(pixels * factor), formats=images.FILE_FORMATS)
+            expected = noise * (factor * 255 / 65535) if pixels is colours else grey[..., None] * (factor * 255 / 65535)
+            assert np.abs(found - expected).max() <= 1
+        with pytest.raises(ImageError, match="uses 12 or fewer"):
+            images.decode(write(pixels * 16), formats=images.FILE_FORMATS)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])

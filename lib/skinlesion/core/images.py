@@ -88,7 +88,10 @@ def decode(
                 fraction = max(1, min(image.size) // sufficient_side)
                 width, height = (length // fraction for length in image.size)
                 image.draft(image.mode, (width, height))  # a JPEG takes the largest of 1, 2, 4, 8 that leaves this
+            deep = bool(image.tile) and ";16" in str(image.tile[0][3])  # what its 8 bits are made of
             image.load()
+            if deep and _is_unfilled(image):
+                raise _unsupported("this holds 16 bits a channel but uses 12 or fewer, and would come out almost black")
             if _end_is_missing(image, picture):
                 raise container.damaged()
             frame = to_srgb(_to_rgb(image), profile)
@@ -131,6 +134,14 @@ def _check_header(image: Image.Image, size: int, max_pixels: int) -> None:
 def _mixed_up(tags: Mapping[int, Any]) -> bool:
     """Whether Pillow takes the bytes of a TIFF file for other pixels: planes of 16 bits that are not compressed."""
     return tags.get(PLANAR_CONFIGURATION) == 2 and tags.get(COMPRESSION, 1) == 1 and max(tags[BITSPERSAMPLE]) > 8
+
+
+def _is_unfilled(image: Image.Image) -> bool:
+    """Whether no colour of an image with 16 bits a channel is brighter than 12 bits can say: cameras' raw values."""
+    pixels = np.asarray(image)
+    if image.mode.startswith("I"):
+        return bool(pixels.max() < 2**12)
+    return bool(pixels[..., :3].max() < 2**4)  # Pillow has left the upper 8 bits
 
 
 def _end_is_missing(image: Image.Image, data: bytes) -> bool:
