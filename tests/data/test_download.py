@@ -33,6 +33,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.cuts, self.requests, self.ranges, self.status = {}, [], [], True, 200
+        self.honest = True  # else it sends all where the rest is asked for, and calls it the rest
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -46,6 +47,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404 if body is None else server.status)
             return
         start = int(wanted[len("bytes=") : -1]) if wanted and server.ranges else 0
+        rest = body[start if server.honest else 0 :]
         if start and start >= len(body):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(body)}")
@@ -53,10 +55,12 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start if server.honest else 0}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
         length = server.cuts.pop(0) if server.cuts else len(body)
-        self.wfile.write(body[start:][:length])
+        self.wfile.write(rest[:length])
         self.wfile.flush()
         self.close_connection = True
 
@@ -147,6 +151,13 @@ def test_a_download_that_keeps_breaking_off_leaves_no_whole_looking_file_and_goe
 def test_a_server_that_cannot_resume_sends_all_again(server, tmp_path):
     server.ranges, server.cuts = False, [100_000]
     get(server, tmp_path, ("images",))
+    assert (tmp_path / PART_1).read_bytes() == server.files[URL_1]
+
+
+def test_another_part_of_the_file_than_the_missing_one_is_not_put_behind_the_first(server, tmp_path):
+    server.honest = False
+    (tmp_path / f"{PART_1}.partial").write_bytes(server.files[URL_1][:1000])
+    get(server, tmp_path)
     assert (tmp_path / PART_1).read_bytes() == server.files[URL_1]
 
 

@@ -242,6 +242,9 @@ def _stream(url: str, partial: Path, name: str) -> None:
             raise requests.ConnectionError("what was downloaded before does not fit this file")
         response.raise_for_status()
         going_on = response.status_code == 206
+        if going_on and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            partial.unlink(missing_ok=True)
+            raise requests.ConnectionError("the server sent another part of the file than the missing one")
         have = have if going_on else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
