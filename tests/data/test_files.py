@@ -293,6 +293,22 @@ def test_names_that_differ_by_a_blank_are_names_of_two_images(tmp_path):
     assert [label[images.read_bytes(path)] for path in frame["path"]] == list(frame["label"]) and len(frame) == 4
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_one_name_absolute_names_and_passwords(tmp_path):
+    data = {f"/{label}/{i}.jpg": jpeg(i + 5 * (label == "nv")) for label in ("mel", "nv") for i in range(3)}
+    with zipfile.ZipFile(zipped(tmp_path / "set.zip", data), "a") as archive:
+        archive.writestr("/mel/0.jpg", jpeg(99))  # which of the two is it?
+        archive.writestr("/mel/1.jpg", data["/mel/1.jpg"])
+    table = load_table(str(tmp_path))
+    assert sorted(table.frame["image_id"]) == ["mel/1.jpg", "mel/2.jpg", "nv/0.jpg", "nv/1.jpg", "nv/2.jpg"]
+    assert problems(table) == {("set/mel/0.jpg", "several images for one id")}
+    whole = bytearray(zipped(tmp_path / "set.zip", data).read_bytes())
+    whole[whole.rfind(b"/mel/1.jpg") - 46 + 8] |= 1  # as the directory marks a member with a password
+    (tmp_path / "set.zip").write_bytes(whole)
+    table = load_table(str(tmp_path))
+    assert len(table) == 5 and problems(table) == {("set/mel/1.jpg", "archive that is not read")}
+
+
 def test_bmp_is_read_from_files_and_folders_but_not_from_strangers(tmp_path):
     frame = np.asarray(picture())
     for name in ("nv/a.bmp", "mel/b.BMP"):

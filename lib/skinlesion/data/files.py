@@ -216,17 +216,26 @@ def _members(path: str, archive: str) -> Iterator[Found]:
     """The files in a zip archive."""
     try:
         with zipfile.ZipFile(path) as opened:
-            names = [info.filename for info in opened.infolist() if not info.is_dir()]
+            members = [info for info in opened.infolist() if not info.is_dir()]
     except Exception as error:  # a damaged directory raises many kinds
         raise DataError(f"{path} is damaged ({error}); download it again") from None
-    for name, count in Counter(names).items():
+    versions: dict[str, set[int]] = {}
+    for info in members:
+        versions.setdefault(info.filename, set()).add(info.CRC)
+    for name, encrypted in {info.filename: info.flag_bits & 1 for info in members}.items():
         parts = PurePosixPath(name).parts
         if not parts or "__MACOSX" in parts or parts[-1].startswith("."):
             continue
-        member, inner = f"{path}!{name}", archive + slashes(name)
-        if count > 1:
-            yield Found(member, inner, SEVERAL_FILES, f"{count} files of this name in the archive; the last is used")
-        yield from _file(member, inner)
+        member, inner = f"{path}!{name}", archive + slashes(name).lstrip("/")
+        if encrypted:
+            yield Found(member, inner, UNREAD_ARCHIVE, "it is encrypted; unpack it with its password")
+        elif len(versions[name]) > 1:
+            detail = (
+                f"{len(versions[name])} different files of this name in the archive; pack it anew with the right one"
+            )
+            yield Found(member, inner, SEVERAL_FILES, detail)
+        else:
+            yield from _file(member, inner)
 
 
 class ImageIndex:
