@@ -254,6 +254,15 @@ def test_a_byte_order_mark_does_no_harm(ham):
     check_ham(load_table(str(ham)))
 
 
+def test_an_archive_that_may_not_be_read_is_not_called_damaged(ham, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("skinlesion.data.files.zipfile.ZipFile", refuse)
+    with pytest.raises(DataError, match=r"part_1\.zip cannot be read \(Permission denied\); check its permissions"):
+        load_table(str(ham))
+
+
 def test_damaged_and_nested_archives(ham):
     whole = (ham / "HAM10000_images_part_1.zip").read_bytes()
     for name in ("HAM10000_images_part_1.zip", "HAM10000_images_part_2.zip"):

@@ -217,6 +217,8 @@ def _members(path: str, archive: str) -> Iterator[Found]:
     try:
         with zipfile.ZipFile(path) as opened:
             members = [info for info in opened.infolist() if not info.is_dir()]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
     except Exception as error:  # a damaged directory raises many kinds
         raise DataError(f"{path} is damaged ({error}); download it again") from None
     versions: dict[str, set[int]] = {}
