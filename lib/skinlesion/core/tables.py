@@ -24,31 +24,10 @@ if TYPE_CHECKING:  # pandas takes a third of a second to load, and those who onl
 MAX_BYTES = 512 * 2**20  # of one table; predictions for 400,000 images take about 120 MB
 SEPARATORS = (",", ";", "\t", "|")
 #: What people write where a value is not known, in lower case; :func:`is_missing` compares with it.
-MISSING = frozenset(
-    (
-        "",
-        "na",
-        "n/a",
-        "n.a.",
-        "<na>",
-        "nan",
-        "nat",
-        "null",
-        "nil",
-        "none",
-        "unknown",
-        "-",
-        "--",
-        "?",
-        "#n/a",
-        "#ref!",
-        "#value!",
-        "#name?",
-        "#num!",
-        "#null!",
-        "#div/0!",
-    )  # spreadsheets' own
-)
+MISSING = frozenset((
+    "", "na", "n/a", "n.a.", "<na>", "nan", "nat", "null", "nil", "none", "unknown", "-", "--", "?",
+    "#n/a", "#ref!", "#value!", "#name?", "#num!", "#null!", "#div/0!",  # spreadsheets' own
+))  # fmt: skip
 SHORTENED = r"\d(?:[.,]\d+)?[eE]\+\d+"  # what a spreadsheet shows of a long number
 #: What the column of image ids is called.
 ID_COLUMNS = ("image_id", "image", "isic_id", "image_name", "file_name", "filename", "file", "path", "img", "id")
