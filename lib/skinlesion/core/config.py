@@ -19,11 +19,7 @@ from skinlesion.core.errors import ConfigError
 from skinlesion.core.framing import CROPS, FITS
 
 BALANCES = ("none", "classic", "sqrt", "weighted", "loss")
-OPTIMIZERS = ("adam", "adamw")
-PRECISIONS = ("float32", "bfloat16")
 LOSSES = ("cross_entropy", "focal", "balanced_softmax", "ldam_drw")
-MIXES = ("none", "mixup", "cutmix", "both")
-KEEPS = ("best", "last")
 VIEWS = (1, 2, 4, 8)
 CONSTANCIES = ("none", "grey_world", "shades_of_grey")
 STAGES = ("data", "preprocessing", "augmentation", "training", "evaluation")
@@ -128,7 +124,7 @@ class Config:
     )
     rand_augment: float = _augmentation(0.0, "strength of two random colour operations a sample; 0: none", **_fraction)
     erase: float = _augmentation(0.0, "probability of a patch of noise", **_fraction)
-    mix: str = _augmentation("none", "how two samples are blended", one_of=MIXES)
+    mix: str = _augmentation("none", "how two samples are blended", one_of=("none", "mixup", "cutmix", "both"))
 
     model: str = _training("classic", '"classic", or any timm model with a classifier')
     pretrained: bool = _training(False, "start from ImageNet weights")
@@ -145,18 +141,18 @@ class Config:
         112, "side of the network's input in the first epochs", unit="pixels", at_least=16, at_most=1024
     )
     batch_size: int = _training(64, "samples per step, over all processes", at_least=2)
-    optimizer: str = _training("adam", "optimizer", one_of=OPTIMIZERS)
+    optimizer: str = _training("adam", "optimizer", one_of=("adam", "adamw"))
     learning_rate: float = _training(1e-3, "peak learning rate", above=0)
     weight_decay: float = _training(0.0, "weight decay of adamw; L2 penalty of adam", at_least=0)
     warmup: float = _training(0.0, "fraction of all steps with rising learning rate", **_below_one)
     cosine: bool = _training(False, "let the learning rate fall to zero along a cosine")
-    precision: str = _training("float32", "number format of a training step", one_of=PRECISIONS)
+    precision: str = _training("float32", "number format of a training step", one_of=("float32", "bfloat16"))
     loss: str = _training("cross_entropy", "loss function", one_of=LOSSES)
     label_smoothing: float = _training(0.0, "label smoothing of cross_entropy and balanced_softmax", **_below_one)
     teachers: str = _training("", "folders of trained runs to distil from, separated by commas")
     distill: float = _training(0.5, "weight of distillation in the loss", **_fraction)
     average: float = _training(0.0, "decay per step of the moving average of weights; 0: no average", **_below_one)
-    keep: str = _training("best", "which epoch's weights are used, best on validation or last", one_of=KEEPS)
+    keep: str = _training("best", "which epoch's weights are used, best on validation or last", one_of=("best", "last"))
     patience: int = _training(8, "stop after this many epochs without a better validation score; 0: never", at_least=0)
     checkpoint_every: int = _training(
         0, "steps between checkpoints; 0: one per epoch", at_least=0, in_training_key=False
