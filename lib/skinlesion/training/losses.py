@@ -33,25 +33,16 @@ def make_loss(config: Config, counts: np.ndarray, device: torch.device) -> Calla
     if config.loss == "focal":
         return lambda logits, targets, done: _focal(logits, targets, weight)
     if config.loss == "balanced_softmax":
-        shift = _log_prior(config, counts).to(device)
+        prior = training_prior(counts, config.balance, config.target_count)
+        shift = torch.from_numpy(np.log(np.where(prior > 0, prior, 1.0))).float().to(device)  # 0 without images
         return lambda logits, targets, done: F.cross_entropy(logits + shift, targets, weight, label_smoothing=smoothing)
     if config.loss == "ldam_drw":
-        margin = _margins(counts).to(device)
+        rarest = counts[counts > 0].min()
+        margin = torch.from_numpy(LDAM_MARGIN * (rarest / np.maximum(counts, rarest)) ** 0.25).float().to(device)
         return lambda logits, targets, done: F.cross_entropy(
             logits - targets * margin, targets, even if done >= DEFERRED else weight
         )
     return lambda logits, targets, done: F.cross_entropy(logits, targets, weight, label_smoothing=smoothing)
-
-
-def _log_prior(config: Config, counts: np.ndarray) -> torch.Tensor:
-    prior = training_prior(counts, config.balance, config.target_count)
-    return torch.from_numpy(np.log(np.where(prior > 0, prior, 1.0))).float()  # no lift for a class without images
-
-
-def _margins(counts: np.ndarray) -> torch.Tensor:
-    counts = np.asarray(counts, dtype=np.float64)
-    rarest = counts[counts > 0].min()
-    return torch.from_numpy(LDAM_MARGIN * (rarest / np.maximum(counts, rarest)) ** 0.25).float()
 
 
 def _focal(logits: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
