@@ -98,14 +98,6 @@ class _Rows:
             lesion,
         )
 
-    def only(self, chosen: np.ndarray) -> _Rows:
-        return replace(
-            self,
-            sums=self.sums[chosen],
-            malignant_probability=self.malignant_probability[chosen],
-            is_malignant=self.is_malignant[chosen],
-        )
-
 
 def by_subgroup(
     predictions: Predictions,
@@ -231,13 +223,13 @@ def _compare(
     """
     given = [name for name, (few, _) in lacking.items() if not few]
     tested = [name for name in given if not lacking[name][1]]
-    here = _resampled(rows, bootstrap, sides[0], classes, given)
-    others = _resampled(rows, bootstrap, sides[1], classes, tested)
-    permuted = [
-        rows.metrics(replace(bootstrap, counts=side[permutations].astype(np.uint16)), classes, tested)
-        for side in sides
-        if tested
-    ]
+
+    def measured(counts: np.ndarray, wanted: list[str]) -> dict[str, np.ndarray]:
+        drawn = replace(bootstrap, counts=counts.astype(np.uint16))  # of other lesions none
+        return rows.metrics(drawn, classes, wanted) if wanted else {}
+
+    here, others = measured(bootstrap.counts * sides[0], given), measured(bootstrap.counts * sides[1], tested)
+    permuted = [measured(side[permutations], tested) for side in sides]
     image = sides[0][bootstrap.lesion]
     shares = rows.shares(image, bootstrap.lesion)
     n = {
@@ -262,16 +254,6 @@ def _compare(
         line["note"] = f"too few: {few}" if few else f"no test, too few others: {others_few}" if others_few else ""
         result.append((line, gaps))
     return result
-
-
-def _resampled(
-    rows: _Rows, bootstrap: Resamples, members: np.ndarray, classes: np.ndarray, wanted: list[str]
-) -> dict[str, np.ndarray]:
-    """The metrics of some lesions in the sample and every bootstrap replicate."""
-    image = members[bootstrap.lesion]
-    place = np.cumsum(members) - 1
-    own = Resamples(place[bootstrap.lesion[image]], bootstrap.counts[:, members])
-    return rows.only(image).metrics(own, classes, wanted) if wanted else {}
 
 
 def _most_frequent(lesion: np.ndarray, code: np.ndarray) -> np.ndarray:
