@@ -18,7 +18,6 @@ from skinlesion.evaluation.metrics import (
     evaluate,
     ranking,
     replicate_values,
-    threshold_counts,
 )
 from skinlesion.evaluation.predictions import Predictions
 
@@ -277,15 +276,6 @@ def test_decision_follows_scores_and_ranking_follows_probabilities():
     assert after["accuracy"]["value"] < 0.1 < before["accuracy"]["value"]
     for name in ("macro_auroc", "ece", "brier"):
         assert before[name] == after[name]
-
-
-def test_threshold_counts_are_those_of_sklearns_roc_curve():
-    predictions = make(steps=10)
-    positive, score = predictions.y == 5, predictions.probabilities[:, 5]
-    found, false = threshold_counts(score, positive)
-    false_rate, found_rate, _ = sk.roc_curve(positive, score, drop_intermediate=False)
-    np.testing.assert_allclose(np.append(0, found) / positive.sum(), found_rate)
-    np.testing.assert_allclose(np.append(0, false) / (~positive).sum(), false_rate)
 
 
 def test_a_new_metric_of_a_class_takes_a_name_and_a_formula(monkeypatch):

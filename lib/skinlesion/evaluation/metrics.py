@@ -280,11 +280,3 @@ def mean_defined(values: np.ndarray, weights: np.ndarray | None = None) -> np.nd
     """Mean over the last axis of what is defined (not NaN)."""
     weights = np.isfinite(values) * (1.0 if weights is None else weights)
     return ratio((np.nan_to_num(values) * weights).sum(axis=-1), weights.sum(axis=-1))
-
-
-def threshold_counts(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positives (int [T] each) as the threshold falls over every distinct score, from the highest."""
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the last image of each tie group
-    found = np.cumsum(positive[order])[last]
-    return found, last + 1 - found

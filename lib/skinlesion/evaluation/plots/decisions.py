@@ -13,7 +13,6 @@ from skinlesion.evaluation.calibration import reliability
 from skinlesion.evaluation.comparison import COMPARED, LESS_IS_BETTER, Comparison, title
 from skinlesion.evaluation.decision_curve import curve_in_words
 from skinlesion.evaluation.intervals import Metric, describe, from_columns
-from skinlesion.evaluation.metrics import threshold_counts
 from skinlesion.evaluation.operating import QUESTIONS, OperatingPoint
 from skinlesion.evaluation.plots.scores import forest
 from skinlesion.evaluation.plots.style import (
@@ -127,12 +126,14 @@ def external_figure(predictions: Predictions, metrics: dict[str, Metric], thresh
 
     ``metrics``: of :func:`skinlesion.external_images.external_metrics`; ``threshold``: on the malignant probability.
     """
+    from sklearn.metrics import roc_curve
+
     score, malignant = predictions.malignant_probability, predictions.is_malignant
     figure, (axes,) = new_figure(9.0, 4.4, 1, 2)
     curve, calibrated = axes
     if 0 < malignant.sum() < len(malignant):
-        found, false = threshold_counts(score, malignant)
-        curve.plot(np.append(0, false) / (~malignant).sum(), np.append(0, found) / malignant.sum(), color=ACCENT)
+        false, found, _ = roc_curve(malignant, score)
+        curve.plot(false, found, color=ACCENT)
         x, y = 1 - metrics["specificity"]["value"], metrics["sensitivity"]["value"]
         curve.errorbar(
             x, y,

@@ -10,7 +10,7 @@ from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
 from skinlesion.evaluation.calibration import expected_calibration_error, reliability, top_label
 from skinlesion.evaluation.intervals import Metric, describe
-from skinlesion.evaluation.metrics import NAMES, ratio, threshold_counts
+from skinlesion.evaluation.metrics import NAMES, ratio
 from skinlesion.evaluation.plots.data import image_grid
 from skinlesion.evaluation.plots.style import (
     ACCENT,
@@ -79,12 +79,14 @@ def labelled_images(images: list[np.ndarray], predictions: Predictions) -> tuple
 @styled
 def roc_curves(predictions: Predictions, metrics: dict):
     """ROC curve of every class that occurs, with AUROC and interval from ``metrics`` (see ``metrics.evaluate``)."""
+    from sklearn.metrics import roc_curve
+
     title = "ROC curves, one class against the rest"
     figure, axis = new_axis(7.9, 5.0)
     axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="chance, 0.50")
-    for curve, found, false, n, negatives in _curves(predictions):
-        x, y = np.append(0, false) / negatives, np.append(0, found) / n
-        axis.plot(x, y, label=_curve_label(curve, metrics, "auroc"), **_curve_look(curve))
+    for score, positive, look in _curves(predictions, metrics, "auroc"):
+        false, found, _ = roc_curve(positive, score)
+        axis.plot(false, found, **look)
     axis.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)", title=title)
     return _finish_curves(figure, axis, predictions, metrics, "auroc", title)
 
@@ -92,31 +94,26 @@ def roc_curves(predictions: Predictions, metrics: dict):
 @styled
 def precision_recall_curves(predictions: Predictions, metrics: dict) -> tuple[Chart, str]:
     """Precision against recall of every class that occurs, with average precision and interval from ``metrics``."""
+    from sklearn.metrics import precision_recall_curve
+
     title = "Precision-recall curves, one class against the rest"
     figure, axis = new_axis(7.9, 5.0)
-    for curve, found, false, n, _ in _curves(predictions):
-        x, y = np.append(0, found / n), found / (found + false)
-        axis.step(x, np.append(y[:1], y), where="pre", label=_curve_label(curve, metrics, "average_precision"),
-                  **_curve_look(curve))  # fmt: skip
+    for score, positive, look in _curves(predictions, metrics, "average_precision"):
+        precision, recall, _ = precision_recall_curve(positive, score)
+        precision[-1] = precision[-2]  # at a recall of 0 there is none
+        axis.step(recall, precision, where="post", **look)
     axis.set(xlabel="Recall (sensitivity)", ylabel="Precision (PPV)", title=title)
     return _finish_curves(figure, axis, predictions, metrics, "average_precision", title)
 
 
-def _curves(predictions: Predictions):
+def _curves(predictions: Predictions, metrics: dict, name: str):
+    """Of every class that occurs: its probabilities, which images are of it, and how its curve looks."""
     for i, diagnosis in enumerate(predictions.labels):
         positive = predictions.y == i
         if 0 < positive.sum() < len(positive):
-            found, false = threshold_counts(predictions.probabilities[:, i], positive)
-            yield (i, diagnosis), found, false, positive.sum(), (~positive).sum()
-
-
-def _curve_look(curve) -> dict:
-    i, diagnosis = curve
-    return {"color": diagnosis.color, "linestyle": LINES[i % len(LINES)], "path_effects": outlined(), "clip_on": False}
-
-
-def _curve_label(curve, metrics: dict, name: str) -> str:
-    return f"{class_name(curve[1])}\n{describe(metrics['per_class'][curve[1].code][name])}"
+            label = f"{class_name(diagnosis)}\n{describe(metrics['per_class'][diagnosis.code][name])}"
+            look = {"color": diagnosis.color, "linestyle": LINES[i % len(LINES)], "path_effects": outlined()}
+            yield predictions.probabilities[:, i], positive, look | {"clip_on": False, "label": label}
 
 
 def _finish_curves(figure, axis, predictions: Predictions, metrics: dict, name: str, title: str):
