@@ -95,8 +95,10 @@ def assess(
         referral_threshold = choose_referral(
             chosen_on.malignant_probability, chosen_on.is_malignant, chosen_on.malignant_label, SENSITIVITY
         )
-    referral = None if referral_threshold is None else operating.referral_point(evaluated, referral_threshold)
-    referred = None if referral is None else evaluated.referred(referral.threshold)
+    referred, referral = None, None
+    if referral_threshold is not None:
+        referred = evaluated.referred(referral_threshold)
+        referral = operating.operating_point(referred, evaluated.is_malignant, referral_threshold, evaluated.lesions)
     metrics = evaluate(evaluated, replicates, seed, referred)
     if referral is not None:  # of all images, as each part has it
         metrics |= {"sensitivity": referral.sensitivity, "specificity": referral.specificity}

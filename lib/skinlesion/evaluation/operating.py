@@ -121,11 +121,6 @@ def operating_point(
     return OperatingPoint(threshold, **rates(referred, truth, resample(lesions, 0).lesion))
 
 
-def referral_point(predictions: Predictions, threshold: float) -> OperatingPoint:
-    """:func:`operating_point` of the advice as it is shown: at the threshold, or by a malignant label."""
-    return operating_point(predictions.referred(threshold), predictions.is_malignant, threshold, predictions.lesions)
-
-
 def measure_advice(
     predictions: Predictions,
     decision: Decision,
