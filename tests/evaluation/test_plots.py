@@ -49,15 +49,14 @@ def every_figure(labels):
     ages[:9] = np.nan
     sites = pd.DataFrame(random.integers(1, 50, (k, 15)), columns=[*"abcdefghijklmn", "unknown"])
     frames = list(random.integers(0, 256, (5, 30, 40, 3), np.uint8))
-    ece = {"before": metrics["ece"]}
     curve = decision_curve(*binary_task(predictions, "malignant"), predictions.lesions, replicates=20)
     points = operating_points(make(labels, seed=1), predictions)
     return {
         "confusion": plots.confusion_matrix(predictions),
         "roc": plots.roc_curves(predictions, metrics),
         "precision": plots.precision_recall_curves(predictions, metrics),
-        "reliability": plots.reliability_diagram({"before": p}, y, ece),
-        "two": plots.reliability_diagram({"before": p, "after": p}, y),
+        "reliability": plots.reliability_diagram({"before": p}, y, {"before": metrics}),
+        "two": plots.reliability_diagram({"before": p, "after": p}, y, {"before": metrics, "after": metrics}),
         "metrics": plots.metric_forest(metrics, labels),
         "forest": plots.forest({"accuracy": metrics["accuracy"]}, "Difference", "value", reference=0),
         "class reliability": plots.class_reliability(p, y, labels),

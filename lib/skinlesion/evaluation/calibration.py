@@ -86,15 +86,6 @@ def top_label(probabilities: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == y
 
 
-def expected_calibration_error(probabilities: np.ndarray, y: np.ndarray) -> float:
-    """Adaptive top-label ECE: mean gap between confidence and accuracy over bins of equal mass, 0 to 1.
-
-    Naeini et al. 2015 with the equal-mass bins of Nixon et al. 2019 (arXiv:1904.01685). Chance alone keeps it above
-    zero: see :func:`by_chance`. ``probabilities``: float [N, K]; ``y``: int [N], true class.
-    """
-    return float(np.abs(gaps(*top_label(probabilities, y)).sum(axis=0)).sum() / len(y))
-
-
 def by_chance(claims: Iterable[tuple[np.ndarray, np.ndarray]], resamples: Resamples, seed: int = 0) -> Metric:
     """A calibration error beside that of a perfectly calibrated model with the same confidences, and a test.
 
@@ -132,7 +123,10 @@ def _errors(gap: np.ndarray, bins: np.ndarray) -> np.ndarray:
 
 
 def calibration_errors(p: np.ndarray, y: np.ndarray, resamples: Resamples, seed: int = 0) -> dict[str, Metric]:
-    """``ece`` of the top label and ``classwise_ece``, see :func:`by_chance`; p float [N, K], y int [N]."""
+    """``ece`` of the top label and ``classwise_ece``, see :func:`by_chance`; p float [N, K], y int [N].
+
+    The first is Naeini et al. 2015 with the equal-mass bins of Nixon et al. 2019 (arXiv:1904.01685), 0 to 1.
+    """
     each = [(p[:, c], y == c) for c in range(p.shape[1])]
     return {"ece": by_chance([top_label(p, y)], resamples, seed), "classwise_ece": by_chance(each, resamples, seed)}
 

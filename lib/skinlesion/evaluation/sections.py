@@ -243,8 +243,8 @@ def figures(assessment: Assessment) -> dict[str, tuple]:
     """Every figure with its text alternative, by file name."""
     evaluated, drawn = assessment.evaluated, class_figures(assessment)
     if evaluated.are_probabilities:
-        p, y, ece = evaluated.probabilities, evaluated.y, assessment.metrics["ece"]
-        drawn["reliability"] = plots.reliability_diagram({"As predicted": p}, y, {"As predicted": ece})
+        p, y, name = evaluated.probabilities, evaluated.y, "As predicted"
+        drawn["reliability"] = plots.reliability_diagram({name: p}, y, {name: assessment.metrics})
         drawn["class_reliability"] = plots.class_reliability(p, y, evaluated.labels)
     return drawn | threshold_figures(assessment)
 

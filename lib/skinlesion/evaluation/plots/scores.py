@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import LabelSet
-from skinlesion.evaluation.calibration import expected_calibration_error, reliability, top_label
+from skinlesion.evaluation.calibration import reliability, top_label
 from skinlesion.evaluation.intervals import Metric, describe
 from skinlesion.evaluation.metrics import NAMES, ratio
 from skinlesion.evaluation.plots.data import image_grid
@@ -126,12 +126,12 @@ def _finish_curves(figure, axis, predictions: Predictions, metrics: dict, name: 
 
 @styled
 def reliability_diagram(
-    probabilities: dict[str, np.ndarray], y: np.ndarray, ece: dict[str, Metric] | None = None
+    probabilities: dict[str, np.ndarray], y: np.ndarray, metrics: dict[str, dict[str, Metric]]
 ) -> tuple[Chart, str]:
     """Accuracy against confidence in bins of equal size, one panel a set of probabilities, confidences below.
 
-    ``probabilities``: {name: float [N, K]}, e.g. before and after temperature scaling. ``y``: int [N]; ``ece``: {name:
-    metric}, the calibration error with its interval; without it the bare value is shown.
+    ``probabilities``: {name: float [N, K]}, e.g. before and after temperature scaling. ``y``: int [N]; ``metrics``:
+    {name: metrics}, of which ``ece``, the calibration error, is shown.
     """
     names = list(probabilities)
     figure, axes = new_figure(4.6 * len(names), 5.2, 2, len(names), sharex=True, sharey="row", height_ratios=(4, 1))
@@ -139,7 +139,7 @@ def reliability_diagram(
     for column, name in enumerate(names):
         confidence, correct = top_label(probabilities[name], y)
         table = reliability(confidence, correct)
-        text = describe(ece[name]) if ece else f"{expected_calibration_error(probabilities[name], y):.3f}"
+        text = describe(metrics[name]["ece"])
         top, bottom = axes[:, column]
         top.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2, label="perfect calibration")
         top.vlines(table["confidence"], table["confidence"], table["accuracy"], color=CONTRAST, alpha=0.5, linewidth=3,
