@@ -22,9 +22,6 @@ from skinlesion.evaluation.intervals import Resamples, in_columns, proportion, r
 from skinlesion.evaluation.metrics import balanced_accuracy, ratio
 
 CLEAN = "clean"
-MEASURES = (
-    "balanced_accuracy", "relative", "same_label", "mean_change", "in_domain", "confidence", "accuracy", "ece",
-)  # fmt: skip
 _CHUNK = 32  # frames corrupted and predicted at once
 
 
@@ -69,11 +66,12 @@ def measure(
     probabilities are made for: calibration is measured with images weighed to it, since an even sample
     (:func:`sample_evenly`) has another one.
     Returns a row per kind and severity, the first one ``clean`` at severity 0: ``level``, ``n_images``, ``n_lesions``,
-    and each of :data:`MEASURES` with ``_low`` and ``_high``, its 95% interval: balanced accuracy; the same relative to
-    clean; the fraction of images that keep their label; the mean over images of the largest change of a probability;
-    the fraction that counts as in domain (these three are means over these images, whatever their mix of classes); and,
-    weighed to ``prior``, the mean of the largest probability, how often that class is the true one, and the adaptive
-    calibration error between the two.
+    and, each with ``_low`` and ``_high``, its 95% interval: ``balanced_accuracy``; ``relative``, the same over that of
+    clean; ``same_label``, the fraction of images that keep their label; ``mean_change``, the mean over images of the
+    largest change of a probability; ``in_domain``, the fraction that counts so (these three are means over these
+    images, whatever their mix of classes); and, weighed to ``prior``, ``confidence``, the mean of the largest
+    probability, ``accuracy``, how often that class is the true one, and ``ece``, the adaptive calibration error between
+    the two.
     """
     unknown = [str(kind) for kind in kinds if kind not in CORRUPTIONS | MOVEMENTS]
     unknown += [str(severity) for severity in severities if severity not in SEVERITIES]
@@ -142,8 +140,7 @@ def _compare(changed: Predicted, clean: Predicted, y: np.ndarray, resamples: Res
     metrics["same_label"] = proportion(changed.predicted == clean.predicted, resamples.lesion)
     metrics["in_domain"] = proportion(changed.in_domain, resamples.lesion)
     metrics["ece"] |= {"low": None, "high": None}  # its replicates lie above it, see calibration.by_chance
-    columns = in_columns({name: metrics[name] for name in MEASURES})
-    return {"n_images": len(y), "n_lesions": resamples.counts.shape[1]} | columns
+    return {"n_images": len(y), "n_lesions": resamples.counts.shape[1]} | in_columns(metrics)
 
 
 def in_words(table: pd.DataFrame) -> str:
