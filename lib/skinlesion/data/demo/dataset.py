@@ -6,7 +6,6 @@ diagnosis follow HAM10000's own figures (``classes.toml``).
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -150,7 +149,8 @@ def _is_there(folder: Path, identity: dict) -> bool:
 
 
 def _write(folder: Path, n: int, seed: int, progress: bool) -> None:
-    from tqdm import tqdm  # drawing one image, where only predicting is installed, needs none
+    import pandas as pd  # drawing one image, where only predicting is installed, needs neither
+    from tqdm import tqdm
 
     lesions = _plan(n, seed)
     rows, labels = [], []
@@ -171,8 +171,9 @@ def _write(folder: Path, n: int, seed: int, progress: bool) -> None:
                 rows.append((f"DEMO_{lesion.number:07d}", image_id, *about))
                 labels.append((image_id, lesion.label.upper()))
                 bar.update()
-    _write_csv(folder / "HAM10000_metadata.csv", COLUMNS, rows)
-    _write_csv(folder / "isic2019_labels.csv", ("image_id", "isic2019_label"), labels)
+    writing.write_csv(folder / "HAM10000_metadata.csv", pd.DataFrame(sorted(rows), columns=COLUMNS))
+    eight = pd.DataFrame(sorted(labels), columns=["image_id", "isic2019_label"])
+    writing.write_csv(folder / "isic2019_labels.csv", eight)
     for file in files:
         with file.open("rb+") as written:
             os.fsync(written.fileno())
@@ -198,14 +199,6 @@ def _add(archive: zipfile.ZipFile, name: str, encoded: bytes) -> None:
     entry = zipfile.ZipInfo(name, date_time=(2018, 8, 14, 0, 0, 0))
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, encoded)
-
-
-def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(sorted(rows))
-    writing.write_text(path, text.getvalue())
 
 
 def _plan(n: int, seed: int) -> list[_Lesion]:
