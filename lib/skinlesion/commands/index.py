@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -108,7 +107,6 @@ def _images(predictor: Predictor, table: LesionTable, progress: bool) -> Iterato
 
     for path in tqdm(table.frame["path"], desc="index", unit="image", disable=not progress):
         frame = images.read_image(path, predictor.manifest.sufficient_side)
-        small, data = Image.fromarray(frame), io.BytesIO()
+        small = Image.fromarray(frame)
         small.thumbnail((THUMBNAIL, THUMBNAIL))
-        small.save(data, "JPEG", quality=80)
-        yield predictor.features([frame])[0], thumbnail(frame), data.getvalue()
+        yield predictor.features([frame])[0], thumbnail(frame), images.encode(small, "JPEG", quality=80)

@@ -106,6 +106,13 @@ def decode(
         raise container.damaged() from None
 
 
+def encode(picture: Image.Image, kind: str, **options) -> bytes:
+    """A picture as a file, of the kind and with the options that Pillow knows by these names."""
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
 def format_names(formats: tuple[str, ...] = FORMATS) -> str:
     """Formats in words: "JPEG, PNG or WebP"."""
     return " or ".join(", ".join(formats).replace("WEBP", "WebP").rsplit(", ", 1))

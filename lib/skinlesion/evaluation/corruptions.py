@@ -9,7 +9,6 @@ same hairs in the same places, only more of them. Training with
 
 from __future__ import annotations
 
-import io
 import math
 import zlib
 from collections.abc import Callable
@@ -62,9 +61,8 @@ def _blur(image: np.ndarray, sides: float, rng: np.random.Generator) -> np.ndarr
 
 
 def _jpeg(image: np.ndarray, quality: float, rng: np.random.Generator) -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray(_to_bytes(image)).save(buffer, "JPEG", quality=round(quality))
-    return images.decode(buffer.getvalue()).astype(np.float32) / 255
+    file = images.encode(Image.fromarray(_to_bytes(image)), "JPEG", quality=round(quality))
+    return images.decode(file).astype(np.float32) / 255
 
 
 def _brightness(image: np.ndarray, stops: float, rng: np.random.Generator) -> np.ndarray:

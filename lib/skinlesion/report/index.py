@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import io
 import json
 from collections.abc import Iterable
 from datetime import datetime
@@ -15,6 +14,7 @@ from PIL import Image
 
 from skinlesion.core.config import Config
 from skinlesion.core.errors import DataError
+from skinlesion.core.images import encode
 from skinlesion.core.runs import Run
 from skinlesion.core.tables import counted
 from skinlesion.core.taxonomy import label_set
@@ -85,9 +85,7 @@ def _thumbnail(path: Path, _stamp: int) -> str:
     with Image.open(path) as image:
         small = image.convert("RGB")
     small.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
-    encoded = io.BytesIO()
-    small.save(encoded, "WEBP", quality=80)
-    return f"data:image/webp;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+    return f"data:image/webp;base64,{base64.b64encode(encode(small, 'WEBP', quality=80)).decode()}"
 
 
 def _counts(run: Run) -> str:

@@ -6,7 +6,6 @@ diagnosis follow HAM10000's own figures (``classes.toml``).
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import tomllib
@@ -22,6 +21,7 @@ from PIL import Image
 
 from skinlesion.core import writing
 from skinlesion.core.errors import ConfigError, DataError, SkinLesionError
+from skinlesion.core.images import encode
 from skinlesion.data.demo.camera import Sitting
 from skinlesion.data.demo.classes import draw_lesion
 from skinlesion.data.demo.drawing import tiles
@@ -183,15 +183,12 @@ def _draw(lesion: _Lesion, seed: int) -> list[tuple[bytes, bytes]]:
     """Picture (JPEG) and mask (PNG) of every image of a lesion."""
     sitting = Sitting(draw_lesion(lesion.label, np.random.default_rng((seed, lesion.number))))
     return [
-        (_encoded(picture, "JPEG", quality=JPEG_QUALITY), _encoded(mask * np.uint8(255), "PNG", compress_level=1))
+        (
+            encode(Image.fromarray(picture), "JPEG", quality=JPEG_QUALITY),
+            encode(Image.fromarray(mask * np.uint8(255)), "PNG", compress_level=1),
+        )
         for picture, mask in (sitting.photograph() for _ in lesion.image_ids)
     ]
-
-
-def _encoded(pixels: np.ndarray, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def _add(archive: zipfile.ZipFile, name: str, encoded: bytes) -> None:
