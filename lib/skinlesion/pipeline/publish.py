@@ -24,11 +24,8 @@ def publish(folder: Path, place: str) -> int:
     if the place cannot be reached or written to.
     """
     target = Folder(f"{place.rstrip('/')}/{folder.name}")
-    found = [path for path in folder.rglob("*") if path.is_file() and _shared(path.relative_to(folder))]
-    for path in sorted(found, key=lambda path: (path.name in LAST, -len(path.parts), path)):
-        target.put(path.relative_to(folder).as_posix(), path)
-    return len(found)
-
-
-def _shared(path: Path) -> bool:
-    return not any(part.startswith(".") or part in KEPT_HERE for part in path.parts)
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    shared = [path for path in found if not any(part.startswith(".") or part in KEPT_HERE for part in path.parts)]
+    for path in sorted(shared, key=lambda path: (path.name in LAST, -len(path.parts), path)):
+        target.put(path.as_posix(), folder / path)
+    return len(shared)
