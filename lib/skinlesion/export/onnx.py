@@ -164,17 +164,14 @@ def write_onnx(
             dynamic_shapes=dynamic, opset_version=18, external_data=False, verbose=False,
         )  # fmt: skip
     assert program is not None  # what dynamo=True gives
-    path.write_bytes(_without_traces(program.model_proto).SerializeToString())
-    return exported
-
-
-def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what the exporter notes beside the graph: stack traces, with paths of the machine that it ran on."""
-    graph = model.graph
-    for part in (model, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+    proto = program.model_proto
+    graph = proto.graph
+    # without what the exporter notes beside the graph: stack traces, with paths of the machine that it ran on
+    for part in (proto, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-    return model
+    path.write_bytes(proto.SerializeToString())
+    return exported
 
 
 @torch.inference_mode()
