@@ -159,12 +159,6 @@ def world() -> World:
     return World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
 
 
-def _end_with_launcher() -> None:
-    """Have the kernel end this process with SIGTERM when torchrun is killed: it would train on with nobody watching."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 @contextmanager
 def join() -> Iterator[World]:
     """Meet the other processes that torchrun started; each on its own GPU where there are GPUs.
@@ -175,7 +169,8 @@ def join() -> Iterator[World]:
     if here.size == 1 or dist.is_initialized():
         yield here
         return
-    _end_with_launcher()
+    if sys.platform == "linux":  # have the kernel end this process when torchrun is killed: nobody would watch it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if torch.cuda.is_available():
         local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= count:
