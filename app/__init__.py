@@ -5,7 +5,14 @@ What they share stands here: wording (``present``), pictures, headers, templates
 
 import sys
 from importlib.util import find_spec
+from typing import NoReturn
+
+
+def end_without(package: str) -> NoReturn:
+    """End with the line that names the fix."""
+    print(f"error: {sys.executable} has no {package}; make setup, then use .venv/bin/python", file=sys.stderr)
+    sys.exit(2)
+
 
 if find_spec("skinlesion") is None:
-    print(f"error: {sys.executable} has no skinlesion; make setup, then use .venv/bin/python", file=sys.stderr)
-    sys.exit(2)
+    end_without("skinlesion")

@@ -19,9 +19,9 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+import experiments.figures  # first of all: without .venv, experiments ends with the line that names the fix
 from benchmarks.measure import CORES, ROOT
 from benchmarks.tables import written
-from experiments import figures
 from skinlesion.core.writing import write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -78,7 +78,7 @@ def main() -> None:
         minutes = sum(part["minutes"] for part in found.values())
         write_json(target, results | {"sections": measured, "minutes": minutes})  # --only goes on from a failure
     if not given.brief and all(title in measured for title, most in SECTIONS.values() if most):
-        figures.write()
+        experiments.figures.write()
     print(f"== bench: {minutes:.1f} minutes; wrote {target}")
 
 

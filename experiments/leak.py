@@ -117,7 +117,7 @@ def write_table(given: argparse.Namespace) -> None:
     outputs = {name: storage.read(given.outputs, name).take(folds) for name in TITLES}
     predictions = {name: one.predictions() for name, one in outputs.items()}
     lines = []
-    for name, own in outputs.items():
+    for name, own in tqdm(outputs.items(), desc="table", unit="split", disable=None):  # no bar into a file
         metrics, facts = evaluate(predictions[name]), [own.facts[part] for part in own.parts]
         line = {
             "split": name, "title": TITLES[name], "folds": " ".join(fold.removeprefix("fold-") for fold in folds),

@@ -146,7 +146,8 @@ class Rows:
         """A line for every row that is trained on at least one fold."""
         outputs = {name: self.read(name) for name in self.recipes if self.ready(name)}
         predictions = {name: one.predictions() for name, one in outputs.items()}
-        return pd.DataFrame([self.line(name, outputs, predictions) for name in outputs]).round(4)
+        rows = tqdm(outputs, desc="table", unit="row", disable=None)  # no bar into a file
+        return pd.DataFrame([self.line(name, outputs, predictions) for name in rows]).round(4)
 
     def line(self, name: str, outputs: dict[str, Outputs], predictions: dict[str, Predictions]) -> dict:
         """One row of the table."""

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from importlib.util import find_spec
+
+from app import end_without
+
+if find_spec("flask") is None:
+    end_without("flask")
 
 from flask import Flask, g
 from werkzeug.middleware.proxy_fix import ProxyFix

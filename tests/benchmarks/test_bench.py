@@ -80,7 +80,7 @@ def test_tables_hold_every_bar():
 def test_one_command_writes_results_and_document(monkeypatch, tmp_path):
     written = []
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(bench.figures, "write", lambda: written.append(1))
+    monkeypatch.setattr("experiments.figures.write", lambda: written.append(1))
     asked = []
 
     def section(name, *, brief):

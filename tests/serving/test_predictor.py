@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -358,7 +359,7 @@ def test_command_table_has_a_line_an_image(folder, pictures, tmp_path, capsys):
     Image.fromarray(frames()[8]).save(tmp_path / "other.png")
     assert predict_command([*pictures, str(tmp_path / "other.png")], str(folder)) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 and lines[6].startswith("Research software, not a medical device")
+    assert lines[-1].startswith("Research software, not a medical device")
     assert "error: " in lines[2]
     predictions = Predictor.load(folder).predict([*frames(3), frames()[8]])
     assert predictions[3].referral == "none"
@@ -368,6 +369,18 @@ def test_command_table_has_a_line_an_image(folder, pictures, tmp_path, capsys):
             figures = rf"\S+ +- +{ADVICE['none']} +- +- +- +not dermatoscopic"
         assert re.search(figures, line + " ")
         assert all(notice.replace("_", " ") in line for notice in one.notices)
+    differs = [one.label != max(one.probabilities, key=one.probabilities.get) for one in predictions[:3]]
+    assert len(lines) == 7 + any(differs) and ("decision rule" in lines[6]) == any(differs)
+
+
+def test_command_table_says_why_a_label_is_not_the_likeliest_class(folder, pictures, capsys, monkeypatch):
+    for label, explained in (("mel", 0), ("nv", 1)):
+        probabilities = dict.fromkeys(HAM7.codes, 0.0) | {"mel": 0.6, "nv": 0.4}
+        one = replace(Predictor.load(folder).predict(frames(1))[0], label=label, probabilities=probabilities)
+        monkeypatch.setattr(Predictor, "predict", lambda *_, one=one: [one])
+        predict_command(pictures[:1], str(folder))
+        assert capsys.readouterr().out.count("decision rule") == explained
+        monkeypatch.undo()
 
 
 def test_command_output_that_cannot_be_written_is_an_error_and_leaves_nothing(folder, pictures, tmp_path):

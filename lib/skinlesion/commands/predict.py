@@ -26,6 +26,7 @@ ADVICE = {
     "below": "below the threshold, which does not rule out cancer",
     "none": "no advice",
 }
+LABEL_DIFFERS = "Where the label is not the likeliest class: the decision rule gives rare classes more weight."
 DISCLAIMER = "Research software, not a medical device; it does not replace an examination."
 
 Result = tuple[str, "Prediction | ImageError"]
@@ -112,7 +113,9 @@ def _table(results: list[Result], labels: LabelSet) -> str:
     rows = [header, *(_row(path, result, labels) for path, result in results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, DISCLAIMER]) + "\n"
+    shown = [one for _, one in results if not isinstance(one, ImageError) and one.referral != "none"]
+    differ = any(one.label != _likeliest(one) for one in shown)
+    return "\n".join([*lines, *([LABEL_DIFFERS] if differ else []), DISCLAIMER]) + "\n"
 
 
 def _percent(share: float) -> str:
@@ -120,10 +123,14 @@ def _percent(share: float) -> str:
     return "<0.1%" if 0 < share < 0.001 else ">99.9%" if 0.999 < share < 1 else f"{share:.1%}"
 
 
+def _likeliest(prediction: Prediction) -> str:
+    return max(prediction.probabilities, key=prediction.probabilities.__getitem__)
+
+
 def _row(path: str, result: Prediction | ImageError, labels: LabelSet) -> tuple[str, ...]:
     if isinstance(result, ImageError):
         return (path, "-", "-", "-", "-", "-", f"error: {result}")
-    likeliest = max(result.probabilities, key=result.probabilities.__getitem__)
+    likeliest = _likeliest(result)
     shown = result.referral != "none"  # of an image that is not dermatoscopic, the figures mean nothing
     return (
         path,
