@@ -161,7 +161,7 @@ def _train_epoch(
 
     ``counts``: int [K], training images per class.
     """
-    config, state, model, world = session.config, session.state, session.model, session.world
+    config, state, world = session.config, session.state, session.world
     epoch, steps = state["epoch"], math.ceil(len(rows) / config.batch_size)
     batches = np.array_split(np.arange(len(rows)), steps)  # nearly equal sizes: no rump that upsets batch norm
     confusion = np.array(state["confusion"] or np.zeros((len(counts), len(counts))), dtype=np.int64)
@@ -180,10 +180,8 @@ def _train_epoch(
         y = F.one_hot(torch.from_numpy(targets[chosen]), len(counts)).float().to(session.device)
         x, y = mix(x, y, config, epoch, index)
         done = (epoch + step / steps) / config.epochs
-        for group in session.optimizer.param_groups:
-            group["lr"] = learning_rate(config, done)
         with torch.autocast(session.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits = model(x).float()
+            logits = session.model(x).float()
             soft = None if teachers is None else teachers(x).float()
         loss = loss_of(logits, y, done)
         if soft is not None:
@@ -191,12 +189,7 @@ def _train_epoch(
         cells = _confusion(targets[chosen], logits.argmax(1).cpu().numpy(), len(counts))
         value, *cells = world.sum(np.array([loss.item() * share, *cells.flat])).tolist()
         session.check_loss(value)
-        session.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        world.average_gradients(model, share)
-        session.optimizer.step()
-        if session.average:
-            session.average.update_parameters(model)
+        session.learn(loss, share, learning_rate(config, done))
 
         confusion += np.array(cells, dtype=np.int64).reshape(confusion.shape)
         due = config.checkpoint_every and (step + 1) % config.checkpoint_every == 0

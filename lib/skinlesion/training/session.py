@@ -73,6 +73,17 @@ class Session:
         for module in self._frozen:
             module.eval()
 
+    def learn(self, loss: torch.Tensor, share: float, learning_rate: float) -> None:
+        """Take one step down the gradient; ``share``: this process's part of the batch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.world.average_gradients(self.model, share)
+        self.optimizer.step()
+        if self.average:
+            self.average.update_parameters(self.model)
+
     def _mean(self, mean: torch.Tensor, new: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
         # a shorter memory at first, or the random first weights would stay in the mean for long
         decay = min(self.config.average, (1 + int(count)) / (10 + int(count)))
