@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +17,7 @@ from skinlesion.evaluation.comparison import Comparison, compare, load_runs, on_
 from skinlesion.evaluation.metrics import NAMES
 from skinlesion.evaluation.predictions import Predictions
 from skinlesion.evaluation.sections import class_table, figures, headline, overall_table, sections, words
-from skinlesion.evaluation.training_overlap import training_lists, training_overlaps
+from skinlesion.evaluation.training_overlap import Overlap, training_lists, training_overlaps
 from skinlesion.report.document import Section, write_document
 
 REPORT = "report.html"
@@ -97,7 +97,14 @@ def compare_files(
     overlaps = training_overlaps(runs, training_lists(list(places), training), labels, twins)
     found = compare(runs)
     fresh = without_leaked(runs, overlaps)
-    clean = compare(fresh) if fresh else None
+    _write_comparison(output, found, compare(fresh) if fresh else None, overlaps)
+    return 0
+
+
+def _write_comparison(
+    output: str | Path, found: Comparison, clean: Comparison | None, overlaps: Mapping[str, Overlap]
+) -> None:
+    """Write and print a comparison, and the same without the lesions that a run was trained on, where there are any."""
     run, first = Run(output), next(iter(found.metrics))
     figure, alt = plots.differences(found)
     picture = plots.write(figure, alt, run.figures / "differences.png"), alt, figure.caption
@@ -128,7 +135,6 @@ def compare_files(
     if clean:
         print("", fewer, "", clean.differences_table().to_string(), sep="\n")
     print(f"\nWrote {run.folder / REPORT}, comparison.json and figures/differences.png")
-    return 0
 
 
 def _size(found: Comparison) -> str:
