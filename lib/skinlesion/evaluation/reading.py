@@ -170,45 +170,55 @@ def read_predictions(
     """
     frame = read_named(path)
     try:
-        labels, names, kind = class_columns(frame)
-        ids = pd.Series(image_ids(id_column(frame)), dtype=object).to_numpy(object)
-        if twice := sorted(set(ids).intersection(name for one in ids if (name := without_ending(one)) != one)):
-            raise DataError(f"the table has {some(twice)} with and without an ending; keep one row of each image")
-        values = numbers(frame, names, ids)
-        probabilities, kind, notes = _probabilities(values, ids, kind)
-        for name in (name for name in frame if _without_affix(name)[0] == UNKNOWN):
-            count = int((numbers(frame, [name], ids)[:, 0] > values.max(axis=1)).sum())
-            notes += (f"{name} is no class here: it is left out, though the largest of {counted(count, 'image')}.",)
-        own_scores = _scores(frame, labels, ids) if kind != SCORES else None
-        given = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
-        counts = np.ones(len(ids), bool)
-        if labels_csv is not None:
-            given, counts, more = _join(ids, given, labels_csv, only_labelled)
-            notes += more
-        elif "label" not in frame.columns:
-            raise DataError("the column label is missing; add it or name a CSV of labels (--labels)")
-        given = {name: values[counts] for name, values in given.items()}
-        scores = (probabilities if own_scores is None else own_scores)[counts]
-        ids, probabilities = ids[counts], probabilities[counts]
-        if (level := np.ptp(scores, axis=1) == 0).any():
-            first = labels.codes[0]
-            notes += (f"All values of {some(ids[level])} are equal: they predict nothing, and count as {first}.",)
-        return Predictions(
-            image_ids=ids,
-            lesions=lesion_names(given["lesion_id"], ids),
-            source=given["source"],
-            dx_type=given["dx_type"],
-            split=given["split"],
-            fold=folds(given["fold"], ids),
-            labels=labels,
-            y=_class_indices(given["label"], labels, ids, words),
-            probabilities=probabilities,
-            scores=scores,
-            are_probabilities=kind != SCORES,
-            notes=notes,
-        )
+        return _predictions(frame, labels_csv, words, only_labelled)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _predictions(
+    frame: pd.DataFrame,
+    labels_csv: str | Path | None,
+    words: Mapping[str, str] | Iterable[str],
+    only_labelled: bool,
+) -> Predictions:
+    """The predictions of a table, as :func:`read_predictions` takes it."""
+    labels, names, kind = class_columns(frame)
+    ids = pd.Series(image_ids(id_column(frame)), dtype=object).to_numpy(object)
+    if twice := sorted(set(ids).intersection(name for one in ids if (name := without_ending(one)) != one)):
+        raise DataError(f"the table has {some(twice)} with and without an ending; keep one row of each image")
+    values = numbers(frame, names, ids)
+    probabilities, kind, notes = _probabilities(values, ids, kind)
+    for name in (name for name in frame if _without_affix(name)[0] == UNKNOWN):
+        count = int((numbers(frame, [name], ids)[:, 0] > values.max(axis=1)).sum())
+        notes += (f"{name} is no class here: it is left out, though the largest of {counted(count, 'image')}.",)
+    own_scores = _scores(frame, labels, ids) if kind != SCORES else None
+    given = {name: optional(frame, name) for name in ("label", *TRUTH_COLUMNS)}
+    counts = np.ones(len(ids), bool)
+    if labels_csv is not None:
+        given, counts, more = _join(ids, given, labels_csv, only_labelled)
+        notes += more
+    elif "label" not in frame.columns:
+        raise DataError("the column label is missing; add it or name a CSV of labels (--labels)")
+    given = {name: values[counts] for name, values in given.items()}
+    scores = (probabilities if own_scores is None else own_scores)[counts]
+    ids, probabilities = ids[counts], probabilities[counts]
+    if (level := np.ptp(scores, axis=1) == 0).any():
+        first = labels.codes[0]
+        notes += (f"All values of {some(ids[level])} are equal: they predict nothing, and count as {first}.",)
+    return Predictions(
+        image_ids=ids,
+        lesions=lesion_names(given["lesion_id"], ids),
+        source=given["source"],
+        dx_type=given["dx_type"],
+        split=given["split"],
+        fold=folds(given["fold"], ids),
+        labels=labels,
+        y=_class_indices(given["label"], labels, ids, words),
+        probabilities=probabilities,
+        scores=scores,
+        are_probabilities=kind != SCORES,
+        notes=notes,
+    )
 
 
 def _probabilities(values: np.ndarray, ids: np.ndarray, kind: str) -> tuple[np.ndarray, str, tuple[str, ...]]:
