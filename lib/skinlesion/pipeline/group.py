@@ -100,20 +100,23 @@ def run_group(runs: dict[str, tuple[Config, str]], folder: Path, notebooks: Path
             pool.shutdown()
             status.end("interrupted")
             return 130
+    good = {name: runs[name][0] for name, code in zip(runs, codes, strict=True) if code == 0}
+    failed = not _compare(good, folder, status) or any(codes)
+    status.end("failed" if failed else "complete")
+    return 1 if failed else 0
+
+
+def _compare(runs: dict[str, Config], folder: Path, status: _Status) -> bool:
+    """Write what shows these runs of a group side by side; False where that failed."""
     from skinlesion.evaluation.documents import compare_files  # not before: they fill memory that the runs need
     from skinlesion.pipeline.held_out import INDEX, summarise
 
-    good = [name for name, code in zip(runs, codes, strict=True) if code == 0]
-    held_out = {name: runs[name][0].holdout_source for name in good if runs[name][0].holdout_source}
-    compared = True
-    if held_out:
-        compared = status.conclude("table", INDEX, lambda: summarise(held_out, folder))
-    elif len(good) > 1:
-        places, report = [str(folder / name) for name in good], f"{COMPARISON}/report.html"
-        compared = status.conclude("comparison", report, lambda: compare_files(places, None, folder / COMPARISON))
-    failed = any(codes) or not compared
-    status.end("failed" if failed else "complete")
-    return 1 if failed else 0
+    if held_out := {name: config.holdout_source for name, config in runs.items() if config.holdout_source}:
+        return status.conclude("table", INDEX, lambda: summarise(held_out, folder))
+    if len(runs) < 2:
+        return True
+    places, report = [str(folder / name) for name in runs], f"{COMPARISON}/report.html"
+    return status.conclude("comparison", report, lambda: compare_files(places, None, folder / COMPARISON))
 
 
 class _Status:
