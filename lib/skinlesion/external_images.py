@@ -79,16 +79,7 @@ def evaluate_external(
     predictor = Predictor.load(model)
     manifest = predictor.manifest
     table = load_table(data, len(manifest.labels), exclude_official_test=False, words=words)
-    table = check_table(table, progress=progress).table
-    known = None if training is None else load_table(training, len(manifest.labels), exclude_official_test=False)
-    unknown = ", ".join(not_compared(manifest, table, known))
-    among = f"Images of {unknown}, which the model was trained on, may be among these"
-    fix = "name all data sets that it was trained on: --training A B"
-    if unknown and into_card:
-        raise ConfigError(f"{among}, so their figures cannot go into its card; {fix}")
-    table, notes = without_training(table, manifest, known, progress)
-    if unknown:
-        notes.append(f"{among}: they were not compared, and figures may be too high; {fix}")
+    table, notes = _new_images(check_table(table, progress=progress).table, manifest, training, into_card, progress)
     if not table.has_lesions:
         notes.append("The data name no lesions, so intervals are over images.")
     found = predictor.predict_files(list(table.frame["path"]), progress=progress)
@@ -109,6 +100,22 @@ def evaluate_external(
         print(f"put into the card of {folder}")
     print(f"wrote {run.folder}")
     return 0
+
+
+def _new_images(
+    table: LesionTable, manifest: Manifest, training: str | Sequence[str] | None, into_card: bool, progress: bool
+) -> tuple[LesionTable, list[str]]:
+    """The images that the model was not trained on, and notes; ConfigError if that is too uncertain for its card."""
+    known = None if training is None else load_table(training, len(manifest.labels), exclude_official_test=False)
+    unknown = ", ".join(not_compared(manifest, table, known))
+    among = f"Images of {unknown}, which the model was trained on, may be among these"
+    fix = "name all data sets that it was trained on: --training A B"
+    if unknown and into_card:
+        raise ConfigError(f"{among}, so their figures cannot go into its card; {fix}")
+    table, notes = without_training(table, manifest, known, progress)
+    if unknown:
+        notes.append(f"{among}: they were not compared, and figures may be too high; {fix}")
+    return table, notes
 
 
 def _record(
