@@ -85,18 +85,8 @@ def tabulate(
         rows["path"] = [index.find(name) for name in rows["image_id"]]
     problem, detail = _find_problems(rows, labels, index.notes, complete)
     used = problem == ""
-    unnamed = rows["lesion_id"] == ""
-    has_lesions = not unnamed[used].all()
-    if len(short := rows["lesion_id"][rows["lesion_id"].str.fullmatch(SHORTENED)]):
-        notes += (
-            f"Lesion ids such as {short.iloc[0]} ({counted(len(short), 'image')}) were shortened by a spreadsheet: "
-            "lesions that differ may share one. Write the table anew, with this column as text.",
-        )
-    if has_lesions and unnamed[used].any():
-        count = int(unnamed[used].sum())
-        notes += (f"{counted(count, 'image')} without a lesion id; each counts as a lesion of its own.",)
-    elif not has_lesions and "official_split" not in more:
-        notes += (NO_LESIONS,)
+    has_lesions = bool((rows["lesion_id"][used] != "").any())
+    notes += _lesion_notes(rows["lesion_id"], used, "official_split" in more)
     rows["lesion_id"] = lesion_names(rows["lesion_id"], rows["image_id"]) if has_lesions else rows["image_id"]
     written, rows["age"] = rows["age"], rows["age"].map(number).astype(float)
     listed = pd.DataFrame({"image_id": rows["image_id"], "problem": problem, "detail": detail})
@@ -114,6 +104,22 @@ def tabulate(
         passed_over=dict((index.files.beside + Counter({COPY: index.copies})).most_common()),
         **more,
     )
+
+
+def _lesion_notes(ids: pd.Series, used: pd.Series, split_is_given: bool) -> tuple[str, ...]:
+    """What is missing or doubtful about the lesion ids of all rows, of which ``used`` (bool) get into the table."""
+    notes: tuple[str, ...] = ()
+    if len(short := ids[ids.str.fullmatch(SHORTENED)]):
+        notes += (
+            f"Lesion ids such as {short.iloc[0]} ({counted(len(short), 'image')}) were shortened by a spreadsheet: "
+            "lesions that differ may share one. Write the table anew, with this column as text.",
+        )
+    unnamed = ids[used] == ""
+    if unnamed.all():
+        return notes if split_is_given else (*notes, NO_LESIONS)
+    if unnamed.any():
+        notes += (f"{counted(int(unnamed.sum()), 'image')} without a lesion id; each counts as a lesion of its own.",)
+    return notes
 
 
 def _labels(words, code_of: Callable[[object], str | None], index: pd.Index) -> pd.Series:
