@@ -30,7 +30,7 @@ function tell(messages) {
 }
 
 function add(chosen) {
-  const messages = [];
+  const messages = [], left = [];
   for (const file of chosen) {
     const { name } = file;
     const known = entries.some(({ file: { size, lastModified }, name: other }) =>
@@ -41,12 +41,13 @@ function add(chosen) {
     } else if (file.size > maxBytes) {
       messages.push(say("bytes", { name, size: size(file.size), most: size(maxBytes) }));
     } else if (entries.length === maxCount) {
-      messages.push(say("count", { name, most: maxCount }));
+      left.push(name);
     } else {
       entries.push({ file, name, lesion: "", note: size(file.size), ready: prepare(file) });
     }
   }
   input.value = "";
+  if (left.length) messages.push(say("count", { name: left.join(", "), most: maxCount }));
   tell(messages);
   show();
 }
@@ -93,7 +94,9 @@ function show() {
 
 function item(entry, place) {
   const item = document.createElement("li"), words = document.createElement("span");
-  words.textContent = `${entry.name}, ${entry.note}`;
+  const name = document.createElement("bdi"); // whatever its direction, the size comes after it
+  name.textContent = entry.name;
+  words.append(name, `, ${entry.note}`);
   const acts = Object.assign(document.createElement("div"), { className: "acts" });
   acts.append(button("crop", entry, () => cut(entry, place)), button("remove", entry, () => remove(entry)));
   item.append(words, acts);

@@ -45,7 +45,7 @@ def create_app(test_config: dict | None = None) -> Flask:
         MAX_PIXELS=25_000_000,  # an image: 24 megapixels, as cameras have them; it takes up to 600 MB to predict
         MAX_REQUEST_PIXELS=60_000_000,  # all images of a request
         MAX_CONTENT_LENGTH=3 * images.MAX_BYTES + 2**20,  # bytes a request; the last MiB is for what wraps the files
-        MAX_FORM_PARTS=20,
+        MAX_FORM_PARTS=100,  # more than MAX_IMAGES, so that who sends too many images reads how many may be sent
         INDEX=None,  # a folder of similar cases
         SITE=SITE,
     )

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import skinlesion
 from app.web.problems import CODES
+from app.web.uploads import NAME
 from app.words import text
 from skinlesion.core import framing, images
 from skinlesion.core.taxonomy import CONFIRMED, HAM7, ISIC8, LabelSet
@@ -76,7 +77,7 @@ def _predict(config: Mapping, guarded: tuple[int, ...]) -> dict:
     return {
         "operationId": "predict",
         "summary": text("openapi.predict"),
-        "description": text("openapi.all_or_none"),
+        "description": text("openapi.all_or_none", longest=NAME),
         "requestBody": {"required": True, "content": {"multipart/form-data": form}},
         "responses": {
             "200": _json(text("openapi.predictions"), _ref("PredictResponse")),

@@ -21,6 +21,7 @@ CODES = {
     "not-found": 404,
     "method-not-allowed": 405,
     "too-large": 413,
+    "unsupported-media-type": 415,
     "unsupported-format": 415,
     "unreadable": 422,
     "too-many-pixels": 422,

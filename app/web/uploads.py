@@ -16,6 +16,7 @@ from skinlesion.core import images
 from skinlesion.core.errors import ImageError
 
 NAME = 40  # characters of a lesion's name
+FORMS = ("", "multipart/form-data", "application/x-www-form-urlencoded")  # media types that hold fields, or no body
 
 
 class MemoryRequest(Request):
@@ -42,8 +43,11 @@ def receive() -> list[Upload]:
     """Decode the request's ``image`` files, in order.
 
     Raises ImageError, code ``missing``, where the request holds no file, and HTTPException with the response 400 where
-    the name of a lesion is too long, 413 where there are more files than the configuration allows.
+    the name of a lesion is too long, 413 where there are more files than the configuration allows, 415 where the body
+    is no form.
     """
+    if request.mimetype not in FORMS or request.content_encoding not in (None, "identity"):
+        abort(problem_response(415, text("upload.type")))
     files = [file for file in request.files.getlist("image") if file.filename or _bytes_of(file).getbuffer().nbytes]
     if not files:
         raise ImageError("missing", text("upload.missing"))

@@ -81,7 +81,7 @@ PROBLEMS = {
     "empty": (files(b""), 422, "unreadable"),
     "too small": (files(picture(size=(9, 200))), 422, "too-small"),
     "too many": (files(*[picture()] * 11), 413, "too-large"),
-    "too many parts": ({f"field {i}": "x" for i in range(25)}, 413, "too-large"),
+    "too many parts": ({f"field {i}": "x" for i in range(105)}, 413, "too-large"),
     "file too large": (files(picture() + bytes(images.MAX_BYTES)), 413, "too-large"),
     "request too large": (files(*[bytes(images.MAX_BYTES)] * 4), 413, "too-large"),
 }  # fmt: skip
@@ -112,6 +112,31 @@ def test_pixels_are_limited_by_image_and_by_request(model):
         answer = client.post("/api/v1/predict", data=files(*sent))
         assert (answer.status_code, answer.json["code"], answer.json["index"]) == (422, "too-many-pixels", index)
         assert words in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "image/png"},
+        {"Content-Type": "application/json"},
+        {"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": "gzip"},
+    ],
+    ids=["image", "JSON", "compressed"],
+)
+def test_a_body_that_is_no_form_is_refused_as_such(client, headers):
+    answer = client.post("/api/v1/predict", data=picture(), headers=headers)
+    assert (answer.status_code, answer.content_type) == (415, "application/problem+json")
+    assert answer.json["code"] == "unsupported-media-type"
+    assert check("Problem", answer.json, client) == []
+    page = client.post("/", data=picture(), headers=headers)
+    assert (page.status_code, page.mimetype) == (415, "text/html")
+
+
+def test_who_sends_too_many_images_reads_how_many_may_be_sent(client):
+    answer = client.post("/api/v1/predict", data=files(*[picture()] * 40))
+    assert answer.status_code == 413
+    assert "40 images" in answer.json["detail"]
+    assert "at most 10" in answer.json["detail"]
 
 
 @pytest.mark.parametrize(
