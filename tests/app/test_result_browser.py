@@ -83,9 +83,33 @@ def test_nothing_is_wider_than_a_narrow_or_enlarged_window(opened, lesions, size
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
 
-TARGETS = "button, summary, nav a, .button, select, textarea, label:has(input), th a"
+TARGETS = ".skip, button, summary, nav a, .button, select, textarea, label:has(input), th a"
 SMALL = f"""() => [...document.querySelectorAll("{TARGETS}")].filter(one => one.checkVisibility())
   .map(one => [one.innerText, one.getBoundingClientRect().height]).filter(([, height]) => height < 44)"""
+
+
+BEYOND = """() => [...document.querySelectorAll(".card *")]
+  .filter(one => one.checkVisibility() && !one.closest(".wide *"))
+  .filter(one => {
+    const card = one.closest(".card"), padding = parseFloat(getComputedStyle(card).paddingRight);
+    return one.getBoundingClientRect().right > card.getBoundingClientRect().right - padding + 1;
+  })
+  .map(one => one.outerHTML.slice(0, 80))"""
+
+
+def test_on_a_narrow_phone_nothing_leaves_its_card_and_a_long_name_takes_a_few_lines(opened, lesions, tmp_path):
+    page = opened(viewport={"width": 320, "height": 640})
+    long = "n" * 200
+    for name in (long, "\u202ereversed"):  # the second shows what follows it from right to left
+        (tmp_path / f"{name}.png").write_bytes((lesions / "back.png").read_bytes())
+    choose(page, tmp_path, *(path.name for path in sorted(tmp_path.iterdir())))
+    last = page.locator(".previews li > span").last
+    assert last.evaluate("""one => { const range = document.createRange(); range.selectNode(one.lastChild);
+      return range.getBoundingClientRect().left >= one.querySelector("bdi").getBoundingClientRect().right - 1; }""")
+    classify(page)
+    assert page.evaluate(BEYOND) == []
+    assert box(page, ".overview tbody tr:first-child")["height"] < 320
+    assert long in page.get_by_role("article").first.inner_text()
 
 
 def test_targets_are_large_enough_for_fingers(opened, lesions):
