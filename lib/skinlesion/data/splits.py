@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def make_split(table: LesionTable, *, seed: int = 0, fold: int = 0, holdout_sour
     return _rows(table, groups).assign(fold=part, split=split)
 
 
-def check_holdout(sources: Sequence[str], holdout_source: str) -> None:
+def check_holdout(sources: Collection[str], holdout_source: str) -> None:
     """Raise DataError unless the source that is held out, if any, is one of several."""
     if holdout_source and (holdout_source not in sources or len(sources) == 1):
         raise DataError(
