@@ -55,7 +55,7 @@ def test_the_index_holds_the_images_that_are_confirmed_so(tmp_path, data, capsys
 
 
 def test_pictures_are_small(tmp_path, data):
-    wide = np.zeros((300, 900, 3), np.uint8)
+    wide = np.full((300, 900, 3), 30, np.uint8)
     Image.fromarray(wide).save(data["path"].iloc[0])
     model, place = tiny_model.write(tmp_path / "model"), tmp_path / "index"
     assert main(["index", "--data", str(tmp_path / "data"), "--model", str(model), "--output", str(place)]) == 0

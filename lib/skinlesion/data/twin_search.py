@@ -19,7 +19,7 @@ from skinlesion.data.splits import lesion_groups
 from skinlesion.data.table import LesionTable
 from skinlesion.data.twins import SIDE, contradictions, feature_squares, field_of_view, find_twins, grey_square
 
-VERSION = 1  # of what is found: pairs that another version stored are searched anew
+VERSION = 2  # of what is found: pairs that another version stored are searched anew
 BATCH = 16  # images that go through the network together
 SHOWN = 12  # pairs in a report
 NAMES = ("source", "image_id", "lesion_id", "label")

@@ -19,9 +19,9 @@ class Features:
     """Features of square pictures: ``Features()(squares)``, uint8 [N, S, S, 3] -> float32 [N, D].
 
     The network of a model folder (the shipped one where ``model`` is None) is cut out of its exported file, after the
-    third last of its residual sums (the last convolution of a network without them), and its pooled values are averaged
-    over turned and mirrored ``views``; with all :data:`SYMMETRIES`, features do not change where a picture is turned or
-    mirrored. Raises ModelError where the file holds no such network.
+    fifth last of its residual sums (the last convolution of a network without them). Mean and standard deviation of
+    each map are averaged over turned and mirrored ``views``; with all :data:`SYMMETRIES`, features do not change where
+    a picture is turned or mirrored. Raises ModelError where the file holds no such network.
     """
 
     def __init__(self, model: str | None = None, *, views: int = SYMMETRIES):
@@ -48,7 +48,7 @@ class Features:
         for number in range(self.views):
             view = np.rot90(x if number < 4 else x[..., ::-1], number, (2, 3))
             maps = self._session.run([part.output], {part.input: np.ascontiguousarray(view)})[0]
-            total = total + maps.mean((2, 3))
+            total = total + np.concatenate([maps.mean((2, 3)), maps.std((2, 3))], axis=1)
         return np.asarray(total) / self.views
 
 
@@ -74,7 +74,7 @@ def cut(whole: onnx.ModelProto) -> Part:
     if (divided.op_type, less.op_type) != ("Div", "Sub"):
         raise ValueError("its pixels are not normalised by a mean and a spread")
     sums = [node for node in nodes[convolutions[0] : convolutions[-1]] if node.op_type == "Add"]
-    end = (sums[-3:] or [nodes[convolutions[-1]]])[0].output[0]
+    end = (sums[-5:] or [nodes[convolutions[-1]]])[0].output[0]
     part = Extractor(whole).extract_model([start], [end])
     for value in (*part.graph.input, *part.graph.output):  # any number of squares of any size
         for axis in value.type.tensor_type.shape.dim:
