@@ -36,7 +36,7 @@ from skinlesion.serving.manifest import Manifest
 RESULT = ROOT / "experiments" / "twins.json"
 SPLIT = ROOT / "experiments" / "split.csv"  # its groups join lesions that are known to be one
 BY_EYE = (("0024782", "0030123"), ("0027636", "0027994"), ("0030637", "0029477"), ("0025387", "0029880"))
-COPIED, SAME_ID, RANDOM, SEED = 100, 200, 2000, 1
+COPIED, SAME_ID, RANDOM, SEED = 100, 200, 2000, 2
 
 
 def _crop(frame: np.ndarray, share: float) -> np.ndarray:
