@@ -130,8 +130,8 @@ def measure(data: list[str], scratch: Path, progress: bool) -> dict:
     across = found[source[found["a"]] != source[found["b"]]]
     counts = {
         "images": len(rows),
-        "pairs within sources": len(found) - len(across),
-        "pairs across sources": len(across),
+        "pairs within": len(found) - len(across),
+        "pairs across": len(across),
     }
     return {"found": result, "counts": counts, "model": Manifest.read(None).identity, "commit": commit(ROOT)}
 
