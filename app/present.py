@@ -40,7 +40,7 @@ class Percents(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """How the advice did on one source; a row holds kind and number, the share flagged, and how many were not."""
+    """How the advice did on one source; a row holds kind and number, and how many got each advice."""
 
     source: str
     rows: tuple[tuple[str, ...], ...]
@@ -167,7 +167,7 @@ def evidence(manifest: Manifest) -> tuple[Evidence, ...]:
         rows = tuple(
             (
                 text(f"evidence.{kind}", n=f"{n:,}"),
-                percent(row[f"{kind}_refer"] / n),
+                f"{row[f'{kind}_refer']:,} ({percent(row[f'{kind}_refer'] / n)})",
                 *(f"{row[f'{kind}_{zone}']:,}" for zone in REFERRALS if zone != REFER),
             )
             for kind in ("malignant", "benign")

@@ -167,12 +167,12 @@ def test_a_label_that_refers_alone_is_named(predictor):
 def test_what_the_advice_rests_on_is_counted_by_source(predictor):
     (demo,) = present.evidence(predictor.manifest)
     assert "demo" in demo.source
-    assert demo.rows == (("40 malignant", "90.0%", "3", "1", "0"), ("50 benign", "24.0%", "8", "30", "0"))
+    assert demo.rows == (("40 malignant", "36 (90.0%)", "3", "1", "0"), ("50 benign", "12 (24.0%)", "8", "30", "0"))
     (row,) = predictor.manifest.evidence
     changed = {"source": "PH2", "part": "external", "malignant": 0, "benign_none": 1_000}
     (ph2,) = present.evidence(replace(predictor.manifest, evidence=[row | changed]))
     assert "PH2" in ph2.source and "another source" in ph2.source
-    assert ph2.rows == (("50 benign", "24.0%", "8", "30", "1,000"),)
+    assert ph2.rows == (("50 benign", "12 (24.0%)", "8", "30", "1,000"),)
     (ours,) = present.evidence(replace(predictor.manifest, evidence=[row | {"part": "the part of our own"}]))
     assert ours.source.endswith("the part of our own")
 
