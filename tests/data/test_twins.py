@@ -203,7 +203,7 @@ def test_pairs_of_mutual_and_nearest_neighbours_come_first(monkeypatch):
     wanted = sorted(likely, key=likely.get, reverse=True)
     short = twins.shortlist(features, at_most=10**6)
     assert list(short[["a", "b"]].itertuples(index=False, name=None)) == wanted
-    assert len(twins.shortlist(features)) == twins.FEWEST_PAIRS, "or three quarters of a pair an image, where that is more"
+    assert len(twins.shortlist(features)) == twins.FEWEST_PAIRS, "or three quarters an image, if that is more"
 
 
 def test_unlike_pairs_are_left_out_beyond_the_first_fifty():
