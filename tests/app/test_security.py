@@ -89,7 +89,7 @@ def test_there_are_no_cookies(client, path):
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/api/v1/openapi.json", "/static/page.css", "/nowhere"])
 def test_foreign_host_names_are_refused(client, path):
-    """DNS rebinding: a name that somebody else made point here."""
+    """DNS rebinding: a name that another person made point here."""
     for name in (
         "evil.example",
         "localhost.evil.example",

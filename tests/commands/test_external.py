@@ -93,7 +93,7 @@ def test_without_melanomas_there_is_no_such_figure():
 
 
 def again(frame, quality, scale, mirror):
-    """The same picture as somebody else may have saved it."""
+    """The same picture as another person may have saved it."""
     image = Image.fromarray(frame)
     image = image.resize((round(image.width * scale), round(image.height * scale)))
     if mirror:
