@@ -81,10 +81,8 @@ def full_frames(known: Predictions) -> Predictions:
 def before() -> Predictions:
     """The model before on the images that it was not trained on."""
     outputs = storage.read(OUTPUTS / "recipes.parquet", "ham10000")
-    parts = [outputs.decided(outputs.decision(0.9)), tested.read("ham10000")[0], tested.read("before")[0]]
-    by_row = ("image_ids", "lesions", "split", "fold", "y", "probabilities", "scores", "source", "dx_type")
-    joined = {name: np.concatenate([getattr(one, name) for one in parts]) for name in by_row}
-    return Predictions(labels=parts[0].labels, **joined)
+    out_of_fold = outputs.decided(outputs.decision(0.9))
+    return tested.joined([out_of_fold, tested.read("ham10000")[0], tested.read("before")[0]])
 
 
 def aligned(wanted: Predictions, other: Predictions, group: pd.Series) -> tuple[Predictions, Predictions]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments import shipped, storage
+from experiments import shipped, storage, tested
 from experiments.across import picked
 from experiments.recipes import ROOT
 from skinlesion import crossval
@@ -64,23 +64,18 @@ def stored() -> Outputs:
 
 
 def decided(outputs: Outputs) -> tuple[Predictions, np.ndarray]:
-    """Predictions of every fold by a decision chosen on the others, and which images are referred, bool [N].
+    """Predictions by a decision chosen on the other folds, fold by fold, and which images are referred, bool [N].
 
     An image that does not look dermatoscopic gets no advice, and is not referred.
     """
-    found, referred, order = [], [], []
+    found, referred = [], []
     for part in outputs.parts:
         one = outputs.take([part])
         decision = shipped.choose(outputs.take([other for other in outputs.parts if other != part]), SENSITIVITY)
-        least = outputs.facts[part]["domain"][NOT_DERMATOSCOPIC]["threshold"]
         found.append(one.decided(decision))
-        seen = one.images[NOT_DERMATOSCOPIC].to_numpy() >= least
+        seen = one.images[NOT_DERMATOSCOPIC].to_numpy() >= outputs.facts[part]["domain"][NOT_DERMATOSCOPIC]["threshold"]
         referred.append(found[-1].referred(decision.referral_threshold) & seen)
-        order.append(np.flatnonzero(outputs.images["part"] == part))
-    by_row = ("image_ids", "lesions", "source", "dx_type", "split", "fold", "y", "probabilities", "scores")
-    joined = {name: np.concatenate([getattr(one, name) for one in found]) for name in by_row}
-    back = np.argsort(np.concatenate(order))
-    return replace(found[0], **joined).take(back), np.concatenate(referred)[back]
+    return tested.joined(found), np.concatenate(referred)
 
 
 def lines(outputs: Outputs) -> pd.DataFrame:
@@ -88,7 +83,8 @@ def lines(outputs: Outputs) -> pd.DataFrame:
     predictions, referred = decided(outputs)
     group = pd.read_csv(shipped.SPLIT, dtype=str).set_index("image_id")["group"]
     own = replace(seven_labels(predictions), lesions=group[predictions.image_ids].to_numpy(object))
-    kept, found = outputs.images["in_seven"].to_numpy(bool), []
+    kept = outputs.images.set_index("image_id")["in_seven"][own.image_ids].to_numpy(bool)
+    found = []
     for source in ("all", *np.unique(own.source)):
         for images in ("all", "histology"):
             rows = kept & ((own.source == source) | (source == "all")) & (own.has_histology | (images == "all"))

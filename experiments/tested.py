@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,12 @@ def write(recipe: str, test: Predictions, facts: dict, part: str = "test") -> No
     for prefix, values in (("p_", test.probabilities), ("score_", test.scores)):
         frame = frame.join(pd.DataFrame(values, columns=[prefix + code for code in test.labels.codes]))
     storage.put(STORED, recipe, frame, {part: facts})
+
+
+def joined(parts: list[Predictions]) -> Predictions:
+    """Predictions of different images, for the same classes, as one."""
+    by_row = ("image_ids", "lesions", "split", "fold", "y", "probabilities", "scores", "source", "dx_type")
+    return replace(parts[0], **{name: np.concatenate([getattr(one, name) for one in parts]) for name in by_row})
 
 
 def read(recipe: str) -> tuple[Predictions, dict]:

@@ -13,7 +13,6 @@ shipped model.
 from __future__ import annotations
 
 import argparse
-import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from experiments import shipped
 from experiments.recipes import ROOT
 from skinlesion.core import images
 from skinlesion.core.writing import write_json
@@ -34,35 +34,35 @@ from skinlesion.serving.features import Features
 from skinlesion.serving.manifest import Manifest
 
 RESULT = ROOT / "experiments" / "twins.json"
-SPLIT = ROOT / "experiments" / "split.csv"  # its groups join lesions that are known to be one
 BY_EYE = (("0024782", "0030123"), ("0027636", "0027994"), ("0030637", "0029477"), ("0025387", "0029880"))
 COPIED, SAME_ID, RANDOM, SEED = 100, 200, 2000, 2
 
 
-def _crop(frame: np.ndarray, share: float) -> np.ndarray:
+def crop(frame: np.ndarray, share: float) -> np.ndarray:
+    """The upper left of the frame's middle: ``share`` of each of its sides."""
     height, width = (round(share * side) for side in frame.shape[:2])
     top, left = (frame.shape[0] - height) // 3, (frame.shape[1] - width) // 2
     return frame[top : top + height, left : left + width]
 
 
-def _colours(frame: np.ndarray) -> np.ndarray:
+def recolour(frame: np.ndarray) -> np.ndarray:
+    """Another camera's white balance and gamma: uint8 [H, W, 3]."""
     return np.clip(255 * (frame / 255) ** 0.8 * (0.9, 0.75, 1.0), 0, 255).astype(np.uint8)
 
 
-def _jpeg(frame: np.ndarray, quality: int = 30) -> np.ndarray:
-    Image.fromarray(frame).save(data := io.BytesIO(), "JPEG", quality=quality)
-    return np.asarray(Image.open(data).convert("RGB"))
+def jpeg(frame: np.ndarray, quality: int = 30) -> np.ndarray:
+    return images.decode(images.encode(Image.fromarray(frame), "JPEG", quality=quality))
 
 
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "other colours": _colours,
-    "JPEG of quality 30": _jpeg,
+    "other colours": recolour,
+    "JPEG of quality 30": jpeg,
     "mirrored": lambda frame: frame[:, ::-1],
     "turned by 90 degrees": np.rot90,
-    "cropped to 0.8 of a side": lambda frame: _crop(frame, 0.8),
-    "cropped to 0.65 of a side": lambda frame: _crop(frame, 0.65),
-    "other colours, cropped to 0.85, turned, mirrored, JPEG of quality 60": lambda frame: _jpeg(
-        np.ascontiguousarray(np.rot90(_crop(_colours(frame), 0.85))[:, ::-1]), 60
+    "cropped to 0.8 of a side": lambda frame: crop(frame, 0.8),
+    "cropped to 0.65 of a side": lambda frame: crop(frame, 0.65),
+    "other colours, cropped to 0.85, turned, mirrored, JPEG of quality 60": lambda frame: jpeg(
+        np.ascontiguousarray(np.rot90(crop(recolour(frame), 0.85))[:, ::-1]), 60
     ),
 }
 
@@ -94,7 +94,7 @@ def measure(data: list[str], scratch: Path, progress: bool) -> dict:
     tables, rng = load_tables(data), np.random.default_rng(SEED)
     rows = pd.concat([table.frame for table in tables], ignore_index=True)
     own = rows[rows["source"] == rows["source"][0]]
-    group = pd.read_csv(SPLIT, dtype=str).set_index("image_id")["group"]
+    group = pd.read_csv(shipped.SPLIT, dtype=str).set_index("image_id")["group"]
     lesion = rows["image_id"].map(group).fillna(rows["source"] + "/" + rows["lesion_id"]).to_numpy(object)
 
     copies = make_copies(own.loc[rng.choice(len(own), min(COPIED, len(own)), replace=False)], scratch)

@@ -1,6 +1,5 @@
 """Twins: made from drawn lesions by recolouring, cropping, turning, mirroring and compressing; no others are found."""
 
-import io
 import os
 from dataclasses import replace
 from importlib.util import find_spec
@@ -12,12 +11,12 @@ from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from experiments.twins import crop, jpeg, recolour
 from skinlesion.core.runs import Run
 from skinlesion.core.taxonomy import HAM7
 from skinlesion.data import splits, twin_search, twins
 from skinlesion.data.demo.dataset import draw_example
 from skinlesion.data.table import LesionTable, Origin
-from small import encoded
 
 LESIONS = 16
 
@@ -25,22 +24,6 @@ LESIONS = 16
 @pytest.fixture(scope="module")
 def frames():
     return [draw_example(("nv", "mel", "bkl", "bcc")[number % 4], seed=number) for number in range(LESIONS)]
-
-
-def recolour(frame):
-    """Another camera's white balance and gamma: uint8 [H, W, 3]."""
-    return np.clip(255 * (frame / 255) ** 0.8 * (0.9, 0.75, 1.0), 0, 255).astype(np.uint8)
-
-
-def jpeg(frame, quality):
-    return np.asarray(Image.open(io.BytesIO(encoded(frame, "JPEG", quality=quality))).convert("RGB"))
-
-
-def crop(frame, share):
-    """The upper left of the frame's middle: ``share`` of each of its sides."""
-    height, width = (round(share * side) for side in frame.shape[:2])
-    top, left = (frame.shape[0] - height) // 3, (frame.shape[1] - width) // 2
-    return frame[top : top + height, left : left + width]
 
 
 CHANGES = {
